@@ -1,0 +1,1 @@
+//! Tests of the actors crate, one module a subject.

@@ -1,0 +1,1 @@
+//! The CloudState sidecar as a library.

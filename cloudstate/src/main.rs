@@ -1,0 +1,3 @@
+//! The `cloudstate` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tests of the cloudstate crate, one module a subject.

@@ -1,0 +1,1 @@
+//! Programs to learn from, each a file of its own beside this one.

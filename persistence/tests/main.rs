@@ -1,0 +1,1 @@
+//! Tests of the persistence crate, one module a subject.

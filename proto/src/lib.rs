@@ -1,0 +1,1 @@
+//! Generated code and the descriptor set of the protocol.
