@@ -1,1 +1,3 @@
 //! The CloudState sidecar as a library.
+
+pub mod config;

@@ -1,1 +1,3 @@
 //! Tests of the cloudstate crate, one module a subject.
+
+mod config;
