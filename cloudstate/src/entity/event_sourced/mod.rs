@@ -1,0 +1,423 @@
+//! An event-sourced entity: the actor between one entity stream and the journal.
+//!
+//! [`State`] decides, without I/O; this actor carries the decisions out. Events and snapshots are
+//! stored byte for byte as the user function sent them.
+
+mod activation;
+mod state;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Tick};
+use persistence::{Append, AppendError, Fence, Journal, PersistenceId, RawEvent, RawSnapshot, SnapshotStore};
+use proto::Any;
+use proto::cloudstate::eventsourced::{EventSourcedStreamOut, event_sourced_stream_in};
+use proto::cloudstate::Command;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use self::activation::Activation;
+use self::state::{ActivationError, Effect, State, WriteError};
+use self::stream::Outbound;
+use crate::entity::region::{EntityFactory, EntityMessage, Passivate};
+use crate::entity::{Answer, EntityCommand};
+use crate::router::Router;
+use crate::spec::ServiceSpec;
+use crate::telemetry::EntityMetrics;
+use crate::user_function::UserFunction;
+
+/// Time limits and bounds of event-sourced entities.
+#[derive(Debug, Clone)]
+pub struct EventSourcedSettings {
+    /// Idle time after which an entity is passivated, unless its service says otherwise.
+    pub passivation_timeout: Duration,
+    /// How long the user function may take to answer a command before its stream is given up.
+    pub command_timeout: Duration,
+    /// How long the user function may take to end a stream that we have half-closed.
+    pub close_timeout: Duration,
+    /// How long an activation waits for a user function that is not connected.
+    pub connect_timeout: Duration,
+    /// Commands that may wait behind the one in progress.
+    pub waiting_max: usize,
+    /// Largest event or snapshot that is stored, in bytes: SDK servers refuse what is larger than
+    /// they accept in one message, so an entity with a larger one could never be loaded again.
+    pub stored_size_max: usize,
+}
+
+/// Makes the entities of one service.
+pub struct EventSourcedFactory {
+    /// The service, as discovered.
+    pub service: Arc<ServiceSpec>,
+    /// Where events are kept.
+    pub journal: Arc<dyn Journal<RawEvent>>,
+    /// Where snapshots are kept.
+    pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
+    /// The claim on each shard, by shard number.
+    pub fences: Arc<[Fence]>,
+    /// The user function.
+    pub function: UserFunction,
+    /// Runs side effects and forwards.
+    pub router: Arc<Router>,
+    /// Time limits and bounds.
+    pub settings: EventSourcedSettings,
+    /// Series of this service.
+    pub metrics: EntityMetrics,
+}
+
+impl EntityFactory for EventSourcedFactory {
+    type Internal = Internal;
+    type Entity = EventSourcedEntity;
+
+    fn create(&self, id: &Arc<str>, passivate: Passivate) -> EventSourcedEntity {
+        let persistence_id = PersistenceId::of(&self.service.persistence_id, id);
+        let fence = self.fences[usize::from(persistence_id.slice())].clone();
+        let mut settings = self.settings.clone();
+        if let Some(timeout) = self.service.passivation_timeout {
+            settings.passivation_timeout = timeout;
+        }
+        EventSourcedEntity {
+            state: State::new(settings.waiting_max),
+            activation: Activation {
+                service: self.service.name.clone(),
+                entity_id: id.clone(),
+                id: persistence_id,
+                journal: self.journal.clone(),
+                snapshots: self.snapshots.clone(),
+                function: self.function.clone(),
+                connect_within: settings.connect_timeout,
+            },
+            fence,
+            router: self.router.clone(),
+            settings,
+            metrics: self.metrics.clone(),
+            passivate,
+            generation: 0,
+            stream: None,
+            activating: None,
+            active_at: Tick::default(),
+            sent_at: None,
+            closing_at: None,
+            armed_until: Tick::default(),
+        }
+    }
+}
+
+/// What the entity tells itself.
+#[derive(Debug)]
+pub struct Internal(Event);
+
+#[derive(Debug)]
+enum Event {
+    Activated { generation: u64, result: Result<Activated, ActivationError> },
+    Received { generation: u64, message: EventSourcedStreamOut },
+    Ended { generation: u64 },
+    Persisted(Result<u64, AppendError>),
+    Tick,
+}
+
+#[derive(Debug)]
+struct Activated {
+    outbound: Outbound,
+    reader: AbortOnDropHandle<()>,
+    highest_seq: u64,
+}
+
+/// The open stream: dropping it resets it.
+#[derive(Debug)]
+struct Stream {
+    /// `None` after we have half-closed.
+    outbound: Option<Outbound>,
+    /// Reads the function's side.
+    _reader: AbortOnDropHandle<()>,
+    /// The function has ended its side.
+    ended: bool,
+}
+
+/// The actor.
+pub struct EventSourcedEntity {
+    state: State,
+    activation: Activation,
+    fence: Fence,
+    router: Arc<Router>,
+    settings: EventSourcedSettings,
+    metrics: EntityMetrics,
+    passivate: Passivate,
+    /// Which activation is the current one: what comes from earlier ones is ignored.
+    generation: u64,
+    stream: Option<Stream>,
+    /// Reads the log and replays it.
+    activating: Option<AbortOnDropHandle<()>>,
+    active_at: Tick,
+    sent_at: Option<Tick>,
+    closing_at: Option<Tick>,
+    /// When the one timer fires.
+    armed_until: Tick,
+}
+
+type Context = ActorContext<EntityMessage<Internal>>;
+
+impl Actor for EventSourcedEntity {
+    type Message = EntityMessage<Internal>;
+
+    async fn started(&mut self, ctx: &mut Context) -> Handled {
+        let now = ctx.system().clock().now();
+        self.active_at = now;
+        self.arm(ctx, now, self.settings.passivation_timeout);
+        Ok(Behavior::Same)
+    }
+
+    async fn receive(&mut self, ctx: &mut Context, msg: Self::Message) -> Handled {
+        let now = ctx.system().clock().now();
+        let effects = match msg {
+            EntityMessage::Command(command) => {
+                self.active_at = now;
+                self.state.command(command, now)
+            }
+            EntityMessage::Stop => self.state.stop(),
+            EntityMessage::Internal(Internal(event)) => self.event(ctx, event, now),
+        };
+        let mut behavior = self.perform_all(ctx, effects, now);
+        // Half-closing a stream that the function has ended already is complete at once.
+        while self.state.is_closing() && self.stream.as_ref().is_none_or(|stream| stream.ended) {
+            self.forget_stream();
+            let effects = self.state.closed(now);
+            if let Behavior::Stopped = self.perform_all(ctx, effects, now) {
+                behavior = Behavior::Stopped;
+            }
+        }
+        Ok(behavior)
+    }
+}
+
+impl EventSourcedEntity {
+    fn event(&mut self, ctx: &mut Context, event: Event, now: Tick) -> Vec<Effect> {
+        match event {
+            Event::Activated { generation, result } if generation == self.generation => self.activated(result, now),
+            Event::Received { generation, message } if generation == self.generation => {
+                self.active_at = now;
+                if let Some(sent_at) = self.sent_at.take() {
+                    self.metrics.function_answered(now - sent_at);
+                }
+                self.state.received(message, now)
+            }
+            Event::Ended { generation } if generation == self.generation => {
+                if let Some(stream) = &mut self.stream {
+                    stream.ended = true;
+                }
+                self.state.ended()
+            }
+            Event::Persisted(result) => {
+                if let Err(error) = &result {
+                    tracing::error!(id = %self.activation.id, %error, "events could not be written");
+                }
+                self.state.persisted(result.map(|_| ()).map_err(write_error), now)
+            }
+            Event::Tick => self.tick(ctx, now),
+            // From an activation that is over.
+            Event::Activated { .. } | Event::Received { .. } | Event::Ended { .. } => Vec::new(),
+        }
+    }
+
+    fn activated(&mut self, result: Result<Activated, ActivationError>, now: Tick) -> Vec<Effect> {
+        self.activating = None;
+        match result {
+            Ok(Activated { outbound, reader, highest_seq }) => {
+                self.stream = Some(Stream { outbound: Some(outbound), _reader: reader, ended: false });
+                self.metrics.activated();
+                self.state.recovered(highest_seq, now)
+            }
+            Err(error) => {
+                tracing::warn!(id = %self.activation.id, ?error, "entity could not be activated");
+                self.state.activation_failed(&error)
+            }
+        }
+    }
+
+    /// One timer serves all time limits: it is armed for the soonest of them and looks at each.
+    fn tick(&mut self, ctx: &mut Context, now: Tick) -> Vec<Effect> {
+        let settings = &self.settings;
+        let mut next = settings.passivation_timeout;
+        let mut over = |since: Option<Tick>, limit: Duration| {
+            let left = since.map(|since| limit.saturating_sub(now - since));
+            next = next.min(left.filter(|left| !left.is_zero()).unwrap_or(next));
+            left.is_some_and(|left| left.is_zero())
+        };
+        let command_late = over(self.sent_at, settings.command_timeout);
+        let close_late = over(self.closing_at, settings.close_timeout);
+        let idle = over(Some(self.active_at), settings.passivation_timeout);
+        self.arm(ctx, now, next);
+        if command_late {
+            tracing::warn!(id = %self.activation.id, "user function did not answer in time, its stream is given up");
+            self.sent_at = None;
+            return self.state.timed_out(self.settings.command_timeout);
+        }
+        if close_late {
+            tracing::warn!(id = %self.activation.id, "user function did not end its stream in time, it is reset");
+            self.forget_stream();
+            return Vec::new();
+        }
+        if idle { self.state.idle_timeout() } else { Vec::new() }
+    }
+
+    fn arm(&mut self, ctx: &mut Context, now: Tick, delay: Duration) {
+        self.armed_until = now + delay;
+        ctx.timers().start_single("tick", delay, EntityMessage::Internal(Internal(Event::Tick)));
+    }
+
+    fn arm_by(&mut self, ctx: &mut Context, now: Tick, delay: Duration) {
+        if self.armed_until > now + delay {
+            self.arm(ctx, now, delay);
+        }
+    }
+
+    fn perform_all(&mut self, ctx: &mut Context, effects: Vec<Effect>, now: Tick) -> Behavior {
+        let mut behavior = Behavior::Same;
+        for effect in effects {
+            match effect {
+                Effect::Activate => self.activate(ctx),
+                Effect::Send { id } => self.send(ctx, id, now),
+                Effect::Persist { events, first_seq } => self.persist(ctx, events, first_seq),
+                Effect::SaveSnapshot { seq, snapshot } => self.save_snapshot(ctx, seq, snapshot),
+                Effect::Answer { command, answer } => self.answer(*command, answer),
+                Effect::Route { command, effects, action } => self.router.clone().complete(*command, effects, action),
+                Effect::HalfClose => self.half_close(ctx, now),
+                Effect::Report(text) => self.activation.function.report_error(text),
+                Effect::RequestPassivation => self.passivate.request(),
+                Effect::Stop => behavior = Behavior::Stopped,
+            }
+        }
+        behavior
+    }
+
+    fn activate(&mut self, ctx: &mut Context) {
+        self.generation += 1;
+        let generation = self.generation;
+        let activation = self.activation.clone();
+        let this = ctx.this().clone();
+        let span = tracing::info_span!("entity", id = %activation.id);
+        let task = async move {
+            let result = activate(&activation, generation, this.clone()).await;
+            let event = Event::Activated { generation, result };
+            // The entity has stopped when this fails: there is nobody to tell.
+            let _ = this.send(EntityMessage::Internal(Internal(event))).await;
+        };
+        self.activating = Some(AbortOnDropHandle::new(tokio::spawn(task.instrument(span))));
+    }
+
+    fn send(&mut self, ctx: &mut Context, id: i64, now: Tick) {
+        let Some(command) = self.state.in_progress() else { return };
+        let message = Command {
+            entity_id: self.activation.entity_id.to_string(),
+            id,
+            name: command.method.name.to_string(),
+            payload: Some(Any { type_url: command.method.input_type_url.to_string(), value: command.payload.clone() }),
+            streamed: false,
+            metadata: None,
+        };
+        self.sent_at = Some(now);
+        self.arm_by(ctx, now, self.settings.command_timeout);
+        if let Some(Stream { outbound: Some(outbound), .. }) = &self.stream {
+            // When it fails the stream has ended, and the reader says so.
+            let _ = outbound.try_send(event_sourced_stream_in::Message::Command(message));
+        }
+    }
+
+    fn persist(&mut self, ctx: &mut Context, events: Vec<Any>, first_seq: u64) {
+        let largest = events.iter().map(|event| event.value.len()).max().unwrap_or(0);
+        if largest > self.settings.stored_size_max {
+            let reason = format!(
+                "an event of {largest} bytes is larger than the {} bytes that a user function accepts when it is loaded again",
+                self.settings.stored_size_max
+            );
+            self.activation.function.report_error(format!("{}: {reason}", self.activation.service));
+            ctx.this().tell(EntityMessage::Internal(Internal(Event::Persisted(Err(AppendError::Rejected { reason })))));
+            return;
+        }
+        let append = Append {
+            id: self.activation.id.clone(),
+            expected_seq: first_seq,
+            fence: self.fence.clone(),
+            batch_id: rand::random(),
+            events: events.into_iter().map(stored_event).collect(),
+            tags: Vec::new(),
+            time_ms: ctx.system().clock().wall_ms(),
+        };
+        let appended = self.activation.journal.append(append);
+        ctx.pipe_to_self(appended, |result| EntityMessage::Internal(Internal(Event::Persisted(result))));
+    }
+
+    fn save_snapshot(&mut self, ctx: &mut Context, seq: u64, snapshot: Any) {
+        let id = self.activation.id.clone();
+        if snapshot.value.len() > self.settings.stored_size_max {
+            tracing::warn!(%id, size = snapshot.value.len(), max = self.settings.stored_size_max, "snapshot is too large to be loaded again, it is not stored");
+            return;
+        }
+        let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta: None };
+        let time_ms = ctx.system().clock().wall_ms();
+        let saved = self.activation.snapshots.save(id.clone(), seq, self.fence.clone(), time_ms, raw);
+        ctx.spawn_task(async move {
+            if let Err(error) = saved.await {
+                tracing::warn!(%id, seq, %error, "snapshot could not be saved, recovery will replay more events");
+            }
+        });
+    }
+
+    fn answer(&mut self, command: EntityCommand, answer: Answer) {
+        self.router.check_reply(&command.method, &answer);
+        command.reply_to.tell(answer);
+    }
+
+    fn half_close(&mut self, ctx: &mut Context, now: Tick) {
+        self.activating = None;
+        self.sent_at = None;
+        self.closing_at = Some(now);
+        if let Some(stream) = &mut self.stream {
+            stream.outbound = None;
+        }
+        self.arm_by(ctx, now, self.settings.close_timeout);
+    }
+
+    fn forget_stream(&mut self) {
+        self.stream = None;
+        self.closing_at = None;
+        self.sent_at = None;
+    }
+}
+
+/// Reads the snapshot, opens a stream, replays into it.
+async fn activate(
+    activation: &Activation,
+    generation: u64,
+    this: ActorRef<EntityMessage<Internal>>,
+) -> Result<Activated, ActivationError> {
+    let beginning = activation.begin().await?;
+    let link = activation.link().await?;
+    let reader_of = this.clone();
+    let deliver = move |message| {
+        let this = reader_of.clone();
+        async move { this.send(EntityMessage::Internal(Internal(Event::Received { generation, message }))).await.is_ok() }
+    };
+    let (outbound, drive) =
+        stream::open(&link, deliver).await.map_err(|error| ActivationError::Unreachable(error.to_string()))?;
+    let read = async move {
+        drive.await;
+        let _ = this.send(EntityMessage::Internal(Internal(Event::Ended { generation }))).await;
+    };
+    let reader = AbortOnDropHandle::new(tokio::spawn(read.in_current_span()));
+    let highest_seq = activation.replay(beginning, &outbound).await?;
+    Ok(Activated { outbound, reader, highest_seq })
+}
+
+fn stored_event(event: Any) -> RawEvent {
+    RawEvent { manifest: Arc::from(event.type_url), payload: event.value, meta: None }
+}
+
+fn write_error(error: AppendError) -> WriteError {
+    match error {
+        AppendError::Rejected { .. } | AppendError::Unavailable { .. } => WriteError::NotStored(error.to_string()),
+        AppendError::Conflict { .. } | AppendError::Stale { .. } => WriteError::NotOwner(error.to_string()),
+        _ => WriteError::Unknown(error.to_string()),
+    }
+}

@@ -1,0 +1,174 @@
+//! One actor a service: starts its entities on demand and holds commands back while one passivates.
+//!
+//! Invariant: of one entity id there is at most one entity actor; the next is started only when the
+//! former has fully stopped. Nothing that reaches the region is lost: until an entity has stopped,
+//! commands are either in its mailbox before its `Stop`, or held here.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, ReplyTo};
+use tonic::Code;
+
+use crate::call::CallError;
+use crate::entity::EntityCommand;
+use crate::telemetry::EntityMetrics;
+
+/// What a region hands to its entities.
+#[derive(Debug)]
+pub enum EntityMessage<I> {
+    /// Serve this command.
+    Command(Box<EntityCommand>),
+    /// Finish what came before, close the stream, stop.
+    Stop,
+    /// What only the entity itself may send.
+    #[doc(hidden)]
+    Internal(I),
+}
+
+/// Makes the actor of one entity, given its id and the way to ask for passivation.
+pub trait EntityFactory: Send + 'static {
+    /// What the entity sends itself.
+    type Internal: Send + 'static;
+    /// The entity's actor.
+    type Entity: Actor<Message = EntityMessage<Self::Internal>> + Send + 'static;
+    /// Makes the entity `id`; it calls `passivate` when it wants to be sent [`EntityMessage::Stop`].
+    fn create(&self, id: &Arc<str>, passivate: Passivate) -> Self::Entity;
+}
+
+/// An entity's request to its region to be stopped.
+#[derive(Debug, Clone)]
+pub struct Passivate {
+    region: ActorRef<RegionMessage>,
+    id: Arc<str>,
+}
+
+impl Passivate {
+    /// Asks the region to hold further commands back and to send [`EntityMessage::Stop`].
+    pub fn request(&self) {
+        self.region.tell(RegionMessage::Passivate(PassivateEntity(self.id.clone())));
+    }
+}
+
+/// The region's protocol.
+#[derive(Debug)]
+pub enum RegionMessage {
+    /// Hands a command to the entity, starting it first when it is not running.
+    Deliver {
+        /// The entity's id.
+        id: Arc<str>,
+        /// The command.
+        command: Box<EntityCommand>,
+    },
+    /// Stops all entities when they have finished what they have, then answers. Later commands are
+    /// answered UNAVAILABLE.
+    Drain {
+        /// Told when no entity is left.
+        reply_to: ReplyTo<()>,
+    },
+    /// How many entities are running.
+    Count(ReplyTo<usize>),
+    #[doc(hidden)]
+    Passivate(PassivateEntity),
+    #[doc(hidden)]
+    Terminated(EntityTerminated),
+}
+
+/// Sealed: only an entity of this region can build one.
+#[derive(Debug)]
+pub struct PassivateEntity(Arc<str>);
+
+/// Sealed: only this module can build one.
+#[derive(Debug)]
+pub struct EntityTerminated(Arc<str>);
+
+struct Running<I> {
+    entity: ActorRef<EntityMessage<I>>,
+    /// Commands that arrived after `Stop` was sent; `None` while it was not.
+    held: Option<VecDeque<Box<EntityCommand>>>,
+}
+
+/// The actor.
+pub struct Region<F: EntityFactory> {
+    factory: F,
+    held_max: usize,
+    metrics: EntityMetrics,
+    running: HashMap<Arc<str>, Running<F::Internal>>,
+    draining: Vec<ReplyTo<()>>,
+}
+
+impl<F: EntityFactory> Region<F> {
+    /// A region without entities; at most `held_max` commands are held for one that is stopping.
+    pub fn new(factory: F, held_max: usize, metrics: EntityMetrics) -> Self {
+        Self { factory, held_max, metrics, running: HashMap::new(), draining: Vec::new() }
+    }
+
+    fn deliver(&mut self, ctx: &mut ActorContext<RegionMessage>, id: Arc<str>, command: Box<EntityCommand>) {
+        if !self.draining.is_empty() {
+            command.reply_to.tell(Err(CallError::status(Code::Unavailable, "the sidecar is shutting down")));
+            return;
+        }
+        match self.running.get_mut(&id) {
+            None => self.start(ctx, id, command),
+            Some(Running { held: Some(held), .. }) if held.len() < self.held_max => held.push_back(command),
+            Some(Running { held: Some(_), .. }) => {
+                let text = format!("too many commands wait for this entity ({}); try again later", self.held_max);
+                command.reply_to.tell(Err(CallError::status(Code::ResourceExhausted, text)));
+            }
+            Some(Running { entity, held: None }) => entity.tell(EntityMessage::Command(command)),
+        }
+    }
+
+    fn start(&mut self, ctx: &mut ActorContext<RegionMessage>, id: Arc<str>, command: Box<EntityCommand>) {
+        let passivate = Passivate { region: ctx.this().clone(), id: id.clone() };
+        let entity = ctx.spawn_anonymous(self.factory.create(&id, passivate));
+        ctx.watch_with(&entity, RegionMessage::Terminated(EntityTerminated(id.clone())));
+        entity.tell(EntityMessage::Command(command));
+        self.running.insert(id, Running { entity, held: None });
+        self.metrics.started();
+    }
+
+    fn passivate(&mut self, id: &Arc<str>) {
+        if let Some(running) = self.running.get_mut(id)
+            && running.held.is_none()
+        {
+            running.held = Some(VecDeque::new());
+            running.entity.tell(EntityMessage::Stop);
+        }
+    }
+
+    fn terminated(&mut self, ctx: &mut ActorContext<RegionMessage>, id: &Arc<str>) {
+        let Some(gone) = self.running.remove(id) else { return };
+        self.metrics.stopped();
+        for command in gone.held.into_iter().flatten() {
+            self.deliver(ctx, id.clone(), command);
+        }
+        self.answer_when_drained();
+    }
+
+    fn answer_when_drained(&mut self) {
+        if self.running.is_empty() {
+            self.draining.drain(..).for_each(|reply_to| reply_to.tell(()));
+        }
+    }
+}
+
+impl<F: EntityFactory> Actor for Region<F> {
+    type Message = RegionMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, msg: Self::Message) -> Handled {
+        match msg {
+            RegionMessage::Deliver { id, command } => self.deliver(ctx, id, command),
+            RegionMessage::Passivate(PassivateEntity(id)) => self.passivate(&id),
+            RegionMessage::Terminated(EntityTerminated(id)) => self.terminated(ctx, &id),
+            RegionMessage::Count(reply_to) => reply_to.tell(self.running.len()),
+            RegionMessage::Drain { reply_to } => {
+                self.draining.push(reply_to);
+                let ids: Vec<_> = self.running.keys().cloned().collect();
+                ids.iter().for_each(|id| self.passivate(id));
+                self.answer_when_drained();
+            }
+        }
+        Ok(Behavior::Same)
+    }
+}
