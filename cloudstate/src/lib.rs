@@ -1,3 +1,7 @@
 //! The CloudState sidecar as a library.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod listen;
+pub mod telemetry;

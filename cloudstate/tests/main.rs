@@ -1,3 +1,4 @@
 //! Tests of the cloudstate crate, one module a subject.
 
+mod admin;
 mod config;

@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::Problem;
+use super::error::{ConfigError, Problem};
 
 /// One value of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,10 +20,12 @@ pub(crate) struct Entry {
 ///
 /// # Errors
 /// When the text is not TOML, or a value is of a kind no setting takes.
-pub(crate) fn entries(path: &str, text: &str) -> Result<Vec<Entry>, Problem> {
-    let problem = |reason: String| Problem::File {
-        file: path.to_owned(),
-        reason,
+pub(crate) fn entries(path: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
+    let problem = |reason: String| {
+        ConfigError::from(Problem::File {
+            file: path.to_owned(),
+            reason,
+        })
     };
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));

@@ -1,0 +1,199 @@
+//! The command line of the `cloudstate` binary.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Flag;
+
+/// The sidecar of stateful serverless: durable, single-writer state for gRPC user functions.
+#[derive(Debug, Parser)]
+#[command(name = "cloudstate", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sidecar, with COMMAND also the user function
+    #[command(after_help = EXIT_STATUSES)]
+    Run(RunArgs),
+    /// Run the sidecar with a built-in shopping cart and say what to try
+    #[command(after_help = EXIT_STATUSES)]
+    Demo(SettingArgs),
+    /// Print every setting with its effective value and where it comes from
+    Config(ConfigArgs),
+    /// The shopping cart of `demo`, as the user function it is
+    #[command(hide = true)]
+    DemoUserFunction(DemoUserFunctionArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// The user function's command; it is given HOST and PORT, restarted when it dies and stopped with the sidecar
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of the hidden `demo-user-function`.
+#[derive(Debug, Args)]
+pub struct DemoUserFunctionArgs {
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    pub port: u16,
+}
+
+/// Settings that can be given as flags: the frequent ones by name, all others with `--set`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SettingArgs {
+    /// Configuration file, TOML [env: CLOUDSTATE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Public port: gRPC, gRPC-Web and HTTP/JSON [env: HTTP_PORT] [default: 9000]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<String>,
+    /// Where the user function listens [env: USER_FUNCTION_HOST] [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub user_function_host: Option<String>,
+    /// Its port [env: USER_FUNCTION_PORT] [default: 8080; with COMMAND a free one]
+    #[arg(long, value_name = "PORT")]
+    pub user_function_port: Option<String>,
+    /// sqlite:FOLDER or memory [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// /ready and /alive; off for none [env: MANAGEMENT_PORT] [default: 8558]
+    #[arg(long, value_name = "PORT")]
+    pub management_port: Option<String>,
+    /// /metrics; off for none [env: METRICS_PORT] [default: 9090]
+    #[arg(long, value_name = "PORT")]
+    pub metrics_port: Option<String>,
+    /// error, warn, info, debug, trace, or a filter [env: CLOUDSTATE_LOG_LEVEL] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// text or json [env: CLOUDSTATE_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Any other setting; `cloudstate config` lists them. May be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
+}
+
+impl SettingArgs {
+    /// The settings given, in the order in which they win: a named flag beats `--set`.
+    #[must_use]
+    pub fn flags(&self) -> Vec<Flag> {
+        let set = self
+            .set
+            .iter()
+            .map(|(key, value)| ("--set", key.as_str(), Some(value)));
+        let named = [
+            ("--http-port", "http-port", self.http_port.as_ref()),
+            (
+                "--user-function-host",
+                "user-function-host",
+                self.user_function_host.as_ref(),
+            ),
+            (
+                "--user-function-port",
+                "user-function-port",
+                self.user_function_port.as_ref(),
+            ),
+            ("--store", "store", self.store.as_ref()),
+            (
+                "--management-port",
+                "management.port",
+                self.management_port.as_ref(),
+            ),
+            (
+                "--metrics-port",
+                "telemetry.prometheus.port",
+                self.metrics_port.as_ref(),
+            ),
+            ("--log-level", "log.level", self.log_level.as_ref()),
+            ("--log-format", "log.format", self.log_format.as_ref()),
+        ];
+        let flag = |(name, key, value): (&str, &str, Option<&String>)| {
+            Some(Flag {
+                name: name.to_owned(),
+                key: key.to_owned(),
+                value: value?.clone(),
+            })
+        };
+        set.chain(named).filter_map(flag).collect()
+    }
+}
+
+/// Why the process ended, as its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to stop and lost nothing.
+    Stopped = 0,
+    /// Something broke while it ran.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// A port is taken or may not be used.
+    Port = 3,
+    /// The store cannot be opened.
+    Store = 4,
+    /// The user function's command cannot be started.
+    Command = 5,
+    /// It was asked to stop a second time and did not finish what it had begun.
+    Interrupted = 130,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cloudstate demo                            a shopping cart to play with
+  cloudstate run -- node index.js            the sidecar and a user function
+  cloudstate run --user-function-port 8080   the sidecar of a user function that runs already
+  cloudstate run --store memory --set eventsourced-entity.passivation-timeout=5s
+  cloudstate config --json                   the effective settings
+
+Settings come from a TOML file, under the environment, under flags.";
+
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0    stopped on SIGTERM or SIGINT, nothing lost
+  1    something broke while running
+  2    wrong command line or configuration
+  3    a port is taken or may not be used
+  4    the store cannot be opened
+  5    COMMAND cannot be started
+  130  told to stop twice: ended without finishing what was running";
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("must be KEY=VALUE, such as relay-timeout=30s".to_owned()),
+    }
+}

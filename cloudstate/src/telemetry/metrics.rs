@@ -1,0 +1,618 @@
+//! What the sidecar counts and measures: every name, unit and meaning in one table, and handles to record with.
+//!
+//! Handles are made once per method, entity type or connection and then cost an atomic operation a record; labels are never built on the request
+//! path. Without an installed recorder ([`install`]) they do nothing. Event-sourced series keep the reference proxy's names.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tonic::Code;
+
+/// One series: name, what is recorded, unit and meaning.
+#[derive(Debug)]
+pub struct Metric {
+    /// The name as scraped.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricKind,
+    /// Unit of the value.
+    pub unit: Unit,
+    /// What it means, and its labels.
+    pub help: &'static str,
+}
+
+/// What a series records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution over the buckets of [`BUCKETS`].
+    Histogram,
+}
+
+/// Upper bounds of all histograms, in seconds.
+pub const BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+];
+
+/// Every series the sidecar itself records; the store adds its own.
+pub const METRICS: &[Metric] = &[
+    c(
+        "cloudstate_requests_total",
+        "requests answered; labels service, method, code (gRPC status)",
+    ),
+    g(
+        "cloudstate_requests_in_flight",
+        Unit::Count,
+        "requests being served; labels service, method",
+    ),
+    h(
+        "cloudstate_request_duration_seconds",
+        "from the request's header to the end of its answer; labels service, method",
+    ),
+    c(
+        "cloudstate_requests_refused_total",
+        "requests refused before any work; label reason",
+    ),
+    c(
+        "cloudstate_eventsourced_activated_entities_total",
+        "entities activated",
+    ),
+    c(
+        "cloudstate_eventsourced_passivated_entities_total",
+        "entities stopped, for whatever reason",
+    ),
+    h(
+        "cloudstate_eventsourced_entity_active_time_seconds",
+        "how long entities were active",
+    ),
+    c(
+        "cloudstate_eventsourced_failed_entities_total",
+        "entities that crashed or whose stream ended unasked",
+    ),
+    h(
+        "cloudstate_eventsourced_recovery_time_seconds",
+        "from activation to the end of replay",
+    ),
+    c(
+        "cloudstate_eventsourced_received_commands_total",
+        "commands received",
+    ),
+    c(
+        "cloudstate_eventsourced_stashed_commands_total",
+        "commands that had to wait for another one",
+    ),
+    c(
+        "cloudstate_eventsourced_unstashed_commands_total",
+        "commands whose wait ended",
+    ),
+    c(
+        "cloudstate_eventsourced_rejected_commands_total",
+        "commands refused because the waiting room was full",
+    ),
+    h(
+        "cloudstate_eventsourced_command_stash_time_seconds",
+        "how long commands waited",
+    ),
+    h(
+        "cloudstate_eventsourced_command_processing_time_seconds",
+        "from the command's sending to the function's reply",
+    ),
+    c(
+        "cloudstate_eventsourced_failed_commands_total",
+        "commands that failed in the function or with its stream",
+    ),
+    c(
+        "cloudstate_eventsourced_completed_commands_total",
+        "commands that were completed",
+    ),
+    h(
+        "cloudstate_eventsourced_command_total_time_seconds",
+        "from receipt to completion, waiting and writing included",
+    ),
+    h(
+        "cloudstate_eventsourced_persist_time_seconds",
+        "writing the events of one command",
+    ),
+    c(
+        "cloudstate_eventsourced_persisted_events_total",
+        "events written",
+    ),
+    b(
+        "cloudstate_eventsourced_persisted_event_bytes_total",
+        "bytes of the events written",
+    ),
+    c(
+        "cloudstate_eventsourced_loaded_events_total",
+        "events replayed",
+    ),
+    b(
+        "cloudstate_eventsourced_loaded_event_bytes_total",
+        "bytes of the events replayed",
+    ),
+    c(
+        "cloudstate_eventsourced_persisted_snapshots_total",
+        "snapshots whose saving was started",
+    ),
+    b(
+        "cloudstate_eventsourced_persisted_snapshot_bytes_total",
+        "bytes of these snapshots",
+    ),
+    c(
+        "cloudstate_eventsourced_loaded_snapshots_total",
+        "snapshots loaded",
+    ),
+    b(
+        "cloudstate_eventsourced_loaded_snapshot_bytes_total",
+        "bytes of the snapshots loaded",
+    ),
+    g(
+        "cloudstate_user_function_connected",
+        Unit::Count,
+        "1 while the user function's specification is being served, else 0",
+    ),
+    c(
+        "cloudstate_user_function_discoveries_total",
+        "discover calls; label outcome (accepted, refused, failed)",
+    ),
+    c(
+        "cloudstate_user_function_errors_reported_total",
+        "errors reported to the user function",
+    ),
+    c(
+        "cloudstate_user_function_starts_total",
+        "starts of the user function as a child process",
+    ),
+    g(
+        "cloudstate_build_info",
+        Unit::Count,
+        "always 1; label version",
+    ),
+    g(
+        "process_resident_memory_bytes",
+        Unit::Bytes,
+        "resident memory of this process",
+    ),
+    g(
+        "process_open_fds",
+        Unit::Count,
+        "open file descriptors of this process",
+    ),
+    g(
+        "process_start_time_seconds",
+        Unit::Seconds,
+        "when this process started, since 1970",
+    ),
+    c(
+        "process_cpu_seconds_total",
+        "processor time of this process, user and system",
+    ),
+];
+
+/// Installs the recorder of this process and describes all series.
+///
+/// # Errors
+/// When the process has a recorder already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets(BUCKETS)?
+        .install_recorder()?;
+    describe();
+    gauge!("cloudstate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// Tells the current recorder unit and meaning of all series.
+pub fn describe() {
+    for metric in METRICS {
+        match metric.kind {
+            MetricKind::Counter => {
+                metrics::describe_counter!(metric.name, metric.unit, metric.help)
+            }
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+            MetricKind::Histogram => {
+                metrics::describe_histogram!(metric.name, metric.unit, metric.help)
+            }
+        }
+    }
+}
+
+/// Counts and times the requests to one method. Cheap to clone.
+#[derive(Clone)]
+pub struct RequestMetrics {
+    method: Arc<MethodSeries>,
+}
+
+struct MethodSeries {
+    service: Arc<str>,
+    name: Arc<str>,
+    in_flight: Gauge,
+    duration: Histogram,
+    by_code: [OnceLock<Counter>; 17], // one for each gRPC status, made when it is first met
+}
+
+/// A request being served. Dropped without [`finish`](Self::finish), it counts as cancelled.
+pub struct RequestInFlight {
+    method: Arc<MethodSeries>,
+    finished: bool,
+}
+
+impl RequestMetrics {
+    /// The series of `method` of `service`.
+    #[must_use]
+    pub fn for_method(service: &str, method: &str) -> Self {
+        let (service, name): (Arc<str>, Arc<str>) = (service.into(), method.into());
+        let in_flight = gauge!("cloudstate_requests_in_flight", "service" => service.clone(), "method" => name.clone());
+        let duration = histogram!("cloudstate_request_duration_seconds", "service" => service.clone(), "method" => name.clone());
+        let series = MethodSeries {
+            service,
+            name,
+            in_flight,
+            duration,
+            by_code: Default::default(),
+        };
+        Self {
+            method: Arc::new(series),
+        }
+    }
+
+    /// A request begins.
+    #[must_use]
+    pub fn begin(&self) -> RequestInFlight {
+        self.method.in_flight.increment(1.0);
+        RequestInFlight {
+            method: self.method.clone(),
+            finished: false,
+        }
+    }
+}
+
+impl RequestInFlight {
+    /// The request was answered with `code` after `elapsed`.
+    pub fn finish(mut self, code: Code, elapsed: Duration) {
+        self.method.duration.record(elapsed.as_secs_f64());
+        self.method.answered(code);
+        self.finished = true;
+    }
+}
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        self.method.in_flight.decrement(1.0);
+        if !self.finished {
+            self.method.answered(Code::Cancelled);
+        }
+    }
+}
+
+impl MethodSeries {
+    fn answered(&self, code: Code) {
+        let series = self.by_code[code as usize].get_or_init(|| {
+            counter!("cloudstate_requests_total", "service" => self.service.clone(), "method" => self.name.clone(), "code" => code_name(code))
+        });
+        series.increment(1);
+    }
+}
+
+/// Counts a request that was refused before any work; `reason` is one of a few fixed words such as `draining` or `overloaded`.
+pub fn request_refused(reason: &'static str) {
+    counter!("cloudstate_requests_refused_total", "reason" => reason).increment(1);
+}
+
+/// Counts and times what happens to the entities of one event-sourced type. Cheap to clone.
+#[derive(Clone)]
+pub struct EntityMetrics {
+    series: Arc<EntitySeries>,
+}
+
+struct EntitySeries {
+    activated: Counter,
+    passivated: Counter,
+    active_time: Histogram,
+    failed: Counter,
+    recovery_time: Histogram,
+    received: Counter,
+    stashed: Counter,
+    unstashed: Counter,
+    rejected: Counter,
+    stash_time: Histogram,
+    processing_time: Histogram,
+    failed_commands: Counter,
+    completed: Counter,
+    total_time: Histogram,
+    persist_time: Histogram,
+    persisted_events: Counter,
+    persisted_event_bytes: Counter,
+    loaded_events: Counter,
+    loaded_event_bytes: Counter,
+    persisted_snapshots: Counter,
+    persisted_snapshot_bytes: Counter,
+    loaded_snapshots: Counter,
+    loaded_snapshot_bytes: Counter,
+}
+
+impl EntityMetrics {
+    /// The series of the entities with this persistence id (the label `entity_name`).
+    #[must_use]
+    pub fn for_entity(persistence_id: &str) -> Self {
+        let name: Arc<str> = persistence_id.into();
+        let count = |series: &'static str| counter!(series, "entity_name" => name.clone());
+        let time = |series: &'static str| histogram!(series, "entity_name" => name.clone());
+        let series = EntitySeries {
+            activated: count("cloudstate_eventsourced_activated_entities_total"),
+            passivated: count("cloudstate_eventsourced_passivated_entities_total"),
+            active_time: time("cloudstate_eventsourced_entity_active_time_seconds"),
+            failed: count("cloudstate_eventsourced_failed_entities_total"),
+            recovery_time: time("cloudstate_eventsourced_recovery_time_seconds"),
+            received: count("cloudstate_eventsourced_received_commands_total"),
+            stashed: count("cloudstate_eventsourced_stashed_commands_total"),
+            unstashed: count("cloudstate_eventsourced_unstashed_commands_total"),
+            rejected: count("cloudstate_eventsourced_rejected_commands_total"),
+            stash_time: time("cloudstate_eventsourced_command_stash_time_seconds"),
+            processing_time: time("cloudstate_eventsourced_command_processing_time_seconds"),
+            failed_commands: count("cloudstate_eventsourced_failed_commands_total"),
+            completed: count("cloudstate_eventsourced_completed_commands_total"),
+            total_time: time("cloudstate_eventsourced_command_total_time_seconds"),
+            persist_time: time("cloudstate_eventsourced_persist_time_seconds"),
+            persisted_events: count("cloudstate_eventsourced_persisted_events_total"),
+            persisted_event_bytes: count("cloudstate_eventsourced_persisted_event_bytes_total"),
+            loaded_events: count("cloudstate_eventsourced_loaded_events_total"),
+            loaded_event_bytes: count("cloudstate_eventsourced_loaded_event_bytes_total"),
+            persisted_snapshots: count("cloudstate_eventsourced_persisted_snapshots_total"),
+            persisted_snapshot_bytes: count(
+                "cloudstate_eventsourced_persisted_snapshot_bytes_total",
+            ),
+            loaded_snapshots: count("cloudstate_eventsourced_loaded_snapshots_total"),
+            loaded_snapshot_bytes: count("cloudstate_eventsourced_loaded_snapshot_bytes_total"),
+        };
+        Self {
+            series: Arc::new(series),
+        }
+    }
+
+    /// An entity was activated.
+    pub fn activated(&self) {
+        self.series.activated.increment(1);
+    }
+
+    /// An entity stopped, for whatever reason, after it was active for so long.
+    pub fn passivated(&self, active: Duration) {
+        self.series.passivated.increment(1);
+        self.series.active_time.record(active.as_secs_f64());
+    }
+
+    /// An entity crashed, or its stream ended unasked; [`passivated`](Self::passivated) is recorded too.
+    pub fn failed(&self) {
+        self.series.failed.increment(1);
+    }
+
+    /// Replay has ended.
+    pub fn recovered(&self, took: Duration) {
+        self.series.recovery_time.record(took.as_secs_f64());
+    }
+
+    /// A command arrived.
+    pub fn command_received(&self) {
+        self.series.received.increment(1);
+    }
+
+    /// A command has to wait.
+    pub fn command_stashed(&self) {
+        self.series.stashed.increment(1);
+    }
+
+    /// A command's turn has come.
+    pub fn command_unstashed(&self, waited: Duration) {
+        self.series.unstashed.increment(1);
+        self.series.stash_time.record(waited.as_secs_f64());
+    }
+
+    /// A command was refused: the waiting room is full.
+    pub fn command_rejected(&self) {
+        self.series.rejected.increment(1);
+    }
+
+    /// The function has replied.
+    pub fn command_processed(&self, took: Duration) {
+        self.series.processing_time.record(took.as_secs_f64());
+    }
+
+    /// A command failed in the function or with its stream.
+    pub fn command_failed(&self) {
+        self.series.failed_commands.increment(1);
+    }
+
+    /// A command is done, waiting and writing included.
+    pub fn command_completed(&self, took: Duration) {
+        self.series.completed.increment(1);
+        self.series.total_time.record(took.as_secs_f64());
+    }
+
+    /// The events of one command were written.
+    pub fn events_persisted(&self, events: u64, bytes: u64, took: Duration) {
+        self.series.persisted_events.increment(events);
+        self.series.persisted_event_bytes.increment(bytes);
+        self.series.persist_time.record(took.as_secs_f64());
+    }
+
+    /// Events were replayed.
+    pub fn events_loaded(&self, events: u64, bytes: u64) {
+        self.series.loaded_events.increment(events);
+        self.series.loaded_event_bytes.increment(bytes);
+    }
+
+    /// Saving a snapshot has begun.
+    pub fn snapshot_persisted(&self, bytes: u64) {
+        self.series.persisted_snapshots.increment(1);
+        self.series.persisted_snapshot_bytes.increment(bytes);
+    }
+
+    /// A snapshot was loaded.
+    pub fn snapshot_loaded(&self, bytes: u64) {
+        self.series.loaded_snapshots.increment(1);
+        self.series.loaded_snapshot_bytes.increment(bytes);
+    }
+}
+
+/// How a discover call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscoveryOutcome {
+    /// The specification is served.
+    Accepted,
+    /// The specification was refused and the reason reported.
+    Refused,
+    /// The call itself failed.
+    Failed,
+}
+
+/// Whether the user function's specification is being served.
+pub fn user_function_connected(connected: bool) {
+    gauge!("cloudstate_user_function_connected").set(if connected { 1.0 } else { 0.0 });
+}
+
+/// Counts a discover call.
+pub fn discovery(outcome: DiscoveryOutcome) {
+    let outcome = match outcome {
+        DiscoveryOutcome::Accepted => "accepted",
+        DiscoveryOutcome::Refused => "refused",
+        DiscoveryOutcome::Failed => "failed",
+    };
+    counter!("cloudstate_user_function_discoveries_total", "outcome" => outcome).increment(1);
+}
+
+/// Counts an error reported to the user function.
+pub fn error_reported() {
+    counter!("cloudstate_user_function_errors_reported_total").increment(1);
+}
+
+/// Counts a start of the user function as a child process.
+pub fn child_started() {
+    counter!("cloudstate_user_function_starts_total").increment(1);
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+const fn c(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Counter,
+        unit: Unit::Count,
+        help,
+    }
+}
+
+const fn b(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Counter,
+        unit: Unit::Bytes,
+        help,
+    }
+}
+
+const fn g(name: &'static str, unit: Unit, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Gauge,
+        unit,
+        help,
+    }
+}
+
+const fn h(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Histogram,
+        unit: Unit::Seconds,
+        help,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusRecorder;
+
+    use super::*;
+
+    fn recorder() -> PrometheusRecorder {
+        PrometheusBuilder::new()
+            .set_buckets(BUCKETS)
+            .expect("buckets")
+            .build_recorder()
+    }
+
+    /// Every series a handle records to is in the table: one that is not would be scraped without help or type by surprise.
+    #[test]
+    fn all_recorded_series_are_described() {
+        let recorder = recorder();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            RequestMetrics::for_method("s", "m")
+                .begin()
+                .finish(Code::Ok, Duration::ZERO);
+            request_refused("draining");
+            EntityMetrics::for_entity("cart").activated();
+            user_function_connected(true);
+            discovery(DiscoveryOutcome::Accepted);
+            error_reported();
+            child_started();
+        });
+        let scrape = recorder.handle().render();
+        for line in scrape.lines().filter(|line| line.starts_with("# TYPE ")) {
+            let name = line.split(' ').nth(2).expect("a name");
+            assert!(
+                METRICS.iter().any(|metric| metric.name == name),
+                "{name} is not in METRICS"
+            );
+        }
+        assert!(
+            scrape.contains("# HELP cloudstate_requests_total"),
+            "{scrape}"
+        );
+    }
+
+    #[test]
+    fn a_dropped_request_counts_as_cancelled_and_leaves_the_gauge() {
+        let recorder = recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let method = RequestMetrics::for_method("shop.Cart", "Add");
+            method.begin().finish(Code::Ok, Duration::from_millis(3));
+            drop(method.begin());
+            let still_open = method.begin();
+            let scrape = recorder.handle().render();
+            for line in [
+                "cloudstate_requests_total{service=\"shop.Cart\",method=\"Add\",code=\"OK\"} 1",
+                "cloudstate_requests_total{service=\"shop.Cart\",method=\"Add\",code=\"CANCELLED\"} 1",
+                "cloudstate_requests_in_flight{service=\"shop.Cart\",method=\"Add\"} 1",
+                "cloudstate_request_duration_seconds_bucket{service=\"shop.Cart\",method=\"Add\",le=\"0.005\"} 1",
+            ] {
+                assert!(scrape.contains(line), "{line} is missing in\n{scrape}");
+            }
+            drop(still_open);
+        });
+    }
+}

@@ -1,0 +1,6 @@
+//! The log and the metrics of the sidecar.
+
+pub mod metrics;
+pub(crate) mod process;
+
+pub use metrics::{EntityMetrics, RequestMetrics};
