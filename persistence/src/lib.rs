@@ -1,1 +1,20 @@
-//! The persistence crate.
+//! Event-sourced actors, journals and snapshots.
+
+mod codec;
+mod error;
+mod fencing;
+mod journal;
+mod persistence_id;
+mod recovery;
+mod snapshot;
+
+pub use codec::{Codec, CodecError, Coded, MessagePack};
+pub use error::{AppendError, JournalError};
+pub use fencing::{Fence, FenceScope};
+pub use futures_util::future::BoxFuture;
+pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
+pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
+pub use recovery::{Recovered, Recovery, RecoveryError};
+pub use snapshot::{
+    InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot,
+};

@@ -1,0 +1,97 @@
+//! Errors of journals and snapshot stores: each variant says what happened to the caller's data.
+
+use crate::PersistenceId;
+
+/// Why a write (events, snapshot, deletion) did not answer "done".
+///
+/// All but [`Unknown`](Self::Unknown) mean: certainly not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Another writer used the sequence number. Not stored; this writer's state is out of date, so drop it.
+    #[error("sequence number {expected} is taken or leaves a gap, the highest stored is {highest}")]
+    Conflict {
+        /// The first sequence number of the refused batch.
+        expected: u64,
+        /// The highest one stored.
+        highest: u64,
+    },
+    /// Somebody claimed later. Not stored, and nothing this writer sends will be.
+    #[error("epoch {held} is stale, the current one is {current}")]
+    Stale {
+        /// The epoch of the refused write.
+        held: u64,
+        /// The epoch now required.
+        current: u64,
+    },
+    /// The store cannot take this write, now or later. Not stored; other writes may go on.
+    #[error("write rejected: {reason}")]
+    Rejected {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store takes no writes at the moment: full disk, read-only, queue full, closed. Not stored; retry later.
+    #[error("store unavailable: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The write may be stored or not. Drop the state and read the store before saying anything more.
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// What failed.
+        reason: String,
+    },
+}
+
+/// Why a read or a claim did not succeed. Nothing stored was changed, except that a claim may have taken effect: claim again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The store cannot be asked at the moment. Retry later.
+    #[error("store unavailable: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// A stored row fails its checksum. Permanent; nothing is repaired by guessing.
+    #[error("damaged data of {id} at sequence number {seq_nr} ({place}): {reason}")]
+    Damaged {
+        /// Whose data.
+        id: PersistenceId,
+        /// Which event or snapshot.
+        seq_nr: u64,
+        /// Table and row, for the person who looks into the file.
+        place: String,
+        /// Which check failed.
+        reason: String,
+    },
+    /// The bytes are intact, but the codec cannot read them. Permanent until a codec that can is deployed.
+    #[error("cannot decode {manifest:?} of {id} at sequence number {seq_nr}: {reason}")]
+    Undecodable {
+        /// Whose data.
+        id: PersistenceId,
+        /// Which event or snapshot.
+        seq_nr: u64,
+        /// Manifest stored with it.
+        manifest: String,
+        /// What the codec said.
+        reason: String,
+    },
+}
+
+impl AppendError {
+    /// Whether the write certainly left nothing behind.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::Unknown { .. })
+    }
+}
+
+impl JournalError {
+    /// Whether trying again can only give the same answer.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Unavailable { .. })
+    }
+}
