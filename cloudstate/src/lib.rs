@@ -1,7 +1,9 @@
 //! The CloudState sidecar as a library.
 
 pub mod admin;
+pub mod call;
 pub mod cli;
 pub mod config;
 pub mod listen;
+pub mod spec;
 pub mod telemetry;

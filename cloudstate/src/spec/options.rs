@@ -1,0 +1,152 @@
+//! Options of fields and methods, read by extension number from the bytes of the descriptor.
+//!
+//! Never by name: a descriptor set may carry a differently named copy of an extension, one of
+//! another type under the same number, or none at all.
+
+use prost::Message;
+use prost_reflect::{FieldDescriptor, MethodDescriptor};
+use proto::google::api::HttpRule;
+
+use super::descriptors::RawFile;
+use super::error::SpecError;
+use super::wire::{Fields, WireValue};
+
+const ENTITY_KEY: u32 = 1080;
+const LEGACY_ENTITY_KEY: u32 = 50002;
+const EVENTING: u32 = 1081;
+const HTTP: u32 = 72_295_728;
+
+const FIELD_OPTIONS: u32 = 8;
+const METHOD_OPTIONS: u32 = 4;
+
+/// The option `cloudstate.eventing` of a method.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Eventing {
+    /// Where the method's requests come from, beside clients.
+    pub source: Option<(EventSource, String)>,
+    /// Where its replies go, beside the client.
+    pub destination: Option<EventDestination>,
+}
+
+/// What an event consumer reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventSource {
+    /// A topic of a broker.
+    Topic(String),
+    /// The events of an event sourced entity, by persistence id.
+    EventLog(String),
+}
+
+/// Where replies are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventDestination {
+    /// A topic of a broker.
+    Topic(String),
+}
+
+/// How a field is marked as an entity key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyMark {
+    /// Option 1080.
+    Current,
+    /// Option 50002, of the older dialect.
+    Legacy,
+}
+
+pub(super) fn key_mark(file: &RawFile, field: &FieldDescriptor) -> Result<Option<KeyMark>, SpecError> {
+    let malformed = |reason: String| SpecError::Option {
+        option: "cloudstate.entity_key",
+        place: field.full_name().to_owned(),
+        reason,
+    };
+    let mut current = false;
+    let mut legacy = false;
+    for options in options_of(file, field.path(), FIELD_OPTIONS).map_err(malformed)? {
+        let mut fields = Fields::new(options);
+        while let Some((number, value)) = fields.next_field().map_err(|e| malformed(e.to_string()))? {
+            match (number, value) {
+                (ENTITY_KEY, WireValue::Varint(on)) => current = on != 0,
+                (LEGACY_ENTITY_KEY, WireValue::Varint(on)) => legacy = on != 0,
+                _ => {}
+            }
+        }
+    }
+    Ok(match (current, legacy) {
+        (true, _) => Some(KeyMark::Current),
+        (false, true) => Some(KeyMark::Legacy),
+        (false, false) => None,
+    })
+}
+
+pub(super) fn http_rule(file: &RawFile, method: &MethodDescriptor) -> Result<Option<HttpRule>, SpecError> {
+    let Some(bytes) = method_option(file, method, HTTP, "google.api.http")? else { return Ok(None) };
+    HttpRule::decode(&*bytes).map(Some).map_err(|error| SpecError::Option {
+        option: "google.api.http",
+        place: method.full_name().to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// The option `cloudstate.eventing` of `method`.
+pub(super) fn eventing(file: &RawFile, method: &MethodDescriptor) -> Result<Option<Eventing>, SpecError> {
+    let Some(bytes) = method_option(file, method, EVENTING, "cloudstate.eventing")? else { return Ok(None) };
+    let malformed = |reason: String| SpecError::Option {
+        option: "cloudstate.eventing",
+        place: method.full_name().to_owned(),
+        reason,
+    };
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|error| malformed(error.to_string()))
+    };
+    let mut eventing = Eventing::default();
+    let mut fields = Fields::new(&bytes);
+    while let Some((number, value)) = fields.next_field().map_err(|e| malformed(e.to_string()))? {
+        let WireValue::Bytes(inner) = value else { continue };
+        let mut inner = Fields::new(inner);
+        let mut group = String::new();
+        let mut source = None;
+        while let Some((field, value)) = inner.next_field().map_err(|e| malformed(e.to_string()))? {
+            let WireValue::Bytes(value) = value else { continue };
+            match (number, field) {
+                (1, 1) => group = text(value)?,
+                (1, 2) => source = Some(EventSource::Topic(text(value)?)),
+                (1, 3) => source = Some(EventSource::EventLog(text(value)?)),
+                (2, 1) => eventing.destination = Some(EventDestination::Topic(text(value)?)),
+                _ => {}
+            }
+        }
+        if let Some(source) = source {
+            eventing.source = Some((source, group));
+        }
+    }
+    Ok(Some(eventing))
+}
+
+/// The value of a message-typed option. Several occurrences merge, so they are put together.
+fn method_option(
+    file: &RawFile,
+    method: &MethodDescriptor,
+    number: u32,
+    option: &'static str,
+) -> Result<Option<Vec<u8>>, SpecError> {
+    let malformed =
+        |reason: String| SpecError::Option { option, place: method.full_name().to_owned(), reason };
+    let mut merged: Option<Vec<u8>> = None;
+    for options in options_of(file, method.path(), METHOD_OPTIONS).map_err(malformed)? {
+        for value in Fields::new(options).all_bytes(number).map_err(|e| malformed(e.to_string()))? {
+            merged.get_or_insert_default().extend_from_slice(value);
+        }
+    }
+    Ok(merged)
+}
+
+/// The option messages of the descriptor at `path`: pairs of field number and index, as in
+/// `google.protobuf.SourceCodeInfo`.
+fn options_of<'a>(file: &'a RawFile, path: &[i32], options: u32) -> Result<Vec<&'a [u8]>, String> {
+    let mut descriptor: &[u8] = &file.bytes;
+    for step in path.chunks_exact(2) {
+        let all = Fields::new(descriptor).all_bytes(step[0] as u32).map_err(|e| e.to_string())?;
+        descriptor = all.get(step[1] as usize).ok_or("descriptor not found")?;
+    }
+    Fields::new(descriptor).all_bytes(options).map_err(|e| e.to_string())
+}
