@@ -20,7 +20,10 @@ impl ServedSpec {
             service.methods.iter().try_for_each(|method| {
                 match newer.method(&service.name, &method.name) {
                     Some(new) => same_method(method, new),
-                    None => Err(format!("method [{}.{}] is no longer offered", service.name, method.name)),
+                    None => Err(format!(
+                        "method [{}.{}] is no longer offered",
+                        service.name, method.name
+                    )),
                 }
             })
         })
@@ -29,7 +32,10 @@ impl ServedSpec {
 
 fn same_service(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), String> {
     let changed = |what: &str, from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
-        Err(format!("service [{}] changed its {what} from [{from}] to [{to}]", old.name))
+        Err(format!(
+            "service [{}] changed its {what} from [{from}] to [{to}]",
+            old.name
+        ))
     };
     if old.entity_type != new.entity_type {
         return changed("entity type", &old.entity_type, &new.entity_type);
@@ -51,7 +57,11 @@ fn same_method(old: &Arc<MethodSpec>, new: &Arc<MethodSpec>) -> Result<(), Strin
         return changed("input type", old.input.full_name(), new.input.full_name());
     }
     if old.output_type_url != new.output_type_url {
-        return changed("output type", old.output.full_name(), new.output.full_name());
+        return changed(
+            "output type",
+            old.output.full_name(),
+            new.output.full_name(),
+        );
     }
     if shape(old) != shape(new) {
         return changed("streaming", shape(old), shape(new));

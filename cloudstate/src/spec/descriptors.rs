@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::DescriptorPool;
 
+use super::any_values;
 use super::error::SpecError;
 use super::wire::{Fields, WireValue};
 
@@ -32,12 +33,25 @@ pub struct RawFile {
     pub bytes: Bytes,
 }
 
+impl RawFile {
+    /// The files of the serialised `google.protobuf.FileDescriptorSet` `set`, the first of each name.
+    ///
+    /// # Errors
+    /// [`SpecError::NoDescriptorSet`] when it is none.
+    pub fn parse_set(set: &Bytes) -> Result<Vec<RawFile>, SpecError> {
+        parse(set)
+    }
+}
+
 /// The files of `set`, the first of each name.
 pub(super) fn parse(set: &Bytes) -> Result<Vec<RawFile>, SpecError> {
     let no_set = |reason: String| SpecError::NoDescriptorSet { reason };
     let mut seen = HashSet::new();
     let mut files = Vec::new();
-    for bytes in Fields::new(set).all_bytes(FILE).map_err(|e| no_set(e.to_string()))? {
+    for bytes in Fields::new(set)
+        .all_bytes(FILE)
+        .map_err(|e| no_set(e.to_string()))?
+    {
         let file = parse_file(set.slice_ref(bytes)).map_err(no_set)?;
         if seen.insert(file.name.clone()) {
             files.push(file);
@@ -48,8 +62,11 @@ pub(super) fn parse(set: &Bytes) -> Result<Vec<RawFile>, SpecError> {
 
 /// `files` with every file after those that it imports.
 pub(super) fn link(files: Vec<RawFile>) -> Result<Vec<RawFile>, SpecError> {
-    let index: HashMap<Arc<str>, usize> =
-        files.iter().enumerate().map(|(at, file)| (file.name.clone(), at)).collect();
+    let index: HashMap<Arc<str>, usize> = files
+        .iter()
+        .enumerate()
+        .map(|(at, file)| (file.name.clone(), at))
+        .collect();
     let mut done = vec![false; files.len()];
     let mut order = Vec::with_capacity(files.len());
     // A walk with a stack of its own: a hostile set must not be able to overflow the thread's.
@@ -67,7 +84,10 @@ pub(super) fn link(files: Vec<RawFile>) -> Result<Vec<RawFile>, SpecError> {
             };
             *next += 1;
             let names = |path: &[(usize, usize)]| {
-                path.iter().rev().map(|step| files[step.0].name.to_string()).collect::<Vec<_>>()
+                path.iter()
+                    .rev()
+                    .map(|step| files[step.0].name.to_string())
+                    .collect::<Vec<_>>()
             };
             let Some(&imported) = index.get(dependency) else {
                 return Err(SpecError::MissingDependency {
@@ -87,7 +107,10 @@ pub(super) fn link(files: Vec<RawFile>) -> Result<Vec<RawFile>, SpecError> {
         }
     }
     let mut files: Vec<Option<RawFile>> = files.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|at| files[at].take()).collect())
+    Ok(order
+        .into_iter()
+        .filter_map(|at| files[at].take())
+        .collect())
 }
 
 /// A pool of `files`, which are in import order, and the files that are in it.
@@ -103,10 +126,14 @@ pub(super) fn pool(
         Err(reason) => reason,
     };
     let needed = needed(&files, services);
-    let files: Vec<_> = files.into_iter().filter(|file| needed.contains(&file.name)).collect();
+    let files: Vec<_> = files
+        .into_iter()
+        .filter(|file| needed.contains(&file.name))
+        .collect();
     match build(&files) {
         Ok(pool) => {
-            let warning = format!("only the descriptors that served services need are used: {whole}");
+            let warning =
+                format!("only the descriptors that served services need are used: {whole}");
             Ok((pool, files, Some(warning)))
         }
         Err(reason) => Err(SpecError::Unlinkable { reason }),
@@ -126,7 +153,9 @@ pub(super) fn encode(files: &[RawFile]) -> Bytes {
 
 fn build(files: &[RawFile]) -> Result<DescriptorPool, String> {
     let mut pool = DescriptorPool::new();
-    pool.decode_file_descriptor_set(encode(files)).map_err(|error| error.to_string())?;
+    pool.decode_file_descriptor_set(encode(files))
+        .map_err(|error| error.to_string())?;
+    any_values::add_to(&mut pool);
     Ok(pool)
 }
 
@@ -138,7 +167,10 @@ fn needed(files: &[RawFile], services: &[&str]) -> HashSet<Arc<str>> {
                 "" => service.to_string(),
                 package => format!("{package}.{service}"),
             };
-            file.services.iter().map(full_name).any(|name| services.contains(&name.as_str()))
+            file.services
+                .iter()
+                .map(full_name)
+                .any(|name| services.contains(&name.as_str()))
         })
         .map(|file| file.name.clone())
         .collect();
@@ -153,7 +185,9 @@ fn needed(files: &[RawFile], services: &[&str]) -> HashSet<Arc<str>> {
 
 fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
     let text = |bytes: &[u8]| {
-        std::str::from_utf8(bytes).map(Arc::<str>::from).map_err(|error| error.to_string())
+        std::str::from_utf8(bytes)
+            .map(Arc::<str>::from)
+            .map_err(|error| error.to_string())
     };
     let mut name = None;
     let mut package: Arc<str> = "".into();
@@ -161,18 +195,28 @@ fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
     let mut services = Vec::new();
     let mut fields = Fields::new(&bytes);
     while let Some((number, value)) = fields.next_field().map_err(|error| error.to_string())? {
-        let WireValue::Bytes(value) = value else { continue };
+        let WireValue::Bytes(value) = value else {
+            continue;
+        };
         match number {
             FILE_NAME => name = Some(text(value)?),
             FILE_PACKAGE => package = text(value)?,
             FILE_DEPENDENCY => dependencies.push(text(value)?),
             FILE_SERVICE => {
-                let names = Fields::new(value).all_bytes(SERVICE_NAME).map_err(|e| e.to_string())?;
+                let names = Fields::new(value)
+                    .all_bytes(SERVICE_NAME)
+                    .map_err(|e| e.to_string())?;
                 services.push(text(names.last().copied().unwrap_or_default())?);
             }
             _ => {}
         }
     }
     let name = name.ok_or("a file has no name")?;
-    Ok(RawFile { name, package, dependencies, services, bytes })
+    Ok(RawFile {
+        name,
+        package,
+        dependencies,
+        services,
+        bytes,
+    })
 }

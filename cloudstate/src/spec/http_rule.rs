@@ -7,6 +7,9 @@ use proto::google::api::http_rule::Pattern;
 use super::error::SpecError;
 use super::template::PathTemplate;
 
+/// No API is deeper than this; it bounds what a hostile specification can make of the routes.
+const SEGMENTS_MAX: usize = 100;
+
 /// One HTTP endpoint of a method.
 #[derive(Clone, Debug)]
 pub struct HttpBinding {
@@ -57,7 +60,9 @@ pub(super) fn bindings(
     method: &MethodDescriptor,
     rule: Option<&HttpRule>,
 ) -> Result<Vec<HttpBinding>, SpecError> {
-    let Some(rule) = rule else { return Ok(vec![generated(method)?]) };
+    let Some(rule) = rule else {
+        return Ok(vec![generated(method)?]);
+    };
     let mut bindings = vec![binding(method, rule)?];
     for additional in &rule.additional_bindings {
         if !additional.additional_bindings.is_empty() {
@@ -92,6 +97,12 @@ fn binding(method: &MethodDescriptor, rule: &HttpRule) -> Result<HttpBinding, Sp
     }
     let (http_method, path) = pattern(rule)?;
     let template = PathTemplate::parse(path)?;
+    if template.segments.len() > SEGMENTS_MAX {
+        return Err(config(format!(
+            "Path template of [{}] has more than {SEGMENTS_MAX} segments",
+            method.full_name()
+        )));
+    }
     let variables = template
         .variables
         .iter()
@@ -109,7 +120,12 @@ fn binding(method: &MethodDescriptor, rule: &HttpRule) -> Result<HttpBinding, Sp
 fn pattern(rule: &HttpRule) -> Result<(HttpMethod, &str), SpecError> {
     let exactly = HttpMethod::Exactly;
     Ok(match &rule.pattern {
-        None => return Err(config(format!("Pattern missing for rule [{}]!", rendered(rule)))),
+        None => {
+            return Err(config(format!(
+                "Pattern missing for rule [{}]!",
+                rendered(rule)
+            )));
+        }
         Some(Pattern::Get(path)) => (exactly(http::Method::GET), path),
         Some(Pattern::Put(path)) => (exactly(http::Method::PUT), path),
         Some(Pattern::Post(path)) => (exactly(http::Method::POST), path),
@@ -128,7 +144,10 @@ fn pattern(rule: &HttpRule) -> Result<(HttpMethod, &str), SpecError> {
     })
 }
 
-fn path_fields(method: &MethodDescriptor, names: &[String]) -> Result<Vec<FieldDescriptor>, SpecError> {
+fn path_fields(
+    method: &MethodDescriptor,
+    names: &[String],
+) -> Result<Vec<FieldDescriptor>, SpecError> {
     let mut message = method.input();
     let mut fields = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
@@ -178,7 +197,9 @@ fn body(method: &MethodDescriptor, name: &str) -> Result<Body, SpecError> {
         "*" => Ok(Body::Message),
         name => {
             let field = method.input().get_field_by_name(name).ok_or_else(|| {
-                config(format!("Body configured to [{name}] but that field does not exist on input type."))
+                config(format!(
+                    "Body configured to [{name}] but that field does not exist on input type."
+                ))
             })?;
             if field.is_list() || field.is_map() {
                 return Err(config(format!(

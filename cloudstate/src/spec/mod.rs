@@ -3,6 +3,7 @@
 //! Everything here is pure. [`ServedSpec::check`] turns the answer of `discover` into services and
 //! methods, or says what is wrong with it in the words of the CloudState protocol.
 
+mod any_values;
 mod check;
 mod compatible;
 mod descriptors;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use proto::cloudstate::ServiceInfo;
 
+pub use any_values::JSON_VALUE;
 pub use descriptors::RawFile;
 pub use error::SpecError;
 pub use http_rule::{Body, HttpBinding, HttpMethod, ResponseBody};
@@ -159,7 +161,9 @@ impl EntityType {
 
     /// The type with this protocol service name.
     pub fn from_name(name: &str) -> Option<Self> {
-        EntityType::ALL.into_iter().find(|kind| kind.as_str() == name)
+        EntityType::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 }
 
@@ -171,6 +175,9 @@ impl fmt::Display for EntityType {
 
 impl Default for SpecSettings {
     fn default() -> Self {
-        Self { strict_version: false, supported: EntityType::ALL.to_vec() }
+        Self {
+            strict_version: false,
+            supported: EntityType::ALL.to_vec(),
+        }
     }
 }

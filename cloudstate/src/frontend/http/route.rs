@@ -1,0 +1,205 @@
+//! Which endpoint a request is for: a trie over path segments.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::path::{self, PathError};
+use crate::spec::{HttpBinding, HttpMethod, MethodSpec, Segment, ServedSpec, Variable};
+
+/// All endpoints of a specification.
+pub(in crate::frontend) struct Routes {
+    routes: Vec<Route>,
+    root: Node,
+}
+
+/// One endpoint.
+pub(super) struct Route {
+    pub(super) method: Arc<MethodSpec>,
+    /// Which of the method's bindings.
+    binding: usize,
+}
+
+/// An endpoint that a request matches, and the texts of its path variables.
+pub(super) struct Match<'a> {
+    pub(super) method: &'a Arc<MethodSpec>,
+    pub(super) binding: &'a HttpBinding,
+    /// In the order of the binding's variables.
+    pub(super) captures: Vec<String>,
+}
+
+/// What the routes say about a path.
+pub(super) enum Found<'a> {
+    Match(Match<'a>),
+    /// The path is known, for other HTTP methods.
+    OtherMethods(Vec<Method>),
+    Nothing,
+}
+
+#[derive(Default)]
+struct Node {
+    literals: HashMap<String, Node>,
+    single: Option<Box<Node>>,
+    /// Routes that end here, as indices.
+    end: Vec<usize>,
+    /// Routes that take whatever follows.
+    rest: Vec<usize>,
+}
+
+impl Routes {
+    pub(in crate::frontend) fn new(spec: &ServedSpec) -> Self {
+        let mut this = Self {
+            routes: Vec::new(),
+            root: Node::default(),
+        };
+        for method in spec.services.iter().flat_map(|service| &service.methods) {
+            for binding in 0..method.http.len() {
+                let index = this.routes.len();
+                let template = &method.http[binding].template;
+                this.root.insert(&template.segments, index);
+                this.routes.push(Route {
+                    method: method.clone(),
+                    binding,
+                });
+            }
+        }
+        this
+    }
+
+    /// The endpoint for `method` and the raw `path`.
+    ///
+    /// A template with a verb beats one without; among the rest the one registered last wins.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Result<Found<'_>, PathError> {
+        path::check(path)?;
+        let Some(path) = path.strip_prefix('/') else {
+            return Ok(Found::Nothing);
+        };
+        let segments: Vec<&str> = path.split('/').collect();
+        let mut candidates = Vec::new();
+        if let Some((last, before)) = segments.split_last()
+            && let Some((head, verb)) = last.rsplit_once(':')
+        {
+            let mut shortened = before.to_vec();
+            shortened.push(head);
+            let verb = path::decode(verb)?;
+            self.collect(&shortened, Some(&verb), &mut candidates)?;
+            if let Some(route) = self.best(&candidates, method) {
+                return self.matched(route, &shortened).map(Found::Match);
+            }
+        }
+        self.collect(&segments, None, &mut candidates)?;
+        if let Some(route) = self.best(&candidates, method) {
+            return self.matched(route, &segments).map(Found::Match);
+        }
+        let methods: Vec<_> = candidates
+            .iter()
+            .filter_map(|route| self.only_method(*route))
+            .collect();
+        Ok(if methods.is_empty() {
+            Found::Nothing
+        } else {
+            Found::OtherMethods(methods)
+        })
+    }
+
+    /// Adds the routes with `verb` whose template fits `segments`.
+    fn collect(
+        &self,
+        segments: &[&str],
+        verb: Option<&str>,
+        candidates: &mut Vec<usize>,
+    ) -> Result<(), PathError> {
+        let mut found = Vec::new();
+        self.root.collect(segments, &mut found)?;
+        found.retain(|route| self.binding(*route).template.verb.as_deref() == verb);
+        candidates.extend(found);
+        Ok(())
+    }
+
+    fn best(&self, candidates: &[usize], method: &Method) -> Option<usize> {
+        let answers = |route: &usize| match &self.binding(*route).method {
+            HttpMethod::Any => true,
+            HttpMethod::Exactly(own) => own == method,
+        };
+        candidates.iter().copied().filter(answers).max()
+    }
+
+    fn only_method(&self, route: usize) -> Option<Method> {
+        match &self.binding(route).method {
+            HttpMethod::Any => None,
+            HttpMethod::Exactly(method) => Some(method.clone()),
+        }
+    }
+
+    fn matched(&self, route: usize, segments: &[&str]) -> Result<Match<'_>, PathError> {
+        let binding = self.binding(route);
+        let capture = |variable: &Variable| {
+            let takes_rest =
+                binding.template.segments[variable.segments.clone()].contains(&Segment::Rest);
+            let end = if takes_rest {
+                segments.len()
+            } else {
+                variable.segments.end
+            };
+            match &segments[variable.segments.start..end] {
+                [one] if !takes_rest => path::decode(one).map(|text| text.into_owned()),
+                several => path::decode_segments(several),
+            }
+        };
+        let captures = binding
+            .template
+            .variables
+            .iter()
+            .map(capture)
+            .collect::<Result<_, _>>()?;
+        Ok(Match {
+            method: &self.routes[route].method,
+            binding,
+            captures,
+        })
+    }
+
+    fn binding(&self, route: usize) -> &HttpBinding {
+        let Route { method, binding } = &self.routes[route];
+        &method.http[*binding]
+    }
+}
+
+impl Node {
+    fn insert(&mut self, segments: &[Segment], route: usize) {
+        match segments.split_first() {
+            None => self.end.push(route),
+            Some((Segment::Rest, _)) => self.rest.push(route),
+            Some((Segment::Single, rest)) => {
+                self.single.get_or_insert_default().insert(rest, route)
+            }
+            Some((Segment::Literal(text), rest)) => {
+                // Compared in decoded form, so that every spelling of a path finds its literal.
+                let text =
+                    path::decode(text).map_or_else(|_| text.clone(), |text| text.into_owned());
+                self.literals.entry(text).or_default().insert(rest, route);
+            }
+        }
+    }
+
+    /// Adds every route that fits. As deep as the templates, whatever the length of the path.
+    fn collect(&self, segments: &[&str], found: &mut Vec<usize>) -> Result<(), PathError> {
+        let Some((first, rest)) = segments.split_first() else {
+            found.extend_from_slice(&self.end);
+            return Ok(());
+        };
+        found.extend_from_slice(&self.rest);
+        if !self.literals.is_empty()
+            && let Some(node) = self.literals.get(&*path::decode(first)?)
+        {
+            node.collect(rest, found)?;
+        }
+        if let Some(node) = &self.single
+            && !first.is_empty()
+        {
+            node.collect(rest, found)?;
+        }
+        Ok(())
+    }
+}
