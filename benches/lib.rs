@@ -1,1 +1,8 @@
-//! Shared pieces of the benches.
+//! What more than one bench needs: the floors that our own parts are held against.
+//!
+//! A floor does only what the physics of the task ask for. It promises nothing of what makes a real part usable,
+//! so it is a bound to measure the distance to, not a design.
+
+mod bare_log;
+
+pub use bare_log::{BareLog, Durability};

@@ -2,4 +2,3 @@
 
 mod admin;
 mod config;
-mod demo;

@@ -1,0 +1,108 @@
+//! The flags, and how long a run of each size takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::contestant::Contestant;
+
+/// Measures the sidecar as a whole process, beside the floors of what it does.
+#[derive(Parser)]
+#[command(name = "sidecar")]
+struct Flags {
+    /// One round of short cells: a look, not a measurement
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; each starts everything afresh
+    #[arg(long)]
+    reps: Option<usize>,
+    /// Contestants whose name contains one of these
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Carts of the cells to run
+    #[arg(long, value_delimiter = ',')]
+    carts: Vec<usize>,
+    /// Clients of the cells to run
+    #[arg(long, value_delimiter = ',')]
+    clients: Vec<usize>,
+    /// Measured milliseconds of a cell
+    #[arg(long)]
+    measured_ms: Option<u64>,
+    /// Use this binary instead of building the sidecar
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// One cell, as short as it can be: only whether it works
+    #[arg(long)]
+    test: bool,
+    /// Passed by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Runs only when "sidecar" contains it, as the other benches take a filter
+    filter: Option<String>,
+}
+
+pub struct Args {
+    pub rounds: usize,
+    pub contestants: Vec<Contestant>,
+    pub carts: Vec<usize>,
+    pub clients: Vec<usize>,
+    pub warm_up: Duration,
+    pub measured: Duration,
+    pub binary: Option<PathBuf>,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Full,
+    Quick,
+    Smoke,
+}
+
+/// Carts of the cells every round measures; the others are measured in every second round.
+pub const CARTS_MAIN: usize = 100;
+const CARTS: [usize; 3] = [1, CARTS_MAIN, 10_000];
+const CLIENTS: [usize; 4] = [1, 16, 64, 256];
+
+impl Args {
+    /// `None` when this bench was filtered out.
+    pub fn parse() -> Option<Self> {
+        let flags = Flags::parse();
+        if flags
+            .filter
+            .as_deref()
+            .is_some_and(|filter| !"sidecar".contains(filter))
+        {
+            return None;
+        }
+        // `cargo test --benches` passes nothing: then it has to be quick, as with the other benches.
+        let kind = match (flags.test || !flags.bench, flags.quick) {
+            (true, _) => Kind::Smoke,
+            (false, true) => Kind::Quick,
+            (false, false) => Kind::Full,
+        };
+        let (rounds, carts, clients, warm_up, measured) = match kind {
+            Kind::Full => (5, &CARTS[..], &CLIENTS[..], 300, 1_000),
+            Kind::Quick => (1, &[CARTS_MAIN][..], &[1, 64][..], 200, 500),
+            Kind::Smoke => (1, &[10][..], &[4][..], 50, 150),
+        };
+        let or = |given: Vec<usize>, usual: &[usize]| {
+            if given.is_empty() {
+                usual.to_vec()
+            } else {
+                given
+            }
+        };
+        Some(Self {
+            rounds: flags.reps.unwrap_or(rounds),
+            contestants: Contestant::matching(&flags.only),
+            carts: or(flags.carts, carts),
+            clients: or(flags.clients, clients),
+            warm_up: Duration::from_millis(warm_up),
+            measured: Duration::from_millis(flags.measured_ms.unwrap_or(measured)),
+            binary: flags.binary,
+            kind,
+        })
+    }
+}

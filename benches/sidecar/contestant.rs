@@ -1,0 +1,275 @@
+//! Who is measured, and how each is started.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tonic::transport::Endpoint;
+
+use crate::caller::Door;
+use crate::cart::{self, ShoppingCartClient};
+use crate::http_get::{http_get, syncs};
+use crate::proc_stat::resident_bytes;
+use crate::process::{Process, free_address};
+
+/// Carts opened before memory is read a second time.
+const OPENED: usize = 100;
+/// After a start, until what it left to do is done.
+const SETTLE: Duration = Duration::from_millis(300);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contestant {
+    /// A unary server with the carts in memory and nothing behind it.
+    PlainTonic,
+    /// The user function with its entity streams driven by the load itself.
+    FunctionDirect,
+    RelayMemory,
+    RelaySynced,
+    SidecarMemory,
+    SidecarDurable,
+}
+
+impl Contestant {
+    const ALL: [Self; 6] = [
+        Self::PlainTonic,
+        Self::FunctionDirect,
+        Self::RelayMemory,
+        Self::RelaySynced,
+        Self::SidecarMemory,
+        Self::SidecarDurable,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PlainTonic => "plain-tonic",
+            Self::FunctionDirect => "function-direct",
+            Self::RelayMemory => "relay-memory",
+            Self::RelaySynced => "relay-synced",
+            Self::SidecarMemory => "sidecar-memory",
+            Self::SidecarDurable => "sidecar-durable",
+        }
+    }
+
+    /// Those whose name contains one of `wanted`; all when nothing is.
+    pub fn matching(wanted: &[String]) -> Vec<Self> {
+        let is_wanted =
+            |contestant: &Self| wanted.iter().any(|part| contestant.name().contains(part));
+        Self::ALL
+            .into_iter()
+            .filter(|contestant| wanted.is_empty() || is_wanted(contestant))
+            .collect()
+    }
+
+    pub fn is_sidecar(self) -> bool {
+        matches!(self, Self::SidecarMemory | Self::SidecarDurable)
+    }
+
+    /// The floor that promises what this one does about the store.
+    pub fn floor(self) -> Option<Self> {
+        match self {
+            Self::SidecarMemory => Some(Self::RelayMemory),
+            Self::SidecarDurable => Some(Self::RelaySynced),
+            _ => None,
+        }
+    }
+}
+
+/// A contestant that answers.
+pub struct Running {
+    pub contestant: Contestant,
+    pub target: SocketAddr,
+    pub door: Door,
+    pub started: Started,
+    server: Option<Process>,
+    function: Option<Process>,
+    metrics: Option<SocketAddr>,
+    /// Its data and what it said; removed with it.
+    _folder: TempDir,
+}
+
+/// What starting showed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Started {
+    /// From the start of the process to the first `/ready` that says yes; for those without one, to the first answered call.
+    pub ready_ms: f64,
+    /// From the start of the process to the first answered call.
+    pub first_answer_ms: f64,
+    pub idle_mb: f64,
+    /// With 100 carts open.
+    pub opened_mb: f64,
+}
+
+impl Running {
+    /// Starts `contestant` with its data in a folder of its own under `root`.
+    pub async fn start(
+        contestant: Contestant,
+        binary: Option<&Path>,
+        root: &Path,
+    ) -> anyhow::Result<Self> {
+        let folder = TempDir::with_prefix_in(contestant.name(), root)?;
+        let path = folder.path().to_owned();
+        let log = |name: &str| path.join(name);
+        let (target, metrics) = (free_address()?, free_address()?);
+        let mut running = Self {
+            contestant,
+            target,
+            door: Door::Service,
+            started: Started::default(),
+            server: None,
+            function: None,
+            metrics: None,
+            _folder: folder,
+        };
+        if contestant == Contestant::PlainTonic {
+            running.server = Some(Process::role(
+                "plain",
+                &[target.to_string()],
+                &log("plain.log"),
+            )?);
+            return running.measured(None).await;
+        }
+
+        let function = if contestant == Contestant::FunctionDirect {
+            target
+        } else {
+            free_address()?
+        };
+        let mut process = Process::role("function", &[function.to_string()], &log("function.log"))?;
+        let listening = process.until_listening(function).await?;
+        running.function = Some(process);
+        if contestant == Contestant::FunctionDirect {
+            running.door = Door::EntityStreams;
+            running.started.ready_ms = listening.as_secs_f64() * 1e3;
+            return running.measured_idle().await;
+        }
+
+        running.metrics = Some(metrics);
+        if let Some(binary) = binary.filter(|_| contestant.is_sidecar()) {
+            let management = free_address()?;
+            let env = sidecar_env(target, function, management, metrics);
+            let store = match contestant {
+                Contestant::SidecarMemory => "memory".to_owned(),
+                _ => format!("sqlite:{}", log("store").display()),
+            };
+            running.server = Some(Process::program(
+                binary,
+                &["run", "--store", &store],
+                &env,
+                &log("sidecar.log"),
+            )?);
+            return running.measured(Some(management)).await;
+        }
+        let mut args = vec![
+            format!("--address={target}"),
+            format!("--function={function}"),
+            format!("--metrics={metrics}"),
+        ];
+        if contestant == Contestant::RelaySynced {
+            args.push(format!("--log={}", log("relay-events").display()));
+        }
+        running.server = Some(Process::role("relay", &args, &log("relay.log"))?);
+        running.measured(None).await
+    }
+
+    /// The processes whose processor time counts: the server first, then the user function.
+    pub fn pids(&self) -> Vec<u32> {
+        self.server
+            .iter()
+            .chain(&self.function)
+            .map(Process::pid)
+            .collect()
+    }
+
+    /// Syncs so far; `None` for those that store nothing.
+    pub async fn syncs(&self) -> anyhow::Result<Option<u64>> {
+        let Some(metrics) = self.metrics else {
+            return Ok(None);
+        };
+        Ok(Some(syncs(&http_get(metrics, "/metrics").await?.1)))
+    }
+
+    /// What the server, or else the user function, holds in memory now.
+    pub fn resident_mb(&self) -> f64 {
+        let process = self.server.as_ref().or(self.function.as_ref());
+        process.map_or(0.0, |process| resident_bytes(process.pid()) as f64 / 1e6)
+    }
+
+    /// Waits for readiness and for an answer, then looks at memory.
+    async fn measured(mut self, management: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let server = self.server.as_mut().expect("started above");
+        if let Some(management) = management {
+            let ready = async || matches!(http_get(management, "/ready").await, Ok((200, _)));
+            self.started.ready_ms = server.until(ready).await?.as_secs_f64() * 1e3;
+        }
+        let target = self.target;
+        let answers = async || read_first(target).await.is_ok();
+        self.started.first_answer_ms = server.until(answers).await?.as_secs_f64() * 1e3;
+        if management.is_none() {
+            self.started.ready_ms = self.started.first_answer_ms;
+        }
+        self.measured_idle().await
+    }
+
+    async fn measured_idle(mut self) -> anyhow::Result<Self> {
+        tokio::time::sleep(SETTLE).await;
+        self.started.idle_mb = self.resident_mb();
+        if let Door::Service = self.door {
+            let mut carts = client(self.target).await?;
+            for number in 0..OPENED {
+                carts
+                    .add_item(cart::add_one(&format!("opened-{number}")))
+                    .await?;
+            }
+            self.started.opened_mb = self.resident_mb();
+        }
+        Ok(self)
+    }
+}
+
+async fn client(
+    target: SocketAddr,
+) -> anyhow::Result<ShoppingCartClient<tonic::transport::Channel>> {
+    let channel = Endpoint::from_shared(format!("http://{target}"))?
+        .tcp_nodelay(true)
+        .connect()
+        .await?;
+    Ok(ShoppingCartClient::new(channel))
+}
+
+async fn read_first(target: SocketAddr) -> anyhow::Result<()> {
+    client(target).await?.get_cart(cart::read("first")).await?;
+    Ok(())
+}
+
+/// Defaults as shipped, but for addresses, and for limits that the load is made to reach.
+fn sidecar_env(
+    target: SocketAddr,
+    function: SocketAddr,
+    management: SocketAddr,
+    metrics: SocketAddr,
+) -> Vec<(&'static str, String)> {
+    let loopback = || "127.0.0.1".to_owned();
+    vec![
+        ("CLOUDSTATE_HTTP_INTERFACE", loopback()),
+        ("HTTP_PORT", target.port().to_string()),
+        ("USER_FUNCTION_HOST", loopback()),
+        ("USER_FUNCTION_PORT", function.port().to_string()),
+        ("MANAGEMENT_HOST", loopback()),
+        ("MANAGEMENT_PORT", management.port().to_string()),
+        ("METRICS_HOST", loopback()),
+        ("METRICS_PORT", metrics.port().to_string()),
+        // 256 clients on one cart: the load measures waiting, not being turned away.
+        (
+            "CLOUDSTATE_EVENTSOURCED_ENTITY_WAITING_ROOM",
+            "1024".to_owned(),
+        ),
+        // A contestant waits its turn for longer than the default of 30 s; the relay never closes a stream either.
+        (
+            "CLOUDSTATE_EVENTSOURCED_ENTITY_PASSIVATION_TIMEOUT",
+            "10m".to_owned(),
+        ),
+    ]
+}

@@ -1,0 +1,216 @@
+//! The order of things: each round starts everyone afresh, each cell goes through all of them before the next cell.
+//!
+//! So a ratio between two contestants comes from the same few seconds, whatever else the machine is doing.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::process;
+use tokio::time::timeout;
+
+use crate::args::{Args, CARTS_MAIN, Kind};
+use crate::contestant::Running;
+use crate::load::{Outcome, Plan};
+use crate::record::{Cell, CellRecord, Record};
+use crate::report;
+use crate::role::ROLE;
+
+/// No further cell begins after this long, so that a full run stays under eight minutes on a slow machine too.
+const BEGIN_WITHIN: Duration = Duration::from_secs(450);
+/// Connecting, checking and ending, on top of a cell's own time.
+const CELL_EXTRA: Duration = Duration::from_secs(30);
+
+/// Runs all rounds, prints the tables and leaves the records in a file.
+///
+/// # Errors
+/// When something cannot be started. A cell that fails is reported, the others go on, and the exit code says so.
+pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    fs::create_dir_all(scratch)?;
+    let needs_binary = args
+        .contestants
+        .iter()
+        .any(|contestant| contestant.is_sidecar());
+    let binary = if needs_binary {
+        Some(sidecar_binary(args)?)
+    } else {
+        None
+    };
+    let results = scratch.join("sidecar.jsonl");
+    let mut run = Run {
+        args,
+        scratch,
+        binary,
+        results: File::create(&results)?,
+        records: Vec::new(),
+        failures: Vec::new(),
+        begun: Instant::now(),
+    };
+    for round in 0..args.rounds {
+        run.round(round).await?;
+    }
+    println!("\n{}", report::tables(&run.records));
+    println!("records: {}", results.display());
+    for failure in &run.failures {
+        println!("failed: {failure}");
+    }
+    Ok(if run.failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+struct Run<'a> {
+    args: &'a Args,
+    scratch: &'a Path,
+    binary: Option<PathBuf>,
+    results: File,
+    records: Vec<Record>,
+    failures: Vec<String>,
+    begun: Instant,
+}
+
+impl Run<'_> {
+    async fn round(&mut self, round: usize) -> anyhow::Result<()> {
+        let mut contestants = self.args.contestants.clone();
+        let count = contestants.len();
+        contestants.rotate_left(round % count.max(1));
+        let mut running = Vec::new();
+        for contestant in contestants {
+            let one = Running::start(contestant, self.binary.as_deref(), self.scratch).await;
+            let one = one.with_context(|| format!("start {}", contestant.name()))?;
+            self.keep(Record::Start {
+                round,
+                contestant,
+                started: one.started.clone(),
+            })?;
+            running.push(one);
+        }
+        for cell in self.cells(round) {
+            for one in &running {
+                if self.begun.elapsed() > BEGIN_WITHIN {
+                    println!("the rest is left out: {BEGIN_WITHIN:?} are over");
+                    return Ok(());
+                }
+                self.cell(round, cell, one).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Many clients first: they open most of the carts, so the cells after them find the carts open.
+    fn cells(&self, round: usize) -> Vec<Cell> {
+        let is_due = |carts: usize| carts == CARTS_MAIN || round.is_multiple_of(2) && round < 4;
+        let carts = self
+            .args
+            .carts
+            .iter()
+            .copied()
+            .filter(|&carts| is_due(carts));
+        let mut clients = self.args.clients.clone();
+        clients.sort_unstable_by(|a, b| b.cmp(a));
+        carts
+            .flat_map(|carts| clients.iter().map(move |&clients| Cell { carts, clients }))
+            .collect()
+    }
+
+    async fn cell(&mut self, round: usize, cell: Cell, one: &Running) -> anyhow::Result<()> {
+        let plan = Plan {
+            target: one.target,
+            door: one.door,
+            prefix: format!("of-{}-", cell.carts),
+            carts: cell.carts,
+            clients: cell.clients,
+            warm_up: self.args.warm_up,
+            measured: self.args.measured,
+            watched: one.pids(),
+        };
+        let what = format!(
+            "round {round}, {}, {} carts, {} clients",
+            one.contestant.name(),
+            cell.carts,
+            cell.clients
+        );
+        let before = one.syncs().await?;
+        let outcome = match drive(&plan).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                println!("{what}: {error:#}");
+                self.failures.push(format!("{what}: {error:#}"));
+                return Ok(());
+            }
+        };
+        let syncs = one
+            .syncs()
+            .await?
+            .zip(before)
+            .map(|(after, before)| after - before);
+        let record = CellRecord {
+            round,
+            contestant: one.contestant,
+            cell,
+            syncs_per_call: syncs.map(|syncs| syncs as f64 / outcome.calls_in_all as f64),
+            resident_mb: one.resident_mb(),
+            outcome,
+        };
+        println!("{what}: {}", report::line(&record));
+        self.keep(Record::Cell(record))
+    }
+
+    fn keep(&mut self, record: Record) -> anyhow::Result<()> {
+        serde_json::to_writer(&self.results, &record)?;
+        self.results.write_all(b"\n")?;
+        self.records.push(record);
+        Ok(())
+    }
+}
+
+/// Runs one cell in a process of its own.
+async fn drive(plan: &Plan) -> anyhow::Result<Outcome> {
+    let mut load = process::Command::new(std::env::current_exe()?);
+    load.args([ROLE, "load", &serde_json::to_string(plan)?])
+        .kill_on_drop(true);
+    let limit = plan.warm_up + plan.measured + CELL_EXTRA;
+    let output = timeout(limit, load.output())
+        .await
+        .with_context(|| format!("the load did not end within {limit:?}"))??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", said.trim());
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The sidecar's binary, built now unless one was given.
+fn sidecar_binary(args: &Args) -> anyhow::Result<PathBuf> {
+    if let Some(binary) = &args.binary {
+        return Ok(binary.clone());
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .context("the target folder")?;
+    // A smoke run of an unoptimised bench does not wait minutes for an optimised sidecar.
+    let optimised = args.kind != Kind::Smoke || !cfg!(debug_assertions);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args([
+            "build",
+            "--package",
+            "cloudstate",
+            "--bin",
+            "cloudstate",
+            "--target-dir",
+        ])
+        .arg(target);
+    if optimised {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().context("build the sidecar")?;
+    ensure!(status.success(), "the sidecar does not build: {status}");
+    Ok(target
+        .join(if optimised { "release" } else { "debug" })
+        .join("cloudstate"))
+}
