@@ -4,6 +4,7 @@ pub mod admin;
 pub mod call;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod listen;
 pub mod spec;
 pub mod telemetry;
