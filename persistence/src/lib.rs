@@ -7,6 +7,8 @@ mod journal;
 mod persistence_id;
 mod recovery;
 mod snapshot;
+mod sqlite;
+pub mod testkit;
 
 pub use codec::{Codec, CodecError, Coded, MessagePack};
 pub use error::{AppendError, JournalError};
@@ -18,3 +20,4 @@ pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use snapshot::{
     InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot,
 };
+pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};

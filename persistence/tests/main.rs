@@ -1,1 +1,3 @@
 //! Tests of the persistence crate, one module a subject.
+
+mod journal_contract;

@@ -2,8 +2,9 @@
 
 mod ledger;
 mod memory;
+mod sqlite;
 
-pub(crate) use ledger::Ledger;
+pub(crate) use ledger::{Ledger, empty_batch, not_covered, snapshot_ahead};
 pub use memory::InMemoryJournal;
 
 use crate::{AppendError, BoxFuture, Fence, FenceScope, JournalError, PersistenceId};

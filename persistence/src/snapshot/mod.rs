@@ -2,6 +2,7 @@
 
 mod memory;
 mod retention;
+mod sqlite;
 
 pub use memory::InMemorySnapshotStore;
 pub use retention::{Retention, RetentionStep};

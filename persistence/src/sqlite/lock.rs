@@ -1,0 +1,101 @@
+//! [`StoreLock`]: one process per store folder.
+
+use super::OpenError;
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Read, Seek, Write},
+    path::Path,
+};
+
+/// Holds `store.lock` exclusively. The kernel lets go of it when the process ends, however it ends.
+pub(crate) struct StoreLock {
+    _file: File,
+}
+
+impl StoreLock {
+    /// Creates the folder if need be and locks it.
+    pub(crate) fn acquire(folder: &Path) -> Result<Self, OpenError> {
+        create_folder(folder)?;
+        let path = folder.join("store.lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| refused(&path, &error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                let pid = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(OpenError::InUse {
+                    folder: folder.to_owned(),
+                    pid,
+                });
+            }
+            Err(error) => {
+                return Err(OpenError::Io {
+                    path,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        let write_pid = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        // Only a courtesy to the next process, and a full disk must not keep a store from being read.
+        if let Err(error) = write_pid(&mut file) {
+            tracing::warn!(path = %path.display(), %error, "cannot note this process in the lock file");
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+fn create_folder(folder: &Path) -> Result<(), OpenError> {
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => {
+            return Err(OpenError::NotAFolder {
+                path: folder.to_owned(),
+            });
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(OpenError::NotAFolder {
+                path: folder.to_owned(),
+            });
+        }
+        Err(_) => {}
+    }
+    fs::create_dir_all(folder).map_err(|error| refused(folder, &error))?;
+    // The new name must survive power loss too, or the whole store would be gone.
+    let parent = folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(parent)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| refused(parent, &error))
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> OpenError {
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => OpenError::NotAFolder {
+            path: path.to_owned(),
+        },
+        _ => OpenError::Io {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,274 @@
+//! Reader threads: pages of events, highest sequence numbers, snapshots. They never block the writer, nor it them.
+
+use super::{
+    SqliteOptions,
+    checksum::Checked,
+    request::{ReadRequest, Reply},
+    schema,
+    stats::Stats,
+    transaction::clamped,
+};
+use crate::{
+    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
+use tokio::sync::mpsc::Receiver;
+
+pub(crate) struct Reader {
+    pub(crate) path: PathBuf,
+    pub(crate) options: SqliteOptions,
+    pub(crate) queue: Arc<Mutex<Receiver<ReadRequest>>>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) db: Option<Connection>, // `None` after an error that may lie in the connection
+}
+
+/// What the columns of `journal` and `snapshot` have in common.
+struct StoredRow {
+    place: String,
+    seq_nr: i64,
+    epoch: i64,
+    time_ms: i64,
+    batch_id: Option<Vec<u8>>,
+    manifest: Option<Arc<str>>,
+    payload: Bytes,
+    meta: Option<Bytes>,
+    crc: i64,
+}
+
+impl Reader {
+    /// Serves until every handle is gone or [`ReadRequest::Close`] arrives.
+    pub(crate) fn run(mut self) {
+        loop {
+            // Whoever holds the lock is the one that waits; the others wait for the lock.
+            let request = self.queue.lock().blocking_recv();
+            match request {
+                None | Some(ReadRequest::Close) => return,
+                Some(ReadRequest::Replay {
+                    id,
+                    from,
+                    to,
+                    limit,
+                    reply,
+                }) => {
+                    self.answer(reply, &id, from, |db| replay(db, &id, from, to, limit));
+                }
+                Some(ReadRequest::HighestSeq { id, reply }) => {
+                    self.answer(reply, &id, 0, |db| highest_seq(db, &id));
+                }
+                Some(ReadRequest::LoadSnapshot { id, max_seq, reply }) => {
+                    self.answer(reply, &id, max_seq, |db| load_snapshot(db, &id, max_seq));
+                }
+            }
+        }
+    }
+
+    fn answer<T>(
+        &mut self,
+        reply: Reply<T>,
+        id: &PersistenceId,
+        seq_nr: u64,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError>,
+    ) {
+        if reply.is_closed() {
+            return; // nobody waits any more
+        }
+        let result = self.connection().and_then(|db| {
+            read(db).map_err(|error| match error {
+                ReadError::Damaged(damage) => damage,
+                ReadError::Sqlite(error) => explain(&error, id, seq_nr),
+            })
+        });
+        if matches!(&result, Err(JournalError::Unavailable { .. })) {
+            self.db = None;
+        }
+        // Asked after reading: what was read before the writer lost trust in the file was durable.
+        let result = if self.stats.suspect.load(Ordering::SeqCst) {
+            Err(JournalError::Unavailable {
+                reason: "store is being reopened after a failed sync".into(),
+            })
+        } else {
+            result
+        };
+        let _ = reply.send(result);
+    }
+
+    fn connection(&mut self) -> Result<&Connection, JournalError> {
+        if self.db.is_none() {
+            let opened = schema::open_reader(&self.path, &self.options);
+            self.db = Some(opened.map_err(|error| JournalError::Unavailable {
+                reason: error.to_string(),
+            })?);
+        }
+        Ok(self.db.as_ref().expect("opened above"))
+    }
+}
+
+enum ReadError {
+    Damaged(JournalError),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// One statement, so that a deletion in between cannot show as a hole. Left joins: a lost manifest is damage, not an
+/// event that never was.
+const REPLAY: &str = "
+SELECT 'journal.ordering ' || j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc
+FROM entity e CROSS JOIN journal j ON j.pid = e.pid LEFT JOIN manifest m ON m.id = j.manifest
+WHERE e.persistence_id = ?1 AND j.seq_nr BETWEEN max(?2, e.deleted_to + 1) AND ?3 ORDER BY j.seq_nr LIMIT ?4";
+
+const SNAPSHOT: &str = "
+SELECT 'snapshot.rowid ' || s.rowid, s.seq_nr, s.epoch, s.time_ms, NULL, m.name, s.payload, s.meta, s.crc
+FROM entity e CROSS JOIN snapshot s ON s.pid = e.pid LEFT JOIN manifest m ON m.id = s.manifest
+WHERE e.persistence_id = ?1 AND s.seq_nr <= ?2 ORDER BY s.seq_nr DESC LIMIT 1";
+
+const HIGHEST: &str = "
+SELECT max(highest_seq, coalesce((SELECT max(seq_nr) FROM journal j WHERE j.pid = e.pid), 0))
+FROM entity e WHERE persistence_id = ?1";
+
+fn replay(
+    db: &Connection,
+    id: &PersistenceId,
+    from: u64,
+    to: u64,
+    limit: ReplayLimit,
+) -> Result<Vec<Stored<RawEvent>>, ReadError> {
+    let mut statement = db.prepare_cached(REPLAY)?;
+    let rows = limit.events.max(1) as u64;
+    let mut rows = statement.query(params![
+        id.as_str(),
+        clamped(from),
+        clamped(to),
+        clamped(rows)
+    ])?;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let row = StoredRow::read(row)?;
+        let manifest = row.check(id)?;
+        let event = RawEvent {
+            manifest,
+            payload: row.payload,
+            meta: row.meta,
+        };
+        bytes += event.weight();
+        page.push(Stored {
+            seq_nr: row.seq_nr as u64,
+            epoch: row.epoch as u64,
+            time_ms: row.time_ms as u64,
+            event,
+        });
+        if bytes >= limit.bytes {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+fn load_snapshot(
+    db: &Connection,
+    id: &PersistenceId,
+    max_seq: u64,
+) -> Result<Option<StoredSnapshot<RawSnapshot>>, ReadError> {
+    let mut statement = db.prepare_cached(SNAPSHOT)?;
+    let row = statement
+        .query_row(params![id.as_str(), clamped(max_seq)], StoredRow::read)
+        .optional()?;
+    let Some(row) = row else { return Ok(None) };
+    let manifest = row.check(id)?;
+    Ok(Some(StoredSnapshot {
+        seq_nr: row.seq_nr as u64,
+        epoch: row.epoch as u64,
+        time_ms: row.time_ms as u64,
+        snapshot: RawSnapshot {
+            manifest,
+            payload: row.payload,
+            meta: row.meta,
+        },
+    }))
+}
+
+fn highest_seq(db: &Connection, id: &PersistenceId) -> Result<u64, ReadError> {
+    let highest = db
+        .prepare_cached(HIGHEST)?
+        .query_row([id.as_str()], |row| row.get::<_, i64>(0))
+        .optional()?;
+    Ok(highest.unwrap_or(0) as u64)
+}
+
+impl StoredRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let bytes = |value: &[u8]| Bytes::copy_from_slice(value);
+        Ok(Self {
+            place: row.get(0)?,
+            seq_nr: row.get(1)?,
+            epoch: row.get(2)?,
+            time_ms: row.get(3)?,
+            batch_id: row.get(4)?,
+            manifest: row.get(5)?,
+            payload: bytes(row.get_ref(6)?.as_blob()?),
+            meta: row.get_ref(7)?.as_blob_or_null()?.map(bytes),
+            crc: row.get(8)?,
+        })
+    }
+
+    /// The manifest, if the row is what was once written.
+    fn check(&self, id: &PersistenceId) -> Result<Arc<str>, ReadError> {
+        let damaged = |reason: &str| {
+            ReadError::Damaged(JournalError::Damaged {
+                id: id.clone(),
+                seq_nr: self.seq_nr as u64,
+                place: self.place.clone(),
+                reason: reason.to_owned(),
+            })
+        };
+        let manifest = self
+            .manifest
+            .clone()
+            .ok_or_else(|| damaged("its manifest is missing"))?;
+        let checked = Checked {
+            id,
+            seq_nr: self.seq_nr,
+            epoch: self.epoch,
+            time_ms: self.time_ms,
+            batch_id: self.batch_id.as_deref(),
+            manifest: &manifest,
+            payload: &self.payload,
+            meta: self.meta.as_deref(),
+        };
+        if checked.crc() == self.crc {
+            Ok(manifest)
+        } else {
+            Err(damaged("checksum does not match"))
+        }
+    }
+}
+
+/// Damage that SQLite itself noticed is permanent; anything else may pass.
+fn explain(error: &rusqlite::Error, id: &PersistenceId, seq_nr: u64) -> JournalError {
+    let damaged = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    ) || error.sqlite_error_code().is_none();
+    if damaged {
+        let place = "at or after it".to_owned();
+        return JournalError::Damaged {
+            id: id.clone(),
+            seq_nr,
+            place,
+            reason: error.to_string(),
+        };
+    }
+    JournalError::Unavailable {
+        reason: error.to_string(),
+    }
+}

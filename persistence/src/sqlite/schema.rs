@@ -1,0 +1,181 @@
+//! Tables, and connections with the settings the store depends on.
+
+use super::{Durability, OpenError, SqliteOptions};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+use std::path::Path;
+
+/// Raised with every change to the tables.
+const SCHEMA_VERSION: i64 = 1;
+
+/// 3.7.0 to 3.51.2 can corrupt the write-ahead log when two connections checkpoint at once.
+const LIBRARY_VERSION_MIN: i32 = 3_051_003;
+
+/// Statements the writer and readers use fit in here, so that none is ever prepared twice.
+const STATEMENTS_CACHED: usize = 64;
+
+/// `journal.ordering` is the commit order of the whole store, without gaps to look for; AUTOINCREMENT, because a deleted
+/// tail must not be numbered again. `entity.highest_seq` is written when events are deleted: else it follows from the
+/// journal. `owner.entity_epoch_max` keeps a shard's claim above those of its entities.
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE manifest(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE entity(pid INTEGER PRIMARY KEY, persistence_id TEXT NOT NULL UNIQUE, entity_type TEXT NOT NULL,
+  slice INTEGER NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, highest_seq INTEGER NOT NULL DEFAULT 0,
+  deleted_to INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE journal(ordering INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, seq_nr INTEGER NOT NULL,
+  epoch INTEGER NOT NULL, batch_id BLOB, time_ms INTEGER NOT NULL, manifest INTEGER NOT NULL, payload BLOB NOT NULL,
+  meta BLOB, crc INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX journal_pid_seq ON journal(pid, seq_nr);
+CREATE TABLE tag(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE journal_tag(tag INTEGER NOT NULL, ordering INTEGER NOT NULL, PRIMARY KEY(tag, ordering))
+  STRICT, WITHOUT ROWID;
+CREATE INDEX journal_tag_ordering ON journal_tag(ordering);
+CREATE TABLE snapshot(pid INTEGER NOT NULL, seq_nr INTEGER NOT NULL, epoch INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+  manifest INTEGER NOT NULL, payload BLOB NOT NULL, meta BLOB, crc INTEGER NOT NULL, PRIMARY KEY(pid, seq_nr)) STRICT;
+CREATE TABLE owner(entity_type TEXT NOT NULL, shard INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  entity_epoch_max INTEGER NOT NULL, owner TEXT NOT NULL, PRIMARY KEY(entity_type, shard)) STRICT, WITHOUT ROWID;
+CREATE TABLE sweep(pid INTEGER PRIMARY KEY) STRICT;
+";
+
+/// The writer's connection, with the tables in place.
+pub(crate) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    check_library()?;
+    let open = || -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let db = connect(path, flags, options)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", synchronous(options.durability))?;
+        // The writer checkpoints by itself, after it has answered.
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        db.pragma_update(None, "mmap_size", 0)?;
+        if let Some(pages) = options.pages_max {
+            db.pragma_update(None, "max_page_count", pages.get())?;
+        }
+        Ok(db)
+    };
+    let mut db = open().map_err(|error| open_error(path, &error))?;
+    let journal_mode: String = db
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(|error| open_error(path, &error))?;
+    if journal_mode != "wal" {
+        let reason = format!(
+            "journal mode is {journal_mode:?}; the file system must support shared memory files"
+        );
+        return Err(OpenError::Io {
+            path: path.to_owned(),
+            reason,
+        });
+    }
+    check_schema(&mut db, path)?;
+    Ok(db)
+}
+
+/// A connection that can only read.
+pub(crate) fn open_reader(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let open = || -> rusqlite::Result<Connection> {
+        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
+        db.pragma_update(None, "query_only", true)?;
+        // Checkpoints are the writer's alone.
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.pragma_update(None, "cache_size", -i64::from(options.cache_kib / 8))?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        db.pragma_update(None, "mmap_size", 0)?;
+        Ok(db)
+    };
+    open().map_err(|error| open_error(path, &error))
+}
+
+fn connect(path: &Path, flags: OpenFlags, options: &SqliteOptions) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = match &options.vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(db)
+}
+
+fn check_library() -> Result<(), OpenError> {
+    let found = rusqlite::version_number();
+    if found < LIBRARY_VERSION_MIN {
+        return Err(OpenError::LibraryTooOld {
+            found,
+            needed: LIBRARY_VERSION_MIN,
+        });
+    }
+    Ok(())
+}
+
+/// Creates the tables in an empty database; refuses one that is newer or not ours.
+fn check_schema(db: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error| open_error(path, &error);
+    let tables: i64 = db
+        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
+        .map_err(failed)?;
+    if tables == 0 {
+        let transaction = db.transaction().map_err(failed)?;
+        transaction.execute_batch(TABLES).map_err(failed)?;
+        transaction
+            .execute(
+                "INSERT INTO meta(key, value) VALUES ('schema_version', ?1)",
+                [SCHEMA_VERSION],
+            )
+            .map_err(failed)?;
+        return transaction.commit().map_err(failed);
+    }
+    let version = db
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'schema_version'",
+            (),
+            |row| row.get::<_, i64>(0),
+        )
+        .optional();
+    match version {
+        Ok(Some(SCHEMA_VERSION)) => Ok(()),
+        Ok(Some(found)) if found > SCHEMA_VERSION => Err(OpenError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            supported: SCHEMA_VERSION,
+        }),
+        Ok(found) => Err(OpenError::Foreign {
+            path: path.to_owned(),
+            reason: format!("schema version {found:?}"),
+        }),
+        Err(rusqlite::Error::SqliteFailure(
+            ffi::Error {
+                code: ErrorCode::Unknown,
+                ..
+            },
+            text,
+        )) => Err(OpenError::Foreign {
+            path: path.to_owned(),
+            reason: text.unwrap_or_default(),
+        }),
+        Err(error) => Err(open_error(path, &error)),
+    }
+}
+
+fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::ReadOnly {
+            path,
+            reason: error.to_string(),
+        },
+        _ => OpenError::Io {
+            path,
+            reason: error.to_string(),
+        },
+    }
+}
+
+fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Fsync => "FULL",
+        Durability::Os => "NORMAL",
+    }
+}

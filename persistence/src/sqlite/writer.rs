@@ -1,0 +1,305 @@
+//! The writer thread: collects requests, commits them together, then answers all.
+//!
+//! There is no timer: the next batch collects while the last one syncs, so a lone request waits for nobody and a crowd
+//! shares one sync.
+//!
+//! Invariant: nobody is told "stored" before the commit returned, and a connection whose commit failed in an unknown way
+//! is never used again.
+
+use super::{
+    OpenError, SqliteOptions,
+    cache::Cache,
+    fault::Fault,
+    lock::StoreLock,
+    request::{Work, WriteRequest, Written},
+    schema,
+    stats::Stats,
+    transaction::{Transaction, sweep},
+};
+use crate::AppendError;
+use rusqlite::Connection;
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
+
+pub(crate) struct Writer {
+    path: PathBuf,
+    options: SqliteOptions,
+    queue: Receiver<WriteRequest>,
+    stats: Arc<Stats>,
+    db: Option<Connection>, // `None` while the store is broken
+    cache: Cache,
+    sweeping: bool, // deleted rows may be left to remove
+    _lock: Arc<StoreLock>,
+}
+
+/// Between two attempts to reopen a broken store that nobody writes to; reads are refused until one succeeds.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+type Answer = Result<Written, AppendError>;
+
+impl Writer {
+    pub(crate) fn open(
+        path: PathBuf,
+        options: SqliteOptions,
+        queue: Receiver<WriteRequest>,
+        stats: Arc<Stats>,
+        lock: Arc<StoreLock>,
+    ) -> Result<Self, OpenError> {
+        let db = schema::open_writer(&path, &options)?;
+        Ok(Self {
+            path,
+            options,
+            queue,
+            stats,
+            db: Some(db),
+            cache: Cache::default(),
+            sweeping: true,
+            _lock: lock,
+        })
+    }
+
+    /// Serves until every handle is gone or [`Work::Close`] arrives.
+    pub(crate) fn run(mut self) {
+        while let Some(first) = self.next() {
+            let (batch, close) = self.collect(first);
+            self.serve(batch);
+            self.checkpoint();
+            self.sweep();
+            if let Some(close) = close {
+                self.db = None; // closes the file before anybody is told
+                let _ = close.reply.send(Ok(Written::Done));
+                return;
+            }
+        }
+    }
+
+    /// The next request; meanwhile reopens a broken store and removes deleted rows.
+    fn next(&mut self) -> Option<WriteRequest> {
+        loop {
+            let broken = self.ensure_open().is_err();
+            if !broken && !self.sweeping {
+                return self.queue.blocking_recv();
+            }
+            match self.queue.try_recv() {
+                Ok(request) => return Some(request),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if broken => thread::sleep(REOPEN_PAUSE),
+                Err(TryRecvError::Empty) => self.sweep(),
+            }
+        }
+    }
+
+    /// Takes what waits already, up to the limits of a batch. A request to close ends it.
+    fn collect(&mut self, first: WriteRequest) -> (Vec<WriteRequest>, Option<WriteRequest>) {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            if matches!(request.work, Work::Close) {
+                return (batch, Some(request));
+            }
+            bytes += request.work.weight();
+            batch.push(request);
+            let full =
+                batch.len() >= self.options.batch_requests || bytes >= self.options.batch_bytes;
+            next = if full {
+                None
+            } else {
+                self.queue.try_recv().ok()
+            };
+        }
+        (batch, None)
+    }
+
+    fn serve(&mut self, batch: Vec<WriteRequest>) {
+        if batch.is_empty() {
+            return;
+        }
+        if let Err(refusal) = self.ensure_open() {
+            return answer_all(batch, &refusal);
+        }
+        match self.commit(&batch) {
+            Ok(answers) => answer_each(batch, answers),
+            // One request that SQLite will not take must not fail its neighbours.
+            Err((Fault::Statement(_), _)) if batch.len() > 1 => {
+                for request in batch {
+                    self.serve(vec![request]);
+                }
+            }
+            Err((fault, answer)) => {
+                if let Fault::Broken(reason) = &fault {
+                    self.abandon(reason);
+                }
+                answer_all(batch, &answer);
+            }
+        }
+    }
+
+    /// All of `batch` in one transaction; the answers are true only because the commit succeeded.
+    fn commit(&mut self, batch: &[WriteRequest]) -> Result<Vec<Answer>, (Fault, AppendError)> {
+        let db = self.db.as_ref().expect("ensure_open came first");
+        let before_commit = |error: rusqlite::Error| {
+            let fault = Fault::of(&error);
+            let answer = fault.before_commit();
+            (fault, answer)
+        };
+        db.execute_batch("BEGIN IMMEDIATE").map_err(before_commit)?;
+        let mut transaction = Transaction {
+            db,
+            cache: &mut self.cache,
+            payload_bytes_max: self.options.payload_bytes_max,
+            events: 0,
+            dirty: false,
+        };
+        let applied: rusqlite::Result<Vec<Answer>> = batch
+            .iter()
+            .map(|request| transaction.apply(&request.work))
+            .collect();
+        let (events, dirty) = (transaction.events, transaction.dirty);
+        let committed = match applied {
+            Ok(answers) => match db.execute_batch("COMMIT") {
+                Ok(()) => Ok(answers),
+                Err(error) => {
+                    let fault = Fault::of(&error);
+                    let answer = fault.in_commit();
+                    Err((fault, answer))
+                }
+            },
+            Err(error) => Err(before_commit(error)),
+        };
+        match committed {
+            Ok(answers) => {
+                // One sync of the log per commit that wrote; a batch of refusals touches no disk.
+                self.stats
+                    .committed(events, u64::from(dirty) * self.syncs(1));
+                self.sweeping |= batch
+                    .iter()
+                    .any(|request| matches!(request.work, Work::DeleteEvents { .. }));
+                Ok(answers)
+            }
+            Err((fault, answer)) => {
+                self.cache.clear();
+                // SQLite may have rolled back by itself; if neither it nor we can, the connection is of no use.
+                if !db.is_autocommit()
+                    && db.execute_batch("ROLLBACK").is_err()
+                    && !db.is_autocommit()
+                {
+                    return Err((
+                        Fault::Broken(format!("rollback failed after: {answer}")),
+                        answer,
+                    ));
+                }
+                Err((fault, answer))
+            }
+        }
+    }
+
+    /// Copies the log into the database file once it is long enough. Runs after the answers, so nobody waits for it.
+    fn checkpoint(&mut self) {
+        let Some(db) = &self.db else { return };
+        let log = |mode: &str| {
+            db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?
+                .query_row((), |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
+        };
+        let due = |(pages, copied): (i64, i64)| {
+            pages - copied >= i64::from(self.options.checkpoint_pages)
+        };
+        match log("NOOP").map(due) {
+            Ok(false) => {}
+            Ok(true) => match log("PASSIVE") {
+                Ok(_) => self.stats.synced(self.syncs(2)), // the log, then the database file
+                Err(error) => self.failed_apart(&error, "checkpoint failed"),
+            },
+            Err(error) => self.failed_apart(&error, "checkpoint failed"),
+        }
+    }
+
+    /// One step of removing deleted rows.
+    fn sweep(&mut self) {
+        if !self.sweeping {
+            return;
+        }
+        let Some(db) = &self.db else {
+            self.sweeping = false;
+            return;
+        };
+        match sweep(db) {
+            Ok(more) => {
+                self.sweeping = more;
+                self.stats.synced(u64::from(more) * self.syncs(1));
+            }
+            Err(error) => {
+                self.sweeping = false; // until the next deletion or start
+                self.failed_apart(&error, "removing deleted events failed");
+            }
+        }
+    }
+
+    /// An error in work that nobody waits for.
+    fn failed_apart(&mut self, error: &rusqlite::Error, what: &'static str) {
+        tracing::warn!(path = %self.path.display(), %error, what, "store upkeep failed");
+        if let Fault::Broken(reason) = Fault::of(error) {
+            self.abandon(&reason);
+        }
+    }
+
+    /// Drops a connection that cannot be trusted. After a failed sync the kernel may have marked pages clean that never
+    /// reached the disk, so a second sync proves nothing.
+    fn abandon(&mut self, reason: &str) {
+        tracing::error!(path = %self.path.display(), reason, "store connection abandoned, reopening from disk");
+        metrics::counter!("persistence_reopened_total").increment(1);
+        self.stats.suspect.store(true, Ordering::SeqCst);
+        self.db = None;
+        self.cache.clear();
+    }
+
+    /// Reopens an abandoned store. What the log seems to hold is first written into the database file by new writes with
+    /// a sync of their own: only then is it known to be on the disk, and readers may see it again.
+    fn ensure_open(&mut self) -> Result<(), AppendError> {
+        if self.db.is_some() {
+            return Ok(());
+        }
+        let unavailable = |reason: String| AppendError::Unavailable {
+            reason: format!("store is being reopened: {reason}"),
+        };
+        let db = schema::open_writer(&self.path, &self.options)
+            .map_err(|error| unavailable(error.to_string()))?;
+        let busy: i64 = db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
+            .map_err(|error| unavailable(error.to_string()))?;
+        if busy != 0 {
+            return Err(unavailable("a reader holds the log".into()));
+        }
+        tracing::info!(path = %self.path.display(), "store reopened");
+        self.stats.synced(self.syncs(2));
+        self.db = Some(db);
+        self.sweeping = true;
+        self.stats.suspect.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn syncs(&self, count: u64) -> u64 {
+        match self.options.durability {
+            super::Durability::Fsync => count,
+            super::Durability::Os => 0,
+        }
+    }
+}
+
+fn answer_each(batch: Vec<WriteRequest>, answers: Vec<Answer>) {
+    for (request, answer) in batch.into_iter().zip(answers) {
+        // A caller that went away is no error: its write is stored all the same.
+        let _ = request.reply.send(answer);
+    }
+}
+
+fn answer_all(batch: Vec<WriteRequest>, answer: &AppendError) {
+    for request in batch {
+        let _ = request.reply.send(Err(answer.clone()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Every store keeps the same contract.
+
+use persistence::{
+    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, RawEvent, RawSnapshot,
+    SnapshotStore, SqliteOptions, SqliteStore,
+    testkit::{FaultyJournal, FaultySnapshots, Subject, contract},
+};
+use std::{num::NonZeroU32, sync::Arc};
+use tempfile::TempDir;
+
+struct InMemory(
+    InMemoryJournal<RawEvent>,
+    InMemorySnapshotStore<RawSnapshot>,
+);
+
+impl Subject for InMemory {
+    fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
+        Arc::new(self.0.clone())
+    }
+
+    fn snapshots(&self) -> Arc<dyn SnapshotStore<RawSnapshot>> {
+        Arc::new(self.1.clone())
+    }
+
+    fn restart(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
+    }
+}
+
+struct Sqlite {
+    folder: TempDir,
+    options: SqliteOptions,
+    store: SqliteStore,
+}
+
+impl Sqlite {
+    fn new(options: SqliteOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path(), options.clone()).unwrap();
+        Self {
+            folder,
+            options,
+            store,
+        }
+    }
+}
+
+impl Subject for Sqlite {
+    fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn snapshots(&self) -> Arc<dyn SnapshotStore<RawSnapshot>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn restart(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            self.store.close().await;
+            self.store = SqliteStore::open(self.folder.path(), self.options.clone()).unwrap();
+            true
+        })
+    }
+}
+
+#[tokio::test]
+async fn in_memory() {
+    let journal = InMemoryJournal::raw();
+    let snapshots = journal.snapshots();
+    contract(&mut InMemory(journal, snapshots)).await;
+}
+
+#[tokio::test]
+async fn sqlite() {
+    contract(&mut Sqlite::new(SqliteOptions::default())).await;
+}
+
+/// The smallest batches, one reader, and a checkpoint after nearly every commit: no promise hangs on the settings.
+#[tokio::test]
+async fn sqlite_with_the_smallest_settings() {
+    contract(&mut Sqlite::new(SqliteOptions {
+        batch_requests: 1,
+        readers: 1,
+        checkpoint_pages: 1,
+        cache_kib: 64,
+        pages_max: NonZeroU32::new(1 << 20),
+        ..SqliteOptions::default()
+    }))
+    .await;
+}
+
+/// A wrapper that was told nothing is transparent.
+#[tokio::test]
+async fn faulty_stores_without_a_fault() {
+    struct Faulty(FaultyJournal<RawEvent>, FaultySnapshots<RawSnapshot>);
+    impl Subject for Faulty {
+        fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
+            Arc::new(self.0.clone())
+        }
+        fn snapshots(&self) -> Arc<dyn SnapshotStore<RawSnapshot>> {
+            Arc::new(self.1.clone())
+        }
+        fn restart(&mut self) -> BoxFuture<'_, bool> {
+            Box::pin(async { false })
+        }
+    }
+    let journal = InMemoryJournal::raw();
+    let snapshots = FaultySnapshots::new(journal.snapshots());
+    contract(&mut Faulty(FaultyJournal::new(journal), snapshots)).await;
+}
