@@ -1,8 +1,8 @@
 //! Bytes of events and snapshots: [`Codec`], MessagePack with versions, and [`Coded`] stores.
 
 use crate::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId,
-    RawEvent, RawSnapshot, ReplayLimit, SnapshotStore, Stored, StoredSnapshot,
+    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId, RawEvent, RawSnapshot,
+    ReplayLimit, SnapshotStore, Stored, StoredSnapshot,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -58,11 +58,7 @@ impl<T: Serialize + DeserializeOwned + 'static> MessagePack<T> {
     /// Writes, and reads, `name/version`.
     #[must_use]
     pub fn new(name: &str, version: u32) -> Self {
-        let codec = Self {
-            manifest: format!("{name}/{version}").into(),
-            readers: BTreeMap::new(),
-            value: PhantomData,
-        };
+        let codec = Self { manifest: format!("{name}/{version}").into(), readers: BTreeMap::new(), value: PhantomData };
         let manifest = codec.manifest.to_string();
         codec.reads::<T>(&manifest, |value| value)
     }
@@ -75,9 +71,7 @@ impl<T: Serialize + DeserializeOwned + 'static> MessagePack<T> {
         upgrade: impl Fn(Old) -> T + Send + Sync + 'static,
     ) -> Self {
         let read = move |payload: &[u8]| {
-            rmp_serde::from_slice(payload)
-                .map(&upgrade)
-                .map_err(|error| CodecError(error.to_string()))
+            rmp_serde::from_slice(payload).map(&upgrade).map_err(|error| CodecError(error.to_string()))
         };
         self.readers.insert(manifest.to_owned(), Box::new(read));
         self
@@ -86,22 +80,14 @@ impl<T: Serialize + DeserializeOwned + 'static> MessagePack<T> {
 
 impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for MessagePack<T> {
     fn encode(&self, value: &T) -> Result<(Arc<str>, Bytes), CodecError> {
-        let payload =
-            rmp_serde::to_vec_named(value).map_err(|error| CodecError(error.to_string()))?;
+        let payload = rmp_serde::to_vec_named(value).map_err(|error| CodecError(error.to_string()))?;
         Ok((Arc::clone(&self.manifest), payload.into()))
     }
 
     fn decode(&self, manifest: &str, payload: &Bytes) -> Result<T, CodecError> {
         let Some(read) = self.readers.get(manifest) else {
-            let known = self
-                .readers
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
-            return Err(CodecError(format!(
-                "unknown manifest; this codec reads {known}"
-            )));
+            let known = self.readers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(CodecError(format!("unknown manifest; this codec reads {known}")));
         };
         read(payload)
     }
@@ -117,19 +103,13 @@ pub struct Coded<J, C> {
 impl<J, C> Coded<J, C> {
     /// Encodes and decodes with `codec` what `store` keeps.
     pub fn new(store: J, codec: C) -> Self {
-        Self {
-            store,
-            codec: Arc::new(codec),
-        }
+        Self { store, codec: Arc::new(codec) }
     }
 }
 
 impl<J: Clone, C> Clone for Coded<J, C> {
     fn clone(&self) -> Self {
-        Self {
-            store: self.store.clone(),
-            codec: Arc::clone(&self.codec),
-        }
+        Self { store: self.store.clone(), codec: Arc::clone(&self.codec) }
     }
 }
 
@@ -149,39 +129,14 @@ impl<E: 'static, J: Journal<RawEvent>, C: Codec<E>> Journal<E> for Coded<J, C> {
     fn append(&self, append: Append<E>) -> BoxFuture<'static, Result<u64, AppendError>> {
         let encode = |event: &E| {
             let (manifest, payload) = self.codec.encode(event)?;
-            Ok(RawEvent {
-                manifest,
-                payload,
-                meta: None,
-            })
+            Ok(RawEvent { manifest, payload, meta: None })
         };
-        let events = match append
-            .events
-            .iter()
-            .map(encode)
-            .collect::<Result<Vec<_>, CodecError>>()
-        {
+        let events = match append.events.iter().map(encode).collect::<Result<Vec<_>, CodecError>>() {
             Ok(events) => events,
             Err(error) => return ready(Err(AppendError::Rejected { reason: error.0 })).boxed(),
         };
-        let Append {
-            id,
-            expected_seq,
-            fence,
-            batch_id,
-            tags,
-            time_ms,
-            events: _,
-        } = append;
-        self.store.append(Append {
-            id,
-            expected_seq,
-            fence,
-            batch_id,
-            events,
-            tags,
-            time_ms,
-        })
+        let Append { id, expected_seq, fence, batch_id, tags, time_ms, events: _ } = append;
+        self.store.append(Append { id, expected_seq, fence, batch_id, events, tags, time_ms })
     }
 
     fn replay(
@@ -193,21 +148,11 @@ impl<E: 'static, J: Journal<RawEvent>, C: Codec<E>> Journal<E> for Coded<J, C> {
     ) -> BoxFuture<'static, Result<Vec<Stored<E>>, JournalError>> {
         let page = self.store.replay(id.clone(), from, to, limit);
         let codec = Arc::clone(&self.codec);
-        let decode = move |Stored {
-                               seq_nr,
-                               epoch,
-                               time_ms,
-                               event: raw,
-                           }: Stored<RawEvent>| {
+        let decode = move |Stored { seq_nr, epoch, time_ms, event: raw }: Stored<RawEvent>| {
             let event = codec
                 .decode(&raw.manifest, &raw.payload)
                 .map_err(|error| undecodable(&id, seq_nr, &raw.manifest, error))?;
-            Ok(Stored {
-                seq_nr,
-                epoch,
-                time_ms,
-                event,
-            })
+            Ok(Stored { seq_nr, epoch, time_ms, event })
         };
         async move { page.await?.into_iter().map(decode).collect() }.boxed()
     }
@@ -216,12 +161,7 @@ impl<E: 'static, J: Journal<RawEvent>, C: Codec<E>> Journal<E> for Coded<J, C> {
         self.store.highest_seq(id)
     }
 
-    fn delete_to(
-        &self,
-        id: PersistenceId,
-        seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         self.store.delete_to(id, seq, fence)
     }
 }
@@ -236,17 +176,9 @@ impl<S: 'static, J: SnapshotStore<RawSnapshot>, C: Codec<S>> SnapshotStore<S> fo
         snapshot: S,
     ) -> BoxFuture<'static, Result<(), AppendError>> {
         match self.codec.encode(&snapshot) {
-            Ok((manifest, payload)) => self.store.save(
-                id,
-                seq_nr,
-                fence,
-                time_ms,
-                RawSnapshot {
-                    manifest,
-                    payload,
-                    meta: None,
-                },
-            ),
+            Ok((manifest, payload)) => {
+                self.store.save(id, seq_nr, fence, time_ms, RawSnapshot { manifest, payload, meta: None })
+            }
             Err(error) => ready(Err(AppendError::Rejected { reason: error.0 })).boxed(),
         }
     }
@@ -258,40 +190,20 @@ impl<S: 'static, J: SnapshotStore<RawSnapshot>, C: Codec<S>> SnapshotStore<S> fo
     ) -> BoxFuture<'static, Result<Option<StoredSnapshot<S>>, JournalError>> {
         let loaded = self.store.load(id.clone(), max_seq);
         let codec = Arc::clone(&self.codec);
-        let decode = move |StoredSnapshot {
-                               seq_nr,
-                               epoch,
-                               time_ms,
-                               snapshot: raw,
-                           }: StoredSnapshot<RawSnapshot>| {
+        let decode = move |StoredSnapshot { seq_nr, epoch, time_ms, snapshot: raw }: StoredSnapshot<RawSnapshot>| {
             let snapshot = codec
                 .decode(&raw.manifest, &raw.payload)
                 .map_err(|error| undecodable(&id, seq_nr, &raw.manifest, error))?;
-            Ok(StoredSnapshot {
-                seq_nr,
-                epoch,
-                time_ms,
-                snapshot,
-            })
+            Ok(StoredSnapshot { seq_nr, epoch, time_ms, snapshot })
         };
         async move { loaded.await?.map(decode).transpose() }.boxed()
     }
 
-    fn delete(
-        &self,
-        id: PersistenceId,
-        up_to_seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         self.store.delete(id, up_to_seq, fence)
     }
 }
 
 fn undecodable(id: &PersistenceId, seq_nr: u64, manifest: &str, error: CodecError) -> JournalError {
-    JournalError::Undecodable {
-        id: id.clone(),
-        seq_nr,
-        manifest: manifest.to_owned(),
-        reason: error.0,
-    }
+    JournalError::Undecodable { id: id.clone(), seq_nr, manifest: manifest.to_owned(), reason: error.0 }
 }

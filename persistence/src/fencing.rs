@@ -38,9 +38,7 @@ impl Fence {
     pub fn covers(&self, id: &PersistenceId) -> bool {
         match &self.scope {
             FenceScope::Entity(own) => own == id,
-            FenceScope::Shard { entity_type, shard } => {
-                **entity_type == *id.entity_type() && *shard == id.slice()
-            }
+            FenceScope::Shard { entity_type, shard } => **entity_type == *id.entity_type() && *shard == id.slice(),
         }
     }
 }
@@ -49,10 +47,7 @@ impl FenceScope {
     /// The shard scope that covers `id`.
     #[must_use]
     pub fn shard_of(id: &PersistenceId) -> Self {
-        Self::Shard {
-            entity_type: id.entity_type().into(),
-            shard: id.slice(),
-        }
+        Self::Shard { entity_type: id.entity_type().into(), shard: id.slice() }
     }
 }
 
@@ -71,11 +66,7 @@ impl Epochs {
             FenceScope::Shard { .. } => self.shard,
         };
         // The own row must match exactly: a fence never granted by this store (higher epoch) is refused as well.
-        if own == fence.epoch && self.current() == fence.epoch {
-            Ok(())
-        } else {
-            Err(self.current())
-        }
+        if own == fence.epoch && self.current() == fence.epoch { Ok(()) } else { Err(self.current()) }
     }
 
     /// The epoch a write must carry now.
@@ -89,63 +80,34 @@ mod tests {
     use super::*;
 
     fn entity(epoch: u64) -> Fence {
-        Fence {
-            scope: FenceScope::Entity(PersistenceId::of("w", "1")),
-            epoch,
-        }
+        Fence { scope: FenceScope::Entity(PersistenceId::of("w", "1")), epoch }
     }
 
     fn shard(epoch: u64) -> Fence {
-        Fence {
-            scope: FenceScope::shard_of(&PersistenceId::of("w", "1")),
-            epoch,
-        }
+        Fence { scope: FenceScope::shard_of(&PersistenceId::of("w", "1")), epoch }
     }
 
     #[test]
     fn the_later_claim_wins_whatever_its_scope() {
-        let entity_last = Epochs {
-            entity: 3,
-            shard: 2,
-        };
+        let entity_last = Epochs { entity: 3, shard: 2 };
         assert_eq!(entity_last.check(&entity(3)), Ok(()));
         assert_eq!(entity_last.check(&shard(2)), Err(3));
 
-        let shard_last = Epochs {
-            entity: 3,
-            shard: 4,
-        };
+        let shard_last = Epochs { entity: 3, shard: 4 };
         assert_eq!(shard_last.check(&shard(4)), Ok(()));
         assert_eq!(shard_last.check(&entity(3)), Err(4));
     }
 
     #[test]
     fn an_epoch_this_store_never_granted_is_refused() {
-        assert_eq!(
-            Epochs {
-                entity: 3,
-                shard: 0
-            }
-            .check(&entity(9)),
-            Err(3)
-        );
-        assert_eq!(
-            Epochs {
-                entity: 3,
-                shard: 0
-            }
-            .check(&shard(3)),
-            Err(3)
-        );
+        assert_eq!(Epochs { entity: 3, shard: 0 }.check(&entity(9)), Err(3));
+        assert_eq!(Epochs { entity: 3, shard: 0 }.check(&shard(3)), Err(3));
     }
 
     #[test]
     fn a_fence_covers_its_own_entities_only() {
         let other = PersistenceId::of("w", "2");
-        assert!(
-            entity(1).covers(&PersistenceId::of("w", "1"))
-                && shard(1).covers(&PersistenceId::of("w", "1"))
-        );
+        assert!(entity(1).covers(&PersistenceId::of("w", "1")) && shard(1).covers(&PersistenceId::of("w", "1")));
         assert!(!entity(1).covers(&other));
         assert!(!shard(1).covers(&PersistenceId::of("v", "1")));
     }

@@ -17,7 +17,5 @@ pub use futures_util::future::BoxFuture;
 pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
 pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
 pub use recovery::{Recovered, Recovery, RecoveryError};
-pub use snapshot::{
-    InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot,
-};
+pub use snapshot::{InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot};
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};

@@ -39,20 +39,14 @@ impl PersistenceId {
         if entity_type.contains(SEPARATOR) {
             return Err(InvalidEntityType(entity_type.to_owned()));
         }
-        Ok(Self {
-            text: format!("{entity_type}{SEPARATOR}{entity_id}").into(),
-            type_len: entity_type.len(),
-        })
+        Ok(Self { text: format!("{entity_type}{SEPARATOR}{entity_id}").into(), type_len: entity_type.len() })
     }
 
     /// Reads a stored id; `None` when it has no `|`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let type_len = text.find(SEPARATOR)?;
-        Some(Self {
-            text: text.into(),
-            type_len,
-        })
+        Some(Self { text: text.into(), type_len })
     }
 
     /// What stands before the first `|`.
@@ -108,9 +102,7 @@ impl fmt::Debug for PersistenceId {
 
 /// The entity type holds `|`, which separates type and entity id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "entity type {0:?} contains '|', which separates type and entity id; choose a type without it"
-)]
+#[error("entity type {0:?} contains '|', which separates type and entity id; choose a type without it")]
 pub struct InvalidEntityType(pub String);
 
 #[cfg(test)]
@@ -121,8 +113,7 @@ mod tests {
     #[test]
     fn slices_never_change_between_versions() {
         // Stored data is found by these numbers: a change here orphans every shard's epoch.
-        let slices = ["wallet|a", "wallet|b", "cart|", "|x"]
-            .map(|text| PersistenceId::parse(text).unwrap().slice());
+        let slices = ["wallet|a", "wallet|b", "cart|", "|x"].map(|text| PersistenceId::parse(text).unwrap().slice());
         assert_eq!(slices, [176, 836, 544, 499]);
     }
 
@@ -138,10 +129,7 @@ mod tests {
         for entity in 0..102_400 {
             counts[usize::from(PersistenceId::of("cart", &entity.to_string()).slice())] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (40..=180).contains(count)),
-            "{counts:?}"
-        ); // mean 100
+        assert!(counts.iter().all(|count| (40..=180).contains(count)), "{counts:?}"); // mean 100
     }
 
     proptest! {

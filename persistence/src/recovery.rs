@@ -39,12 +39,7 @@ impl Recovery {
     /// Starts with the empty state of `id`.
     #[must_use]
     pub fn new(id: PersistenceId) -> Self {
-        Self {
-            id,
-            last_seq: 0,
-            last_epoch: 0,
-            events: 0,
-        }
+        Self { id, last_seq: 0, last_epoch: 0, events: 0 }
     }
 
     /// The snapshot to start from, as (sequence number, epoch); call it before the first event.
@@ -65,11 +60,7 @@ impl Recovery {
     /// [`RecoveryError::Gap`], [`RecoveryError::EpochDecreased`]: the event must not be applied.
     pub fn event(&mut self, seq_nr: u64, epoch: u64) -> Result<(), RecoveryError> {
         if seq_nr != self.next_seq() {
-            return Err(RecoveryError::Gap {
-                id: self.id.clone(),
-                expected: self.next_seq(),
-                found: seq_nr,
-            });
+            return Err(RecoveryError::Gap { id: self.id.clone(), expected: self.next_seq(), found: seq_nr });
         }
         if epoch < self.last_epoch {
             return Err(RecoveryError::EpochDecreased {
@@ -91,16 +82,9 @@ impl Recovery {
     /// [`RecoveryError::Incomplete`] when the replay ended elsewhere.
     pub fn finish(self, highest: u64) -> Result<Recovered, RecoveryError> {
         if self.last_seq != highest {
-            return Err(RecoveryError::Incomplete {
-                id: self.id,
-                replayed_to: self.last_seq,
-                highest,
-            });
+            return Err(RecoveryError::Incomplete { id: self.id, replayed_to: self.last_seq, highest });
         }
-        Ok(Recovered {
-            highest_seq: highest,
-            events: self.events,
-        })
+        Ok(Recovered { highest_seq: highest, events: self.events })
     }
 }
 
@@ -131,9 +115,7 @@ pub enum RecoveryError {
         to: u64,
     },
     /// The replay ended before, or beyond, the highest sequence number the journal knows.
-    #[error(
-        "replay of {id} ended at sequence number {replayed_to}, but the journal's highest is {highest}"
-    )]
+    #[error("replay of {id} ended at sequence number {replayed_to}, but the journal's highest is {highest}")]
     Incomplete {
         /// Whose log.
         id: PersistenceId,
@@ -155,42 +137,21 @@ mod tests {
 
     #[test]
     fn a_new_entity_recovers_to_nothing() {
-        assert_eq!(
-            recovery().finish(0),
-            Ok(Recovered {
-                highest_seq: 0,
-                events: 0
-            })
-        );
+        assert_eq!(recovery().finish(0), Ok(Recovered { highest_seq: 0, events: 0 }));
     }
 
     #[test]
     fn a_snapshot_beyond_the_journal_is_refused() {
         let mut recovery = recovery();
         recovery.snapshot(Some((10, 1)));
-        assert!(matches!(
-            recovery.finish(9),
-            Err(RecoveryError::Incomplete {
-                replayed_to: 10,
-                highest: 9,
-                ..
-            })
-        ));
+        assert!(matches!(recovery.finish(9), Err(RecoveryError::Incomplete { replayed_to: 10, highest: 9, .. })));
     }
 
     #[test]
     fn an_event_older_than_the_snapshots_writer_is_refused() {
         let mut recovery = recovery();
         recovery.snapshot(Some((10, 4)));
-        assert!(matches!(
-            recovery.event(11, 3),
-            Err(RecoveryError::EpochDecreased {
-                seq_nr: 11,
-                from: 4,
-                to: 3,
-                ..
-            })
-        ));
+        assert!(matches!(recovery.event(11, 3), Err(RecoveryError::EpochDecreased { seq_nr: 11, from: 4, to: 3, .. })));
     }
 
     proptest! {

@@ -1,17 +1,14 @@
 //! Every store keeps the same contract.
 
 use persistence::{
-    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, RawEvent, RawSnapshot,
-    SnapshotStore, SqliteOptions, SqliteStore,
+    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, RawEvent, RawSnapshot, SnapshotStore, SqliteOptions,
+    SqliteStore,
     testkit::{FaultyJournal, FaultySnapshots, Subject, contract},
 };
 use std::{num::NonZeroU32, sync::Arc};
 use tempfile::TempDir;
 
-struct InMemory(
-    InMemoryJournal<RawEvent>,
-    InMemorySnapshotStore<RawSnapshot>,
-);
+struct InMemory(InMemoryJournal<RawEvent>, InMemorySnapshotStore<RawSnapshot>);
 
 impl Subject for InMemory {
     fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
@@ -37,11 +34,7 @@ impl Sqlite {
     fn new(options: SqliteOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path(), options.clone()).unwrap();
-        Self {
-            folder,
-            options,
-            store,
-        }
+        Self { folder, options, store }
     }
 }
 

@@ -48,15 +48,9 @@ impl Ledger {
         }
         let epochs = Epochs {
             entity: self.entities.get(id).map_or(0, |entry| entry.epoch),
-            shard: self
-                .shards
-                .get(&FenceScope::shard_of(id))
-                .map_or(0, |shard| shard.claimed),
+            shard: self.shards.get(&FenceScope::shard_of(id)).map_or(0, |shard| shard.claimed),
         };
-        epochs.check(fence).map_err(|current| AppendError::Stale {
-            held: fence.epoch,
-            current,
-        })
+        epochs.check(fence).map_err(|current| AppendError::Stale { held: fence.epoch, current })
     }
 
     /// The highest sequence number once `append` is stored.
@@ -66,25 +60,14 @@ impl Ledger {
             return Err(empty_batch());
         }
         if append.expected_seq != highest + 1 {
-            return Err(AppendError::Conflict {
-                expected: append.expected_seq,
-                highest,
-            });
+            return Err(AppendError::Conflict { expected: append.expected_seq, highest });
         }
         Ok(highest + append.events.len() as u64)
     }
 
-    pub(crate) fn check_snapshot(
-        &self,
-        id: &PersistenceId,
-        seq_nr: u64,
-    ) -> Result<(), AppendError> {
+    pub(crate) fn check_snapshot(&self, id: &PersistenceId, seq_nr: u64) -> Result<(), AppendError> {
         let highest = self.highest(id);
-        if seq_nr > highest {
-            Err(snapshot_ahead(seq_nr, highest))
-        } else {
-            Ok(())
-        }
+        if seq_nr > highest { Err(snapshot_ahead(seq_nr, highest)) } else { Ok(()) }
     }
 
     pub(crate) fn set_highest(&mut self, id: &PersistenceId, highest: u64) {
@@ -97,21 +80,15 @@ impl Ledger {
 }
 
 pub(crate) fn not_covered(id: &PersistenceId, fence: &Fence) -> AppendError {
-    AppendError::Rejected {
-        reason: format!("the fence for {:?} does not cover {id}", fence.scope),
-    }
+    AppendError::Rejected { reason: format!("the fence for {:?} does not cover {id}", fence.scope) }
 }
 
 pub(crate) fn empty_batch() -> AppendError {
-    AppendError::Rejected {
-        reason: "a batch needs at least one event".into(),
-    }
+    AppendError::Rejected { reason: "a batch needs at least one event".into() }
 }
 
 pub(crate) fn snapshot_ahead(seq_nr: u64, highest: u64) -> AppendError {
     AppendError::Rejected {
-        reason: format!(
-            "snapshot of sequence number {seq_nr}, but the highest stored event is {highest}"
-        ),
+        reason: format!("snapshot of sequence number {seq_nr}, but the highest stored event is {highest}"),
     }
 }

@@ -1,9 +1,7 @@
 //! [`InMemoryJournal`]: a journal that lives as long as the process.
 
 use super::{Append, Journal, Ledger, RawEvent, ReplayLimit, Stored};
-use crate::{
-    AppendError, BoxFuture, Fence, FenceScope, InMemorySnapshotStore, JournalError, PersistenceId,
-};
+use crate::{AppendError, BoxFuture, Fence, FenceScope, InMemorySnapshotStore, JournalError, PersistenceId};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::{
@@ -32,11 +30,7 @@ impl<E> InMemoryJournal<E> {
     /// A journal that counts `weight(event)` bytes against [`ReplayLimit::bytes`]; `default()` ignores that limit.
     #[must_use]
     pub fn weighing(weight: fn(&E) -> usize) -> Self {
-        Self {
-            ledger: Arc::default(),
-            logs: Arc::default(),
-            weight,
-        }
+        Self { ledger: Arc::default(), logs: Arc::default(), weight }
     }
 
     /// A snapshot store that shares this journal's epochs and sequence numbers.
@@ -51,9 +45,7 @@ impl<E> InMemoryJournal<E> {
         let log = logs.entry(append.id.clone()).or_default();
         let count = append.events.len() as u64;
         // A batch that is here already was acknowledged or is being retried: say so before looking at anything else.
-        if let Some(first) = log
-            .iter()
-            .find(|logged| logged.stored.seq_nr == append.expected_seq)
+        if let Some(first) = log.iter().find(|logged| logged.stored.seq_nr == append.expected_seq)
             && first.batch == Some((append.batch_id, count))
         {
             return Ok(append.expected_seq + count - 1);
@@ -61,12 +53,7 @@ impl<E> InMemoryJournal<E> {
         ledger.check(&append.id, &append.fence)?;
         let highest = ledger.check_sequence(&append)?;
         for (seq_nr, event) in (append.expected_seq..).zip(append.events) {
-            let stored = Stored {
-                seq_nr,
-                epoch: append.fence.epoch,
-                time_ms: append.time_ms,
-                event,
-            };
+            let stored = Stored { seq_nr, epoch: append.fence.epoch, time_ms: append.time_ms, event };
             let batch = (seq_nr == append.expected_seq).then_some((append.batch_id, count));
             log.push_back(Logged { stored, batch });
         }
@@ -78,10 +65,7 @@ impl<E> InMemoryJournal<E> {
         let ledger = self.ledger.lock();
         ledger.check(id, fence)?;
         if let Some(log) = self.logs.lock().get_mut(id) {
-            while log
-                .front()
-                .is_some_and(|logged| logged.stored.seq_nr <= seq)
-            {
+            while log.front().is_some_and(|logged| logged.stored.seq_nr <= seq) {
                 log.pop_front();
             }
         }
@@ -104,10 +88,7 @@ impl<E: Clone> InMemoryJournal<E> {
             return Vec::new();
         };
         let skipped = log.partition_point(|logged| logged.stored.seq_nr < from);
-        let in_range = log
-            .range(skipped..)
-            .map(|logged| &logged.stored)
-            .take_while(|stored| stored.seq_nr <= to);
+        let in_range = log.range(skipped..).map(|logged| &logged.stored).take_while(|stored| stored.seq_nr <= to);
         let (mut page, mut bytes) = (Vec::new(), 0_usize);
         for stored in in_range.take(limit.events.max(1)) {
             page.push(stored.clone());
@@ -131,10 +112,7 @@ impl<E: Clone + Send + 'static> Journal<E> for InMemoryJournal<E> {
         shards: Range<u16>,
     ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
         let mut ledger = self.ledger.lock();
-        let scopes = shards.map(|shard| FenceScope::Shard {
-            entity_type: Arc::clone(&entity_type),
-            shard,
-        });
+        let scopes = shards.map(|shard| FenceScope::Shard { entity_type: Arc::clone(&entity_type), shard });
         ready(Ok(scopes.map(|scope| ledger.claim(scope)).collect())).boxed()
     }
 
@@ -156,23 +134,14 @@ impl<E: Clone + Send + 'static> Journal<E> for InMemoryJournal<E> {
         ready(Ok(self.ledger.lock().highest(&id))).boxed()
     }
 
-    fn delete_to(
-        &self,
-        id: PersistenceId,
-        seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         ready(self.delete_now(&id, seq, &fence)).boxed()
     }
 }
 
 impl<E> Clone for InMemoryJournal<E> {
     fn clone(&self) -> Self {
-        Self {
-            ledger: Arc::clone(&self.ledger),
-            logs: Arc::clone(&self.logs),
-            weight: self.weight,
-        }
+        Self { ledger: Arc::clone(&self.ledger), logs: Arc::clone(&self.logs), weight: self.weight }
     }
 }
 

@@ -60,12 +60,7 @@ pub trait Journal<E>: Send + Sync + 'static {
 
     /// Deletes all events with `seq_nr <= seq`. Idempotent; more than there are is not an error, and numbers yet to be
     /// used are not affected.
-    fn delete_to(
-        &self,
-        id: PersistenceId,
-        seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>>;
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>>;
 }
 
 /// A batch of events to store.
@@ -124,10 +119,7 @@ pub struct ReplayLimit {
 impl Default for ReplayLimit {
     /// 512 events or 1 MiB.
     fn default() -> Self {
-        Self {
-            events: 512,
-            bytes: 1 << 20,
-        }
+        Self { events: 512, bytes: 1 << 20 }
     }
 }
 
@@ -170,12 +162,7 @@ impl<E: 'static, J: Journal<E> + ?Sized> Journal<E> for Arc<J> {
         (**self).highest_seq(id)
     }
 
-    fn delete_to(
-        &self,
-        id: PersistenceId,
-        seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         (**self).delete_to(id, seq, fence)
     }
 }

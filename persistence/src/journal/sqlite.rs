@@ -19,15 +19,7 @@ impl Journal<RawEvent> for SqliteStore {
         entity_type: Arc<str>,
         shards: Range<u16>,
     ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
-        claims(
-            self,
-            shards
-                .map(|shard| FenceScope::Shard {
-                    entity_type: Arc::clone(&entity_type),
-                    shard,
-                })
-                .collect(),
-        )
+        claims(self, shards.map(|shard| FenceScope::Shard { entity_type: Arc::clone(&entity_type), shard }).collect())
     }
 
     fn append(&self, append: Append<RawEvent>) -> BoxFuture<'static, Result<u64, AppendError>> {
@@ -48,47 +40,25 @@ impl Journal<RawEvent> for SqliteStore {
         to: u64,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<Vec<Stored<RawEvent>>, JournalError>> {
-        self.read(|reply| ReadRequest::Replay {
-            id,
-            from,
-            to,
-            limit,
-            reply,
-        })
+        self.read(|reply| ReadRequest::Replay { id, from, to, limit, reply })
     }
 
     fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
         self.read(|reply| ReadRequest::HighestSeq { id, reply })
     }
 
-    fn delete_to(
-        &self,
-        id: PersistenceId,
-        seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
-        self.write(Work::DeleteEvents {
-            id,
-            up_to_seq: seq,
-            fence,
-        })
-        .map(|done| done.map(drop))
-        .boxed()
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.write(Work::DeleteEvents { id, up_to_seq: seq, fence }).map(|done| done.map(drop)).boxed()
     }
 }
 
-fn claims(
-    store: &SqliteStore,
-    scopes: Vec<FenceScope>,
-) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
+fn claims(store: &SqliteStore, scopes: Vec<FenceScope>) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
     let written = store.write(Work::Claim(scopes));
     async move {
         match written.await {
             Ok(Written::Fences(fences)) => Ok(fences),
             Ok(other) => unreachable!("a claim answers fences, not {other:?}"),
-            Err(error) => Err(JournalError::Unavailable {
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(JournalError::Unavailable { reason: error.to_string() }),
         }
     }
     .boxed()

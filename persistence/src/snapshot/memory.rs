@@ -23,10 +23,7 @@ type Snapshots<S> = HashMap<PersistenceId, BTreeMap<u64, StoredSnapshot<S>>>;
 
 impl<S> InMemorySnapshotStore<S> {
     pub(crate) fn beside(ledger: Arc<Mutex<Ledger>>) -> Self {
-        Self {
-            ledger: Some(ledger),
-            snapshots: Arc::default(),
-        }
+        Self { ledger: Some(ledger), snapshots: Arc::default() }
     }
 
     /// Runs `write` while no claim can happen, if the fence still holds.
@@ -56,17 +53,9 @@ impl<S: Clone + Send + 'static> SnapshotStore<S> for InMemorySnapshotStore<S> {
         time_ms: u64,
         snapshot: S,
     ) -> BoxFuture<'static, Result<(), AppendError>> {
-        let stored = StoredSnapshot {
-            seq_nr,
-            epoch: fence.epoch,
-            time_ms,
-            snapshot,
-        };
+        let stored = StoredSnapshot { seq_nr, epoch: fence.epoch, time_ms, snapshot };
         let result = self.fenced(&id, &fence, seq_nr, |snapshots| {
-            snapshots
-                .entry(id.clone())
-                .or_default()
-                .insert(seq_nr, stored);
+            snapshots.entry(id.clone()).or_default().insert(seq_nr, stored);
         });
         ready(result).boxed()
     }
@@ -77,18 +66,11 @@ impl<S: Clone + Send + 'static> SnapshotStore<S> for InMemorySnapshotStore<S> {
         max_seq: u64,
     ) -> BoxFuture<'static, Result<Option<StoredSnapshot<S>>, JournalError>> {
         let snapshots = self.snapshots.lock();
-        let newest = snapshots
-            .get(&id)
-            .and_then(|of_id| of_id.range(..=max_seq).next_back());
+        let newest = snapshots.get(&id).and_then(|of_id| of_id.range(..=max_seq).next_back());
         ready(Ok(newest.map(|(_, snapshot)| snapshot.clone()))).boxed()
     }
 
-    fn delete(
-        &self,
-        id: PersistenceId,
-        up_to_seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         let result = self.fenced(&id, &fence, 0, |snapshots| {
             if let Some(of_id) = snapshots.get_mut(&id) {
                 of_id.retain(|&seq_nr, _| seq_nr > up_to_seq);
@@ -100,18 +82,12 @@ impl<S: Clone + Send + 'static> SnapshotStore<S> for InMemorySnapshotStore<S> {
 
 impl<S> Clone for InMemorySnapshotStore<S> {
     fn clone(&self) -> Self {
-        Self {
-            ledger: self.ledger.clone(),
-            snapshots: Arc::clone(&self.snapshots),
-        }
+        Self { ledger: self.ledger.clone(), snapshots: Arc::clone(&self.snapshots) }
     }
 }
 
 impl<S> Default for InMemorySnapshotStore<S> {
     fn default() -> Self {
-        Self {
-            ledger: None,
-            snapshots: Arc::default(),
-        }
+        Self { ledger: None, snapshots: Arc::default() }
     }
 }

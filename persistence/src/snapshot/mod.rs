@@ -38,12 +38,7 @@ pub trait SnapshotStore<S>: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Option<StoredSnapshot<S>>, JournalError>>;
 
     /// Deletes all snapshots with `seq_nr <= up_to_seq`. Idempotent.
-    fn delete(
-        &self,
-        id: PersistenceId,
-        up_to_seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>>;
+    fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>>;
 }
 
 /// A snapshot as bytes.
@@ -90,12 +85,7 @@ impl<S: 'static, T: SnapshotStore<S> + ?Sized> SnapshotStore<S> for Arc<T> {
         (**self).load(id, max_seq)
     }
 
-    fn delete(
-        &self,
-        id: PersistenceId,
-        up_to_seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         (**self).delete(id, up_to_seq, fence)
     }
 }

@@ -32,22 +32,14 @@ impl Retention {
     /// No snapshots, all events kept: the default.
     #[must_use]
     pub const fn keep_everything() -> Self {
-        Self {
-            every: None,
-            keep: NonZeroU64::MIN,
-            delete_events: false,
-        }
+        Self { every: None, keep: NonZeroU64::MIN, delete_events: false }
     }
 
     /// A snapshot whenever another `events` events were stored; two are kept. 0 means never.
     #[must_use]
     pub const fn snapshot_every(events: u64) -> Self {
         let keep = NonZeroU64::MIN.saturating_add(1);
-        Self {
-            every: NonZeroU64::new(events),
-            keep,
-            delete_events: false,
-        }
+        Self { every: NonZeroU64::new(events), keep, delete_events: false }
     }
 
     /// Keeps the newest `count` snapshots, at least one.
@@ -72,8 +64,7 @@ impl Retention {
     /// multiple counts.
     #[must_use]
     pub fn is_due(&self, before: u64, after: u64) -> bool {
-        self.every
-            .is_some_and(|every| before / every < after / every)
+        self.every.is_some_and(|every| before / every < after / every)
     }
 
     /// What to delete after the snapshot at `seq_nr` was stored.
@@ -85,8 +76,7 @@ impl Retention {
         // A batch may push a snapshot past its multiple of `every`, never to the next one: counting from multiples
         // keeps the right snapshots without a list of them.
         let multiple = seq_nr / every * every.get();
-        let oldest_kept =
-            multiple.saturating_sub((self.keep.get() - 1).saturating_mul(every.get()));
+        let oldest_kept = multiple.saturating_sub((self.keep.get() - 1).saturating_mul(every.get()));
         let positive = |seq: u64| Some(seq).filter(|&seq| seq > 0);
         RetentionStep {
             delete_snapshots_to: positive(oldest_kept.saturating_sub(1)),
@@ -111,12 +101,7 @@ mod tests {
         let retention = Retention::default();
         assert!(!retention.is_due(0, 1_000_000));
         assert_eq!(retention.after_snapshot(1_000), RetentionStep::default());
-        assert_eq!(
-            Retention::snapshot_every(0)
-                .keep_snapshots(3)
-                .after_snapshot(9),
-            RetentionStep::default()
-        );
+        assert_eq!(Retention::snapshot_every(0).keep_snapshots(3).after_snapshot(9), RetentionStep::default());
     }
 
     proptest! {

@@ -16,13 +16,7 @@ impl SnapshotStore<RawSnapshot> for SqliteStore {
         time_ms: u64,
         snapshot: RawSnapshot,
     ) -> BoxFuture<'static, Result<(), AppendError>> {
-        let work = Work::SaveSnapshot {
-            id,
-            seq_nr,
-            fence,
-            time_ms,
-            snapshot,
-        };
+        let work = Work::SaveSnapshot { id, seq_nr, fence, time_ms, snapshot };
         self.write(work).map(|done| done.map(drop)).boxed()
     }
 
@@ -34,18 +28,7 @@ impl SnapshotStore<RawSnapshot> for SqliteStore {
         self.read(|reply| ReadRequest::LoadSnapshot { id, max_seq, reply })
     }
 
-    fn delete(
-        &self,
-        id: PersistenceId,
-        up_to_seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
-        self.write(Work::DeleteSnapshots {
-            id,
-            up_to_seq,
-            fence,
-        })
-        .map(|done| done.map(drop))
-        .boxed()
+    fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.write(Work::DeleteSnapshots { id, up_to_seq, fence }).map(|done| done.map(drop)).boxed()
     }
 }

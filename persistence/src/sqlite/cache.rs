@@ -60,11 +60,7 @@ impl Cache {
     pub(crate) fn set_shard_epoch(&mut self, entity_type: &str, shard: u16, epoch: u64) {
         match self.shards.get_mut(entity_type) {
             Some(shards) => shards.insert(shard, epoch),
-            None => self
-                .shards
-                .entry(entity_type.to_owned())
-                .or_default()
-                .insert(shard, epoch),
+            None => self.shards.entry(entity_type.to_owned()).or_default().insert(shard, epoch),
         };
     }
 

@@ -28,10 +28,7 @@ impl Checked<'_> {
 }
 
 fn sized(crc: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(
-        crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes()),
-        bytes,
-    )
+    crc32c::crc32c_append(crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes()), bytes)
 }
 
 fn optional(crc: u32, bytes: Option<&[u8]>) -> u32 {

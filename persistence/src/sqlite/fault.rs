@@ -33,9 +33,7 @@ impl Fault {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
                 Self::Refused(format!("another program holds the database: {reason}"))
             }
-            ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
-                Self::Statement(reason)
-            }
+            ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => Self::Statement(reason),
             _ => Self::Broken(reason),
         }
     }
@@ -43,12 +41,8 @@ impl Fault {
     /// What to tell a caller whose work was rolled back before any commit was tried.
     pub(crate) fn before_commit(&self) -> AppendError {
         match self {
-            Self::Refused(reason) | Self::Broken(reason) => AppendError::Unavailable {
-                reason: reason.clone(),
-            },
-            Self::Statement(reason) => AppendError::Rejected {
-                reason: reason.clone(),
-            },
+            Self::Refused(reason) | Self::Broken(reason) => AppendError::Unavailable { reason: reason.clone() },
+            Self::Statement(reason) => AppendError::Rejected { reason: reason.clone() },
         }
     }
 
@@ -56,12 +50,10 @@ impl Fault {
     /// certain; after that a later recovery may find the commit complete.
     pub(crate) fn in_commit(&self) -> AppendError {
         match self {
-            Self::Refused(reason) => AppendError::Unavailable {
-                reason: reason.clone(),
-            },
-            Self::Broken(reason) | Self::Statement(reason) => AppendError::Unknown {
-                reason: format!("commit failed: {reason}"),
-            },
+            Self::Refused(reason) => AppendError::Unavailable { reason: reason.clone() },
+            Self::Broken(reason) | Self::Statement(reason) => {
+                AppendError::Unknown { reason: format!("commit failed: {reason}") }
+            }
         }
     }
 }
@@ -78,12 +70,7 @@ mod tests {
     fn only_refusals_are_certain_in_a_commit() {
         assert!(fault(ffi::SQLITE_FULL).in_commit().is_certain());
         assert!(fault(ffi::SQLITE_READONLY).in_commit().is_certain());
-        for code in [
-            ffi::SQLITE_IOERR_FSYNC,
-            ffi::SQLITE_IOERR_WRITE,
-            ffi::SQLITE_IOERR_SHMSIZE,
-            ffi::SQLITE_CORRUPT,
-        ] {
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_CORRUPT] {
             assert!(!fault(code).in_commit().is_certain(), "{code}");
             assert!(fault(code).before_commit().is_certain(), "{code}");
             assert!(matches!(fault(code), Fault::Broken(_)), "{code}");

@@ -29,20 +29,11 @@ impl StoreLock {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
-                let pid = file
-                    .read_to_string(&mut text)
-                    .ok()
-                    .and_then(|_| text.trim().parse().ok());
-                return Err(OpenError::InUse {
-                    folder: folder.to_owned(),
-                    pid,
-                });
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(OpenError::InUse { folder: folder.to_owned(), pid });
             }
             Err(error) => {
-                return Err(OpenError::Io {
-                    path,
-                    reason: error.to_string(),
-                });
+                return Err(OpenError::Io { path, reason: error.to_string() });
             }
         }
         let write_pid = |file: &mut File| {
@@ -62,40 +53,25 @@ fn create_folder(folder: &Path) -> Result<(), OpenError> {
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => {
-            return Err(OpenError::NotAFolder {
-                path: folder.to_owned(),
-            });
+            return Err(OpenError::NotAFolder { path: folder.to_owned() });
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            return Err(OpenError::NotAFolder {
-                path: folder.to_owned(),
-            });
+            return Err(OpenError::NotAFolder { path: folder.to_owned() });
         }
         Err(_) => {}
     }
     fs::create_dir_all(folder).map_err(|error| refused(folder, &error))?;
     // The new name must survive power loss too, or the whole store would be gone.
-    let parent = folder
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| refused(parent, &error))
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|error| refused(parent, &error))
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> OpenError {
     match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => OpenError::NotAFolder {
-            path: path.to_owned(),
-        },
-        _ => OpenError::Io {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            OpenError::ReadOnly { path: path.to_owned(), reason: error.to_string() }
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => OpenError::NotAFolder { path: path.to_owned() },
+        _ => OpenError::Io { path: path.to_owned(), reason: error.to_string() },
     }
 }

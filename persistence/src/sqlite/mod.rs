@@ -78,50 +78,24 @@ impl SqliteStore {
         let (writes, write_queue) = mpsc::channel(options.queue_requests);
         let (reads, read_queue) = mpsc::channel(options.queue_requests);
         let read_queue = Arc::new(Mutex::new(read_queue));
-        let writer = Writer::open(
-            path.clone(),
-            options.clone(),
-            write_queue,
-            Arc::clone(&stats),
-            Arc::clone(&lock),
-        )?;
+        let writer = Writer::open(path.clone(), options.clone(), write_queue, Arc::clone(&stats), Arc::clone(&lock))?;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(run)
-                .map_err(|error| OpenError::Io {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                })
+                .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })
         };
         let mut threads = Threads::default();
         for _ in 0..options.readers {
             let db = Some(schema::open_reader(&path, &options)?);
             let (queue, stats) = (Arc::clone(&read_queue), Arc::clone(&stats));
-            let reader = Reader {
-                path: path.clone(),
-                options: options.clone(),
-                queue,
-                stats,
-                db,
-            };
-            threads
-                .readers
-                .push(spawn("store-reader", Box::new(move || reader.run()))?);
+            let reader = Reader { path: path.clone(), options: options.clone(), queue, stats, db };
+            threads.readers.push(spawn("store-reader", Box::new(move || reader.run()))?);
         }
         threads.writer = Some(spawn("store-writer", Box::new(move || writer.run()))?);
         let queue_bytes = options.queue_bytes;
-        let inner = Inner {
-            writes,
-            reads,
-            queue_bytes,
-            path,
-            stats,
-            threads: Mutex::new(threads),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { writes, reads, queue_bytes, path, stats, threads: Mutex::new(threads) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Finishes what was requested before, then closes the files and ends the threads. Afterwards every request, from
@@ -138,11 +112,7 @@ impl SqliteStore {
         // The writer goes last: the last connection to go copies the log into the database file.
         let (reply, closed) = oneshot::channel();
         if let Some(backlog) = Backlog::reserve(&self.inner.stats, 0, self.inner.queue_bytes) {
-            let request = WriteRequest {
-                work: Work::Close,
-                reply,
-                _backlog: backlog,
-            };
+            let request = WriteRequest { work: Work::Close, reply, _backlog: backlog };
             if writer.is_some() && self.inner.writes.send(request).await.is_ok() {
                 let _ = closed.await;
             }
@@ -177,21 +147,12 @@ impl SqliteStore {
     /// Queues `work` at once; the future only waits for the answer.
     pub(crate) fn write(&self, work: Work) -> BoxFuture<'static, Result<Written, AppendError>> {
         let inner = &self.inner;
-        let unavailable = |reason: &str| {
-            ready(Err(AppendError::Unavailable {
-                reason: reason.to_owned(),
-            }))
-            .boxed()
-        };
+        let unavailable = |reason: &str| ready(Err(AppendError::Unavailable { reason: reason.to_owned() })).boxed();
         let Some(backlog) = Backlog::reserve(&inner.stats, work.weight(), inner.queue_bytes) else {
             return unavailable("too many bytes wait for the writer (queue_bytes)");
         };
         let (reply, answer) = oneshot::channel();
-        match inner.writes.try_send(WriteRequest {
-            work,
-            reply,
-            _backlog: backlog,
-        }) {
+        match inner.writes.try_send(WriteRequest { work, reply, _backlog: backlog }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 return unavailable("too many requests wait for the writer (queue_requests)");
@@ -200,11 +161,7 @@ impl SqliteStore {
         }
         async move {
             // A writer that ended without an answer may have committed first.
-            answer.await.unwrap_or_else(|_| {
-                Err(AppendError::Unknown {
-                    reason: "the writer ended".into(),
-                })
-            })
+            answer.await.unwrap_or_else(|_| Err(AppendError::Unknown { reason: "the writer ended".into() }))
         }
         .boxed()
     }
@@ -215,9 +172,7 @@ impl SqliteStore {
         request: impl FnOnce(Reply<T>) -> ReadRequest,
     ) -> BoxFuture<'static, Result<T, JournalError>> {
         let (reply, answer) = oneshot::channel();
-        let unavailable = |reason: &str| JournalError::Unavailable {
-            reason: reason.to_owned(),
-        };
+        let unavailable = |reason: &str| JournalError::Unavailable { reason: reason.to_owned() };
         if let Err(error) = self.inner.reads.try_send(request(reply)) {
             let reason = match error {
                 mpsc::error::TrySendError::Full(_) => "too many reads wait (queue_requests)",
@@ -225,30 +180,21 @@ impl SqliteStore {
             };
             return ready(Err(unavailable(reason))).boxed();
         }
-        async move {
-            answer
-                .await
-                .unwrap_or_else(|_| Err(unavailable("store is closed")))
-        }
-        .boxed()
+        async move { answer.await.unwrap_or_else(|_| Err(unavailable("store is closed"))) }.boxed()
     }
 }
 
 /// Joins threads that are about to end, without blocking the runtime should one take its time.
-fn join(
-    threads: impl IntoIterator<Item = JoinHandle<()>> + Send + 'static,
-) -> impl Future<Output = ()> {
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>> + Send + 'static) -> impl Future<Output = ()> {
     let (done, ended) = oneshot::channel::<()>();
-    let waiter = thread::Builder::new()
-        .name("store-close".to_owned())
-        .spawn(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a store thread panicked");
-                }
+    let waiter = thread::Builder::new().name("store-close".to_owned()).spawn(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a store thread panicked");
             }
-            drop(done);
-        });
+        }
+        drop(done);
+    });
     async move {
         if waiter.is_ok() {
             let _ = ended.await;

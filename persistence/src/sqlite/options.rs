@@ -103,9 +103,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The SQLite library linked is one whose write-ahead log can be corrupted.
-    #[error(
-        "SQLite library version {found} is too old, at least {needed} is needed; build with the bundled one"
-    )]
+    #[error("SQLite library version {found} is too old, at least {needed} is needed; build with the bundled one")]
     LibraryTooOld {
         /// The version number linked.
         found: i32,
@@ -146,48 +144,17 @@ impl SqliteOptions {
             if (low..=high).contains(&value) {
                 Ok(())
             } else {
-                Err(OpenError::Settings {
-                    field,
-                    value: value as u64,
-                    range,
-                })
+                Err(OpenError::Settings { field, value: value as u64, range })
             }
         };
-        within(
-            "queue_requests",
-            self.queue_requests,
-            1,
-            1 << 24,
-            "1 to 16777216",
-        )?;
-        within(
-            "batch_requests",
-            self.batch_requests,
-            1,
-            1 << 16,
-            "1 to 65536",
-        )?;
-        within(
-            "payload_bytes_max",
-            self.payload_bytes_max,
-            1,
-            512 << 20,
-            "1 byte to 512 MiB",
-        )?;
+        within("queue_requests", self.queue_requests, 1, 1 << 24, "1 to 16777216")?;
+        within("batch_requests", self.batch_requests, 1, 1 << 16, "1 to 65536")?;
+        within("payload_bytes_max", self.payload_bytes_max, 1, 512 << 20, "1 byte to 512 MiB")?;
         within("readers", self.readers, 1, 16, "1 to 16")?;
-        within(
-            "checkpoint_pages",
-            self.checkpoint_pages as usize,
-            1,
-            1 << 20,
-            "1 to 1048576",
-        )
+        within("checkpoint_pages", self.checkpoint_pages as usize, 1, 1 << 20, "1 to 1048576")
     }
 }
 
 fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(
-        || "another process".to_owned(),
-        |pid| format!("process {pid}"),
-    )
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }

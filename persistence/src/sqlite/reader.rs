@@ -8,9 +8,7 @@ use super::{
     stats::Stats,
     transaction::clamped,
 };
-use crate::{
-    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot,
-};
+use crate::{JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
@@ -49,13 +47,7 @@ impl Reader {
             let request = self.queue.lock().blocking_recv();
             match request {
                 None | Some(ReadRequest::Close) => return,
-                Some(ReadRequest::Replay {
-                    id,
-                    from,
-                    to,
-                    limit,
-                    reply,
-                }) => {
+                Some(ReadRequest::Replay { id, from, to, limit, reply }) => {
                     self.answer(reply, &id, from, |db| replay(db, &id, from, to, limit));
                 }
                 Some(ReadRequest::HighestSeq { id, reply }) => {
@@ -89,9 +81,7 @@ impl Reader {
         }
         // Asked after reading: what was read before the writer lost trust in the file was durable.
         let result = if self.stats.suspect.load(Ordering::SeqCst) {
-            Err(JournalError::Unavailable {
-                reason: "store is being reopened after a failed sync".into(),
-            })
+            Err(JournalError::Unavailable { reason: "store is being reopened after a failed sync".into() })
         } else {
             result
         };
@@ -101,9 +91,7 @@ impl Reader {
     fn connection(&mut self) -> Result<&Connection, JournalError> {
         if self.db.is_none() {
             let opened = schema::open_reader(&self.path, &self.options);
-            self.db = Some(opened.map_err(|error| JournalError::Unavailable {
-                reason: error.to_string(),
-            })?);
+            self.db = Some(opened.map_err(|error| JournalError::Unavailable { reason: error.to_string() })?);
         }
         Ok(self.db.as_ref().expect("opened above"))
     }
@@ -145,28 +133,14 @@ fn replay(
 ) -> Result<Vec<Stored<RawEvent>>, ReadError> {
     let mut statement = db.prepare_cached(REPLAY)?;
     let rows = limit.events.max(1) as u64;
-    let mut rows = statement.query(params![
-        id.as_str(),
-        clamped(from),
-        clamped(to),
-        clamped(rows)
-    ])?;
+    let mut rows = statement.query(params![id.as_str(), clamped(from), clamped(to), clamped(rows)])?;
     let (mut page, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let row = StoredRow::read(row)?;
         let manifest = row.check(id)?;
-        let event = RawEvent {
-            manifest,
-            payload: row.payload,
-            meta: row.meta,
-        };
+        let event = RawEvent { manifest, payload: row.payload, meta: row.meta };
         bytes += event.weight();
-        page.push(Stored {
-            seq_nr: row.seq_nr as u64,
-            epoch: row.epoch as u64,
-            time_ms: row.time_ms as u64,
-            event,
-        });
+        page.push(Stored { seq_nr: row.seq_nr as u64, epoch: row.epoch as u64, time_ms: row.time_ms as u64, event });
         if bytes >= limit.bytes {
             break;
         }
@@ -180,28 +154,19 @@ fn load_snapshot(
     max_seq: u64,
 ) -> Result<Option<StoredSnapshot<RawSnapshot>>, ReadError> {
     let mut statement = db.prepare_cached(SNAPSHOT)?;
-    let row = statement
-        .query_row(params![id.as_str(), clamped(max_seq)], StoredRow::read)
-        .optional()?;
+    let row = statement.query_row(params![id.as_str(), clamped(max_seq)], StoredRow::read).optional()?;
     let Some(row) = row else { return Ok(None) };
     let manifest = row.check(id)?;
     Ok(Some(StoredSnapshot {
         seq_nr: row.seq_nr as u64,
         epoch: row.epoch as u64,
         time_ms: row.time_ms as u64,
-        snapshot: RawSnapshot {
-            manifest,
-            payload: row.payload,
-            meta: row.meta,
-        },
+        snapshot: RawSnapshot { manifest, payload: row.payload, meta: row.meta },
     }))
 }
 
 fn highest_seq(db: &Connection, id: &PersistenceId) -> Result<u64, ReadError> {
-    let highest = db
-        .prepare_cached(HIGHEST)?
-        .query_row([id.as_str()], |row| row.get::<_, i64>(0))
-        .optional()?;
+    let highest = db.prepare_cached(HIGHEST)?.query_row([id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
     Ok(highest.unwrap_or(0) as u64)
 }
 
@@ -231,10 +196,7 @@ impl StoredRow {
                 reason: reason.to_owned(),
             })
         };
-        let manifest = self
-            .manifest
-            .clone()
-            .ok_or_else(|| damaged("its manifest is missing"))?;
+        let manifest = self.manifest.clone().ok_or_else(|| damaged("its manifest is missing"))?;
         let checked = Checked {
             id,
             seq_nr: self.seq_nr,
@@ -245,30 +207,17 @@ impl StoredRow {
             payload: &self.payload,
             meta: self.meta.as_deref(),
         };
-        if checked.crc() == self.crc {
-            Ok(manifest)
-        } else {
-            Err(damaged("checksum does not match"))
-        }
+        if checked.crc() == self.crc { Ok(manifest) } else { Err(damaged("checksum does not match")) }
     }
 }
 
 /// Damage that SQLite itself noticed is permanent; anything else may pass.
 fn explain(error: &rusqlite::Error, id: &PersistenceId, seq_nr: u64) -> JournalError {
-    let damaged = matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    ) || error.sqlite_error_code().is_none();
+    let damaged = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || error.sqlite_error_code().is_none();
     if damaged {
         let place = "at or after it".to_owned();
-        return JournalError::Damaged {
-            id: id.clone(),
-            seq_nr,
-            place,
-            reason: error.to_string(),
-        };
+        return JournalError::Damaged { id: id.clone(), seq_nr, place, reason: error.to_string() };
     }
-    JournalError::Unavailable {
-        reason: error.to_string(),
-    }
+    JournalError::Unavailable { reason: error.to_string() }
 }

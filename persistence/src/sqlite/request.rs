@@ -2,8 +2,8 @@
 
 use super::stats::Backlog;
 use crate::{
-    Append, AppendError, Fence, FenceScope, JournalError, PersistenceId, RawEvent, RawSnapshot,
-    ReplayLimit, Stored, StoredSnapshot,
+    Append, AppendError, Fence, FenceScope, JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored,
+    StoredSnapshot,
 };
 use tokio::sync::oneshot;
 

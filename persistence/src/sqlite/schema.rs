@@ -56,17 +56,11 @@ pub(crate) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connec
         Ok(db)
     };
     let mut db = open().map_err(|error| open_error(path, &error))?;
-    let journal_mode: String = db
-        .pragma_query_value(None, "journal_mode", |row| row.get(0))
-        .map_err(|error| open_error(path, &error))?;
+    let journal_mode: String =
+        db.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|error| open_error(path, &error))?;
     if journal_mode != "wal" {
-        let reason = format!(
-            "journal mode is {journal_mode:?}; the file system must support shared memory files"
-        );
-        return Err(OpenError::Io {
-            path: path.to_owned(),
-            reason,
-        });
+        let reason = format!("journal mode is {journal_mode:?}; the file system must support shared memory files");
+        return Err(OpenError::Io { path: path.to_owned(), reason });
     }
     check_schema(&mut db, path)?;
     Ok(db)
@@ -101,10 +95,7 @@ fn connect(path: &Path, flags: OpenFlags, options: &SqliteOptions) -> rusqlite::
 fn check_library() -> Result<(), OpenError> {
     let found = rusqlite::version_number();
     if found < LIBRARY_VERSION_MIN {
-        return Err(OpenError::LibraryTooOld {
-            found,
-            needed: LIBRARY_VERSION_MIN,
-        });
+        return Err(OpenError::LibraryTooOld { found, needed: LIBRARY_VERSION_MIN });
     }
     Ok(())
 }
@@ -112,48 +103,26 @@ fn check_library() -> Result<(), OpenError> {
 /// Creates the tables in an empty database; refuses one that is newer or not ours.
 fn check_schema(db: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error| open_error(path, &error);
-    let tables: i64 = db
-        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
-        .map_err(failed)?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(failed)?;
     if tables == 0 {
         let transaction = db.transaction().map_err(failed)?;
         transaction.execute_batch(TABLES).map_err(failed)?;
         transaction
-            .execute(
-                "INSERT INTO meta(key, value) VALUES ('schema_version', ?1)",
-                [SCHEMA_VERSION],
-            )
+            .execute("INSERT INTO meta(key, value) VALUES ('schema_version', ?1)", [SCHEMA_VERSION])
             .map_err(failed)?;
         return transaction.commit().map_err(failed);
     }
-    let version = db
-        .query_row(
-            "SELECT value FROM meta WHERE key = 'schema_version'",
-            (),
-            |row| row.get::<_, i64>(0),
-        )
-        .optional();
+    let version =
+        db.query_row("SELECT value FROM meta WHERE key = 'schema_version'", (), |row| row.get::<_, i64>(0)).optional();
     match version {
         Ok(Some(SCHEMA_VERSION)) => Ok(()),
-        Ok(Some(found)) if found > SCHEMA_VERSION => Err(OpenError::NewerSchema {
-            path: path.to_owned(),
-            found,
-            supported: SCHEMA_VERSION,
-        }),
-        Ok(found) => Err(OpenError::Foreign {
-            path: path.to_owned(),
-            reason: format!("schema version {found:?}"),
-        }),
-        Err(rusqlite::Error::SqliteFailure(
-            ffi::Error {
-                code: ErrorCode::Unknown,
-                ..
-            },
-            text,
-        )) => Err(OpenError::Foreign {
-            path: path.to_owned(),
-            reason: text.unwrap_or_default(),
-        }),
+        Ok(Some(found)) if found > SCHEMA_VERSION => {
+            Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION })
+        }
+        Ok(found) => Err(OpenError::Foreign { path: path.to_owned(), reason: format!("schema version {found:?}") }),
+        Err(rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, text)) => {
+            Err(OpenError::Foreign { path: path.to_owned(), reason: text.unwrap_or_default() })
+        }
         Err(error) => Err(open_error(path, &error)),
     }
 }
@@ -162,14 +131,10 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::ReadOnly {
-            path,
-            reason: error.to_string(),
-        },
-        _ => OpenError::Io {
-            path,
-            reason: error.to_string(),
-        },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            OpenError::ReadOnly { path, reason: error.to_string() }
+        }
+        _ => OpenError::Io { path, reason: error.to_string() },
     }
 }
 

@@ -42,18 +42,13 @@ impl Backlog {
     /// `None` when `bytes` more would exceed `limit`, unless nothing else waits.
     pub(crate) fn reserve(stats: &Arc<Stats>, bytes: usize, limit: usize) -> Option<Self> {
         let before = stats.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let backlog = Self {
-            stats: Arc::clone(stats),
-            bytes,
-        };
+        let backlog = Self { stats: Arc::clone(stats), bytes };
         (before == 0 || before.saturating_add(bytes) <= limit).then_some(backlog)
     }
 }
 
 impl Drop for Backlog {
     fn drop(&mut self) {
-        self.stats
-            .queued_bytes
-            .fetch_sub(self.bytes, Ordering::Relaxed);
+        self.stats.queued_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

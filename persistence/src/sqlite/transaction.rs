@@ -43,30 +43,15 @@ impl Transaction<'_> {
     pub(crate) fn apply(&mut self, work: &Work) -> Outcome<Written> {
         match work {
             Work::Claim(scopes) => {
-                let fences = scopes
-                    .iter()
-                    .map(|scope| self.claim(scope))
-                    .collect::<rusqlite::Result<_>>()?;
+                let fences = scopes.iter().map(|scope| self.claim(scope)).collect::<rusqlite::Result<_>>()?;
                 Ok(Ok(Written::Fences(fences)))
             }
             Work::Append(append) => Ok(self.append(append)?.map(Written::Highest)),
-            Work::SaveSnapshot {
-                id,
-                seq_nr,
-                fence,
-                time_ms,
-                snapshot,
-            } => self.save_snapshot(id, *seq_nr, fence, *time_ms, snapshot),
-            Work::DeleteSnapshots {
-                id,
-                up_to_seq,
-                fence,
-            } => self.delete_snapshots(id, *up_to_seq, fence),
-            Work::DeleteEvents {
-                id,
-                up_to_seq,
-                fence,
-            } => self.delete_events(id, *up_to_seq, fence),
+            Work::SaveSnapshot { id, seq_nr, fence, time_ms, snapshot } => {
+                self.save_snapshot(id, *seq_nr, fence, *time_ms, snapshot)
+            }
+            Work::DeleteSnapshots { id, up_to_seq, fence } => self.delete_snapshots(id, *up_to_seq, fence),
+            Work::DeleteEvents { id, up_to_seq, fence } => self.delete_events(id, *up_to_seq, fence),
             Work::Close => Ok(Ok(Written::Done)),
         }
     }
@@ -83,16 +68,12 @@ impl Transaction<'_> {
                          RETURNING epoch",
                     )?
                     .query_row(params![entity_type, shard, owner()], |row| row.get(0))?;
-                self.cache
-                    .set_shard_epoch(entity_type, *shard, epoch as u64);
+                self.cache.set_shard_epoch(entity_type, *shard, epoch as u64);
                 epoch as u64
             }
             FenceScope::Entity(id) => self.claim_entity(id)?,
         };
-        Ok(Fence {
-            scope: scope.clone(),
-            epoch,
-        })
+        Ok(Fence { scope: scope.clone(), epoch })
     }
 
     fn claim_entity(&mut self, id: &PersistenceId) -> rusqlite::Result<u64> {
@@ -114,11 +95,7 @@ impl Transaction<'_> {
 
     fn append(&mut self, append: &Append<RawEvent>) -> Outcome<u64> {
         let count = append.events.len() as u64;
-        refuse!(if count == 0 {
-            Err(empty_batch())
-        } else {
-            Ok(())
-        });
+        refuse!(if count == 0 { Err(empty_batch()) } else { Ok(()) });
         for event in &append.events {
             refuse!(self.check_size(event.weight()));
         }
@@ -127,18 +104,13 @@ impl Transaction<'_> {
         // A batch that is here already was stored, whoever owns the entity now: saying anything else would be a lie.
         if let Some(entity) = known
             && append.expected_seq <= highest
-            && self
-                .batch_id_at(entity.pid, append.expected_seq)?
-                .is_some_and(|id| id == append.batch_id.to_be_bytes())
+            && self.batch_id_at(entity.pid, append.expected_seq)?.is_some_and(|id| id == append.batch_id.to_be_bytes())
         {
             return Ok(Ok(append.expected_seq + count - 1));
         }
         refuse!(self.check_fence(&append.id, known, &append.fence)?);
         if append.expected_seq != highest + 1 {
-            return Ok(Err(AppendError::Conflict {
-                expected: append.expected_seq,
-                highest,
-            }));
+            return Ok(Err(AppendError::Conflict { expected: append.expected_seq, highest }));
         }
         let entity = match known {
             Some(entity) => entity,
@@ -149,8 +121,7 @@ impl Transaction<'_> {
         }
         self.events += count;
         let highest = highest + count;
-        self.cache
-            .set_entity(&append.id, EntityRow { highest, ..entity });
+        self.cache.set_entity(&append.id, EntityRow { highest, ..entity });
         Ok(Ok(highest))
     }
 
@@ -166,11 +137,7 @@ impl Transaction<'_> {
         // The first event stands for its batch: a batch is stored entirely or not at all.
         let batch_id = append.batch_id.to_be_bytes();
         let batch_id = (seq_nr == append.expected_seq).then_some(&batch_id[..]);
-        let (seq_nr, epoch, time_ms) = (
-            seq_nr as i64,
-            append.fence.epoch as i64,
-            append.time_ms as i64,
-        );
+        let (seq_nr, epoch, time_ms) = (seq_nr as i64, append.fence.epoch as i64, append.time_ms as i64);
         let meta = event.meta.as_deref();
         let checked = Checked {
             id: &append.id,
@@ -206,9 +173,7 @@ impl Transaction<'_> {
         time_ms: u64,
         snapshot: &RawSnapshot,
     ) -> Outcome<Written> {
-        refuse!(self.check_size(
-            snapshot.payload.len() + snapshot.meta.as_ref().map_or(0, bytes::Bytes::len)
-        ));
+        refuse!(self.check_size(snapshot.payload.len() + snapshot.meta.as_ref().map_or(0, bytes::Bytes::len)));
         let known = self.entity(id)?;
         refuse!(self.check_fence(id, known, fence)?);
         let highest = known.map_or(0, |entity| entity.highest);
@@ -219,16 +184,8 @@ impl Transaction<'_> {
         let manifest = self.name(NameTable::Manifest, &snapshot.manifest)?;
         let (seq_nr, epoch, time_ms) = (seq_nr as i64, fence.epoch as i64, time_ms as i64);
         let (payload, meta) = (&*snapshot.payload, snapshot.meta.as_deref());
-        let checked = Checked {
-            id,
-            seq_nr,
-            epoch,
-            time_ms,
-            batch_id: None,
-            manifest: &snapshot.manifest,
-            payload,
-            meta,
-        };
+        let checked =
+            Checked { id, seq_nr, epoch, time_ms, batch_id: None, manifest: &snapshot.manifest, payload, meta };
         self.db
             .prepare_cached(
                 "INSERT OR REPLACE INTO snapshot(pid, seq_nr, epoch, time_ms, manifest, payload, meta, crc)
@@ -238,12 +195,7 @@ impl Transaction<'_> {
         Ok(Ok(Written::Done))
     }
 
-    fn delete_snapshots(
-        &mut self,
-        id: &PersistenceId,
-        up_to_seq: u64,
-        fence: &Fence,
-    ) -> Outcome<Written> {
+    fn delete_snapshots(&mut self, id: &PersistenceId, up_to_seq: u64, fence: &Fence) -> Outcome<Written> {
         let known = self.entity(id)?;
         refuse!(self.check_fence(id, known, fence)?);
         if let Some(entity) = known {
@@ -257,12 +209,7 @@ impl Transaction<'_> {
     }
 
     /// Events vanish for readers at once, by `deleted_to`; the rows go in small steps later, see [`sweep`].
-    fn delete_events(
-        &mut self,
-        id: &PersistenceId,
-        up_to_seq: u64,
-        fence: &Fence,
-    ) -> Outcome<Written> {
+    fn delete_events(&mut self, id: &PersistenceId, up_to_seq: u64, fence: &Fence) -> Outcome<Written> {
         let known = self.entity(id)?;
         refuse!(self.check_fence(id, known, fence)?);
         let Some(entity) = known else {
@@ -270,15 +217,11 @@ impl Transaction<'_> {
         };
         let changed = self
             .db
-            .prepare_cached(
-                "UPDATE entity SET highest_seq = ?2, deleted_to = ?3 WHERE pid = ?1 AND deleted_to < ?3",
-            )?
+            .prepare_cached("UPDATE entity SET highest_seq = ?2, deleted_to = ?3 WHERE pid = ?1 AND deleted_to < ?3")?
             .execute(params![entity.pid, entity.highest as i64, up_to_seq.min(entity.highest) as i64])?;
         if changed > 0 {
             self.dirty = true;
-            self.db
-                .prepare_cached("INSERT OR IGNORE INTO sweep(pid) VALUES (?1)")?
-                .execute([entity.pid])?;
+            self.db.prepare_cached("INSERT OR IGNORE INTO sweep(pid) VALUES (?1)")?.execute([entity.pid])?;
         }
         Ok(Ok(Written::Done))
     }
@@ -287,30 +230,16 @@ impl Transaction<'_> {
         if bytes <= self.payload_bytes_max {
             return Ok(());
         }
-        let reason = format!(
-            "payload and meta hold {bytes} bytes, payload_bytes_max is {}",
-            self.payload_bytes_max
-        );
+        let reason = format!("payload and meta hold {bytes} bytes, payload_bytes_max is {}", self.payload_bytes_max);
         Err(AppendError::Rejected { reason })
     }
 
-    fn check_fence(
-        &mut self,
-        id: &PersistenceId,
-        entity: Option<EntityRow>,
-        fence: &Fence,
-    ) -> Outcome<()> {
+    fn check_fence(&mut self, id: &PersistenceId, entity: Option<EntityRow>, fence: &Fence) -> Outcome<()> {
         if !fence.covers(id) {
             return Ok(Err(not_covered(id, fence)));
         }
-        let epochs = Epochs {
-            entity: entity.map_or(0, |entity| entity.epoch),
-            shard: self.shard_epoch(id)?,
-        };
-        Ok(epochs.check(fence).map_err(|current| AppendError::Stale {
-            held: fence.epoch,
-            current,
-        }))
+        let epochs = Epochs { entity: entity.map_or(0, |entity| entity.epoch), shard: self.shard_epoch(id)? };
+        Ok(epochs.check(fence).map_err(|current| AppendError::Stale { held: fence.epoch, current }))
     }
 
     fn entity(&mut self, id: &PersistenceId) -> rusqlite::Result<Option<EntityRow>> {
@@ -341,15 +270,9 @@ impl Transaction<'_> {
         self.dirty = true;
         let pid = self
             .db
-            .prepare_cached(
-                "INSERT INTO entity(persistence_id, entity_type, slice) VALUES (?1, ?2, ?3)",
-            )?
+            .prepare_cached("INSERT INTO entity(persistence_id, entity_type, slice) VALUES (?1, ?2, ?3)")?
             .insert(params![id.as_str(), id.entity_type(), id.slice()])?;
-        let row = EntityRow {
-            pid,
-            highest: 0,
-            epoch: 0,
-        };
+        let row = EntityRow { pid, highest: 0, epoch: 0 };
         self.cache.set_entity(id, row);
         Ok(row)
     }
@@ -374,9 +297,7 @@ impl Transaction<'_> {
         let found = self
             .db
             .prepare_cached("SELECT batch_id FROM journal WHERE pid = ?1 AND seq_nr = ?2")?
-            .query_row(params![pid, clamped(seq_nr)], |row| {
-                row.get::<_, Option<Vec<u8>>>(0)
-            })
+            .query_row(params![pid, clamped(seq_nr)], |row| row.get::<_, Option<Vec<u8>>>(0))
             .optional()?;
         Ok(found.flatten())
     }
@@ -386,20 +307,12 @@ impl Transaction<'_> {
             return Ok(id);
         }
         let (select, insert) = match table {
-            NameTable::Manifest => (
-                "SELECT id FROM manifest WHERE name = ?1",
-                "INSERT INTO manifest(name) VALUES (?1)",
-            ),
-            NameTable::Tag => (
-                "SELECT id FROM tag WHERE name = ?1",
-                "INSERT INTO tag(name) VALUES (?1)",
-            ),
+            NameTable::Manifest => {
+                ("SELECT id FROM manifest WHERE name = ?1", "INSERT INTO manifest(name) VALUES (?1)")
+            }
+            NameTable::Tag => ("SELECT id FROM tag WHERE name = ?1", "INSERT INTO tag(name) VALUES (?1)"),
         };
-        let found = self
-            .db
-            .prepare_cached(select)?
-            .query_row([name], |row| row.get(0))
-            .optional()?;
+        let found = self.db.prepare_cached(select)?.query_row([name], |row| row.get(0)).optional()?;
         let id = match found {
             Some(id) => id,
             None => self.db.prepare_cached(insert)?.insert([name])?,
@@ -415,29 +328,21 @@ const SWEEP_ROWS: i64 = 500;
 /// Removes some rows of deleted events, in a transaction of its own. Answers whether there is more to do.
 pub(crate) fn sweep(db: &Connection) -> rusqlite::Result<bool> {
     let next = "SELECT s.pid, e.deleted_to FROM sweep s JOIN entity e USING (pid) LIMIT 1";
-    let Some((pid, deleted_to)) = db
-        .prepare_cached(next)?
-        .query_row((), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-        .optional()?
+    let Some((pid, deleted_to)) =
+        db.prepare_cached(next)?.query_row((), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?
     else {
         return Ok(false);
     };
     let transaction = db.unchecked_transaction()?;
     // One statement decides which rows, so that tags and events go together.
-    let victims =
-        "SELECT ordering FROM journal WHERE pid = ?1 AND seq_nr <= ?2 ORDER BY seq_nr LIMIT ?3";
-    db.prepare_cached(&format!(
-        "DELETE FROM journal_tag WHERE ordering IN ({victims})"
-    ))?
-    .execute([pid, deleted_to, SWEEP_ROWS])?;
+    let victims = "SELECT ordering FROM journal WHERE pid = ?1 AND seq_nr <= ?2 ORDER BY seq_nr LIMIT ?3";
+    db.prepare_cached(&format!("DELETE FROM journal_tag WHERE ordering IN ({victims})"))?
+        .execute([pid, deleted_to, SWEEP_ROWS])?;
     let removed = db
-        .prepare_cached(&format!(
-            "DELETE FROM journal WHERE ordering IN ({victims})"
-        ))?
+        .prepare_cached(&format!("DELETE FROM journal WHERE ordering IN ({victims})"))?
         .execute([pid, deleted_to, SWEEP_ROWS])?;
     if (removed as i64) < SWEEP_ROWS {
-        db.prepare_cached("DELETE FROM sweep WHERE pid = ?1")?
-            .execute([pid])?;
+        db.prepare_cached("DELETE FROM sweep WHERE pid = ?1")?.execute([pid])?;
     }
     transaction.commit()?;
     Ok(true)

@@ -51,16 +51,7 @@ impl Writer {
         lock: Arc<StoreLock>,
     ) -> Result<Self, OpenError> {
         let db = schema::open_writer(&path, &options)?;
-        Ok(Self {
-            path,
-            options,
-            queue,
-            stats,
-            db: Some(db),
-            cache: Cache::default(),
-            sweeping: true,
-            _lock: lock,
-        })
+        Ok(Self { path, options, queue, stats, db: Some(db), cache: Cache::default(), sweeping: true, _lock: lock })
     }
 
     /// Serves until every handle is gone or [`Work::Close`] arrives.
@@ -105,13 +96,8 @@ impl Writer {
             }
             bytes += request.work.weight();
             batch.push(request);
-            let full =
-                batch.len() >= self.options.batch_requests || bytes >= self.options.batch_bytes;
-            next = if full {
-                None
-            } else {
-                self.queue.try_recv().ok()
-            };
+            let full = batch.len() >= self.options.batch_requests || bytes >= self.options.batch_bytes;
+            next = if full { None } else { self.queue.try_recv().ok() };
         }
         (batch, None)
     }
@@ -156,10 +142,8 @@ impl Writer {
             events: 0,
             dirty: false,
         };
-        let applied: rusqlite::Result<Vec<Answer>> = batch
-            .iter()
-            .map(|request| transaction.apply(&request.work))
-            .collect();
+        let applied: rusqlite::Result<Vec<Answer>> =
+            batch.iter().map(|request| transaction.apply(&request.work)).collect();
         let (events, dirty) = (transaction.events, transaction.dirty);
         let committed = match applied {
             Ok(answers) => match db.execute_batch("COMMIT") {
@@ -175,24 +159,15 @@ impl Writer {
         match committed {
             Ok(answers) => {
                 // One sync of the log per commit that wrote; a batch of refusals touches no disk.
-                self.stats
-                    .committed(events, u64::from(dirty) * self.syncs(1));
-                self.sweeping |= batch
-                    .iter()
-                    .any(|request| matches!(request.work, Work::DeleteEvents { .. }));
+                self.stats.committed(events, u64::from(dirty) * self.syncs(1));
+                self.sweeping |= batch.iter().any(|request| matches!(request.work, Work::DeleteEvents { .. }));
                 Ok(answers)
             }
             Err((fault, answer)) => {
                 self.cache.clear();
                 // SQLite may have rolled back by itself; if neither it nor we can, the connection is of no use.
-                if !db.is_autocommit()
-                    && db.execute_batch("ROLLBACK").is_err()
-                    && !db.is_autocommit()
-                {
-                    return Err((
-                        Fault::Broken(format!("rollback failed after: {answer}")),
-                        answer,
-                    ));
+                if !db.is_autocommit() && db.execute_batch("ROLLBACK").is_err() && !db.is_autocommit() {
+                    return Err((Fault::Broken(format!("rollback failed after: {answer}")), answer));
                 }
                 Err((fault, answer))
             }
@@ -206,9 +181,7 @@ impl Writer {
             db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?
                 .query_row((), |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
         };
-        let due = |(pages, copied): (i64, i64)| {
-            pages - copied >= i64::from(self.options.checkpoint_pages)
-        };
+        let due = |(pages, copied): (i64, i64)| pages - copied >= i64::from(self.options.checkpoint_pages);
         match log("NOOP").map(due) {
             Ok(false) => {}
             Ok(true) => match log("PASSIVE") {
@@ -264,11 +237,9 @@ impl Writer {
         if self.db.is_some() {
             return Ok(());
         }
-        let unavailable = |reason: String| AppendError::Unavailable {
-            reason: format!("store is being reopened: {reason}"),
-        };
-        let db = schema::open_writer(&self.path, &self.options)
-            .map_err(|error| unavailable(error.to_string()))?;
+        let unavailable =
+            |reason: String| AppendError::Unavailable { reason: format!("store is being reopened: {reason}") };
+        let db = schema::open_writer(&self.path, &self.options).map_err(|error| unavailable(error.to_string()))?;
         let busy: i64 = db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
             .map_err(|error| unavailable(error.to_string()))?;

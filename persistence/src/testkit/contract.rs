@@ -1,8 +1,8 @@
 //! What every [`Journal`] and [`SnapshotStore`] must do, as one suite.
 
 use crate::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, PersistenceId, RawEvent,
-    RawSnapshot, ReplayLimit, SnapshotStore, Stored,
+    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, PersistenceId, RawEvent, RawSnapshot, ReplayLimit,
+    SnapshotStore, Stored,
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -55,50 +55,17 @@ struct Owned {
     fence: Fence,
 }
 
-const ALL: ReplayLimit = ReplayLimit {
-    events: usize::MAX,
-    bytes: usize::MAX,
-};
+const ALL: ReplayLimit = ReplayLimit { events: usize::MAX, bytes: usize::MAX };
 
 async fn an_unknown_entity_is_empty(stores: &Stores) {
     let id = PersistenceId::of("contract", "unknown");
-    assert_eq!(
-        stores.journal.highest_seq(id.clone()).await,
-        Ok(0),
-        "highest number of an unknown entity"
-    );
-    assert_eq!(
-        stores.texts(&id, 1, u64::MAX, ALL).await,
-        [""; 0],
-        "events of an unknown entity"
-    );
-    assert_eq!(
-        stores.snapshots.load(id.clone(), u64::MAX).await,
-        Ok(None),
-        "snapshot of an unknown entity"
-    );
+    assert_eq!(stores.journal.highest_seq(id.clone()).await, Ok(0), "highest number of an unknown entity");
+    assert_eq!(stores.texts(&id, 1, u64::MAX, ALL).await, [""; 0], "events of an unknown entity");
+    assert_eq!(stores.snapshots.load(id.clone(), u64::MAX).await, Ok(None), "snapshot of an unknown entity");
     let owned = stores.claim("never-written").await;
-    assert_eq!(
-        stores
-            .journal
-            .delete_to(owned.id.clone(), 9, owned.fence.clone())
-            .await,
-        Ok(()),
-        "deleting nothing"
-    );
-    assert_eq!(
-        stores
-            .snapshots
-            .delete(owned.id.clone(), 9, owned.fence)
-            .await,
-        Ok(()),
-        "deleting no snapshot"
-    );
-    assert_eq!(
-        stores.journal.highest_seq(owned.id).await,
-        Ok(0),
-        "a claim or deletion uses no number"
-    );
+    assert_eq!(stores.journal.delete_to(owned.id.clone(), 9, owned.fence.clone()).await, Ok(()), "deleting nothing");
+    assert_eq!(stores.snapshots.delete(owned.id.clone(), 9, owned.fence).await, Ok(()), "deleting no snapshot");
+    assert_eq!(stores.journal.highest_seq(owned.id).await, Ok(0), "a claim or deletion uses no number");
 }
 
 async fn batches_come_back_whole_and_in_order(stores: &Stores) {
@@ -108,65 +75,26 @@ async fn batches_come_back_whole_and_in_order(stores: &Stores) {
     append.events[2].manifest = "other/2".into();
     append.tags = vec!["blue".into(), "green".into()];
     let written = append.events.clone();
-    assert_eq!(
-        stores.journal.append(append).await,
-        Ok(3),
-        "a batch answers its last number"
-    );
+    assert_eq!(stores.journal.append(append).await, Ok(3), "a batch answers its last number");
     assert_eq!(stores.append(&owned, 4, &["d"]).await, Ok(4));
     let read = stores.events(&owned.id, 1, u64::MAX, ALL).await;
-    assert_eq!(
-        read.iter().map(|stored| stored.seq_nr).collect::<Vec<_>>(),
-        [1, 2, 3, 4],
-        "numbers without holes"
-    );
-    let events: Vec<_> = read
-        .iter()
-        .take(3)
-        .map(|stored| stored.event.clone())
-        .collect();
-    assert_eq!(
-        events, written,
-        "manifest, payload and meta come back byte for byte"
-    );
-    assert!(
-        read.iter()
-            .all(|stored| stored.epoch == owned.fence.epoch && stored.time_ms == 1_234),
-        "{read:?}"
-    );
+    assert_eq!(read.iter().map(|stored| stored.seq_nr).collect::<Vec<_>>(), [1, 2, 3, 4], "numbers without holes");
+    let events: Vec<_> = read.iter().take(3).map(|stored| stored.event.clone()).collect();
+    assert_eq!(events, written, "manifest, payload and meta come back byte for byte");
+    assert!(read.iter().all(|stored| stored.epoch == owned.fence.epoch && stored.time_ms == 1_234), "{read:?}");
 }
 
 async fn pages_keep_bounds_and_limits(stores: &Stores) {
     let owned = stores.claim("pages").await;
-    stores
-        .append(&owned, 1, &["11", "22", "33", "44", "55"])
-        .await
-        .expect("append");
-    let page =
-        |from, to, events, bytes| stores.texts(&owned.id, from, to, ReplayLimit { events, bytes });
-    assert_eq!(
-        page(2, 4, 100, 1000).await,
-        ["22", "33", "44"],
-        "both bounds are inclusive"
-    );
+    stores.append(&owned, 1, &["11", "22", "33", "44", "55"]).await.expect("append");
+    let page = |from, to, events, bytes| stores.texts(&owned.id, from, to, ReplayLimit { events, bytes });
+    assert_eq!(page(2, 4, 100, 1000).await, ["22", "33", "44"], "both bounds are inclusive");
     assert_eq!(page(4, 3, 100, 1000).await, [""; 0], "an empty range");
     assert_eq!(page(6, u64::MAX, 100, 1000).await, [""; 0], "past the end");
     assert_eq!(page(0, 1, 100, 1000).await, ["11"], "from below the first");
-    assert_eq!(
-        page(1, 5, 2, 1000).await,
-        ["11", "22"],
-        "at most as many events as asked for"
-    );
-    assert_eq!(
-        page(3, 5, 100, 4).await,
-        ["33", "44"],
-        "not past the byte limit"
-    );
-    assert_eq!(
-        page(3, 5, 0, 0).await,
-        ["33"],
-        "one event at least, else no reader gets on"
-    );
+    assert_eq!(page(1, 5, 2, 1000).await, ["11", "22"], "at most as many events as asked for");
+    assert_eq!(page(3, 5, 100, 4).await, ["33", "44"], "not past the byte limit");
+    assert_eq!(page(3, 5, 0, 0).await, ["33"], "one event at least, else no reader gets on");
 }
 
 async fn large_payloads_come_back(stores: &Stores) {
@@ -176,10 +104,7 @@ async fn large_payloads_come_back(stores: &Stores) {
     append.events[0].payload = payload.clone().into();
     assert_eq!(stores.journal.append(append).await, Ok(2));
     let read = stores.events(&owned.id, 1, 2, ALL).await;
-    assert!(
-        read[0].event.payload == payload,
-        "3 MB come back byte for byte"
-    );
+    assert!(read[0].event.payload == payload, "3 MB come back byte for byte");
     assert_eq!(read[1].event.payload, "after");
 }
 
@@ -188,28 +113,15 @@ async fn a_used_or_early_number_conflicts(stores: &Stores) {
     stores.append(&owned, 1, &["a", "b"]).await.expect("append");
     for expected in [0, 1, 2, 4, u64::MAX] {
         let refused = stores.append(&owned, expected, &["x", "y"]).await;
-        assert_eq!(
-            refused,
-            Err(AppendError::Conflict {
-                expected,
-                highest: 2
-            })
-        );
+        assert_eq!(refused, Err(AppendError::Conflict { expected, highest: 2 }));
     }
-    assert_eq!(
-        stores.texts(&owned.id, 1, u64::MAX, ALL).await,
-        ["a", "b"],
-        "a conflict changes nothing"
-    );
+    assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["a", "b"], "a conflict changes nothing");
 }
 
 async fn a_refused_batch_leaves_nothing(stores: &Stores) {
     let owned = stores.claim("refused").await;
     let empty = stores.append(&owned, 1, &[]).await;
-    assert!(
-        matches!(empty, Err(AppendError::Rejected { .. })),
-        "an empty batch: {empty:?}"
-    );
+    assert!(matches!(empty, Err(AppendError::Rejected { .. })), "an empty batch: {empty:?}");
     stores.append(&owned, 1, &["a"]).await.expect("append");
     // In the middle of batches that succeed, so that a group commit has both.
     let neighbour = stores.claim("refused-neighbour").await;
@@ -218,15 +130,8 @@ async fn a_refused_batch_leaves_nothing(stores: &Stores) {
         stores.append(&owned, 1, &["x", "y", "z"]),
         stores.append(&neighbour, 2, &["2"]),
     );
-    assert_eq!(
-        (before, after),
-        (Ok(1), Ok(2)),
-        "a refusal does not fail its neighbours"
-    );
-    assert!(
-        matches!(refused, Err(AppendError::Conflict { .. })),
-        "{refused:?}"
-    );
+    assert_eq!((before, after), (Ok(1), Ok(2)), "a refusal does not fail its neighbours");
+    assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
     assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["a"]);
     assert_eq!(stores.journal.highest_seq(owned.id.clone()).await, Ok(1));
 }
@@ -235,37 +140,15 @@ async fn a_retry_of_a_stored_batch_succeeds(stores: &Stores) {
     let owned = stores.claim("retry").await;
     let batch = owned.append(1, &["a", "b"]);
     assert_eq!(stores.journal.append(batch.clone()).await, Ok(2));
-    assert_eq!(
-        stores.journal.append(batch.clone()).await,
-        Ok(2),
-        "the same batch again"
-    );
+    assert_eq!(stores.journal.append(batch.clone()).await, Ok(2), "the same batch again");
     stores.append(&owned, 3, &["c"]).await.expect("append");
-    assert_eq!(
-        stores.journal.append(batch.clone()).await,
-        Ok(2),
-        "even when others follow it"
-    );
-    let inside = Append {
-        expected_seq: 2,
-        ..batch.clone()
-    };
+    assert_eq!(stores.journal.append(batch.clone()).await, Ok(2), "even when others follow it");
+    let inside = Append { expected_seq: 2, ..batch.clone() };
     let refused = stores.journal.append(inside).await;
-    assert!(
-        matches!(refused, Err(AppendError::Conflict { .. })),
-        "the batch id elsewhere: {refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Conflict { .. })), "the batch id elsewhere: {refused:?}");
     let successor = stores.claim("retry").await;
-    assert_eq!(
-        stores.journal.append(batch).await,
-        Ok(2),
-        "what is stored is stored, whoever owns the entity now"
-    );
-    assert_eq!(
-        stores.texts(&successor.id, 1, u64::MAX, ALL).await,
-        ["a", "b", "c"],
-        "nothing is stored twice"
-    );
+    assert_eq!(stores.journal.append(batch).await, Ok(2), "what is stored is stored, whoever owns the entity now");
+    assert_eq!(stores.texts(&successor.id, 1, u64::MAX, ALL).await, ["a", "b", "c"], "nothing is stored twice");
 }
 
 async fn each_claim_shuts_out_the_ones_before(stores: &Stores) {
@@ -273,132 +156,50 @@ async fn each_claim_shuts_out_the_ones_before(stores: &Stores) {
     stores.append(&old, 1, &["a", "b"]).await.expect("append");
     stores.save(&old, 1, "one").await.expect("save");
     let new = stores.claim("fence").await;
-    assert_eq!(
-        new.fence.epoch,
-        old.fence.epoch + 1,
-        "a claim raises the epoch by one"
-    );
-    let stale = AppendError::Stale {
-        held: old.fence.epoch,
-        current: new.fence.epoch,
-    };
-    assert_eq!(
-        stores.append(&old, 3, &["x"]).await,
-        Err(stale.clone()),
-        "events"
-    );
-    assert_eq!(
-        stores.save(&old, 2, "x").await,
-        Err(stale.clone()),
-        "snapshots"
-    );
-    let delete = stores
-        .journal
-        .delete_to(old.id.clone(), 2, old.fence.clone())
-        .await;
+    assert_eq!(new.fence.epoch, old.fence.epoch + 1, "a claim raises the epoch by one");
+    let stale = AppendError::Stale { held: old.fence.epoch, current: new.fence.epoch };
+    assert_eq!(stores.append(&old, 3, &["x"]).await, Err(stale.clone()), "events");
+    assert_eq!(stores.save(&old, 2, "x").await, Err(stale.clone()), "snapshots");
+    let delete = stores.journal.delete_to(old.id.clone(), 2, old.fence.clone()).await;
     assert_eq!(delete, Err(stale.clone()), "deletion of events");
-    let delete = stores
-        .snapshots
-        .delete(old.id.clone(), 2, old.fence.clone())
-        .await;
+    let delete = stores.snapshots.delete(old.id.clone(), 2, old.fence.clone()).await;
     assert_eq!(delete, Err(stale), "deletion of snapshots");
-    let forged = Owned {
-        id: new.id.clone(),
-        fence: Fence {
-            epoch: new.fence.epoch + 1,
-            ..new.fence.clone()
-        },
-    };
+    let forged = Owned { id: new.id.clone(), fence: Fence { epoch: new.fence.epoch + 1, ..new.fence.clone() } };
     let refused = stores.append(&forged, 3, &["x"]).await;
-    assert!(
-        matches!(refused, Err(AppendError::Stale { .. })),
-        "an epoch nobody was granted: {refused:?}"
-    );
-    assert_eq!(
-        stores.texts(&new.id, 1, u64::MAX, ALL).await,
-        ["a", "b"],
-        "stale writes leave nothing"
-    );
+    assert!(matches!(refused, Err(AppendError::Stale { .. })), "an epoch nobody was granted: {refused:?}");
+    assert_eq!(stores.texts(&new.id, 1, u64::MAX, ALL).await, ["a", "b"], "stale writes leave nothing");
     assert_eq!(stores.snapshot(&new.id, 9).await, Some((1, "one".into())));
-    assert_eq!(
-        stores.append(&new, 3, &["c"]).await,
-        Ok(3),
-        "the owner goes on"
-    );
+    assert_eq!(stores.append(&new, 3, &["c"]).await, Ok(3), "the owner goes on");
 }
 
 async fn claims_of_shard_and_entity_shut_each_other_out(stores: &Stores) {
     let entity = stores.claim("both").await;
     stores.append(&entity, 1, &["a"]).await.expect("append");
-    let fence = stores
-        .journal
-        .claim(FenceScope::shard_of(&entity.id))
-        .await
-        .expect("claim");
-    let shard = Owned {
-        id: entity.id.clone(),
-        fence,
-    };
-    assert!(
-        shard.fence.epoch > entity.fence.epoch,
-        "epochs never decrease along a log, whatever the scope"
-    );
+    let fence = stores.journal.claim(FenceScope::shard_of(&entity.id)).await.expect("claim");
+    let shard = Owned { id: entity.id.clone(), fence };
+    assert!(shard.fence.epoch > entity.fence.epoch, "epochs never decrease along a log, whatever the scope");
     let refused = stores.append(&entity, 2, &["x"]).await;
-    assert!(
-        matches!(refused, Err(AppendError::Stale { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Stale { .. })), "{refused:?}");
     assert_eq!(stores.append(&shard, 2, &["b"]).await, Ok(2));
 
-    let all = stores
-        .journal
-        .claim_all("contract".into(), 0..crate::SLICES)
-        .await
-        .expect("claim all");
+    let all = stores.journal.claim_all("contract".into(), 0..crate::SLICES).await.expect("claim all");
     assert_eq!(all.len(), usize::from(crate::SLICES), "one fence per shard");
     let refused = stores.append(&shard, 3, &["x"]).await;
-    assert!(
-        matches!(refused, Err(AppendError::Stale { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Stale { .. })), "{refused:?}");
     let fence = all[usize::from(entity.id.slice())].clone();
-    assert!(
-        fence.covers(&entity.id),
-        "fences come in the order of the shards"
-    );
-    assert_eq!(
-        stores
-            .append(
-                &Owned {
-                    id: entity.id.clone(),
-                    fence: fence.clone()
-                },
-                3,
-                &["c"]
-            )
-            .await,
-        Ok(3)
-    );
+    assert!(fence.covers(&entity.id), "fences come in the order of the shards");
+    assert_eq!(stores.append(&Owned { id: entity.id.clone(), fence: fence.clone() }, 3, &["c"]).await, Ok(3));
 
     let again = stores.claim("both").await;
-    assert!(
-        again.fence.epoch > fence.epoch,
-        "the entity's claim is above its shard's"
-    );
+    assert!(again.fence.epoch > fence.epoch, "the entity's claim is above its shard's");
     assert_eq!(stores.append(&again, 4, &["d"]).await, Ok(4));
 }
 
 async fn a_fence_covers_its_own_entities(stores: &Stores) {
     let owned = stores.claim("own").await;
-    let foreign = Owned {
-        id: PersistenceId::of("contract", "foreign"),
-        fence: owned.fence.clone(),
-    };
+    let foreign = Owned { id: PersistenceId::of("contract", "foreign"), fence: owned.fence.clone() };
     let refused = stores.append(&foreign, 1, &["x"]).await;
-    assert!(
-        matches!(refused, Err(AppendError::Rejected { .. })),
-        "another entity's fence: {refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Rejected { .. })), "another entity's fence: {refused:?}");
     assert_eq!(stores.journal.highest_seq(foreign.id).await, Ok(0));
 }
 
@@ -406,141 +207,65 @@ async fn one_of_many_writers_wins_each_number(stores: &Stores) {
     let owned = stores.claim("race").await;
     for seq_nr in 1..=20 {
         let names: Vec<String> = (0..16).map(|writer| format!("{seq_nr}-{writer}")).collect();
-        let appends = names
-            .iter()
-            .map(|name| stores.journal.append(owned.append(seq_nr, &[name])));
+        let appends = names.iter().map(|name| stores.journal.append(owned.append(seq_nr, &[name])));
         let outcomes = join_all(appends).await;
         let winners: Vec<_> = (0..16).filter(|&writer| outcomes[writer].is_ok()).collect();
         assert_eq!(winners.len(), 1, "number {seq_nr}: {outcomes:?}");
         let stored = stores.texts(&owned.id, seq_nr, seq_nr, ALL).await;
-        assert_eq!(
-            stored,
-            [names[winners[0]].as_str()],
-            "the one that was told so is the one stored"
-        );
+        assert_eq!(stored, [names[winners[0]].as_str()], "the one that was told so is the one stored");
     }
 }
 
 async fn writers_of_different_entities_all_succeed(stores: &Stores) {
     let owned = join_all((0..64).map(|n| stores.claim_owned(format!("many-{n}")))).await;
     for seq_nr in 1..=10 {
-        let outcomes = join_all(
-            owned
-                .iter()
-                .map(|owned| stores.append(owned, seq_nr, &["x"])),
-        )
-        .await;
-        assert!(
-            outcomes.iter().all(|outcome| *outcome == Ok(seq_nr)),
-            "{outcomes:?}"
-        );
+        let outcomes = join_all(owned.iter().map(|owned| stores.append(owned, seq_nr, &["x"]))).await;
+        assert!(outcomes.iter().all(|outcome| *outcome == Ok(seq_nr)), "{outcomes:?}");
     }
 }
 
 async fn deleted_events_are_gone_and_their_numbers_used(stores: &Stores) {
     let owned = stores.claim("delete").await;
     let texts: Vec<String> = (1..=1_300).map(|n| n.to_string()).collect();
-    stores
-        .append(
-            &owned,
-            1,
-            &texts.iter().map(String::as_str).collect::<Vec<_>>(),
-        )
-        .await
-        .expect("append");
-    let delete = |seq| {
-        stores
-            .journal
-            .delete_to(owned.id.clone(), seq, owned.fence.clone())
-    };
+    stores.append(&owned, 1, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("append");
+    let delete = |seq| stores.journal.delete_to(owned.id.clone(), seq, owned.fence.clone());
     assert_eq!(delete(1_298).await, Ok(()));
-    assert_eq!(
-        stores.texts(&owned.id, 1, u64::MAX, ALL).await,
-        ["1299", "1300"],
-        "deleted events are gone at once"
-    );
+    assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["1299", "1300"], "deleted events are gone at once");
     assert_eq!(delete(7).await, Ok(()), "deleting again is nothing new");
     assert_eq!(delete(u64::MAX).await, Ok(()), "more than there are");
     assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, [""; 0]);
-    assert_eq!(
-        stores.journal.highest_seq(owned.id.clone()).await,
-        Ok(1_300),
-        "deletion frees no number"
-    );
+    assert_eq!(stores.journal.highest_seq(owned.id.clone()).await, Ok(1_300), "deletion frees no number");
     let reused = stores.append(&owned, 1, &["x"]).await;
-    assert_eq!(
-        reused,
-        Err(AppendError::Conflict {
-            expected: 1,
-            highest: 1_300
-        })
-    );
+    assert_eq!(reused, Err(AppendError::Conflict { expected: 1, highest: 1_300 }));
     assert_eq!(stores.append(&owned, 1_301, &["next"]).await, Ok(1_301));
-    assert_eq!(
-        stores.texts(&owned.id, 1, u64::MAX, ALL).await,
-        ["next"],
-        "later events are not affected"
-    );
+    assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["next"], "later events are not affected");
 }
 
 async fn the_newest_snapshot_not_above_is_found(stores: &Stores) {
     let owned = stores.claim("snapshots").await;
-    stores
-        .append(&owned, 1, &["a", "b", "c", "d", "e"])
-        .await
-        .expect("append");
+    stores.append(&owned, 1, &["a", "b", "c", "d", "e"]).await.expect("append");
     for (seq_nr, text) in [(2, "two"), (4, "four"), (5, "five"), (4, "four again")] {
         assert_eq!(stores.save(&owned, seq_nr, text).await, Ok(()));
     }
-    let newest = stores
-        .snapshots
-        .load(owned.id.clone(), u64::MAX)
-        .await
-        .expect("load")
-        .expect("a snapshot");
-    assert_eq!(
-        (newest.seq_nr, newest.epoch, newest.time_ms),
-        (5, owned.fence.epoch, 5_678)
-    );
-    assert_eq!(
-        newest.snapshot,
-        raw_snapshot("five"),
-        "manifest, payload and meta come back byte for byte"
-    );
-    assert_eq!(
-        stores.snapshot(&owned.id, 4).await,
-        Some((4, "four again".into())),
-        "saving again replaces"
-    );
+    let newest = stores.snapshots.load(owned.id.clone(), u64::MAX).await.expect("load").expect("a snapshot");
+    assert_eq!((newest.seq_nr, newest.epoch, newest.time_ms), (5, owned.fence.epoch, 5_678));
+    assert_eq!(newest.snapshot, raw_snapshot("five"), "manifest, payload and meta come back byte for byte");
+    assert_eq!(stores.snapshot(&owned.id, 4).await, Some((4, "four again".into())), "saving again replaces");
     assert_eq!(stores.snapshot(&owned.id, 3).await, Some((2, "two".into())));
     assert_eq!(stores.snapshot(&owned.id, 1).await, None);
-    let delete = |seq| {
-        stores
-            .snapshots
-            .delete(owned.id.clone(), seq, owned.fence.clone())
-    };
+    let delete = |seq| stores.snapshots.delete(owned.id.clone(), seq, owned.fence.clone());
     assert_eq!(delete(4).await, Ok(()));
     assert_eq!(delete(4).await, Ok(()), "deleting again is nothing new");
     assert_eq!(stores.snapshot(&owned.id, 4).await, None);
-    assert_eq!(
-        stores.snapshot(&owned.id, u64::MAX).await,
-        Some((5, "five".into()))
-    );
-    assert_eq!(
-        stores.texts(&owned.id, 1, 1, ALL).await,
-        ["a"],
-        "events are not affected"
-    );
+    assert_eq!(stores.snapshot(&owned.id, u64::MAX).await, Some((5, "five".into())));
+    assert_eq!(stores.texts(&owned.id, 1, 1, ALL).await, ["a"], "events are not affected");
 }
 
 async fn a_snapshot_ahead_of_the_journal_is_refused(stores: &Stores) {
     let owned = stores.claim("ahead").await;
     stores.append(&owned, 1, &["a"]).await.expect("append");
     let refused = stores.save(&owned, 2, "x").await;
-    assert!(
-        matches!(refused, Err(AppendError::Rejected { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Rejected { .. })), "{refused:?}");
     assert_eq!(stores.snapshot(&owned.id, u64::MAX).await, None);
 }
 
@@ -550,61 +275,25 @@ async fn everything_survives_a_restart(subject: &mut dyn Subject) {
     let batch = owned.append(1, &["a", "b", "c"]);
     stores.journal.append(batch.clone()).await.expect("append");
     stores.save(&owned, 2, "two").await.expect("save");
-    stores
-        .journal
-        .delete_to(owned.id.clone(), 2, owned.fence.clone())
-        .await
-        .expect("delete");
+    stores.journal.delete_to(owned.id.clone(), 2, owned.fence.clone()).await.expect("delete");
     let emptied = stores.claim("restart-emptied").await;
-    stores
-        .append(&emptied, 1, &["a", "b"])
-        .await
-        .expect("append");
-    stores
-        .journal
-        .delete_to(emptied.id.clone(), 2, emptied.fence.clone())
-        .await
-        .expect("delete");
+    stores.append(&emptied, 1, &["a", "b"]).await.expect("append");
+    stores.journal.delete_to(emptied.id.clone(), 2, emptied.fence.clone()).await.expect("delete");
     drop(stores);
     if !subject.restart().await {
         return;
     }
     let stores = Stores::of(subject);
-    assert_eq!(
-        stores.texts(&owned.id, 1, u64::MAX, ALL).await,
-        ["c"],
-        "events, without the deleted ones"
-    );
-    assert_eq!(
-        stores.snapshot(&owned.id, u64::MAX).await,
-        Some((2, "two".into()))
-    );
+    assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["c"], "events, without the deleted ones");
+    assert_eq!(stores.snapshot(&owned.id, u64::MAX).await, Some((2, "two".into())));
     assert_eq!(stores.journal.highest_seq(owned.id.clone()).await, Ok(3));
-    assert_eq!(
-        stores.journal.highest_seq(emptied.id.clone()).await,
-        Ok(2),
-        "with all events deleted too"
-    );
+    assert_eq!(stores.journal.highest_seq(emptied.id.clone()).await, Ok(2), "with all events deleted too");
     let reused = stores.append(&emptied, 1, &["x"]).await;
-    assert_eq!(
-        reused,
-        Err(AppendError::Conflict {
-            expected: 1,
-            highest: 2
-        }),
-        "used numbers stay used"
-    );
+    assert_eq!(reused, Err(AppendError::Conflict { expected: 1, highest: 2 }), "used numbers stay used");
     assert_eq!(stores.append(&emptied, 3, &["next"]).await, Ok(3));
-    let late = Append {
-        expected_seq: 3,
-        batch_id: 77,
-        ..batch
-    };
+    let late = Append { expected_seq: 3, batch_id: 77, ..batch };
     let refused = stores.journal.append(late).await;
-    assert!(
-        matches!(refused, Err(AppendError::Conflict { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
     let successor = stores.claim("restart").await;
     assert_eq!(successor.fence.epoch, owned.fence.epoch + 1, "epochs");
     let stale = stores.append(&owned, 4, &["x"]).await;
@@ -614,10 +303,7 @@ async fn everything_survives_a_restart(subject: &mut dyn Subject) {
 
 impl Stores {
     fn of(subject: &dyn Subject) -> Self {
-        Self {
-            journal: subject.journal(),
-            snapshots: subject.snapshots(),
-        }
+        Self { journal: subject.journal(), snapshots: subject.snapshots() }
     }
 
     async fn claim(&self, name: &str) -> Owned {
@@ -626,76 +312,31 @@ impl Stores {
 
     async fn claim_owned(&self, name: String) -> Owned {
         let id = PersistenceId::of("contract", &name);
-        let fence = self
-            .journal
-            .claim(FenceScope::Entity(id.clone()))
-            .await
-            .expect("claim");
-        assert!(
-            fence.covers(&id),
-            "a claim answers a fence for what was claimed"
-        );
+        let fence = self.journal.claim(FenceScope::Entity(id.clone())).await.expect("claim");
+        assert!(fence.covers(&id), "a claim answers a fence for what was claimed");
         Owned { id, fence }
     }
 
-    async fn append(
-        &self,
-        owned: &Owned,
-        expected_seq: u64,
-        texts: &[&str],
-    ) -> Result<u64, AppendError> {
+    async fn append(&self, owned: &Owned, expected_seq: u64, texts: &[&str]) -> Result<u64, AppendError> {
         self.journal.append(owned.append(expected_seq, texts)).await
     }
 
     async fn save(&self, owned: &Owned, seq_nr: u64, text: &str) -> Result<(), AppendError> {
-        self.snapshots
-            .save(
-                owned.id.clone(),
-                seq_nr,
-                owned.fence.clone(),
-                5_678,
-                raw_snapshot(text),
-            )
-            .await
+        self.snapshots.save(owned.id.clone(), seq_nr, owned.fence.clone(), 5_678, raw_snapshot(text)).await
     }
 
     async fn snapshot(&self, id: &PersistenceId, max_seq: u64) -> Option<(u64, String)> {
-        let found = self
-            .snapshots
-            .load(id.clone(), max_seq)
-            .await
-            .expect("load")?;
-        Some((
-            found.seq_nr,
-            String::from_utf8(found.snapshot.payload.to_vec()).expect("text"),
-        ))
+        let found = self.snapshots.load(id.clone(), max_seq).await.expect("load")?;
+        Some((found.seq_nr, String::from_utf8(found.snapshot.payload.to_vec()).expect("text")))
     }
 
-    async fn events(
-        &self,
-        id: &PersistenceId,
-        from: u64,
-        to: u64,
-        limit: ReplayLimit,
-    ) -> Vec<Stored<RawEvent>> {
-        self.journal
-            .replay(id.clone(), from, to, limit)
-            .await
-            .expect("replay")
+    async fn events(&self, id: &PersistenceId, from: u64, to: u64, limit: ReplayLimit) -> Vec<Stored<RawEvent>> {
+        self.journal.replay(id.clone(), from, to, limit).await.expect("replay")
     }
 
-    async fn texts(
-        &self,
-        id: &PersistenceId,
-        from: u64,
-        to: u64,
-        limit: ReplayLimit,
-    ) -> Vec<String> {
+    async fn texts(&self, id: &PersistenceId, from: u64, to: u64, limit: ReplayLimit) -> Vec<String> {
         let events = self.events(id, from, to, limit).await;
-        events
-            .iter()
-            .map(|stored| String::from_utf8(stored.event.payload.to_vec()).expect("text"))
-            .collect()
+        events.iter().map(|stored| String::from_utf8(stored.event.payload.to_vec()).expect("text")).collect()
     }
 }
 

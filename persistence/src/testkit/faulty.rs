@@ -1,8 +1,8 @@
 //! Stores that fail on command.
 
 use crate::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId,
-    ReplayLimit, SnapshotStore, Stored, StoredSnapshot,
+    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId, ReplayLimit,
+    SnapshotStore, Stored, StoredSnapshot,
 };
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -38,37 +38,23 @@ enum WriteFault {
 impl<E: Send + 'static> FaultyJournal<E> {
     /// Passes everything to `journal` until told otherwise.
     pub fn new(journal: impl Journal<E>) -> Self {
-        Self {
-            journal: Arc::new(journal),
-            script: Arc::default(),
-        }
+        Self { journal: Arc::new(journal), script: Arc::default() }
     }
 
     /// The next append or deletion answers `error` and stores nothing.
     pub fn fail_next(&self, error: AppendError) {
-        self.script
-            .writes
-            .lock()
-            .push_back(WriteFault::NotStored(error));
+        self.script.writes.lock().push_back(WriteFault::NotStored(error));
     }
 
     /// The next append or deletion is rejected.
     pub fn reject_next(&self, reason: &str) {
-        self.fail_next(AppendError::Rejected {
-            reason: reason.to_owned(),
-        });
+        self.fail_next(AppendError::Rejected { reason: reason.to_owned() });
     }
 
     /// The next append or deletion answers that its outcome is unknown; `stored` is what really happened.
     pub fn unknown_next(&self, stored: bool) {
-        let unknown = AppendError::Unknown {
-            reason: "as told".to_owned(),
-        };
-        let fault = if stored {
-            WriteFault::StoredButUnknown
-        } else {
-            WriteFault::NotStored(unknown)
-        };
+        let unknown = AppendError::Unknown { reason: "as told".to_owned() };
+        let fault = if stored { WriteFault::StoredButUnknown } else { WriteFault::NotStored(unknown) };
         self.script.writes.lock().push_back(fault);
     }
 
@@ -97,18 +83,12 @@ impl<E: Send + 'static> FaultyJournal<E> {
 impl<S: Send + 'static> FaultySnapshots<S> {
     /// Passes everything to `store` until told otherwise.
     pub fn new(store: impl SnapshotStore<S>) -> Self {
-        Self {
-            store: Arc::new(store),
-            script: Arc::default(),
-        }
+        Self { store: Arc::new(store), script: Arc::default() }
     }
 
     /// The next save or deletion answers `error` and changes nothing.
     pub fn fail_next(&self, error: AppendError) {
-        self.script
-            .writes
-            .lock()
-            .push_back(WriteFault::NotStored(error));
+        self.script.writes.lock().push_back(WriteFault::NotStored(error));
     }
 
     /// The next load answers `error`.
@@ -133,9 +113,7 @@ impl Script {
                 Some(WriteFault::NotStored(error)) => Err(error),
                 Some(WriteFault::StoredButUnknown) => {
                     write().await?;
-                    Err(AppendError::Unknown {
-                        reason: "as told".to_owned(),
-                    })
+                    Err(AppendError::Unknown { reason: "as told".to_owned() })
                 }
             }
         }
@@ -156,12 +134,7 @@ impl Script {
 impl Default for Script {
     fn default() -> Self {
         let (held, _) = watch::channel(false);
-        Self {
-            writes: Mutex::default(),
-            reads: Mutex::default(),
-            held,
-            appends: Mutex::default(),
-        }
+        Self { writes: Mutex::default(), reads: Mutex::default(), held, appends: Mutex::default() }
     }
 }
 
@@ -175,8 +148,7 @@ impl<E: Send + 'static> Journal<E> for FaultyJournal<E> {
         entity_type: Arc<str>,
         shards: Range<u16>,
     ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
-        self.script
-            .read(|| self.journal.claim_all(entity_type, shards))
+        self.script.read(|| self.journal.claim_all(entity_type, shards))
     }
 
     fn append(&self, append: Append<E>) -> BoxFuture<'static, Result<u64, AppendError>> {
@@ -192,20 +164,14 @@ impl<E: Send + 'static> Journal<E> for FaultyJournal<E> {
         to: u64,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<Vec<Stored<E>>, JournalError>> {
-        self.script
-            .read(|| self.journal.replay(id, from, to, limit))
+        self.script.read(|| self.journal.replay(id, from, to, limit))
     }
 
     fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
         self.script.read(|| self.journal.highest_seq(id))
     }
 
-    fn delete_to(
-        &self,
-        id: PersistenceId,
-        seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         let journal = Arc::clone(&self.journal);
         self.script.write(move || journal.delete_to(id, seq, fence))
     }
@@ -221,8 +187,7 @@ impl<S: Send + 'static> SnapshotStore<S> for FaultySnapshots<S> {
         snapshot: S,
     ) -> BoxFuture<'static, Result<(), AppendError>> {
         let store = Arc::clone(&self.store);
-        self.script
-            .write(move || store.save(id, seq_nr, fence, time_ms, snapshot))
+        self.script.write(move || store.save(id, seq_nr, fence, time_ms, snapshot))
     }
 
     fn load(
@@ -233,32 +198,20 @@ impl<S: Send + 'static> SnapshotStore<S> for FaultySnapshots<S> {
         self.script.read(|| self.store.load(id, max_seq))
     }
 
-    fn delete(
-        &self,
-        id: PersistenceId,
-        up_to_seq: u64,
-        fence: Fence,
-    ) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         let store = Arc::clone(&self.store);
-        self.script
-            .write(move || store.delete(id, up_to_seq, fence))
+        self.script.write(move || store.delete(id, up_to_seq, fence))
     }
 }
 
 impl<E> Clone for FaultyJournal<E> {
     fn clone(&self) -> Self {
-        Self {
-            journal: Arc::clone(&self.journal),
-            script: Arc::clone(&self.script),
-        }
+        Self { journal: Arc::clone(&self.journal), script: Arc::clone(&self.script) }
     }
 }
 
 impl<S> Clone for FaultySnapshots<S> {
     fn clone(&self) -> Self {
-        Self {
-            store: Arc::clone(&self.store),
-            script: Arc::clone(&self.script),
-        }
+        Self { store: Arc::clone(&self.store), script: Arc::clone(&self.script) }
     }
 }
