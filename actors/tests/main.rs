@@ -1,1 +1,3 @@
 //! Tests of the actors crate, one module a subject.
+
+mod guide;

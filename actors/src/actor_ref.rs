@@ -1,0 +1,351 @@
+//! [`ActorRef`]: tell, try_tell, send, ask.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ask::{Ask, AskError, ReplyTo};
+use crate::ask_chain::Link;
+use crate::cell::{Cell, Control};
+use crate::discard;
+use crate::event_stream::DeadLetterReason;
+use crate::path::ActorPath;
+use crate::queue::{Envelope, Refusal, Room};
+use crate::system::ActorSystem;
+
+/// Names one incarnation of an actor and takes messages for it. Cheap to clone.
+///
+/// It keeps nothing alive: the parent owns the actor. Once that has stopped, the reference leads to dead letters for
+/// good; an actor spawned later under the same name is another one.
+///
+/// Equal when they name the same incarnation, through [`map`](ActorRef::map) or not.
+pub struct ActorRef<M> {
+    target: Target<M>,
+}
+
+enum Target<M> {
+    Local(Arc<Cell<M>>),
+    Other(Arc<dyn Recipient<M>>),
+}
+
+/// The contract of [`Recipient`], for the place where it is relied on.
+const MADE_ONCE: &str = "a recipient makes the message once, and only when it takes it";
+
+/// A waiting send; boxed only where the reference stands for another message type.
+pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
+
+/// Stands for an actor whose messages are of another type.
+///
+/// Both ways of sending call `make` at most once, and only when there is room: on a refusal the message is still with
+/// the caller.
+pub(crate) trait Recipient<M>: Send + Sync {
+    fn control(&self) -> &dyn Control;
+    fn control_arc(&self) -> Arc<dyn Control>;
+    fn try_tell_with(
+        &self,
+        make: &mut dyn FnMut() -> M,
+        link: Option<Arc<Link>>,
+    ) -> Result<(), Refusal>;
+    fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> M + Send)) -> Sending<'a>;
+}
+
+impl<M: Send + 'static> ActorRef<M> {
+    pub(crate) fn local(cell: Arc<Cell<M>>) -> Self {
+        Self {
+            target: Target::Local(cell),
+        }
+    }
+
+    pub(crate) fn other(recipient: impl Recipient<M> + 'static) -> Self {
+        Self {
+            target: Target::Other(Arc::new(recipient)),
+        }
+    }
+
+    /// Sends `message`. Never blocks and allocates nothing for it.
+    ///
+    /// What cannot be delivered, because the actor has stopped or its mailbox is full, becomes a dead letter: counted,
+    /// published, and sampled in the log. Who wants to know uses [`try_tell`](ActorRef::try_tell).
+    ///
+    /// # Ordering
+    /// Messages from one task to one actor arrive in the order their `tell`, `try_tell`, `ask` or `send` returned,
+    /// across restarts too. Nothing is promised between two senders; signals overtake messages.
+    pub fn tell(&self, message: M) {
+        match self.try_tell(message) {
+            Ok(()) => {}
+            Err(TryTellError::Stopped(message)) => {
+                self.undelivered(DeadLetterReason::Stopped, message)
+            }
+            Err(TryTellError::Full(message)) => {
+                self.control().head().warn_full();
+                self.undelivered(DeadLetterReason::MailboxFull, message);
+            }
+        }
+    }
+
+    /// Sends `message`, or returns it. Never blocks. Order as [`tell`](ActorRef::tell).
+    ///
+    /// # Errors
+    /// [`TryTellError::Full`] and [`TryTellError::Stopped`] hold the message; nothing was sent and nothing counted.
+    pub fn try_tell(&self, message: M) -> Result<(), TryTellError<M>> {
+        self.try_tell_linked(message, None)
+    }
+
+    fn try_tell_linked(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+        match &self.target {
+            Target::Local(cell) => cell.try_tell(message, link),
+            Target::Other(recipient) => {
+                let mut message = Some(message);
+                let sent = recipient.try_tell_with(&mut || message.take().expect(MADE_ONCE), link);
+                sent.map_err(|refusal| {
+                    let message = message.take().expect(MADE_ONCE);
+                    match refusal {
+                        Refusal::Full => TryTellError::Full(message),
+                        Refusal::Stopped => TryTellError::Stopped(message),
+                    }
+                })
+            }
+        }
+    }
+
+    /// Sends `message`, waiting for room in the mailbox. Those who wait get room in the order they came.
+    ///
+    /// # Ordering
+    /// As [`tell`](ActorRef::tell).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if the future is dropped before it is ready, the message was not sent.
+    ///
+    /// # Errors
+    /// [`Stopped`] returns the message once the actor has terminated for good; a restart is not an error.
+    pub async fn send(&self, message: M) -> Result<(), Stopped<M>> {
+        match &self.target {
+            Target::Local(cell) => cell.send(message).await,
+            Target::Other(recipient) => {
+                let mut message = Some(message);
+                let sent = recipient
+                    .send_with(&mut || message.take().expect(MADE_ONCE))
+                    .await;
+                sent.map_err(|_| Stopped(message.take().expect(MADE_ONCE)))
+            }
+        }
+    }
+
+    /// Sends the question `make` returns and waits for its answer, `within` at most, counted from this call.
+    ///
+    /// The question is sent by this call, before the first poll. Awaited inside a handler it holds up that actor; use
+    /// [`ActorContext::ask`](crate::ActorContext::ask) there unless that is wanted.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future gives up the answer; the question stays sent.
+    ///
+    /// # Errors
+    /// An [`AskError`] as soon as it is certain that no answer comes.
+    pub fn ask<R: Send + 'static>(
+        &self,
+        make: impl FnOnce(ReplyTo<R>) -> M,
+        within: Duration,
+    ) -> Ask<R> {
+        let clock = self.system().clock().clone();
+        let deadline = clock.now() + within;
+        Ask::start(clock, deadline, self.path(), |reply_to, link| {
+            self.question(make(reply_to), link)
+        })
+    }
+
+    /// Sends a message with a `ReplyTo` in it; a refusal reaches the asker through that.
+    pub(crate) fn question(&self, message: M, link: Option<Arc<Link>>) {
+        match self.try_tell_linked(message, link) {
+            Ok(()) => {}
+            Err(TryTellError::Full(message)) => discard::because(AskError::Full, message),
+            Err(TryTellError::Stopped(message)) => discard::because(AskError::Stopped, message),
+        }
+    }
+
+    /// A reference for a part of this actor's protocol; `wrap` makes the message, in the sender's turn.
+    ///
+    /// It is equal to this reference and has the same mailbox, room and order.
+    pub fn map<N: Send + 'static>(
+        &self,
+        wrap: impl Fn(N) -> M + Send + Sync + 'static,
+    ) -> ActorRef<N> {
+        ActorRef::other(Mapped {
+            inner: self.clone(),
+            wrap,
+        })
+    }
+
+    fn undelivered(&self, reason: DeadLetterReason, message: M) {
+        self.control().head().dead_letter::<M>(reason);
+        let error = if reason == DeadLetterReason::MailboxFull {
+            AskError::Full
+        } else {
+            AskError::Stopped
+        };
+        discard::because(error, message);
+    }
+
+    pub(crate) fn control(&self) -> &dyn Control {
+        match &self.target {
+            Target::Local(cell) => &**cell,
+            Target::Other(recipient) => recipient.control(),
+        }
+    }
+
+    pub(crate) fn control_arc(&self) -> Arc<dyn Control> {
+        match &self.target {
+            Target::Local(cell) => cell.clone(),
+            Target::Other(recipient) => recipient.control_arc(),
+        }
+    }
+
+    fn system(&self) -> &ActorSystem {
+        self.control().head().system()
+    }
+
+    /// Which incarnation this names.
+    pub fn path(&self) -> &ActorPath {
+        self.control().head().path()
+    }
+
+    /// Whether the actor takes no more messages: it stops or has stopped, for good.
+    pub fn is_stopped(&self) -> bool {
+        self.control().is_closed()
+    }
+
+    fn try_tell_with(
+        &self,
+        make: &mut dyn FnMut() -> M,
+        link: Option<Arc<Link>>,
+    ) -> Result<(), Refusal> {
+        match &self.target {
+            Target::Local(cell) => {
+                let permit = cell.queue().try_reserve(Room::Ordinary)?;
+                cell.deliver(permit, Envelope::new(make(), link));
+                Ok(())
+            }
+            Target::Other(recipient) => recipient.try_tell_with(make, link),
+        }
+    }
+
+    async fn send_with(&self, make: &mut (dyn FnMut() -> M + Send)) -> Result<(), Refusal> {
+        match &self.target {
+            Target::Local(cell) => {
+                let permit = cell
+                    .queue()
+                    .reserve()
+                    .await
+                    .map_err(|()| Refusal::Stopped)?;
+                cell.deliver(permit, Envelope::Message(make()));
+                Ok(())
+            }
+            Target::Other(recipient) => recipient.send_with(make).await,
+        }
+    }
+}
+
+impl<M> Clone for ActorRef<M> {
+    fn clone(&self) -> Self {
+        let target = match &self.target {
+            Target::Local(cell) => Target::Local(cell.clone()),
+            Target::Other(recipient) => Target::Other(recipient.clone()),
+        };
+        Self { target }
+    }
+}
+
+impl<M: Send + 'static> PartialEq for ActorRef<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.path() == other.path()
+    }
+}
+
+impl<M: Send + 'static> Eq for ActorRef<M> {}
+
+impl<M: Send + 'static> Hash for ActorRef<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path().hash(state);
+    }
+}
+
+impl<M: Send + 'static> fmt::Debug for ActorRef<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ActorRef").field(self.path()).finish()
+    }
+}
+
+/// The target of [`ActorRef::map`].
+struct Mapped<M, F> {
+    inner: ActorRef<M>,
+    wrap: F,
+}
+
+impl<M, N, F> Recipient<N> for Mapped<M, F>
+where
+    M: Send + 'static,
+    N: Send + 'static,
+    F: Fn(N) -> M + Send + Sync,
+{
+    fn control(&self) -> &dyn Control {
+        self.inner.control()
+    }
+
+    fn control_arc(&self) -> Arc<dyn Control> {
+        self.inner.control_arc()
+    }
+
+    fn try_tell_with(
+        &self,
+        make: &mut dyn FnMut() -> N,
+        link: Option<Arc<Link>>,
+    ) -> Result<(), Refusal> {
+        self.inner.try_tell_with(&mut || (self.wrap)(make()), link)
+    }
+
+    fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> N + Send)) -> Sending<'a> {
+        Box::pin(async move { self.inner.send_with(&mut || (self.wrap)(make())).await })
+    }
+}
+
+/// Why [`ActorRef::try_tell`] did not send; holds the message.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TryTellError<M> {
+    /// The mailbox is full. A later attempt may succeed; [`ActorRef::send`] waits for that.
+    #[error("the actor's mailbox is full")]
+    Full(M),
+    /// The actor has stopped for good. No later attempt succeeds.
+    #[error("the actor has stopped")]
+    Stopped(M),
+}
+
+impl<M> TryTellError<M> {
+    /// The message that was not sent.
+    pub fn into_message(self) -> M {
+        match self {
+            Self::Full(message) | Self::Stopped(message) => message,
+        }
+    }
+}
+
+impl<M> fmt::Debug for TryTellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full",
+            Self::Stopped(_) => "Stopped",
+        })
+    }
+}
+
+/// The actor has stopped for good; holds the message that was not sent.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the actor has stopped")]
+pub struct Stopped<M>(pub M);
+
+impl<M> fmt::Debug for Stopped<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stopped")
+    }
+}

@@ -1,0 +1,150 @@
+//! Who waits for whom: enough to see that an ask has come back to an actor that cannot answer it.
+//!
+//! An ask made inside a handler carries a [`Link`] to the receiver. When the receiver, handling that very message,
+//! awaits an ask to an actor further up the chain, and that actor still awaits its own ask, nobody can move: the ask
+//! fails with [`AskError::Cycle`](crate::AskError::Cycle). Independent chains are left to the time limit.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use pin_project_lite::pin_project;
+
+use crate::path::ActorPath;
+
+thread_local! {
+    /// The actor whose task this thread is polling.
+    static CURRENT: RefCell<Option<Arc<Turn>>> = const { RefCell::new(None) };
+}
+
+/// What an actor is doing, as far as asks need to know.
+pub(crate) struct Turn {
+    path: ActorPath,
+    /// The ask behind the message in hand.
+    cause: Mutex<Option<Arc<Link>>>,
+}
+
+impl Turn {
+    pub(crate) fn new(path: ActorPath) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            cause: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
+        *self.cause.lock() = cause;
+    }
+
+    /// The actor that is running on this thread, if any.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+}
+
+/// One ask made inside a handler.
+pub(crate) struct Link {
+    asker: Arc<Turn>,
+    cause: Option<Arc<Link>>,
+    state: Mutex<LinkState>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    /// The asker's handler is suspended on this ask.
+    awaited: bool,
+    /// Asks that came back to the asker and would close a cycle as soon as it awaits.
+    returning: Vec<Arc<dyn Returning>>,
+}
+
+/// An ask that can be told that it went in a circle.
+pub(crate) trait Returning: Send + Sync {
+    fn fail_with_cycle(&self);
+}
+
+impl Link {
+    /// A link for an ask made right now, if it is made inside a handler.
+    pub(crate) fn for_ask_made_here() -> Option<Arc<Self>> {
+        let asker = Turn::current()?;
+        let cause = asker.cause.lock().clone();
+        Some(Arc::new(Self {
+            asker,
+            cause,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Called when this ask has no answer yet and its future is polled.
+    ///
+    /// Returns `true` if `target` can never answer because it waits, in the end, for this very ask.
+    pub(crate) fn awaits(&self, target: &ActorPath, ask: &Arc<dyn Returning>) -> bool {
+        // Piped to another task the ask blocks nobody.
+        if !Turn::current().is_some_and(|turn| Arc::ptr_eq(&turn, &self.asker)) {
+            return false;
+        }
+        if self.asker.path == *target {
+            return true;
+        }
+        let returning = {
+            let mut state = self.state.lock();
+            state.awaited = true;
+            mem::take(&mut state.returning)
+        };
+        returning.iter().for_each(|ask| ask.fail_with_cycle());
+
+        let mut cause = self.cause.as_ref();
+        while let Some(link) = cause {
+            if link.asker.path == *target {
+                let mut state = link.state.lock();
+                if state.awaited {
+                    return true;
+                }
+                // Sent but not awaited yet: whoever comes second closes the circle.
+                state.returning.push(ask.clone());
+            }
+            cause = link.cause.as_ref();
+        }
+        false
+    }
+
+    /// The ask is answered, or given up.
+    pub(crate) fn over(&self) {
+        let mut state = self.state.lock();
+        state.awaited = false;
+        state.returning.clear();
+    }
+}
+
+pin_project! {
+    /// Runs an actor's task with its [`Turn`] as the current one.
+    pub(crate) struct InTurn<F> {
+        turn: Option<Arc<Turn>>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> InTurn<F> {
+    pub(crate) fn new(turn: Arc<Turn>, future: F) -> Self {
+        Self {
+            turn: Some(turn),
+            future,
+        }
+    }
+}
+
+impl<F: Future> Future for InTurn<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let outer = CURRENT.replace(this.turn.take());
+        let polled = this.future.poll(cx);
+        *this.turn = CURRENT.replace(outer);
+        polled
+    }
+}

@@ -1,0 +1,222 @@
+//! [`Clock`]: the only door to time.
+//!
+//! Everything in this workspace that waits or reads time does it through a [`Clock`] it was given, so that a test can
+//! run a day in a millisecond and a simulated node can have a clock of its own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this module is the door the ban points to"
+)]
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Add, Sub};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+
+/// A hundred years: what "never" means to a timer wheel that has to add it to something.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A moment on the monotonic scale of one [`Clock`]. Ticks of two clocks have nothing to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(u64); // nanoseconds since the clock was made
+
+impl Tick {
+    /// The moment the clock was made.
+    pub const START: Tick = Tick(0);
+
+    /// Time between the clock's making and this moment.
+    pub fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
+impl Add<Duration> for Tick {
+    type Output = Tick;
+
+    /// Saturates: a moment too far away to be written down is the last one.
+    fn add(self, duration: Duration) -> Tick {
+        Tick(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl Sub for Tick {
+    type Output = Duration;
+
+    /// Time from `earlier` to `self`; zero when `earlier` is in fact later.
+    fn sub(self, earlier: Tick) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Reads time and waits for it. Cheap to clone; clones share one scale.
+#[derive(Clone)]
+pub struct Clock(Arc<Scale>);
+
+struct Scale {
+    origin: tokio::time::Instant,
+    wall: Wall,
+    /// Entered where no runtime is ambient, so that time can be read and waited for from any thread.
+    runtime: Option<Handle>,
+}
+
+enum Wall {
+    /// The machine's.
+    System,
+    /// Starts at this many milliseconds after 1970 and moves with the monotonic scale.
+    Virtual { origin_ms: u64 },
+}
+
+impl Clock {
+    /// The production clock: monotonic time of the machine, waits on the ambient tokio runtime.
+    pub fn tokio() -> Self {
+        Self::new(Handle::try_current().ok(), Wall::System)
+    }
+
+    /// A clock over the paused time of `runtime`: it moves only when that runtime advances, wall clock included.
+    ///
+    /// `wall_ms` is what [`wall_ms`](Clock::wall_ms) says at first, in milliseconds since 1970.
+    pub fn paused(runtime: &Handle, wall_ms: u64) -> Self {
+        let _entered = runtime.enter();
+        Self::new(Some(runtime.clone()), Wall::Virtual { origin_ms: wall_ms })
+    }
+
+    fn new(runtime: Option<Handle>, wall: Wall) -> Self {
+        Self(Arc::new(Scale {
+            origin: tokio::time::Instant::now(),
+            wall,
+            runtime,
+        }))
+    }
+
+    /// Now, on a scale that never goes back.
+    pub fn now(&self) -> Tick {
+        let now = match (&self.0.wall, &self.0.runtime) {
+            // Paused time is known to its own runtime only.
+            (Wall::Virtual { .. }, Some(runtime)) => {
+                let _entered = runtime.enter();
+                tokio::time::Instant::now()
+            }
+            _ => tokio::time::Instant::now(),
+        };
+        Tick(
+            u64::try_from(now.saturating_duration_since(self.0.origin).as_nanos())
+                .unwrap_or(u64::MAX),
+        )
+    }
+
+    /// Milliseconds since 1970, for time stamps that people or other machines read. May jump; never measure with it.
+    pub fn wall_ms(&self) -> u64 {
+        match self.0.wall {
+            Wall::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| {
+                    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+                }),
+            Wall::Virtual { origin_ms } => {
+                let elapsed = self.now().since_start().as_millis();
+                origin_ms.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    /// Waits until `deadline`; never returns early. Cancel safe.
+    ///
+    /// # Panics
+    /// When there is neither an ambient tokio runtime nor one where this clock was made.
+    pub fn sleep_until(&self, deadline: Tick) -> Sleep {
+        let _entered = match &self.0.runtime {
+            Some(runtime) if Handle::try_current().is_err() => Some(runtime.enter()),
+            _ => None,
+        };
+        let instant = self.instant(deadline);
+        Sleep {
+            clock: self.clone(),
+            inner: tokio::time::sleep_until(instant),
+        }
+    }
+
+    /// Waits for `duration`; never returns early. Cancel safe.
+    ///
+    /// # Panics
+    /// As [`sleep_until`](Clock::sleep_until).
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Runs `future` for at most `within`. Cancel safe if `future` is.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time was over first; `future` is dropped then.
+    pub async fn timeout<F: Future>(
+        &self,
+        within: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = std::pin::pin!(future);
+        let mut sleep = std::pin::pin!(self.sleep(within));
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(Elapsed { within })),
+        })
+        .await
+    }
+
+    fn instant(&self, deadline: Tick) -> tokio::time::Instant {
+        self.0.origin + deadline.since_start().min(FAR)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
+/// The time given to [`Clock::timeout`] was over first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not done within {within:?}")]
+pub struct Elapsed {
+    /// The time that was given.
+    pub within: Duration,
+}
+
+pin_project! {
+    /// Waits for a moment; made by [`Clock::sleep_until`] and [`Clock::sleep`].
+    #[must_use = "a sleep does nothing unless awaited"]
+    pub struct Sleep {
+        clock: Clock,
+        #[pin]
+        inner: tokio::time::Sleep,
+    }
+}
+
+impl Sleep {
+    /// Waits for another moment instead; cheaper than a new sleep.
+    pub fn reset(self: Pin<&mut Self>, deadline: Tick) {
+        let this = self.project();
+        this.inner.reset(this.clock.instant(deadline));
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().inner.poll(cx)
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sleep").finish()
+    }
+}

@@ -1,0 +1,183 @@
+//! Asks from inside an actor: the answer comes back as a message.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::ActorContext;
+use crate::actor_ref::ActorRef;
+use crate::ask::{AskError, Port, ReplyTo};
+use crate::cell::{Cell, Internal};
+use crate::clock::Tick;
+
+/// When an ask times out; the number tells asks of one moment apart.
+type Deadline = (Tick, u64);
+
+impl<M: Send + 'static> ActorContext<M> {
+    /// Sends the question `make` returns to `target` without waiting: `map` turns the outcome into a message to this
+    /// actor, in this actor's turn, `within` at the latest.
+    ///
+    /// There is exactly one such message, unless this life ends first: a later life does not get it.
+    pub fn ask<N, R>(
+        &mut self,
+        target: &ActorRef<N>,
+        make: impl FnOnce(ReplyTo<R>) -> N,
+        within: Duration,
+        map: impl FnOnce(Result<R, AskError>) -> M + Send + 'static,
+    ) where
+        N: Send + 'static,
+        R: Send + 'static,
+    {
+        let deadline = self.asks.next_key(self.clock.now() + within);
+        let slot = Arc::new(AnswerSlot {
+            asker: self.cell.clone(),
+            deadline,
+            life: self.life,
+            state: Mutex::new(AnswerState::Waiting(map)),
+        });
+        self.asks.pending.insert(deadline, slot.clone());
+        target.question(make(ReplyTo::new(slot)), None);
+    }
+}
+
+/// The asks of one life that have no answer yet, by deadline.
+pub(crate) struct PendingAsks<M> {
+    pending: BTreeMap<Deadline, Arc<dyn PendingAnswer<M>>>,
+    asked: u64,
+}
+
+impl<M> Default for PendingAsks<M> {
+    fn default() -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            asked: 0,
+        }
+    }
+}
+
+impl<M> PendingAsks<M> {
+    fn next_key(&mut self, at: Tick) -> Deadline {
+        self.asked += 1;
+        (at, self.asked)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        self.pending.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// The message of an ask whose time is over.
+    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<M> {
+        while self.next_deadline()? <= now {
+            let (_, ask) = self.pending.pop_first()?;
+            // `None`: the answer came in time and waits in the internal lane.
+            if let Some(message) = ask.time_out() {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    /// The message of an ask that was answered.
+    pub(crate) fn answered(&mut self, ask: &dyn PendingAnswer<M>, life: u64) -> Option<M> {
+        self.pending.remove(&ask.deadline());
+        if ask.life() == life { ask.take() } else { None }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        for ask in mem::take(&mut self.pending).into_values() {
+            ask.give_up();
+        }
+    }
+}
+
+/// One ask, seen from the actor that asked.
+pub(crate) trait PendingAnswer<M>: Send + Sync {
+    fn deadline(&self) -> Deadline;
+    fn life(&self) -> u64;
+    /// The message for the answer that came.
+    fn take(&self) -> Option<M>;
+    /// The message for a time-out, unless the answer is here already.
+    fn time_out(&self) -> Option<M>;
+    fn give_up(&self);
+}
+
+struct AnswerSlot<M, R, F> {
+    asker: Arc<Cell<M>>,
+    deadline: Deadline,
+    life: u64,
+    state: Mutex<AnswerState<R, F>>,
+}
+
+enum AnswerState<R, F> {
+    Waiting(F),
+    Answered(F, Result<R, AskError>),
+    Over,
+}
+
+impl<M, R, F> Port<R> for AnswerSlot<M, R, F>
+where
+    M: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(Result<R, AskError>) -> M + Send + 'static,
+{
+    fn complete(self: Arc<Self>, outcome: Result<R, AskError>) {
+        let mut state = self.state.lock();
+        match mem::replace(&mut *state, AnswerState::Over) {
+            AnswerState::Waiting(map) => *state = AnswerState::Answered(map, outcome),
+            AnswerState::Answered(..) | AnswerState::Over => return, // late: nobody waits
+        }
+        drop(state);
+        let asker = self.asker.clone();
+        asker.queue().push_internal(Internal::Answer(self));
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(*self.state.lock(), AnswerState::Over)
+    }
+}
+
+impl<M, R, F> PendingAnswer<M> for AnswerSlot<M, R, F>
+where
+    M: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(Result<R, AskError>) -> M + Send + 'static,
+{
+    fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    fn life(&self) -> u64 {
+        self.life
+    }
+
+    fn take(&self) -> Option<M> {
+        let state = mem::replace(&mut *self.state.lock(), AnswerState::Over);
+        match state {
+            AnswerState::Answered(map, outcome) => Some(map(outcome)),
+            AnswerState::Waiting(_) | AnswerState::Over => None,
+        }
+    }
+
+    fn time_out(&self) -> Option<M> {
+        let mut state = self.state.lock();
+        match mem::replace(&mut *state, AnswerState::Over) {
+            AnswerState::Waiting(map) => {
+                drop(state);
+                Some(map(Err(AskError::Timeout)))
+            }
+            answered @ AnswerState::Answered(..) => {
+                *state = answered;
+                None
+            }
+            AnswerState::Over => None,
+        }
+    }
+
+    fn give_up(&self) {
+        let state = mem::replace(&mut *self.state.lock(), AnswerState::Over);
+        drop(state);
+    }
+}

@@ -1,0 +1,71 @@
+//! Tied tasks: work beside the actor that ends with its life.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+
+use super::ActorContext;
+use crate::cell::Internal;
+use crate::panic_text::panic_text;
+
+/// The tasks of one life. Dropping it aborts them.
+#[derive(Default)]
+pub(crate) struct TiedTasks(Option<JoinSet<()>>);
+
+impl TiedTasks {
+    fn spawn(
+        &mut self,
+        runtime: &tokio::runtime::Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let tasks = self.0.get_or_insert_default();
+        while tasks.try_join_next().is_some() {} // those that have ended take no room
+        tasks.spawn_on(task, runtime);
+    }
+
+    pub(crate) fn abort_all(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<M: Send + 'static> ActorContext<M> {
+    /// Runs `future` beside this actor and delivers what `map` makes of its output, in this actor's turn.
+    ///
+    /// The future ends with this life: when the actor restarts or stops it is dropped at its next await point, and what
+    /// it returned before but was not delivered yet is dropped too. A panic in it fails this actor.
+    pub fn pipe_to_self<T: Send + 'static>(
+        &mut self,
+        future: impl Future<Output = T> + Send + 'static,
+        map: impl FnOnce(T) -> M + Send + 'static,
+    ) {
+        let (cell, life) = (self.cell.clone(), self.life);
+        self.spawn_caught(async move {
+            let output = future.await;
+            cell.queue().push_internal(Internal::Piped {
+                life,
+                make: Box::new(move || map(output)),
+            });
+        });
+    }
+
+    /// Runs `future` beside this actor. It ends with this life as in [`pipe_to_self`](ActorContext::pipe_to_self); a
+    /// panic in it fails this actor.
+    pub fn spawn_task(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_caught(future);
+    }
+
+    fn spawn_caught(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        let (cell, life) = (self.cell.clone(), self.life);
+        let runtime = self.system().runtime().clone();
+        self.tasks.spawn(&runtime, async move {
+            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+                cell.queue().push_internal(Internal::TaskPanicked {
+                    life,
+                    message: panic_text(&*panic),
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! Death watch, seen from the watcher.
+//!
+//! Invariant: a notice is delivered only while its registration stands, and takes the registration with it. So there is
+//! one signal per watch, and none after `unwatch`, whatever is queued.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ActorContext;
+use crate::actor_ref::ActorRef;
+use crate::cell::Control;
+use crate::path::ActorPath;
+
+/// Whom an actor watches.
+pub(crate) struct Watching<M>(BTreeMap<ActorPath, Watch<M>>);
+
+pub(crate) struct Watch<M> {
+    target: Arc<dyn Control>,
+    /// What to deliver in place of a signal.
+    pub(crate) message: Option<M>,
+}
+
+impl<M> Default for Watching<M> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<M> Watching<M> {
+    pub(crate) fn take(&mut self, path: &ActorPath) -> Option<Watch<M>> {
+        self.0.remove(path)
+    }
+
+    pub(crate) fn contains(&self, path: &ActorPath) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Gives up all watches, as `watcher`.
+    pub(crate) fn clear(&mut self, watcher: &ActorPath) {
+        for watch in std::mem::take(&mut self.0).into_values() {
+            watch.target.head().remove_watcher(watcher);
+        }
+    }
+}
+
+impl<M: Send + 'static> ActorContext<M> {
+    /// Delivers [`Signal::Terminated`](crate::Signal::Terminated) once when `target` stops for good, after all it told
+    /// this actor; at once if it has stopped already. A restart is not an end. If it is a child that failed,
+    /// [`Signal::ChildFailed`](crate::Signal::ChildFailed) comes instead. Left unhandled, the signal makes this actor
+    /// fail with a [`DeathPact`](crate::DeathPact).
+    ///
+    /// Watching twice gives one signal; of `watch` and `watch_with` the last call counts. Watches outlive a restart of
+    /// the watcher, except those of children the restart stops. Watching oneself does nothing.
+    pub fn watch<N: Send + 'static>(&mut self, target: &ActorRef<N>) {
+        self.register(target.control_arc(), None);
+    }
+
+    /// As [`watch`](ActorContext::watch), but delivers `message` in place of the signal; there is no death pact.
+    pub fn watch_with<N: Send + 'static>(&mut self, target: &ActorRef<N>, message: M) {
+        self.register(target.control_arc(), Some(message));
+    }
+
+    /// Ends a watch: no signal or message of it is delivered from now on, even if its target has terminated already.
+    pub fn unwatch<N: Send + 'static>(&mut self, target: &ActorRef<N>) {
+        if let Some(watch) = self.watching.take(target.path()) {
+            watch.target.head().remove_watcher(self.path());
+        }
+    }
+
+    fn register(&mut self, target: Arc<dyn Control>, message: Option<M>) {
+        let path = target.head().path().clone();
+        if path == *self.path() {
+            return;
+        }
+        let watch = Watch {
+            target: target.clone(),
+            message,
+        };
+        if self.watching.0.insert(path.clone(), watch).is_some() {
+            return; // registered with the target already
+        }
+        // A child tells its parent of its end anyway.
+        if self.children.contains(&path) {
+            return;
+        }
+        if !target
+            .head()
+            .add_watcher(self.path().clone(), self.cell.clone())
+        {
+            self.cell.watched_ended(path);
+        }
+    }
+}

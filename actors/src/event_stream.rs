@@ -1,0 +1,240 @@
+//! [`EventStream`]: local publish and subscribe by type, and the events the runtime publishes itself.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tracing::warn;
+
+use crate::actor_ref::{ActorRef, TryTellError};
+use crate::clock::{Clock, Tick};
+use crate::path::ActorPath;
+
+/// Dead letters logged one by one before the log falls silent.
+const LOGGED_AT_FIRST: u64 = 10;
+/// How long it stays silent then.
+const SILENCE: Duration = Duration::from_secs(5 * 60);
+
+/// A message that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// For whom it was.
+    pub recipient: ActorPath,
+    /// Its type. The message itself is gone.
+    pub message_type: &'static str,
+    /// Why it was dropped.
+    pub reason: DeadLetterReason,
+}
+
+/// Why a message was dropped. Exactly one for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DeadLetterReason {
+    /// The recipient had stopped.
+    Stopped,
+    /// The recipient's mailbox was full.
+    MailboxFull,
+    /// The recipient stopped while the message waited.
+    StoppedBefore,
+    /// The recipient's stash was dropped with the message in it.
+    Stashed,
+}
+
+impl DeadLetterReason {
+    const ALL: [Self; 4] = [
+        Self::Stopped,
+        Self::MailboxFull,
+        Self::StoppedBefore,
+        Self::Stashed,
+    ];
+
+    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stashed`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::MailboxFull => "mailbox_full",
+            Self::StoppedBefore => "stopped_before",
+            Self::Stashed => "stashed",
+        }
+    }
+}
+
+/// An actor returned [`Behavior::Unhandled`](crate::Behavior::Unhandled) for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnhandledMessage {
+    /// The actor.
+    pub recipient: ActorPath,
+    /// The message's type.
+    pub message_type: &'static str,
+}
+
+/// An actor failed and begins another life.
+#[derive(Clone, Debug)]
+pub struct ActorRestarted {
+    /// The actor.
+    pub actor: ActorPath,
+    /// What it failed with.
+    pub cause: Arc<dyn Error + Send + Sync>,
+    /// How long it waits before the new life begins.
+    pub delay: Duration,
+}
+
+/// An actor did not stop within its [`stop_timeout`](crate::Props::stop_timeout): its handler was dropped at an await
+/// point, its state without `PostStop`. Work of several steps may be half done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopForced {
+    /// The actor.
+    pub actor: ActorPath,
+    /// The time it had.
+    pub after: Duration,
+}
+
+/// Local publish and subscribe by type. Subscribers are actors; they are removed once they stop.
+///
+/// Delivery is `try_tell`: what a subscriber has no room for is counted, not published again.
+pub struct EventStream {
+    subscribers: RwLock<BTreeMap<TypeId, Vec<Subscriber>>>,
+    dropped: AtomicU64,
+    dead_letters: DeadLetters,
+}
+
+struct Subscriber {
+    path: ActorPath,
+    reference: Box<dyn Any + Send + Sync>, // an `ActorRef` of the event's type
+}
+
+impl EventStream {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let dead_letters = DeadLetters {
+            counts: [const { AtomicU64::new(0) }; 4],
+            clock,
+            silent_until: Mutex::new(None),
+        };
+        Self {
+            subscribers: RwLock::default(),
+            dropped: AtomicU64::new(0),
+            dead_letters,
+        }
+    }
+
+    /// Tells `subscriber` every event of type `E` published from now on. Twice is the same as once.
+    pub fn subscribe<E: Clone + Send + 'static>(&self, subscriber: &ActorRef<E>) {
+        let mut subscribers = self.subscribers.write();
+        let same_type = subscribers.entry(TypeId::of::<E>()).or_default();
+        if !same_type
+            .iter()
+            .any(|known| known.path == *subscriber.path())
+        {
+            let path = subscriber.path().clone();
+            same_type.push(Subscriber {
+                path,
+                reference: Box::new(subscriber.clone()),
+            });
+        }
+    }
+
+    /// Ends a subscription. What is in the subscriber's mailbox already still arrives.
+    pub fn unsubscribe<E: Clone + Send + 'static>(&self, subscriber: &ActorRef<E>) {
+        if let Some(same_type) = self.subscribers.write().get_mut(&TypeId::of::<E>()) {
+            same_type.retain(|known| known.path != *subscriber.path());
+        }
+    }
+
+    /// Tells every subscriber of `E`. Costs a read lock and a look-up when there is none.
+    pub fn publish<E: Clone + Send + 'static>(&self, event: E) {
+        let mut gone = false;
+        if let Some(same_type) = self.subscribers.read().get(&TypeId::of::<E>()) {
+            for reference in same_type
+                .iter()
+                .filter_map(|known| known.reference.downcast_ref::<ActorRef<E>>())
+            {
+                match reference.try_tell(event.clone()) {
+                    Ok(()) => {}
+                    Err(TryTellError::Stopped(_)) => gone = true,
+                    Err(TryTellError::Full(_)) => {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                        metrics::counter!("actors_events_dropped_total").increment(1);
+                    }
+                }
+            }
+        }
+        if gone {
+            let is_alive = |known: &Subscriber| {
+                known
+                    .reference
+                    .downcast_ref::<ActorRef<E>>()
+                    .is_some_and(|reference| !reference.is_stopped())
+            };
+            if let Some(same_type) = self.subscribers.write().get_mut(&TypeId::of::<E>()) {
+                same_type.retain(is_alive);
+            }
+        }
+    }
+
+    /// How many events a subscriber had no room for.
+    pub fn events_dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were dropped for `reason` since the system started.
+    pub fn dead_letters(&self, reason: DeadLetterReason) -> u64 {
+        self.dead_letters.counts[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many messages were dropped since the system started.
+    pub fn dead_letters_total(&self) -> u64 {
+        DeadLetterReason::ALL
+            .into_iter()
+            .map(|reason| self.dead_letters(reason))
+            .sum()
+    }
+
+    pub(crate) fn dead_letter(&self, letter: DeadLetter) {
+        self.dead_letters.counts[letter.reason as usize].fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("actors_dead_letters_total", "reason" => letter.reason.as_str())
+            .increment(1);
+        self.dead_letters.log(&letter, self.dead_letters_total());
+        self.publish(letter);
+    }
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream")
+            .field("dead_letters", &self.dead_letters_total())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts always, logs samples.
+struct DeadLetters {
+    counts: [AtomicU64; 4], // by `DeadLetterReason`
+    clock: Clock,
+    silent_until: Mutex<Option<Tick>>,
+}
+
+impl DeadLetters {
+    fn log(&self, letter: &DeadLetter, total: u64) {
+        let DeadLetter {
+            recipient,
+            message_type,
+            reason,
+        } = letter;
+        let reason = reason.as_str();
+        if total < LOGGED_AT_FIRST {
+            warn!(%recipient, message_type, reason, total, "dead letter");
+            return;
+        }
+        let now = self.clock.now();
+        let mut silent_until = self.silent_until.lock();
+        if silent_until.is_none_or(|until| now >= until) {
+            *silent_until = Some(now + SILENCE);
+            warn!(%recipient, message_type, reason, total, "dead letters; further ones are only counted for five minutes");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! [`Guardian`]: a root of the supervision tree. Actors spawned from outside any actor are its children.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::actor::Actor;
+use crate::actor_ref::ActorRef;
+use crate::cell::{Ended, Parent};
+use crate::context::SpawnError;
+use crate::context::children::Children;
+use crate::path::ActorPath;
+use crate::props::Props;
+use crate::spawn::Nursery;
+use crate::system::ActorSystem;
+
+/// Owns the actors at the top. Not an actor itself: it has to answer `spawn` at once, from any thread.
+pub(crate) struct Guardian {
+    path: ActorPath,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    children: Children,
+    awaiting_end: Vec<Waker>,
+}
+
+impl Guardian {
+    pub(crate) fn new(path: ActorPath) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn spawn<A: Actor>(
+        self: &Arc<Self>,
+        system: &ActorSystem,
+        name: Option<&str>,
+        props: Props<A>,
+    ) -> Result<ActorRef<A::Message>, SpawnError> {
+        let mut state = self.state.lock();
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => state.children.next_name(),
+        };
+        state.children.check(&self.path, &name)?;
+        let nursery = self.nursery(system);
+        Ok(ActorRef::local(
+            nursery.raise(&name, props, |child| state.children.insert(child)),
+        ))
+    }
+
+    pub(crate) fn nursery(self: &Arc<Self>, system: &ActorSystem) -> Nursery {
+        Nursery::new(system.clone(), self.path.clone(), self.clone())
+    }
+
+    /// Takes no more children, stops those there are, and waits until each has terminated.
+    pub(crate) async fn stop(&self) {
+        {
+            let mut state = self.state.lock();
+            state.children.close();
+            state.children.stop_all();
+        }
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.children.is_empty() {
+                return Poll::Ready(());
+            }
+            state.awaiting_end.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub(crate) fn alive(&self) -> Vec<ActorPath> {
+        self.state.lock().children.paths().cloned().collect()
+    }
+}
+
+impl Parent for Guardian {
+    fn child_ended(&self, ended: Ended) {
+        let mut state = self.state.lock();
+        state.children.remove(&ended.path);
+        let awake = if state.children.is_empty() {
+            std::mem::take(&mut state.awaiting_end)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        awake.into_iter().for_each(Waker::wake);
+    }
+}

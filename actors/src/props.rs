@@ -1,0 +1,118 @@
+//! [`Props`]: how to make an actor, and under which rules it lives.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use crate::actor::{Actor, BoxError};
+use crate::context::ActorContext;
+use crate::mailbox::Mailbox;
+use crate::supervision::{Supervision, SupervisorStrategy};
+
+/// How to make an actor, and under which rules it lives.
+///
+/// A plain value turns into `Props` too; it has no factory, so it cannot be supervised into a restart: it stops on
+/// failure.
+#[must_use = "props do nothing until they are spawned"]
+pub struct Props<A: Actor> {
+    pub(crate) factory: Factory<A>,
+    pub(crate) supervision: Supervision,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) stop_timeout: Option<Duration>,
+}
+
+type Build<A> = dyn FnMut(&mut ActorContext<<A as Actor>::Message>) -> Result<A, BoxError> + Send;
+
+pub(crate) enum Factory<A: Actor> {
+    Value(Option<A>),
+    Build(Box<Build<A>>),
+}
+
+impl<A: Actor> Factory<A> {
+    pub(crate) fn make(&mut self, ctx: &mut ActorContext<A::Message>) -> Result<A, BoxError> {
+        match self {
+            Self::Value(value) => value.take().ok_or_else(|| BoxError::from(NotRebuildable)),
+            Self::Build(build) => build(ctx),
+        }
+    }
+}
+
+/// An actor spawned from a plain value was to be restarted.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an actor spawned from a value cannot be made again; spawn it from `Props::new` to restart it"
+)]
+struct NotRebuildable;
+
+impl<A: Actor> Props<A> {
+    /// An actor made by `factory`, anew for each life.
+    pub fn new(mut factory: impl FnMut() -> A + Send + 'static) -> Self {
+        Self::try_setup(move |_| Ok(factory()))
+    }
+
+    /// An actor made by `factory`, which may already spawn children, watch and start timers.
+    pub fn setup(
+        mut factory: impl FnMut(&mut ActorContext<A::Message>) -> A + Send + 'static,
+    ) -> Self {
+        Self::try_setup(move |ctx| Ok(factory(ctx)))
+    }
+
+    /// As [`setup`](Props::setup), for a factory that can fail. Its error is a failure to start.
+    pub fn try_setup(
+        factory: impl FnMut(&mut ActorContext<A::Message>) -> Result<A, BoxError> + Send + 'static,
+    ) -> Self {
+        Self::with_factory(Factory::Build(Box::new(factory)))
+    }
+
+    fn with_factory(factory: Factory<A>) -> Self {
+        Self {
+            factory,
+            supervision: Supervision::default(),
+            mailbox: Mailbox::default(),
+            stop_timeout: None,
+        }
+    }
+
+    /// What happens on a failure that no [`supervise_error`](Props::supervise_error) names. Default: stop.
+    pub fn supervise(mut self, strategy: SupervisorStrategy) -> Self {
+        self.supervision.set_fallback(strategy);
+        self
+    }
+
+    /// What happens on a failure of type `E`. The first that matches decides; [`Panicked`](crate::Panicked) and
+    /// [`DeathPact`](crate::DeathPact) are such types too.
+    pub fn supervise_error<E: Error + 'static>(mut self, strategy: SupervisorStrategy) -> Self {
+        self.supervision.add_rule::<E>(strategy);
+        self
+    }
+
+    /// How many messages may wait. Default: [`Mailbox::DEFAULT_CAPACITY`].
+    pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
+        self.mailbox = mailbox;
+        self
+    }
+
+    /// How long a handler may keep this actor from stopping once its parent stops it; then the handler is dropped at
+    /// its next await point and [`StopForced`](crate::StopForced) is published. Default: as long as it takes. A
+    /// handler that never awaits cannot be interrupted.
+    pub fn stop_timeout(mut self, within: Duration) -> Self {
+        self.stop_timeout = Some(within);
+        self
+    }
+}
+
+impl<A: Actor> From<A> for Props<A> {
+    fn from(actor: A) -> Self {
+        Self::with_factory(Factory::Value(Some(actor)))
+    }
+}
+
+impl<A: Actor> fmt::Debug for Props<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Props")
+            .field("supervision", &self.supervision)
+            .field("mailbox", &self.mailbox)
+            .field("stop_timeout", &self.stop_timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,263 @@
+//! [`ActorSystem`]: start, spawn, terminate.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::runtime::Handle;
+
+use crate::actor::Actor;
+use crate::actor_ref::ActorRef;
+use crate::clock::Clock;
+use crate::context::SpawnError;
+use crate::event_stream::EventStream;
+use crate::guardian::Guardian;
+use crate::path::ActorPath;
+use crate::props::Props;
+use crate::shutdown::CoordinatedShutdown;
+
+const SYSTEM_UID: u64 = 1;
+const USER_UID: u64 = 2;
+
+/// The root of a tree of actors, with its clock, event stream and shutdown. Cheap to clone; no part of it is global,
+/// so any number of systems may live in one process.
+#[derive(Clone)]
+pub struct ActorSystem(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    uid: u64,
+    clock: Clock,
+    runtime: Handle,
+    uids: AtomicU64,
+    random: Mutex<SmallRng>,
+    events: EventStream,
+    user: Arc<Guardian>,
+    internal: Arc<Guardian>,
+    shutdown: OnceLock<CoordinatedShutdown>,
+}
+
+impl ActorSystem {
+    /// A system on the ambient tokio runtime, with production settings.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::builder(name).start()
+    }
+
+    /// A system with settings of its own.
+    pub fn builder(name: impl Into<String>) -> ActorSystemBuilder {
+        ActorSystemBuilder {
+            name: name.into(),
+            clock: None,
+            seed: None,
+            runtime: None,
+        }
+    }
+
+    /// The name it was given.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Tells this system from all others, earlier runs under the same name included.
+    pub fn uid(&self) -> u64 {
+        self.0.uid
+    }
+
+    /// The clock of this system and all its actors.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Local publish and subscribe, and the counts of dead letters.
+    pub fn event_stream(&self) -> &EventStream {
+        &self.0.events
+    }
+
+    /// What is done, in which order, before this system ends.
+    pub fn coordinated_shutdown(&self) -> &CoordinatedShutdown {
+        self.0
+            .shutdown
+            .get_or_init(|| CoordinatedShutdown::new(WeakSystem(Arc::downgrade(&self.0))))
+    }
+
+    /// The runtime its actors run on.
+    pub fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    /// Spawns an actor at the top, under `/user`, and returns at once; messages told to it wait until it has started.
+    /// After [`terminate`](ActorSystem::terminate) nothing is spawned: the reference returned leads to dead letters.
+    ///
+    /// # Panics
+    /// When an actor of that name exists at the top or the name is empty; [`try_spawn`](ActorSystem::try_spawn) returns
+    /// an error instead.
+    pub fn spawn<A: Actor>(
+        &self,
+        name: impl AsRef<str>,
+        props: impl Into<Props<A>>,
+    ) -> ActorRef<A::Message> {
+        self.expect_spawned::<A>(&self.0.user, Some(name.as_ref()), props.into())
+    }
+
+    /// As [`spawn`](ActorSystem::spawn), with an error where nothing can be spawned.
+    ///
+    /// # Errors
+    /// [`SpawnError`] says which; nothing was spawned and the factory was not called.
+    pub fn try_spawn<A: Actor>(
+        &self,
+        name: impl AsRef<str>,
+        props: impl Into<Props<A>>,
+    ) -> Result<ActorRef<A::Message>, SpawnError> {
+        self.0.user.spawn(self, Some(name.as_ref()), props.into())
+    }
+
+    /// Spawns an actor at the top under a name of its own.
+    pub fn spawn_anonymous<A: Actor>(&self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
+        self.expect_spawned::<A>(&self.0.user, None, props.into())
+    }
+
+    /// Spawns an actor of the infrastructure, under `/system`: it stops after all those under `/user` have.
+    ///
+    /// # Panics
+    /// As [`spawn`](ActorSystem::spawn).
+    pub fn spawn_internal<A: Actor>(
+        &self,
+        name: impl AsRef<str>,
+        props: impl Into<Props<A>>,
+    ) -> ActorRef<A::Message> {
+        self.expect_spawned::<A>(&self.0.internal, Some(name.as_ref()), props.into())
+    }
+
+    fn expect_spawned<A: Actor>(
+        &self,
+        guardian: &Arc<Guardian>,
+        name: Option<&str>,
+        props: Props<A>,
+    ) -> ActorRef<A::Message> {
+        match guardian.spawn(self, name, props) {
+            Ok(reference) => reference,
+            Err(SpawnError::ParentStopping { .. }) => {
+                guardian.nursery(self).stillborn::<A>(name.unwrap_or("$"))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Runs the coordinated shutdown and waits for its end: every actor has stopped, or had the time its phase allows.
+    /// However often it is called, the shutdown runs once. Cancel safe: the shutdown goes on.
+    pub async fn terminate(&self) {
+        self.coordinated_shutdown().run().await;
+    }
+
+    /// Waits until the coordinated shutdown has ended, whoever starts it. Cancel safe.
+    pub async fn terminated(&self) {
+        self.coordinated_shutdown().ended().await;
+    }
+
+    /// Stops all actors: first those under `/user`, then the infrastructure.
+    pub(crate) async fn stop_actors(&self) {
+        self.0.user.stop().await;
+        self.0.internal.stop().await;
+    }
+
+    /// The actors at the top that have not stopped.
+    pub(crate) fn alive_at_top(&self) -> Vec<ActorPath> {
+        let mut alive = self.0.user.alive();
+        alive.extend(self.0.internal.alive());
+        alive
+    }
+
+    pub(crate) fn next_uid(&self) -> u64 {
+        self.0.uids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// In 0..1.
+    pub(crate) fn random(&self) -> f64 {
+        self.0.random.lock().random()
+    }
+}
+
+impl fmt::Debug for ActorSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActorSystem")
+            .field("name", &self.0.name)
+            .field("uid", &self.0.uid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Knows a system without keeping it.
+pub(crate) struct WeakSystem(Weak<Inner>);
+
+impl WeakSystem {
+    pub(crate) fn upgrade(&self) -> Option<ActorSystem> {
+        self.0.upgrade().map(ActorSystem)
+    }
+}
+
+/// Settings of an [`ActorSystem`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct ActorSystemBuilder {
+    name: String,
+    clock: Option<Clock>,
+    seed: Option<u64>,
+    runtime: Option<Handle>,
+}
+
+impl ActorSystemBuilder {
+    /// The clock. Default: [`Clock::tokio`].
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where all randomness of this system comes from, its uid included: the same seed, the same run. Default: the
+    /// operating system's.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The runtime its actors run on. Default: the ambient one.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Starts the system.
+    ///
+    /// # Panics
+    /// When no runtime was given and there is no ambient one.
+    pub fn start(self) -> ActorSystem {
+        let runtime = self.runtime.unwrap_or_else(|| {
+            Handle::try_current().expect("an actor system needs a tokio runtime: start it inside one or give one to the builder")
+        });
+        let clock = self.clock.unwrap_or_else(|| {
+            let _entered = runtime.enter();
+            Clock::tokio()
+        });
+        let mut random = self
+            .seed
+            .map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
+        let uid = random.random();
+        ActorSystem(Arc::new(Inner {
+            name: self.name,
+            uid,
+            events: EventStream::new(clock.clone()),
+            clock,
+            runtime,
+            uids: AtomicU64::new(USER_UID + 1),
+            random: Mutex::new(random),
+            user: Guardian::new(ActorPath::root(uid, USER_UID, "user")),
+            internal: Guardian::new(ActorPath::root(uid, SYSTEM_UID, "system")),
+            shutdown: OnceLock::new(),
+        }))
+    }
+}

@@ -1,0 +1,292 @@
+//! Keyed timers.
+//!
+//! A tick is made when the actor comes to it, never queued: so a timer that was cancelled or replaced has nothing left
+//! that could still arrive, and ticks of one key cannot pile up.
+//!
+//! [`TimerTable`] is pure; [`Timers`] is what an actor sees of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::{Clock, Tick};
+
+type Key = Cow<'static, str>;
+type Make<M> = Box<dyn FnMut() -> M + Send>;
+
+/// What a fixed rate does about ticks it could not deliver in time, because the actor was busy or the machine asleep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTicks {
+    /// Leaves them out and goes on at the next multiple of the interval.
+    #[default]
+    Skip,
+    /// Delivers one now and counts the interval from here.
+    Delay,
+    /// Delivers all of them, one after the other.
+    Burst,
+}
+
+/// An actor's timers. They end with its life: a restart starts with none.
+pub struct Timers<'a, M> {
+    table: &'a mut TimerTable<M>,
+    clock: &'a Clock,
+}
+
+impl<'a, M> Timers<'a, M> {
+    pub(crate) fn new(table: &'a mut TimerTable<M>, clock: &'a Clock) -> Self {
+        Self { table, clock }
+    }
+
+    /// Delivers `message` once, `delay` from now. Replaces a timer of the same key.
+    pub fn start_single(&mut self, key: impl Into<Cow<'static, str>>, delay: Duration, message: M) {
+        self.table
+            .start(key.into(), self.clock.now() + delay, Kind::Single(message));
+    }
+
+    /// Delivers what `make` returns, `delay` from now and then `delay` after each delivery. Replaces a timer of the
+    /// same key.
+    pub fn start_with_fixed_delay(
+        &mut self,
+        key: impl Into<Cow<'static, str>>,
+        delay: Duration,
+        make: impl FnMut() -> M + Send + 'static,
+    ) {
+        self.table.start(
+            key.into(),
+            self.clock.now() + delay,
+            Kind::FixedDelay {
+                delay,
+                make: Box::new(make),
+            },
+        );
+    }
+
+    /// Delivers what `make` returns at each multiple of `interval` from now, whatever the handlers take; `missed` says
+    /// what becomes of those that could not be delivered in time. Replaces a timer of the same key.
+    ///
+    /// # Panics
+    /// When `interval` is zero.
+    pub fn start_at_fixed_rate(
+        &mut self,
+        key: impl Into<Cow<'static, str>>,
+        interval: Duration,
+        missed: MissedTicks,
+        make: impl FnMut() -> M + Send + 'static,
+    ) {
+        assert!(
+            !interval.is_zero(),
+            "start_at_fixed_rate: `interval` must be longer than zero"
+        );
+        let kind = Kind::FixedRate {
+            interval,
+            missed,
+            make: Box::new(make),
+        };
+        self.table
+            .start(key.into(), self.clock.now() + interval, kind);
+    }
+
+    /// Ends the timer of `key`. Nothing of it is delivered afterwards. No timer of that key: nothing happens.
+    pub fn cancel(&mut self, key: &str) {
+        self.table.cancel(key);
+    }
+
+    /// Ends all timers.
+    pub fn cancel_all(&mut self) {
+        self.table.clear();
+    }
+
+    /// Whether a timer of `key` will still deliver something.
+    pub fn is_active(&self, key: &str) -> bool {
+        self.table.timers.contains_key(key)
+    }
+}
+
+impl<M> fmt::Debug for Timers<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.table.timers.keys()).finish()
+    }
+}
+
+pub(crate) struct TimerTable<M> {
+    timers: BTreeMap<Key, Timer<M>>,
+    /// By moment, then by start: those of one moment come in the order they were started.
+    due: BTreeMap<(Tick, u64), Key>,
+    started: u64,
+}
+
+struct Timer<M> {
+    at: (Tick, u64),
+    kind: Kind<M>,
+}
+
+enum Kind<M> {
+    Single(M),
+    FixedDelay {
+        delay: Duration,
+        make: Make<M>,
+    },
+    FixedRate {
+        interval: Duration,
+        missed: MissedTicks,
+        make: Make<M>,
+    },
+}
+
+impl<M> TimerTable<M> {
+    pub(crate) fn new() -> Self {
+        Self {
+            timers: BTreeMap::new(),
+            due: BTreeMap::new(),
+            started: 0,
+        }
+    }
+
+    fn start(&mut self, key: Key, at: Tick, kind: Kind<M>) {
+        self.cancel(&key);
+        self.schedule(key, at, kind);
+    }
+
+    fn schedule(&mut self, key: Key, at: Tick, kind: Kind<M>) {
+        let at = (at, self.started);
+        self.started += 1;
+        self.due.insert(at, key.clone());
+        self.timers.insert(key, Timer { at, kind });
+    }
+
+    fn cancel(&mut self, key: &str) {
+        if let Some(timer) = self.timers.remove(key) {
+            self.due.remove(&timer.at);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.timers.clear();
+        self.due.clear();
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// The next message whose moment has come.
+    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<M> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        let (_, key) = self.due.pop_first()?;
+        let Timer { at: (at, _), kind } = self.timers.remove(&key)?;
+        match kind {
+            Kind::Single(message) => Some(message),
+            Kind::FixedDelay { delay, mut make } => {
+                let message = make();
+                self.schedule(key, now + delay, Kind::FixedDelay { delay, make });
+                Some(message)
+            }
+            Kind::FixedRate {
+                interval,
+                missed,
+                mut make,
+            } => {
+                let message = make();
+                let next = next_of_rate(at, now, interval, missed);
+                self.schedule(
+                    key,
+                    next,
+                    Kind::FixedRate {
+                        interval,
+                        missed,
+                        make,
+                    },
+                );
+                Some(message)
+            }
+        }
+    }
+}
+
+fn next_of_rate(at: Tick, now: Tick, interval: Duration, missed: MissedTicks) -> Tick {
+    let next = at + interval;
+    if next > now {
+        return next;
+    }
+    match missed {
+        MissedTicks::Burst => next,
+        MissedTicks::Delay => now + interval,
+        MissedTicks::Skip => {
+            let late = (now - at).as_nanos() % interval.as_nanos();
+            let wait = interval - Duration::from_nanos(u64::try_from(late).unwrap_or(0));
+            now + wait
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: f64) -> Tick {
+        Tick::START + Duration::from_secs_f64(seconds)
+    }
+
+    fn rate(missed: MissedTicks) -> TimerTable<u32> {
+        let mut table = TimerTable::new();
+        table.start(
+            "rate".into(),
+            at(1.0),
+            Kind::FixedRate {
+                interval: SECOND,
+                missed,
+                make: Box::new(|| 1),
+            },
+        );
+        table
+    }
+
+    fn due_at(table: &mut TimerTable<u32>, now: Tick) -> usize {
+        std::iter::from_fn(|| table.pop_due(now)).count()
+    }
+
+    #[test]
+    fn a_rate_that_slept_skips_delays_or_bursts() {
+        let mut skip = rate(MissedTicks::Skip);
+        assert_eq!(due_at(&mut skip, at(30.5)), 1);
+        assert_eq!(skip.next_deadline(), Some(at(31.0)));
+
+        let mut delay = rate(MissedTicks::Delay);
+        assert_eq!(due_at(&mut delay, at(30.5)), 1);
+        assert_eq!(delay.next_deadline(), Some(at(31.5)));
+
+        let mut burst = rate(MissedTicks::Burst);
+        assert_eq!(due_at(&mut burst, at(30.5)), 30);
+        assert_eq!(burst.next_deadline(), Some(at(31.0)));
+    }
+
+    #[test]
+    fn a_rate_in_time_does_not_drift() {
+        let mut table = rate(MissedTicks::Skip);
+        assert_eq!(due_at(&mut table, at(1.0)), 1);
+        assert_eq!(due_at(&mut table, at(2.25)), 1); // a little late
+        assert_eq!(table.next_deadline(), Some(at(3.0)));
+    }
+
+    #[test]
+    fn timers_of_one_moment_come_in_the_order_they_were_started() {
+        let mut table = TimerTable::new();
+        table.start("z".into(), at(1.0), Kind::Single(1));
+        table.start("a".into(), at(1.0), Kind::Single(2));
+        table.start("m".into(), at(0.5), Kind::Single(0));
+        let order: Vec<u32> = std::iter::from_fn(|| table.pop_due(at(1.0))).collect();
+        assert_eq!(order, [0, 1, 2]);
+    }
+
+    #[test]
+    fn never_early() {
+        let mut table = TimerTable::new();
+        table.start("a".into(), at(1.0), Kind::Single(1));
+        assert_eq!(table.pop_due(at(0.999_999_999)), None);
+    }
+}
