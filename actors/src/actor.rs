@@ -22,10 +22,7 @@ pub trait Actor: Send + Sized + 'static {
     type Message: Send + 'static;
 
     /// Runs once per life, before the first message. An error here is a failure to start.
-    fn started(
-        &mut self,
-        ctx: &mut ActorContext<Self::Message>,
-    ) -> impl Future<Output = Handled> + Send {
+    fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> impl Future<Output = Handled> + Send {
         let _ = ctx;
         async { Ok(Behavior::Same) }
     }

@@ -44,25 +44,17 @@ pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> +
 pub(crate) trait Recipient<M>: Send + Sync {
     fn control(&self) -> &dyn Control;
     fn control_arc(&self) -> Arc<dyn Control>;
-    fn try_tell_with(
-        &self,
-        make: &mut dyn FnMut() -> M,
-        link: Option<Arc<Link>>,
-    ) -> Result<(), Refusal>;
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal>;
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> M + Send)) -> Sending<'a>;
 }
 
 impl<M: Send + 'static> ActorRef<M> {
     pub(crate) fn local(cell: Arc<Cell<M>>) -> Self {
-        Self {
-            target: Target::Local(cell),
-        }
+        Self { target: Target::Local(cell) }
     }
 
     pub(crate) fn other(recipient: impl Recipient<M> + 'static) -> Self {
-        Self {
-            target: Target::Other(Arc::new(recipient)),
-        }
+        Self { target: Target::Other(Arc::new(recipient)) }
     }
 
     /// Sends `message`. Never blocks and allocates nothing for it.
@@ -76,9 +68,7 @@ impl<M: Send + 'static> ActorRef<M> {
     pub fn tell(&self, message: M) {
         match self.try_tell(message) {
             Ok(()) => {}
-            Err(TryTellError::Stopped(message)) => {
-                self.undelivered(DeadLetterReason::Stopped, message)
-            }
+            Err(TryTellError::Stopped(message)) => self.undelivered(DeadLetterReason::Stopped, message),
             Err(TryTellError::Full(message)) => {
                 self.control().head().warn_full();
                 self.undelivered(DeadLetterReason::MailboxFull, message);
@@ -126,9 +116,7 @@ impl<M: Send + 'static> ActorRef<M> {
             Target::Local(cell) => cell.send(message).await,
             Target::Other(recipient) => {
                 let mut message = Some(message);
-                let sent = recipient
-                    .send_with(&mut || message.take().expect(MADE_ONCE))
-                    .await;
+                let sent = recipient.send_with(&mut || message.take().expect(MADE_ONCE)).await;
                 sent.map_err(|_| Stopped(message.take().expect(MADE_ONCE)))
             }
         }
@@ -144,16 +132,10 @@ impl<M: Send + 'static> ActorRef<M> {
     ///
     /// # Errors
     /// An [`AskError`] as soon as it is certain that no answer comes.
-    pub fn ask<R: Send + 'static>(
-        &self,
-        make: impl FnOnce(ReplyTo<R>) -> M,
-        within: Duration,
-    ) -> Ask<R> {
+    pub fn ask<R: Send + 'static>(&self, make: impl FnOnce(ReplyTo<R>) -> M, within: Duration) -> Ask<R> {
         let clock = self.system().clock().clone();
         let deadline = clock.now() + within;
-        Ask::start(clock, deadline, self.path(), |reply_to, link| {
-            self.question(make(reply_to), link)
-        })
+        Ask::start(clock, deadline, self.path(), |reply_to, link| self.question(make(reply_to), link))
     }
 
     /// Sends a message with a `ReplyTo` in it; a refusal reaches the asker through that.
@@ -168,23 +150,13 @@ impl<M: Send + 'static> ActorRef<M> {
     /// A reference for a part of this actor's protocol; `wrap` makes the message, in the sender's turn.
     ///
     /// It is equal to this reference and has the same mailbox, room and order.
-    pub fn map<N: Send + 'static>(
-        &self,
-        wrap: impl Fn(N) -> M + Send + Sync + 'static,
-    ) -> ActorRef<N> {
-        ActorRef::other(Mapped {
-            inner: self.clone(),
-            wrap,
-        })
+    pub fn map<N: Send + 'static>(&self, wrap: impl Fn(N) -> M + Send + Sync + 'static) -> ActorRef<N> {
+        ActorRef::other(Mapped { inner: self.clone(), wrap })
     }
 
     fn undelivered(&self, reason: DeadLetterReason, message: M) {
         self.control().head().dead_letter::<M>(reason);
-        let error = if reason == DeadLetterReason::MailboxFull {
-            AskError::Full
-        } else {
-            AskError::Stopped
-        };
+        let error = if reason == DeadLetterReason::MailboxFull { AskError::Full } else { AskError::Stopped };
         discard::because(error, message);
     }
 
@@ -216,11 +188,7 @@ impl<M: Send + 'static> ActorRef<M> {
         self.control().is_closed()
     }
 
-    fn try_tell_with(
-        &self,
-        make: &mut dyn FnMut() -> M,
-        link: Option<Arc<Link>>,
-    ) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal> {
         match &self.target {
             Target::Local(cell) => {
                 let permit = cell.queue().try_reserve(Room::Ordinary)?;
@@ -234,11 +202,7 @@ impl<M: Send + 'static> ActorRef<M> {
     async fn send_with(&self, make: &mut (dyn FnMut() -> M + Send)) -> Result<(), Refusal> {
         match &self.target {
             Target::Local(cell) => {
-                let permit = cell
-                    .queue()
-                    .reserve()
-                    .await
-                    .map_err(|()| Refusal::Stopped)?;
+                let permit = cell.queue().reserve().await.map_err(|()| Refusal::Stopped)?;
                 cell.deliver(permit, Envelope::Message(make()));
                 Ok(())
             }
@@ -297,11 +261,7 @@ where
         self.inner.control_arc()
     }
 
-    fn try_tell_with(
-        &self,
-        make: &mut dyn FnMut() -> N,
-        link: Option<Arc<Link>>,
-    ) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> N, link: Option<Arc<Link>>) -> Result<(), Refusal> {
         self.inner.try_tell_with(&mut || (self.wrap)(make()), link)
     }
 

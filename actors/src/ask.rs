@@ -60,14 +60,7 @@ impl<T: Send + 'static> ReplyTo<T> {
     /// A fresh pair, for code that is no actor and hands out a `ReplyTo`. The wait has no time limit.
     pub fn channel() -> (Self, Ask<T>) {
         let slot = Slot::new();
-        (
-            Self::new(slot.clone()),
-            Ask {
-                slot,
-                asked: None,
-                sleep: None,
-            },
-        )
+        (Self::new(slot.clone()), Ask { slot, asked: None, sleep: None })
     }
 
     /// Calls `take` with the answer, or with the reason why there is none, in the turn of whoever answers.
@@ -224,15 +217,7 @@ impl<T: Send + 'static> Ask<T> {
         let link = Link::for_ask_made_here();
         send(ReplyTo::new(slot.clone()), link.clone());
         let link = link.map(|link| (link, target.clone()));
-        Self {
-            slot,
-            asked: Some(Asked {
-                clock,
-                deadline,
-                link,
-            }),
-            sleep: None,
-        }
+        Self { slot, asked: Some(Asked { clock, deadline, link }), sleep: None }
     }
 }
 
@@ -261,8 +246,7 @@ impl<T: Send + 'static> Future for Ask<T> {
                     return Poll::Ready(Err(AskError::Cycle));
                 }
             }
-            this.sleep
-                .set(Some(asked.clock.sleep_until(asked.deadline)));
+            this.sleep.set(Some(asked.clock.sleep_until(asked.deadline)));
         }
         let Some(sleep) = this.sleep.as_mut().as_pin_mut() else {
             return Poll::Pending;

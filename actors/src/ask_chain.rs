@@ -30,10 +30,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(path: ActorPath) -> Arc<Self> {
-        Arc::new(Self {
-            path,
-            cause: Mutex::new(None),
-        })
+        Arc::new(Self { path, cause: Mutex::new(None) })
     }
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
@@ -71,11 +68,7 @@ impl Link {
     pub(crate) fn for_ask_made_here() -> Option<Arc<Self>> {
         let asker = Turn::current()?;
         let cause = asker.cause.lock().clone();
-        Some(Arc::new(Self {
-            asker,
-            cause,
-            state: Mutex::default(),
-        }))
+        Some(Arc::new(Self { asker, cause, state: Mutex::default() }))
     }
 
     /// Called when this ask has no answer yet and its future is polled.
@@ -130,10 +123,7 @@ pin_project! {
 
 impl<F: Future> InTurn<F> {
     pub(crate) fn new(turn: Arc<Turn>, future: F) -> Self {
-        Self {
-            turn: Some(turn),
-            future,
-        }
+        Self { turn: Some(turn), future }
     }
 }
 

@@ -81,24 +81,11 @@ pub(crate) struct Force {
 }
 
 impl Head {
-    pub(crate) fn new(
-        path: ActorPath,
-        system: ActorSystem,
-        stop_timeout: Option<Duration>,
-    ) -> Self {
-        let force = stop_timeout.map(|after| Force {
-            after,
-            requested: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        });
+    pub(crate) fn new(path: ActorPath, system: ActorSystem, stop_timeout: Option<Duration>) -> Self {
+        let force =
+            stop_timeout.map(|after| Force { after, requested: AtomicBool::new(false), waker: AtomicWaker::new() });
         let watchers = Mutex::new(Watchers::Alive(BTreeMap::new()));
-        Self {
-            path,
-            system,
-            watchers,
-            warned_full: AtomicBool::new(false),
-            force,
-        }
+        Self { path, system, watchers, warned_full: AtomicBool::new(false), force }
     }
 
     pub(crate) fn path(&self) -> &ActorPath {
@@ -115,11 +102,7 @@ impl Head {
 
     pub(crate) fn dead_letter<M>(&self, reason: DeadLetterReason) {
         let recipient = self.path.clone();
-        self.system.event_stream().dead_letter(DeadLetter {
-            recipient,
-            message_type: type_name::<M>(),
-            reason,
-        });
+        self.system.event_stream().dead_letter(DeadLetter { recipient, message_type: type_name::<M>(), reason });
     }
 
     /// Warns once per actor: a full mailbox means that somebody sends without bound.
@@ -150,11 +133,8 @@ impl Head {
 
     /// From now on whoever watches learns at once that it has ended.
     pub(crate) fn end(&self) {
-        if let Watchers::Alive(watchers) = mem::replace(&mut *self.watchers.lock(), Watchers::Ended)
-        {
-            watchers
-                .values()
-                .for_each(|watcher| watcher.watched_ended(self.path.clone()));
+        if let Watchers::Alive(watchers) = mem::replace(&mut *self.watchers.lock(), Watchers::Ended) {
+            watchers.values().for_each(|watcher| watcher.watched_ended(self.path.clone()));
         }
     }
 }
@@ -167,32 +147,20 @@ pub(crate) struct Cell<M> {
 
 impl<M: Send + 'static> Cell<M> {
     pub(crate) fn new(head: Head, capacity: usize) -> Self {
-        Self {
-            head,
-            queue: Queue::new(capacity),
-        }
+        Self { head, queue: Queue::new(capacity) }
     }
 
     pub(crate) fn queue(&self) -> &Queue<M, Internal<M>> {
         &self.queue
     }
 
-    pub(crate) fn try_tell(
-        &self,
-        message: M,
-        link: Option<Arc<Link>>,
-    ) -> Result<(), TryTellError<M>> {
-        match self
-            .queue
-            .push(Envelope::new(message, link), Room::Ordinary)
-        {
+    pub(crate) fn try_tell(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+        match self.queue.push(Envelope::new(message, link), Room::Ordinary) {
             Ok(()) => Ok(()),
-            Err((refusal, Envelope::Message(message) | Envelope::Asked(message, _))) => {
-                Err(match refusal {
-                    Refusal::Full => TryTellError::Full(message),
-                    Refusal::Stopped => TryTellError::Stopped(message),
-                })
-            }
+            Err((refusal, Envelope::Message(message) | Envelope::Asked(message, _))) => Err(match refusal {
+                Refusal::Full => TryTellError::Full(message),
+                Refusal::Stopped => TryTellError::Stopped(message),
+            }),
             Err((_, Envelope::Adapted(_))) => unreachable!("the envelope made above is returned"),
         }
     }

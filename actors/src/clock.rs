@@ -3,10 +3,7 @@
 //! Everything in this workspace that waits or reads time does it through a [`Clock`] it was given, so that a test can
 //! run a day in a millisecond and a simulated node can have a clock of its own.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this module is the door the ban points to"
-)]
+#![allow(clippy::disallowed_methods, reason = "this module is the door the ban points to")]
 
 use std::fmt;
 use std::future::Future;
@@ -41,10 +38,7 @@ impl Add<Duration> for Tick {
 
     /// Saturates: a moment too far away to be written down is the last one.
     fn add(self, duration: Duration) -> Tick {
-        Tick(
-            self.0
-                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Tick(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -90,11 +84,7 @@ impl Clock {
     }
 
     fn new(runtime: Option<Handle>, wall: Wall) -> Self {
-        Self(Arc::new(Scale {
-            origin: tokio::time::Instant::now(),
-            wall,
-            runtime,
-        }))
+        Self(Arc::new(Scale { origin: tokio::time::Instant::now(), wall, runtime }))
     }
 
     /// Now, on a scale that never goes back.
@@ -107,10 +97,7 @@ impl Clock {
             }
             _ => tokio::time::Instant::now(),
         };
-        Tick(
-            u64::try_from(now.saturating_duration_since(self.0.origin).as_nanos())
-                .unwrap_or(u64::MAX),
-        )
+        Tick(u64::try_from(now.saturating_duration_since(self.0.origin).as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Milliseconds since 1970, for time stamps that people or other machines read. May jump; never measure with it.
@@ -118,9 +105,7 @@ impl Clock {
         match self.0.wall {
             Wall::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| {
-                    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-                }),
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             Wall::Virtual { origin_ms } => {
                 let elapsed = self.now().since_start().as_millis();
                 origin_ms.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
@@ -138,10 +123,7 @@ impl Clock {
             _ => None,
         };
         let instant = self.instant(deadline);
-        Sleep {
-            clock: self.clone(),
-            inner: tokio::time::sleep_until(instant),
-        }
+        Sleep { clock: self.clone(), inner: tokio::time::sleep_until(instant) }
     }
 
     /// Waits for `duration`; never returns early. Cancel safe.
@@ -156,11 +138,7 @@ impl Clock {
     ///
     /// # Errors
     /// [`Elapsed`] when the time was over first; `future` is dropped then.
-    pub async fn timeout<F: Future>(
-        &self,
-        within: Duration,
-        future: F,
-    ) -> Result<F::Output, Elapsed> {
+    pub async fn timeout<F: Future>(&self, within: Duration, future: F) -> Result<F::Output, Elapsed> {
         let mut future = std::pin::pin!(future);
         let mut sleep = std::pin::pin!(self.sleep(within));
         std::future::poll_fn(|cx| match future.as_mut().poll(cx) {

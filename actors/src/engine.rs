@@ -68,12 +68,7 @@ enum LifeEnd {
 }
 
 impl<A: Actor> Engine<A> {
-    pub(crate) fn new(
-        cell: Arc<Cell<A::Message>>,
-        parent: Arc<dyn Parent>,
-        turn: Arc<Turn>,
-        props: Props<A>,
-    ) -> Self {
+    pub(crate) fn new(cell: Arc<Cell<A::Message>>, parent: Arc<dyn Parent>, turn: Arc<Turn>, props: Props<A>) -> Self {
         let clock = cell.head().system().clock().clone();
         Self {
             ctx: ActorContext::new(cell, clock),
@@ -101,21 +96,11 @@ impl<A: Actor> Engine<A> {
                     let poisoned = failure.is_panic();
                     let now = self.ctx.clock().now();
                     let random = self.system().random();
-                    match self
-                        .supervision
-                        .decide(&failure, self.up_since, now, random)
-                    {
+                    match self.supervision.decide(&failure, self.up_since, now, random) {
                         Decision::Resume => self.note_resume(&failure),
-                        Decision::Restart {
-                            delay,
-                            keep_children,
-                        } => {
+                        Decision::Restart { delay, keep_children } => {
                             let ended = state.take();
-                            if self
-                                .restart(ended, failure, delay, keep_children)
-                                .await
-                                .is_break()
-                            {
+                            if self.restart(ended, failure, delay, keep_children).await.is_break() {
                                 break None;
                             }
                         }
@@ -149,10 +134,7 @@ impl<A: Actor> Engine<A> {
             None => return LifeEnd::Forced,
             Some(Ok(Ok(()))) => return LifeEnd::Stopped,
             Some(Ok(Err(error))) => error,
-            Some(Err(panic)) => Panicked {
-                message: panic_text(&*panic),
-            }
-            .into(),
+            Some(Err(panic)) => Panicked { message: panic_text(&*panic) }.into(),
         };
         LifeEnd::Failed(Failure { error, starting })
     }
@@ -219,20 +201,13 @@ impl<A: Actor> Engine<A> {
                 let recipient = self.ctx.path().clone();
                 let message_type = std::any::type_name::<A::Message>();
                 metrics::counter!("actors_unhandled_messages_total").increment(1);
-                self.system().event_stream().publish(UnhandledMessage {
-                    recipient,
-                    message_type,
-                });
+                self.system().event_stream().publish(UnhandledMessage { recipient, message_type });
                 Ok(Flow::On)
             }
         }
     }
 
-    async fn take_internal(
-        &mut self,
-        actor: &mut A,
-        internal: Internal<A::Message>,
-    ) -> Result<Flow, BoxError> {
+    async fn take_internal(&mut self, actor: &mut A, internal: Internal<A::Message>) -> Result<Flow, BoxError> {
         match internal {
             Internal::Stop => Ok(Flow::Stop),
             Internal::ChildEnded(ended) => {
@@ -240,27 +215,17 @@ impl<A: Actor> Engine<A> {
                 let child = ended.path.clone();
                 let signal = match ended.failure {
                     None => Signal::Terminated(ended.path),
-                    Some(cause) => Signal::ChildFailed {
-                        child: ended.path,
-                        cause,
-                    },
+                    Some(cause) => Signal::ChildFailed { child: ended.path, cause },
                 };
                 self.take_end(actor, child, signal).await
             }
-            Internal::WatchedEnded(path) => {
-                self.take_end(actor, path.clone(), Signal::Terminated(path))
-                    .await
-            }
+            Internal::WatchedEnded(path) => self.take_end(actor, path.clone(), Signal::Terminated(path)).await,
             Internal::Answer(answer) => match self.ctx.asks.answered(&*answer, self.ctx.life) {
                 Some(message) => self.handle(actor, message).await,
                 None => Ok(Flow::On),
             },
-            Internal::Piped { life, make } if life == self.ctx.life => {
-                self.handle(actor, make()).await
-            }
-            Internal::TaskPanicked { life, message } if life == self.ctx.life => {
-                Err(Panicked { message }.into())
-            }
+            Internal::Piped { life, make } if life == self.ctx.life => self.handle(actor, make()).await,
+            Internal::TaskPanicked { life, message } if life == self.ctx.life => Err(Panicked { message }.into()),
             Internal::Piped { .. } | Internal::TaskPanicked { .. } => Ok(Flow::On), // of an earlier life
         }
     }
@@ -351,10 +316,7 @@ async fn let_others_run() {
 }
 
 /// Runs `future` to its end, or `None` once the actor's stop timeout is over.
-async fn unless_forced<M: Send + 'static, F: Future>(
-    cell: &Cell<M>,
-    future: F,
-) -> Option<F::Output> {
+async fn unless_forced<M: Send + 'static, F: Future>(cell: &Cell<M>, future: F) -> Option<F::Output> {
     let Some(force) = cell.head().force() else {
         return Some(future.await);
     };

@@ -46,12 +46,7 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 4] = [
-        Self::Stopped,
-        Self::MailboxFull,
-        Self::StoppedBefore,
-        Self::Stashed,
-    ];
+    const ALL: [Self; 4] = [Self::Stopped, Self::MailboxFull, Self::StoppedBefore, Self::Stashed];
 
     /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stashed`.
     pub fn as_str(self) -> &'static str {
@@ -110,31 +105,18 @@ struct Subscriber {
 
 impl EventStream {
     pub(crate) fn new(clock: Clock) -> Self {
-        let dead_letters = DeadLetters {
-            counts: [const { AtomicU64::new(0) }; 4],
-            clock,
-            silent_until: Mutex::new(None),
-        };
-        Self {
-            subscribers: RwLock::default(),
-            dropped: AtomicU64::new(0),
-            dead_letters,
-        }
+        let dead_letters =
+            DeadLetters { counts: [const { AtomicU64::new(0) }; 4], clock, silent_until: Mutex::new(None) };
+        Self { subscribers: RwLock::default(), dropped: AtomicU64::new(0), dead_letters }
     }
 
     /// Tells `subscriber` every event of type `E` published from now on. Twice is the same as once.
     pub fn subscribe<E: Clone + Send + 'static>(&self, subscriber: &ActorRef<E>) {
         let mut subscribers = self.subscribers.write();
         let same_type = subscribers.entry(TypeId::of::<E>()).or_default();
-        if !same_type
-            .iter()
-            .any(|known| known.path == *subscriber.path())
-        {
+        if !same_type.iter().any(|known| known.path == *subscriber.path()) {
             let path = subscriber.path().clone();
-            same_type.push(Subscriber {
-                path,
-                reference: Box::new(subscriber.clone()),
-            });
+            same_type.push(Subscriber { path, reference: Box::new(subscriber.clone()) });
         }
     }
 
@@ -149,10 +131,7 @@ impl EventStream {
     pub fn publish<E: Clone + Send + 'static>(&self, event: E) {
         let mut gone = false;
         if let Some(same_type) = self.subscribers.read().get(&TypeId::of::<E>()) {
-            for reference in same_type
-                .iter()
-                .filter_map(|known| known.reference.downcast_ref::<ActorRef<E>>())
-            {
+            for reference in same_type.iter().filter_map(|known| known.reference.downcast_ref::<ActorRef<E>>()) {
                 match reference.try_tell(event.clone()) {
                     Ok(()) => {}
                     Err(TryTellError::Stopped(_)) => gone = true,
@@ -165,10 +144,7 @@ impl EventStream {
         }
         if gone {
             let is_alive = |known: &Subscriber| {
-                known
-                    .reference
-                    .downcast_ref::<ActorRef<E>>()
-                    .is_some_and(|reference| !reference.is_stopped())
+                known.reference.downcast_ref::<ActorRef<E>>().is_some_and(|reference| !reference.is_stopped())
             };
             if let Some(same_type) = self.subscribers.write().get_mut(&TypeId::of::<E>()) {
                 same_type.retain(is_alive);
@@ -188,16 +164,12 @@ impl EventStream {
 
     /// How many messages were dropped since the system started.
     pub fn dead_letters_total(&self) -> u64 {
-        DeadLetterReason::ALL
-            .into_iter()
-            .map(|reason| self.dead_letters(reason))
-            .sum()
+        DeadLetterReason::ALL.into_iter().map(|reason| self.dead_letters(reason)).sum()
     }
 
     pub(crate) fn dead_letter(&self, letter: DeadLetter) {
         self.dead_letters.counts[letter.reason as usize].fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("actors_dead_letters_total", "reason" => letter.reason.as_str())
-            .increment(1);
+        metrics::counter!("actors_dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
         self.dead_letters.log(&letter, self.dead_letters_total());
         self.publish(letter);
     }
@@ -205,9 +177,7 @@ impl EventStream {
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream")
-            .field("dead_letters", &self.dead_letters_total())
-            .finish_non_exhaustive()
+        f.debug_struct("EventStream").field("dead_letters", &self.dead_letters_total()).finish_non_exhaustive()
     }
 }
 
@@ -220,11 +190,7 @@ struct DeadLetters {
 
 impl DeadLetters {
     fn log(&self, letter: &DeadLetter, total: u64) {
-        let DeadLetter {
-            recipient,
-            message_type,
-            reason,
-        } = letter;
+        let DeadLetter { recipient, message_type, reason } = letter;
         let reason = reason.as_str();
         if total < LOGGED_AT_FIRST {
             warn!(%recipient, message_type, reason, total, "dead letter");

@@ -30,10 +30,7 @@ struct State {
 
 impl Guardian {
     pub(crate) fn new(path: ActorPath) -> Arc<Self> {
-        Arc::new(Self {
-            path,
-            state: Mutex::default(),
-        })
+        Arc::new(Self { path, state: Mutex::default() })
     }
 
     pub(crate) fn spawn<A: Actor>(
@@ -49,9 +46,7 @@ impl Guardian {
         };
         state.children.check(&self.path, &name)?;
         let nursery = self.nursery(system);
-        Ok(ActorRef::local(
-            nursery.raise(&name, props, |child| state.children.insert(child)),
-        ))
+        Ok(ActorRef::local(nursery.raise(&name, props, |child| state.children.insert(child))))
     }
 
     pub(crate) fn nursery(self: &Arc<Self>, system: &ActorSystem) -> Nursery {
@@ -85,11 +80,7 @@ impl Parent for Guardian {
     fn child_ended(&self, ended: Ended) {
         let mut state = self.state.lock();
         state.children.remove(&ended.path);
-        let awake = if state.children.is_empty() {
-            std::mem::take(&mut state.awaiting_end)
-        } else {
-            Vec::new()
-        };
+        let awake = if state.children.is_empty() { std::mem::take(&mut state.awaiting_end) } else { Vec::new() };
         drop(state);
         awake.into_iter().for_each(Waker::wake);
     }

@@ -33,12 +33,7 @@ impl ActorPath {
         let name = encode_name(name);
         let text = format!("{parent}/{name}");
         let name_at = text.len() - name.len();
-        Self(Arc::new(Parts {
-            system_uid,
-            uid,
-            text: text.into(),
-            name_at,
-        }))
+        Self(Arc::new(Parts { system_uid, uid, text: text.into(), name_at }))
     }
 
     /// The whole path, such as `/user/kiosk/gate`. A `/` or `%` inside a name is percent-encoded.

@@ -39,9 +39,7 @@ impl<A: Actor> Factory<A> {
 
 /// An actor spawned from a plain value was to be restarted.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "an actor spawned from a value cannot be made again; spawn it from `Props::new` to restart it"
-)]
+#[error("an actor spawned from a value cannot be made again; spawn it from `Props::new` to restart it")]
 struct NotRebuildable;
 
 impl<A: Actor> Props<A> {
@@ -51,9 +49,7 @@ impl<A: Actor> Props<A> {
     }
 
     /// An actor made by `factory`, which may already spawn children, watch and start timers.
-    pub fn setup(
-        mut factory: impl FnMut(&mut ActorContext<A::Message>) -> A + Send + 'static,
-    ) -> Self {
+    pub fn setup(mut factory: impl FnMut(&mut ActorContext<A::Message>) -> A + Send + 'static) -> Self {
         Self::try_setup(move |ctx| Ok(factory(ctx)))
     }
 
@@ -65,12 +61,7 @@ impl<A: Actor> Props<A> {
     }
 
     fn with_factory(factory: Factory<A>) -> Self {
-        Self {
-            factory,
-            supervision: Supervision::default(),
-            mailbox: Mailbox::default(),
-            stop_timeout: None,
-        }
+        Self { factory, supervision: Supervision::default(), mailbox: Mailbox::default(), stop_timeout: None }
     }
 
     /// What happens on a failure that no [`supervise_error`](Props::supervise_error) names. Default: stop.

@@ -104,20 +104,12 @@ impl<M, I> Queue<M, I> {
                 closed: false,
                 ended: false,
             }),
-            flags: OwnLine(Flags {
-                internal: AtomicBool::new(false),
-                waiting: AtomicBool::new(false),
-                capacity,
-            }),
+            flags: OwnLine(Flags { internal: AtomicBool::new(false), waiting: AtomicBool::new(false), capacity }),
             unhandled: OwnLine(AtomicUsize::new(0)),
         }
     }
 
-    pub(crate) fn push(
-        &self,
-        envelope: Envelope<M>,
-        room: Room,
-    ) -> Result<(), (Refusal, Envelope<M>)> {
+    pub(crate) fn push(&self, envelope: Envelope<M>, room: Room) -> Result<(), (Refusal, Envelope<M>)> {
         let mut state = self.state.lock();
         if let Err(refusal) = self.room(&mut state, room) {
             return Err((refusal, envelope));
@@ -155,10 +147,7 @@ impl<M, I> Queue<M, I> {
         }) else {
             return Ok(Permit { queue: self });
         };
-        let place = Place {
-            queue: self,
-            waiter,
-        };
+        let place = Place { queue: self, waiter };
         poll_fn(|cx| place.poll(cx)).await
     }
 
@@ -211,10 +200,7 @@ impl<M, I> Queue<M, I> {
                 }
             }
         }
-        self.flags
-            .0
-            .waiting
-            .store(!state.waiters.is_empty(), Ordering::Release);
+        self.flags.0.waiting.store(!state.waiters.is_empty(), Ordering::Release);
     }
 }
 
@@ -283,9 +269,7 @@ impl<M, I> Drop for Place<'_, M, I> {
         let mut state = self.queue.state.lock();
         let before = mem::replace(&mut *self.waiter.0.lock(), Waiting::Over);
         match before {
-            Waiting::Asleep(_) => state
-                .waiters
-                .retain(|waiter| !Arc::ptr_eq(waiter, &self.waiter)),
+            Waiting::Asleep(_) => state.waiters.retain(|waiter| !Arc::ptr_eq(waiter, &self.waiter)),
             Waiting::Granted => {
                 state.reserved -= 1;
                 self.queue.grant(&mut state);
@@ -303,10 +287,7 @@ pub(crate) struct Receiver<M, I> {
 
 impl<M, I> Receiver<M, I> {
     pub(crate) fn new() -> Self {
-        Self {
-            batch: VecDeque::new(),
-            internal: VecDeque::new(),
-        }
+        Self { batch: VecDeque::new(), internal: VecDeque::new() }
     }
 
     /// The next of what the runtime itself sent; costs one relaxed load when there is nothing.
@@ -378,9 +359,7 @@ impl<M, I> Receiver<M, I> {
         let mut state = queue.state.lock();
         state.closed = true;
         for waiter in mem::take(&mut state.waiters) {
-            if let Waiting::Asleep(Some(waker)) =
-                mem::replace(&mut *waiter.0.lock(), Waiting::Refused)
-            {
+            if let Waiting::Asleep(Some(waker)) = mem::replace(&mut *waiter.0.lock(), Waiting::Refused) {
                 waker.wake();
             }
         }

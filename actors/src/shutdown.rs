@@ -81,9 +81,9 @@ impl Phase {
 
     fn default_timeout(self) -> Duration {
         match self {
-            Self::ClusterShardingShutdownRegion
-            | Self::ClusterExiting
-            | Self::ActorSystemTerminate => Duration::from_secs(10),
+            Self::ClusterShardingShutdownRegion | Self::ClusterExiting | Self::ActorSystemTerminate => {
+                Duration::from_secs(10)
+            }
             _ => Duration::from_secs(5),
         }
     }
@@ -97,9 +97,7 @@ impl fmt::Display for Phase {
 
 /// Too late: the phase has begun, so the change would have had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "shutdown phase {phase} has already begun; add its tasks and set its timeout before the shutdown starts"
-)]
+#[error("shutdown phase {phase} has already begun; add its tasks and set its timeout before the shutdown starts")]
 pub struct PhaseBegun {
     /// Which phase.
     pub phase: Phase,
@@ -153,28 +151,17 @@ struct State {
 
 impl State {
     fn timeout(&self, phase: Phase) -> Duration {
-        self.timeouts
-            .get(&phase)
-            .copied()
-            .unwrap_or_else(|| phase.default_timeout())
+        self.timeouts.get(&phase).copied().unwrap_or_else(|| phase.default_timeout())
     }
 
     fn check(&self, phase: Phase) -> Result<(), PhaseBegun> {
-        if self.begun.is_some_and(|begun| phase <= begun) {
-            Err(PhaseBegun { phase })
-        } else {
-            Ok(())
-        }
+        if self.begun.is_some_and(|begun| phase <= begun) { Err(PhaseBegun { phase }) } else { Ok(()) }
     }
 }
 
 impl CoordinatedShutdown {
     pub(crate) fn new(system: WeakSystem) -> Self {
-        Self(Arc::new(Inner {
-            system,
-            state: Mutex::default(),
-            report: watch::Sender::new(None),
-        }))
+        Self(Arc::new(Inner { system, state: Mutex::default(), report: watch::Sender::new(None) }))
     }
 
     /// Adds a task to a phase; `start` is called when the phase begins.
@@ -193,10 +180,7 @@ impl CoordinatedShutdown {
         let mut state = self.0.state.lock();
         state.check(phase)?;
         let start: Box<dyn FnOnce() -> Work + Send> = Box::new(move || Box::pin(start()));
-        state.tasks.entry(phase).or_default().push(Task {
-            name: name.into(),
-            start,
-        });
+        state.tasks.entry(phase).or_default().push(Task { name: name.into(), start });
         Ok(())
     }
 
@@ -215,14 +199,8 @@ impl CoordinatedShutdown {
     /// machine's supervisor allows before it kills (Kubernetes: 30 s unless told otherwise).
     pub fn worst_case(&self) -> Duration {
         let state = self.0.state.lock();
-        let busy = |phase: &Phase| {
-            *phase == Phase::ActorSystemTerminate || state.tasks.contains_key(phase)
-        };
-        Phase::ALL
-            .into_iter()
-            .filter(busy)
-            .map(|phase| state.timeout(phase))
-            .sum()
+        let busy = |phase: &Phase| *phase == Phase::ActorSystemTerminate || state.tasks.contains_key(phase);
+        Phase::ALL.into_iter().filter(busy).map(|phase| state.timeout(phase)).sum()
     }
 
     /// Starts the shutdown unless it has started already, and waits for its end. Cancel safe: it goes on.
@@ -265,10 +243,7 @@ impl CoordinatedShutdown {
             let (mut tasks, timeout) = {
                 let mut state = self.0.state.lock();
                 state.begun = Some(phase);
-                (
-                    state.tasks.remove(&phase).unwrap_or_default(),
-                    state.timeout(phase),
-                )
+                (state.tasks.remove(&phase).unwrap_or_default(), state.timeout(phase))
             };
             if phase == Phase::ActorSystemTerminate {
                 tasks.push(stop_actors(&system));
@@ -290,10 +265,7 @@ fn stop_actors(system: &ActorSystem) -> Task {
             Ok(())
         })
     });
-    Task {
-        name: "stop all actors".to_owned(),
-        start,
-    }
+    Task { name: "stop all actors".to_owned(), start }
 }
 
 async fn run_phase(
@@ -311,20 +283,17 @@ async fn run_phase(
         let handle = running.spawn_on(async move { start().await }, system.runtime());
         names.insert(handle.id().to_string(), task.name);
     }
-    let mut failed =
-        |id: tokio::task::Id, names: &mut BTreeMap<String, String>, cause: Option<String>| {
-            let task = names.remove(&id.to_string()).unwrap_or_default();
-            if let Some(cause) = cause {
-                warn!(%phase, task, cause, "shutdown task failed");
-                report.failures.push(TaskFailure { phase, task, cause });
-            }
-        };
+    let mut failed = |id: tokio::task::Id, names: &mut BTreeMap<String, String>, cause: Option<String>| {
+        let task = names.remove(&id.to_string()).unwrap_or_default();
+        if let Some(cause) = cause {
+            warn!(%phase, task, cause, "shutdown task failed");
+            report.failures.push(TaskFailure { phase, task, cause });
+        }
+    };
     let all = async {
         while let Some(ended) = running.join_next_with_id().await {
             match ended {
-                Ok((id, outcome)) => {
-                    failed(id, &mut names, outcome.err().map(|error| error.to_string()))
-                }
+                Ok((id, outcome)) => failed(id, &mut names, outcome.err().map(|error| error.to_string())),
                 Err(error) => failed(error.id(), &mut names, Some(error.to_string())),
             }
         }
@@ -335,11 +304,7 @@ async fn run_phase(
     for task in names.into_values() {
         let mut cause = format!("not done within {timeout:?}");
         if phase == Phase::ActorSystemTerminate {
-            let alive: Vec<String> = system
-                .alive_at_top()
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let alive: Vec<String> = system.alive_at_top().iter().map(ToString::to_string).collect();
             cause.push_str(&format!("; still stopping: {}", alive.join(", ")));
         }
         warn!(%phase, task, cause, "shutdown task was cut off");
@@ -350,10 +315,7 @@ async fn run_phase(
 impl fmt::Debug for CoordinatedShutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.state.lock();
-        let tasks = state
-            .tasks
-            .iter()
-            .flat_map(|(phase, tasks)| tasks.iter().map(move |task| (phase, &task.name)));
+        let tasks = state.tasks.iter().flat_map(|(phase, tasks)| tasks.iter().map(move |task| (phase, &task.name)));
         f.debug_struct("CoordinatedShutdown")
             .field("begun", &state.begun)
             .field("tasks", &tasks.collect::<Vec<_>>())

@@ -22,16 +22,8 @@ pub(crate) struct Nursery {
 }
 
 impl Nursery {
-    pub(crate) fn new(
-        system: ActorSystem,
-        parent_path: ActorPath,
-        parent: Arc<dyn Parent>,
-    ) -> Self {
-        Self {
-            system,
-            parent_path,
-            parent,
-        }
+    pub(crate) fn new(system: ActorSystem, parent_path: ActorPath, parent: Arc<dyn Parent>) -> Self {
+        Self { system, parent_path, parent }
     }
 
     /// Makes the child known through `register`, then starts it.
@@ -48,9 +40,7 @@ impl Nursery {
         let turn = Turn::new(path.clone());
         let engine = Engine::new(cell.clone(), self.parent, turn.clone(), props);
         let span = info_span!("actor", %path);
-        self.system
-            .runtime()
-            .spawn(InTurn::new(turn, engine.run()).instrument(span));
+        self.system.runtime().spawn(InTurn::new(turn, engine.run()).instrument(span));
         cell
     }
 

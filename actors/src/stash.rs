@@ -14,10 +14,7 @@ pub struct StashBuffer<M> {
 impl<M> StashBuffer<M> {
     /// A stash for at most `capacity` messages. Room is not set aside in advance.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            messages: VecDeque::new(),
-            capacity,
-        }
+        Self { messages: VecDeque::new(), capacity }
     }
 
     /// Holds `message` back.
@@ -25,9 +22,7 @@ impl<M> StashBuffer<M> {
     /// # Errors
     /// [`StashFull`] when as many as allowed are held; `message` is dropped, which tells an asker so.
     pub fn stash(&mut self, message: M) -> Result<(), StashFull> {
-        self.try_stash(message).map_err(|_| StashFull {
-            capacity: self.capacity,
-        })
+        self.try_stash(message).map_err(|_| StashFull { capacity: self.capacity })
     }
 
     /// Holds `message` back, or returns it when as many as allowed are held.
@@ -59,18 +54,13 @@ impl<M> StashBuffer<M> {
 
 impl<M> fmt::Debug for StashBuffer<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StashBuffer")
-            .field("len", &self.messages.len())
-            .field("capacity", &self.capacity)
-            .finish()
+        f.debug_struct("StashBuffer").field("len", &self.messages.len()).field("capacity", &self.capacity).finish()
     }
 }
 
 /// A stash holds as many messages as it may. The message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "stash is full ({capacity} messages); raise its capacity or answer early messages with an error"
-)]
+#[error("stash is full ({capacity} messages); raise its capacity or answer early messages with an error")]
 pub struct StashFull {
     /// How many it may hold.
     pub capacity: usize,

@@ -50,29 +50,19 @@ struct Backoff {
 impl SupervisorStrategy {
     /// The actor stops; a parent that watches it gets `ChildFailed`.
     pub fn stop() -> Self {
-        Self {
-            directive: Directive::Stop,
-        }
+        Self { directive: Directive::Stop }
     }
 
     /// The message is dropped and the actor goes on with the state it has. Only for errors a handler returned: after
     /// a panic, or a failure to start, the actor stops.
     pub fn resume() -> Self {
-        Self {
-            directive: Directive::Resume,
-        }
+        Self { directive: Directive::Resume }
     }
 
     /// The factory makes a new state at once, any number of times. A failure to start stops the actor, because trying
     /// again at once would spin; with [`with_limit`](Self::with_limit) it counts as one of the failures.
     pub fn restart() -> Self {
-        Self {
-            directive: Directive::Restart(Restart {
-                limit: None,
-                backoff: None,
-                keep_children: false,
-            }),
-        }
+        Self { directive: Directive::Restart(Restart { limit: None, backoff: None, keep_children: false }) }
     }
 
     /// The factory makes a new state after a delay: `min` after the first failure, twice as long after each further
@@ -85,23 +75,9 @@ impl SupervisorStrategy {
             min > Duration::ZERO,
             "restart_with_backoff: `min` must be longer than zero; use `restart` for no delay"
         );
-        assert!(
-            min <= max,
-            "restart_with_backoff: `max` ({max:?}) must not be shorter than `min` ({min:?})"
-        );
-        let backoff = Backoff {
-            min,
-            max,
-            jitter: JITTER,
-            reset_after: min,
-        };
-        Self {
-            directive: Directive::Restart(Restart {
-                limit: None,
-                backoff: Some(backoff),
-                keep_children: false,
-            }),
-        }
+        assert!(min <= max, "restart_with_backoff: `max` ({max:?}) must not be shorter than `min` ({min:?})");
+        let backoff = Backoff { min, max, jitter: JITTER, reset_after: min };
+        Self { directive: Directive::Restart(Restart { limit: None, backoff: Some(backoff), keep_children: false }) }
     }
 
     /// At most `restarts` restarts in any span of `within`; the failure after that stops the actor.
@@ -130,10 +106,7 @@ impl SupervisorStrategy {
     /// When this strategy has no backoff, or `share` is not a number from 0 to 1.
     #[must_use]
     pub fn jitter(mut self, share: f64) -> Self {
-        assert!(
-            (0.0..=1.0).contains(&share),
-            "jitter: the share must be from 0 to 1, is {share}"
-        );
+        assert!((0.0..=1.0).contains(&share), "jitter: the share must be from 0 to 1, is {share}");
         self.backoff_mut("jitter").jitter = share;
         self
     }
@@ -190,10 +163,7 @@ impl Failure {
 pub(crate) enum Decision {
     Stop,
     Resume,
-    Restart {
-        delay: Duration,
-        keep_children: bool,
-    },
+    Restart { delay: Duration, keep_children: bool },
 }
 
 /// Which strategy answers which failure, and what happened so far. First match decides.
@@ -218,35 +188,20 @@ struct History {
 
 impl Supervision {
     pub(crate) fn set_fallback(&mut self, strategy: SupervisorStrategy) {
-        self.fallback = History {
-            strategy,
-            ..History::default()
-        };
+        self.fallback = History { strategy, ..History::default() };
     }
 
     pub(crate) fn add_rule<E: Error + 'static>(&mut self, strategy: SupervisorStrategy) {
         self.rules.push(Rule {
             matches: Arc::new(|error| error.is::<E>()),
             error: type_name::<E>(),
-            history: History {
-                strategy,
-                ..History::default()
-            },
+            history: History { strategy, ..History::default() },
         });
     }
 
     /// `up_since` is when the life that failed began; `random` is in 0..1.
-    pub(crate) fn decide(
-        &mut self,
-        failure: &Failure,
-        up_since: Tick,
-        now: Tick,
-        random: f64,
-    ) -> Decision {
-        let rule = self
-            .rules
-            .iter_mut()
-            .find(|rule| (rule.matches)(&failure.error));
+    pub(crate) fn decide(&mut self, failure: &Failure, up_since: Tick, now: Tick, random: f64) -> Decision {
+        let rule = self.rules.iter_mut().find(|rule| (rule.matches)(&failure.error));
         let history = rule.map_or(&mut self.fallback, |rule| &mut rule.history);
         history.decide(failure, up_since, now, random)
     }
@@ -272,11 +227,7 @@ impl History {
         };
         match restart.limit {
             Some(limit) => {
-                while self
-                    .restarts
-                    .front()
-                    .is_some_and(|&at| now - at >= limit.within)
-                {
+                while self.restarts.front().is_some_and(|&at| now - at >= limit.within) {
                     self.restarts.pop_front();
                 }
                 if self.restarts.len() >= limit.restarts as usize {
@@ -295,18 +246,13 @@ impl History {
             self.in_a_row = self.in_a_row.saturating_add(1);
             delay
         });
-        Decision::Restart {
-            delay,
-            keep_children: restart.keep_children,
-        }
+        Decision::Restart { delay, keep_children: restart.keep_children }
     }
 }
 
 impl Backoff {
     fn delay(&self, failures_before: u32, random: f64) -> Duration {
-        let doubled = self
-            .min
-            .saturating_mul(1u32.checked_shl(failures_before).unwrap_or(u32::MAX));
+        let doubled = self.min.saturating_mul(1u32.checked_shl(failures_before).unwrap_or(u32::MAX));
         doubled.min(self.max).mul_f64(1.0 + random * self.jitter)
     }
 }

@@ -51,12 +51,7 @@ impl ActorSystem {
 
     /// A system with settings of its own.
     pub fn builder(name: impl Into<String>) -> ActorSystemBuilder {
-        ActorSystemBuilder {
-            name: name.into(),
-            clock: None,
-            seed: None,
-            runtime: None,
-        }
+        ActorSystemBuilder { name: name.into(), clock: None, seed: None, runtime: None }
     }
 
     /// The name it was given.
@@ -81,9 +76,7 @@ impl ActorSystem {
 
     /// What is done, in which order, before this system ends.
     pub fn coordinated_shutdown(&self) -> &CoordinatedShutdown {
-        self.0
-            .shutdown
-            .get_or_init(|| CoordinatedShutdown::new(WeakSystem(Arc::downgrade(&self.0))))
+        self.0.shutdown.get_or_init(|| CoordinatedShutdown::new(WeakSystem(Arc::downgrade(&self.0))))
     }
 
     /// The runtime its actors run on.
@@ -97,11 +90,7 @@ impl ActorSystem {
     /// # Panics
     /// When an actor of that name exists at the top or the name is empty; [`try_spawn`](ActorSystem::try_spawn) returns
     /// an error instead.
-    pub fn spawn<A: Actor>(
-        &self,
-        name: impl AsRef<str>,
-        props: impl Into<Props<A>>,
-    ) -> ActorRef<A::Message> {
+    pub fn spawn<A: Actor>(&self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         self.expect_spawned::<A>(&self.0.user, Some(name.as_ref()), props.into())
     }
 
@@ -126,11 +115,7 @@ impl ActorSystem {
     ///
     /// # Panics
     /// As [`spawn`](ActorSystem::spawn).
-    pub fn spawn_internal<A: Actor>(
-        &self,
-        name: impl AsRef<str>,
-        props: impl Into<Props<A>>,
-    ) -> ActorRef<A::Message> {
+    pub fn spawn_internal<A: Actor>(&self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         self.expect_spawned::<A>(&self.0.internal, Some(name.as_ref()), props.into())
     }
 
@@ -142,9 +127,7 @@ impl ActorSystem {
     ) -> ActorRef<A::Message> {
         match guardian.spawn(self, name, props) {
             Ok(reference) => reference,
-            Err(SpawnError::ParentStopping { .. }) => {
-                guardian.nursery(self).stillborn::<A>(name.unwrap_or("$"))
-            }
+            Err(SpawnError::ParentStopping { .. }) => guardian.nursery(self).stillborn::<A>(name.unwrap_or("$")),
             Err(error) => panic!("{error}"),
         }
     }
@@ -185,10 +168,7 @@ impl ActorSystem {
 
 impl fmt::Debug for ActorSystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActorSystem")
-            .field("name", &self.0.name)
-            .field("uid", &self.0.uid)
-            .finish_non_exhaustive()
+        f.debug_struct("ActorSystem").field("name", &self.0.name).field("uid", &self.0.uid).finish_non_exhaustive()
     }
 }
 
@@ -237,15 +217,14 @@ impl ActorSystemBuilder {
     /// When no runtime was given and there is no ambient one.
     pub fn start(self) -> ActorSystem {
         let runtime = self.runtime.unwrap_or_else(|| {
-            Handle::try_current().expect("an actor system needs a tokio runtime: start it inside one or give one to the builder")
+            Handle::try_current()
+                .expect("an actor system needs a tokio runtime: start it inside one or give one to the builder")
         });
         let clock = self.clock.unwrap_or_else(|| {
             let _entered = runtime.enter();
             Clock::tokio()
         });
-        let mut random = self
-            .seed
-            .map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
+        let mut random = self.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
         let uid = random.random();
         ActorSystem(Arc::new(Inner {
             name: self.name,

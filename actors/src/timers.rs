@@ -40,8 +40,7 @@ impl<'a, M> Timers<'a, M> {
 
     /// Delivers `message` once, `delay` from now. Replaces a timer of the same key.
     pub fn start_single(&mut self, key: impl Into<Cow<'static, str>>, delay: Duration, message: M) {
-        self.table
-            .start(key.into(), self.clock.now() + delay, Kind::Single(message));
+        self.table.start(key.into(), self.clock.now() + delay, Kind::Single(message));
     }
 
     /// Delivers what `make` returns, `delay` from now and then `delay` after each delivery. Replaces a timer of the
@@ -52,14 +51,7 @@ impl<'a, M> Timers<'a, M> {
         delay: Duration,
         make: impl FnMut() -> M + Send + 'static,
     ) {
-        self.table.start(
-            key.into(),
-            self.clock.now() + delay,
-            Kind::FixedDelay {
-                delay,
-                make: Box::new(make),
-            },
-        );
+        self.table.start(key.into(), self.clock.now() + delay, Kind::FixedDelay { delay, make: Box::new(make) });
     }
 
     /// Delivers what `make` returns at each multiple of `interval` from now, whatever the handlers take; `missed` says
@@ -74,17 +66,9 @@ impl<'a, M> Timers<'a, M> {
         missed: MissedTicks,
         make: impl FnMut() -> M + Send + 'static,
     ) {
-        assert!(
-            !interval.is_zero(),
-            "start_at_fixed_rate: `interval` must be longer than zero"
-        );
-        let kind = Kind::FixedRate {
-            interval,
-            missed,
-            make: Box::new(make),
-        };
-        self.table
-            .start(key.into(), self.clock.now() + interval, kind);
+        assert!(!interval.is_zero(), "start_at_fixed_rate: `interval` must be longer than zero");
+        let kind = Kind::FixedRate { interval, missed, make: Box::new(make) };
+        self.table.start(key.into(), self.clock.now() + interval, kind);
     }
 
     /// Ends the timer of `key`. Nothing of it is delivered afterwards. No timer of that key: nothing happens.
@@ -123,24 +107,13 @@ struct Timer<M> {
 
 enum Kind<M> {
     Single(M),
-    FixedDelay {
-        delay: Duration,
-        make: Make<M>,
-    },
-    FixedRate {
-        interval: Duration,
-        missed: MissedTicks,
-        make: Make<M>,
-    },
+    FixedDelay { delay: Duration, make: Make<M> },
+    FixedRate { interval: Duration, missed: MissedTicks, make: Make<M> },
 }
 
 impl<M> TimerTable<M> {
     pub(crate) fn new() -> Self {
-        Self {
-            timers: BTreeMap::new(),
-            due: BTreeMap::new(),
-            started: 0,
-        }
+        Self { timers: BTreeMap::new(), due: BTreeMap::new(), started: 0 }
     }
 
     fn start(&mut self, key: Key, at: Tick, kind: Kind<M>) {
@@ -184,22 +157,10 @@ impl<M> TimerTable<M> {
                 self.schedule(key, now + delay, Kind::FixedDelay { delay, make });
                 Some(message)
             }
-            Kind::FixedRate {
-                interval,
-                missed,
-                mut make,
-            } => {
+            Kind::FixedRate { interval, missed, mut make } => {
                 let message = make();
                 let next = next_of_rate(at, now, interval, missed);
-                self.schedule(
-                    key,
-                    next,
-                    Kind::FixedRate {
-                        interval,
-                        missed,
-                        make,
-                    },
-                );
+                self.schedule(key, next, Kind::FixedRate { interval, missed, make });
                 Some(message)
             }
         }
@@ -234,15 +195,7 @@ mod tests {
 
     fn rate(missed: MissedTicks) -> TimerTable<u32> {
         let mut table = TimerTable::new();
-        table.start(
-            "rate".into(),
-            at(1.0),
-            Kind::FixedRate {
-                interval: SECOND,
-                missed,
-                make: Box::new(|| 1),
-            },
-        );
+        table.start("rate".into(), at(1.0), Kind::FixedRate { interval: SECOND, missed, make: Box::new(|| 1) });
         table
     }
 

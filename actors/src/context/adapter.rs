@@ -15,14 +15,8 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Any number of adapters may exist; they live as long as the actor, restarts included. Adapted messages keep
     /// their order with plain ones from the same sender. When the mailbox is full for those, as much room again is
     /// left for adapted ones. Each costs one allocation; [`ActorRef::map`] costs none but runs in the sender's turn.
-    pub fn message_adapter<R: Send + 'static>(
-        &self,
-        adapt: impl Fn(R) -> M + Send + Sync + 'static,
-    ) -> ActorRef<R> {
-        ActorRef::other(Adapter {
-            cell: self.cell.clone(),
-            adapt: Arc::new(adapt),
-        })
+    pub fn message_adapter<R: Send + 'static>(&self, adapt: impl Fn(R) -> M + Send + Sync + 'static) -> ActorRef<R> {
+        ActorRef::other(Adapter { cell: self.cell.clone(), adapt: Arc::new(adapt) })
     }
 }
 
@@ -56,11 +50,7 @@ where
         self.cell.clone()
     }
 
-    fn try_tell_with(
-        &self,
-        make: &mut dyn FnMut() -> R,
-        _link: Option<Arc<Link>>,
-    ) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> R, _link: Option<Arc<Link>>) -> Result<(), Refusal> {
         let permit = self.cell.queue().try_reserve(Room::Adapted)?;
         self.cell.deliver(permit, self.envelope(make()));
         Ok(())
@@ -71,12 +61,7 @@ where
             let permit = match self.cell.queue().try_reserve(Room::Adapted) {
                 Ok(permit) => permit,
                 Err(Refusal::Stopped) => return Err(Refusal::Stopped),
-                Err(Refusal::Full) => self
-                    .cell
-                    .queue()
-                    .reserve()
-                    .await
-                    .map_err(|()| Refusal::Stopped)?,
+                Err(Refusal::Full) => self.cell.queue().reserve().await.map_err(|()| Refusal::Stopped)?,
             };
             self.cell.deliver(permit, self.envelope(make()));
             Ok(())

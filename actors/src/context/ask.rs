@@ -51,10 +51,7 @@ pub(crate) struct PendingAsks<M> {
 
 impl<M> Default for PendingAsks<M> {
     fn default() -> Self {
-        Self {
-            pending: BTreeMap::new(),
-            asked: 0,
-        }
+        Self { pending: BTreeMap::new(), asked: 0 }
     }
 }
 

@@ -53,25 +53,19 @@ impl Children {
 
     pub(crate) fn check(&self, parent: &ActorPath, name: &str) -> Result<(), SpawnError> {
         if self.closed {
-            return Err(SpawnError::ParentStopping {
-                parent: parent.clone(),
-            });
+            return Err(SpawnError::ParentStopping { parent: parent.clone() });
         }
         if name.is_empty() {
             return Err(SpawnError::EmptyName);
         }
         if self.by_name.contains_key(&*encode_name(name)) {
-            return Err(SpawnError::NameTaken {
-                parent: parent.clone(),
-                name: name.to_owned(),
-            });
+            return Err(SpawnError::NameTaken { parent: parent.clone(), name: name.to_owned() });
         }
         Ok(())
     }
 
     pub(crate) fn insert(&mut self, child: Arc<dyn Control>) {
-        self.by_name
-            .insert(child.head().path().name().into(), child);
+        self.by_name.insert(child.head().path().name().into(), child);
     }
 
     /// Frees the name of a child that has ended.
@@ -82,9 +76,7 @@ impl Children {
     }
 
     pub(crate) fn contains(&self, path: &ActorPath) -> bool {
-        self.by_name
-            .get(path.name())
-            .is_some_and(|child| child.head().path() == path)
+        self.by_name.get(path.name()).is_some_and(|child| child.head().path() == path)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<dyn Control>> {
@@ -119,17 +111,12 @@ impl<M: Send + 'static> ActorContext<M> {
     /// # Panics
     /// When a child of that name exists or the name is empty, which fails this actor;
     /// [`try_spawn`](ActorContext::try_spawn) returns an error instead.
-    pub fn spawn<A: Actor>(
-        &mut self,
-        name: impl AsRef<str>,
-        props: impl Into<Props<A>>,
-    ) -> ActorRef<A::Message> {
+    pub fn spawn<A: Actor>(&mut self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         let props = props.into();
         let nursery = self.nursery();
         match self.children.check(self.cell.head().path(), name.as_ref()) {
             Ok(()) => {
-                let child =
-                    nursery.raise(name.as_ref(), props, |child| self.children.insert(child));
+                let child = nursery.raise(name.as_ref(), props, |child| self.children.insert(child));
                 ActorRef::local(child)
             }
             Err(SpawnError::ParentStopping { .. }) => nursery.stillborn::<A>(name.as_ref()),
@@ -146,29 +133,19 @@ impl<M: Send + 'static> ActorContext<M> {
         name: impl AsRef<str>,
         props: impl Into<Props<A>>,
     ) -> Result<ActorRef<A::Message>, SpawnError> {
-        self.children
-            .check(self.cell.head().path(), name.as_ref())?;
+        self.children.check(self.cell.head().path(), name.as_ref())?;
         Ok(self.spawn(name, props))
     }
 
     /// Spawns a child under a name of its own.
-    pub fn spawn_anonymous<A: Actor>(
-        &mut self,
-        props: impl Into<Props<A>>,
-    ) -> ActorRef<A::Message> {
+    pub fn spawn_anonymous<A: Actor>(&mut self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         let name = self.children.next_name();
         self.spawn(name, props)
     }
 
     /// The child named `name`, if there is one with messages of type `N`. One that is stopping is still there.
     pub fn child<N: Send + 'static>(&self, name: &str) -> Option<ActorRef<N>> {
-        let cell = self
-            .children
-            .get(name)?
-            .clone()
-            .into_any()
-            .downcast::<Cell<N>>()
-            .ok()?;
+        let cell = self.children.get(name)?.clone().into_any().downcast::<Cell<N>>().ok()?;
         Some(ActorRef::local(cell))
     }
 
@@ -194,10 +171,6 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     fn nursery(&self) -> Nursery {
-        Nursery::new(
-            self.system().clone(),
-            self.path().clone(),
-            self.cell.clone(),
-        )
+        Nursery::new(self.system().clone(), self.path().clone(), self.cell.clone())
     }
 }

@@ -112,16 +112,8 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// Delivers what `make` returns whenever no message came for `after`, again and again. Signals, timers and this
     /// message itself do not count as messages. Ends with this life.
-    pub fn set_receive_timeout(
-        &mut self,
-        after: Duration,
-        make: impl FnMut() -> M + Send + 'static,
-    ) {
-        self.receive_timeout = Some(ReceiveTimeout {
-            after,
-            deadline: None,
-            make: Box::new(make),
-        });
+    pub fn set_receive_timeout(&mut self, after: Duration, make: impl FnMut() -> M + Send + 'static) {
+        self.receive_timeout = Some(ReceiveTimeout { after, deadline: None, make: Box::new(make) });
     }
 
     /// Ends [`set_receive_timeout`](ActorContext::set_receive_timeout).
@@ -164,14 +156,8 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {
-        let idle = self
-            .receive_timeout
-            .as_ref()
-            .and_then(|timeout| timeout.deadline);
-        [self.timers.next_deadline(), self.asks.next_deadline(), idle]
-            .into_iter()
-            .flatten()
-            .min()
+        let idle = self.receive_timeout.as_ref().and_then(|timeout| timeout.deadline);
+        [self.timers.next_deadline(), self.asks.next_deadline(), idle].into_iter().flatten().min()
     }
 
     /// The next message that time brings.
@@ -209,8 +195,6 @@ impl<M: Send + 'static> ActorContext<M> {
 
 impl<M: Send + 'static> fmt::Debug for ActorContext<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActorContext")
-            .field("path", self.path())
-            .finish_non_exhaustive()
+        f.debug_struct("ActorContext").field("path", self.path()).finish_non_exhaustive()
     }
 }

@@ -15,11 +15,7 @@ use crate::panic_text::panic_text;
 pub(crate) struct TiedTasks(Option<JoinSet<()>>);
 
 impl TiedTasks {
-    fn spawn(
-        &mut self,
-        runtime: &tokio::runtime::Handle,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
+    fn spawn(&mut self, runtime: &tokio::runtime::Handle, task: impl Future<Output = ()> + Send + 'static) {
         let tasks = self.0.get_or_insert_default();
         while tasks.try_join_next().is_some() {} // those that have ended take no room
         tasks.spawn_on(task, runtime);
@@ -43,10 +39,7 @@ impl<M: Send + 'static> ActorContext<M> {
         let (cell, life) = (self.cell.clone(), self.life);
         self.spawn_caught(async move {
             let output = future.await;
-            cell.queue().push_internal(Internal::Piped {
-                life,
-                make: Box::new(move || map(output)),
-            });
+            cell.queue().push_internal(Internal::Piped { life, make: Box::new(move || map(output)) });
         });
     }
 
@@ -61,10 +54,7 @@ impl<M: Send + 'static> ActorContext<M> {
         let runtime = self.system().runtime().clone();
         self.tasks.spawn(&runtime, async move {
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
-                cell.queue().push_internal(Internal::TaskPanicked {
-                    life,
-                    message: panic_text(&*panic),
-                });
+                cell.queue().push_internal(Internal::TaskPanicked { life, message: panic_text(&*panic) });
             }
         });
     }

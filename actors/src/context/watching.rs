@@ -72,10 +72,7 @@ impl<M: Send + 'static> ActorContext<M> {
         if path == *self.path() {
             return;
         }
-        let watch = Watch {
-            target: target.clone(),
-            message,
-        };
+        let watch = Watch { target: target.clone(), message };
         if self.watching.0.insert(path.clone(), watch).is_some() {
             return; // registered with the target already
         }
@@ -83,10 +80,7 @@ impl<M: Send + 'static> ActorContext<M> {
         if self.children.contains(&path) {
             return;
         }
-        if !target
-            .head()
-            .add_watcher(self.path().clone(), self.cell.clone())
-        {
+        if !target.head().add_watcher(self.path().clone(), self.cell.clone()) {
             self.cell.watched_ended(path);
         }
     }

@@ -49,17 +49,12 @@ impl<A: Actor> Engine<A> {
             self.ctx.forget_children_watches();
             self.ctx.children.stop_all();
         }
-        let stop = self
-            .wait_without_life(&mut waiting, !keep_children, None)
-            .await;
+        let stop = self.wait_without_life(&mut waiting, !keep_children, None).await;
         drop_state(state);
         let stop = match stop {
             ControlFlow::Break(()) => stop,
             ControlFlow::Continue(()) if delay.is_zero() => stop,
-            ControlFlow::Continue(()) => {
-                self.wait_without_life(&mut waiting, false, Some(delay))
-                    .await
-            }
+            ControlFlow::Continue(()) => self.wait_without_life(&mut waiting, false, Some(delay)).await,
         };
         self.ctx.receiver.put_back(waiting);
         stop
@@ -115,10 +110,7 @@ impl<A: Actor> Engine<A> {
         self.wait_for_children().await;
         if let Some(actor) = &mut state {
             let cell = self.ctx.cell.clone();
-            if unless_forced(&cell, self.last_signal(actor, Signal::PostStop))
-                .await
-                .is_none()
-            {
+            if unless_forced(&cell, self.last_signal(actor, Signal::PostStop)).await.is_none() {
                 self.note_forced();
             }
         }
@@ -155,22 +147,11 @@ impl<A: Actor> Engine<A> {
 
     /// Delivers a signal whose result does not matter any more.
     async fn last_signal(&mut self, actor: &mut A, signal: Signal) {
-        let name = if matches!(signal, Signal::PreRestart) {
-            "PreRestart"
-        } else {
-            "PostStop"
-        };
-        match AssertUnwindSafe(actor.on_signal(&mut self.ctx, signal))
-            .catch_unwind()
-            .await
-        {
+        let name = if matches!(signal, Signal::PreRestart) { "PreRestart" } else { "PostStop" };
+        match AssertUnwindSafe(actor.on_signal(&mut self.ctx, signal)).catch_unwind().await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => error!(error, signal = name, "handler of a last signal failed"),
-            Err(panic) => error!(
-                panic = panic_text(&*panic),
-                signal = name,
-                "handler of a last signal panicked"
-            ),
+            Err(panic) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
         }
     }
 
@@ -186,41 +167,22 @@ impl<A: Actor> Engine<A> {
 
     pub(super) fn note_failure(&self, failure: &Failure) {
         metrics::counter!("actors_failures_total", "decision" => "stop").increment(1);
-        error!(
-            error = &*failure.error,
-            starting = failure.starting,
-            "actor failed and stops"
-        );
+        error!(error = &*failure.error, starting = failure.starting, "actor failed and stops");
     }
 
     pub(super) fn note_forced(&self) {
         let head = self.ctx.cell.head();
         let after = head.force().map_or(Duration::ZERO, |force| force.after);
-        warn!(
-            ?after,
-            "actor did not stop in time: its handler was dropped"
-        );
-        head.system().event_stream().publish(StopForced {
-            actor: head.path().clone(),
-            after,
-        });
+        warn!(?after, "actor did not stop in time: its handler was dropped");
+        head.system().event_stream().publish(StopForced { actor: head.path().clone(), after });
     }
 
     fn note_restart(&self, failure: Failure, delay: Duration) {
         metrics::counter!("actors_failures_total", "decision" => "restart").increment(1);
-        warn!(
-            error = &*failure.error,
-            starting = failure.starting,
-            ?delay,
-            "actor failed and restarts"
-        );
+        warn!(error = &*failure.error, starting = failure.starting, ?delay, "actor failed and restarts");
         let actor = self.ctx.path().clone();
         let cause = Arc::from(failure.error);
-        self.system().event_stream().publish(ActorRestarted {
-            actor,
-            cause,
-            delay,
-        });
+        self.system().event_stream().publish(ActorRestarted { actor, cause, delay });
     }
 }
 

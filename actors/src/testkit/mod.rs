@@ -49,10 +49,7 @@ struct Idle {
 
 impl TestKit {
     /// A fresh system in virtual time.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a kit is a stage to set up, not a value with a default"
-    )]
+    #[expect(clippy::new_without_default, reason = "a kit is a stage to set up, not a value with a default")]
     pub fn new() -> Self {
         let idle = Arc::new(Mutex::new(Idle::default()));
         let at_rest = idle.clone();
@@ -69,19 +66,9 @@ impl TestKit {
             .build()
             .expect("a single-threaded runtime needs nothing that could be missing");
         let clock = Clock::paused(runtime.handle(), WALL_MS);
-        let system = ActorSystem::builder("test")
-            .runtime(runtime.handle().clone())
-            .clock(clock.clone())
-            .seed(SEED)
-            .start();
-        Self {
-            ground: Rc::new(Ground {
-                runtime,
-                clock,
-                idle,
-            }),
-            system,
-        }
+        let system =
+            ActorSystem::builder("test").runtime(runtime.handle().clone()).clock(clock.clone()).seed(SEED).start();
+        Self { ground: Rc::new(Ground { runtime, clock, idle }), system }
     }
 
     /// The system the kit's actors live in.
@@ -98,11 +85,7 @@ impl TestKit {
     ///
     /// # Panics
     /// When an actor of that name exists at the top.
-    pub fn spawn<A: Actor>(
-        &self,
-        name: impl AsRef<str>,
-        props: impl Into<Props<A>>,
-    ) -> ActorRef<A::Message> {
+    pub fn spawn<A: Actor>(&self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         self.system.spawn(name, props)
     }
 

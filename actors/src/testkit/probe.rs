@@ -34,16 +34,8 @@ impl<M: Send + 'static> TestProbe<M> {
     pub(super) fn new(ground: Rc<Ground>, system: &ActorSystem) -> Self {
         let uid = system.next_uid();
         let path = ActorPath::root(system.uid(), 0, "probe").child(uid, &format!("${uid}"));
-        let cell = Arc::new(Cell::new(
-            Head::new(path, system.clone(), None),
-            Mailbox::default().capacity(),
-        ));
-        Self {
-            ground,
-            cell,
-            receiver: Receiver::new(),
-            ended: VecDeque::new(),
-        }
+        let cell = Arc::new(Cell::new(Head::new(path, system.clone(), None), Mailbox::default().capacity()));
+        Self { ground, cell, receiver: Receiver::new(), ended: VecDeque::new() }
     }
 
     /// The reference to hand to actors.
@@ -96,25 +88,14 @@ impl<M: Send + 'static> TestProbe<M> {
     /// When it has not by then.
     pub fn expect_terminated<N: Send + 'static>(&mut self, actor: &ActorRef<N>) {
         let path = actor.path().clone();
-        if !actor
-            .control()
-            .head()
-            .add_watcher(self.cell.head().path().clone(), self.cell.clone())
-        {
+        if !actor.control().head().add_watcher(self.cell.head().path().clone(), self.cell.clone()) {
             return;
         }
         let ended = self.wait(PATIENCE, |probe, cx| {
             while let Poll::Ready(()) = probe.poll_internal(cx) {}
-            if probe.ended.contains(&path) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if probe.ended.contains(&path) { Poll::Ready(()) } else { Poll::Pending }
         });
-        assert!(
-            ended.is_some(),
-            "expected {path} to terminate within {PATIENCE:?}, it has not"
-        );
+        assert!(ended.is_some(), "expected {path} to terminate within {PATIENCE:?}, it has not");
         self.ended.retain(|ended| *ended != path);
     }
 
@@ -128,11 +109,7 @@ impl<M: Send + 'static> TestProbe<M> {
     }
 
     /// What `poll` waits for, or `None` when the time is over first.
-    fn wait<T>(
-        &mut self,
-        within: Duration,
-        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
-    ) -> Option<T> {
+    fn wait<T>(&mut self, within: Duration, mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>) -> Option<T> {
         let ground = self.ground.clone();
         ground.settle();
         ground.runtime.block_on(async {
@@ -177,8 +154,6 @@ impl<M: Send + 'static> Drop for TestProbe<M> {
 
 impl<M: Send + 'static> fmt::Debug for TestProbe<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestProbe")
-            .field("path", self.cell.head().path())
-            .finish_non_exhaustive()
+        f.debug_struct("TestProbe").field("path", self.cell.head().path()).finish_non_exhaustive()
     }
 }

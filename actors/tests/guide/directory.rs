@@ -22,10 +22,7 @@ pub struct Loaded(Result<Names, BoxError>);
 
 impl Directory {
     pub fn new() -> Self {
-        Self {
-            names: None,
-            stash: StashBuffer::with_capacity(1_000),
-        }
+        Self { names: None, stash: StashBuffer::with_capacity(1_000) }
     }
 }
 
@@ -33,26 +30,18 @@ impl Actor for Directory {
     type Message = DirectoryMessage;
 
     async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
-        ctx.pipe_to_self(load_names(), |names| {
-            DirectoryMessage::Loaded(Loaded(names))
-        });
+        ctx.pipe_to_self(load_names(), |names| DirectoryMessage::Loaded(Loaded(names)));
         Ok(Behavior::Same)
     }
 
-    async fn receive(
-        &mut self,
-        ctx: &mut ActorContext<Self::Message>,
-        msg: Self::Message,
-    ) -> Handled {
+    async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, msg: Self::Message) -> Handled {
         match (&self.names, msg) {
             (_, DirectoryMessage::Loaded(Loaded(names))) => {
                 self.names = Some(names?);
                 ctx.unstash_all(&mut self.stash); // served before anything newer in the mailbox
             }
             (None, early) => self.stash.stash(early)?, // full: an error that says so, never silent
-            (Some(names), DirectoryMessage::Lookup { id, reply_to }) => {
-                reply_to.tell(names.get(&id).cloned())
-            }
+            (Some(names), DirectoryMessage::Lookup { id, reply_to }) => reply_to.tell(names.get(&id).cloned()),
         }
         Ok(Behavior::Same)
     }
@@ -68,10 +57,7 @@ fn early_questions_are_answered_once_loaded() {
     let kit = actors::testkit::TestKit::new();
     let directory = kit.spawn("directory", Directory::new());
     let lookup = |id| {
-        directory.ask(
-            move |reply_to| DirectoryMessage::Lookup { id, reply_to },
-            std::time::Duration::from_secs(1),
-        )
+        directory.ask(move |reply_to| DirectoryMessage::Lookup { id, reply_to }, std::time::Duration::from_secs(1))
     };
     let (seven, eight) = (lookup(7), lookup(8));
     assert_eq!(kit.block_on(seven), Ok(Some("seven".to_owned())));

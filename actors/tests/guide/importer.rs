@@ -1,6 +1,5 @@
 use actors::{
-    Actor, ActorContext, ActorRef, ActorSystem, Behavior, Handled, Mailbox, Props, ReplyTo,
-    SupervisorStrategy,
+    Actor, ActorContext, ActorRef, ActorSystem, Behavior, Handled, Mailbox, Props, ReplyTo, SupervisorStrategy,
 };
 use std::time::Duration;
 
@@ -16,11 +15,7 @@ pub enum ImporterMessage {
 impl Actor for Importer {
     type Message = ImporterMessage;
 
-    async fn receive(
-        &mut self,
-        _ctx: &mut ActorContext<Self::Message>,
-        msg: Self::Message,
-    ) -> Handled {
+    async fn receive(&mut self, _ctx: &mut ActorContext<Self::Message>, msg: Self::Message) -> Handled {
         match msg {
             ImporterMessage::Row(row) => self.total += row.parse::<u64>()?, // a failure: the strategy decides
             ImporterMessage::Total(reply_to) => reply_to.tell(self.total),
@@ -32,11 +27,8 @@ impl Actor for Importer {
 pub fn start(system: &ActorSystem) -> ActorRef<ImporterMessage> {
     let props = Props::new(|| Importer { total: 0 })
         .supervise(
-            SupervisorStrategy::restart_with_backoff(
-                Duration::from_millis(100),
-                Duration::from_secs(10),
-            )
-            .with_limit(5, Duration::from_secs(60)),
+            SupervisorStrategy::restart_with_backoff(Duration::from_millis(100), Duration::from_secs(10))
+                .with_limit(5, Duration::from_secs(60)),
         )
         .mailbox(Mailbox::bounded(10_000));
     system.spawn("importer", props)

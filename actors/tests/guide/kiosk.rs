@@ -1,8 +1,5 @@
 use super::turnstile::{Turnstile, TurnstileMessage};
-use actors::{
-    Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, BoxError, Handled, Props,
-    ReplyTo,
-};
+use actors::{Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, BoxError, Handled, Props, ReplyTo};
 use std::time::Duration;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -23,17 +20,11 @@ pub struct Answered(Result<bool, AskError>);
 impl Actor for Kiosk {
     type Message = KioskMessage;
 
-    async fn receive(
-        &mut self,
-        ctx: &mut ActorContext<Self::Message>,
-        msg: Self::Message,
-    ) -> Handled {
+    async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, msg: Self::Message) -> Handled {
         match msg {
             KioskMessage::Visitor => {
                 let enter = |reply_to| TurnstileMessage::Enter { reply_to };
-                ctx.ask(&self.gate, enter, ANSWER_WITHIN, |answer| {
-                    KioskMessage::Answered(Answered(answer))
-                });
+                ctx.ask(&self.gate, enter, ANSWER_WITHIN, |answer| KioskMessage::Answered(Answered(answer)));
             }
             KioskMessage::Answered(Answered(Ok(true))) => {}
             KioskMessage::Answered(Answered(Ok(false) | Err(_))) => self.waiting += 1,
@@ -44,10 +35,7 @@ impl Actor for Kiosk {
 }
 
 pub async fn open(system: &ActorSystem) -> Result<u32, BoxError> {
-    let props = Props::setup(|ctx| Kiosk {
-        gate: ctx.spawn("gate", Turnstile::new(1)),
-        waiting: 0,
-    });
+    let props = Props::setup(|ctx| Kiosk { gate: ctx.spawn("gate", Turnstile::new(1)), waiting: 0 });
     let kiosk = system.spawn("kiosk", props);
     kiosk.tell(KioskMessage::Visitor);
     Ok(kiosk.ask(KioskMessage::Waiting, ANSWER_WITHIN).await?) // a one-field variant is its own constructor

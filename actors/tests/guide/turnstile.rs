@@ -19,21 +19,14 @@ pub enum TurnstileMessage {
 
 impl Turnstile {
     pub fn new(capacity: u32) -> Self {
-        Self {
-            capacity,
-            inside: 0,
-        }
+        Self { capacity, inside: 0 }
     }
 }
 
 impl Actor for Turnstile {
     type Message = TurnstileMessage;
 
-    async fn receive(
-        &mut self,
-        _ctx: &mut ActorContext<Self::Message>,
-        msg: Self::Message,
-    ) -> Handled {
+    async fn receive(&mut self, _ctx: &mut ActorContext<Self::Message>, msg: Self::Message) -> Handled {
         match msg {
             TurnstileMessage::Enter { reply_to } => {
                 let admitted = self.inside < self.capacity;
@@ -58,13 +51,7 @@ fn admits_as_many_as_fit() {
     assert_eq!(kit.block_on(gate.ask(enter, second)), Ok(true));
     assert_eq!(kit.block_on(gate.ask(enter, second)), Ok(false));
     gate.tell(TurnstileMessage::Leave);
-    assert_eq!(
-        kit.block_on(gate.ask(TurnstileMessage::Inside, second)),
-        Ok(0)
-    );
+    assert_eq!(kit.block_on(gate.ask(TurnstileMessage::Inside, second)), Ok(0));
     gate.tell(TurnstileMessage::Close);
-    assert_eq!(
-        kit.block_on(gate.ask(enter, second)),
-        Err(actors::AskError::Stopped)
-    );
+    assert_eq!(kit.block_on(gate.ask(enter, second)), Err(actors::AskError::Stopped));
 }
