@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant as Tick; // until `actors` has its clock
+use actors::Tick;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};

@@ -5,6 +5,7 @@ pub mod call;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod frontend;
 pub mod listen;
 pub mod spec;
 pub mod telemetry;

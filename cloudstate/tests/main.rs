@@ -3,3 +3,5 @@
 mod admin;
 mod config;
 mod demo;
+mod proto_text;
+mod spec;
