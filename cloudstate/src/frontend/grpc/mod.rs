@@ -61,10 +61,10 @@ where
                 wire,
                 admitted,
             };
-            if method.client_streaming || method.server_streaming {
-                exchange.streamed(method, &parts.headers, reader).await
+            if method.server_streaming {
+                exchange.many_replies(method, &parts.headers, reader).await
             } else {
-                exchange.unary(method, &parts.headers, reader).await
+                exchange.one_reply(method, &parts.headers, reader).await
             }
         }
         Target::Reflection(version) => {
@@ -86,7 +86,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn unary<B>(
+    async fn one_reply<B>(
         self,
         method: &Arc<MethodSpec>,
         headers: &HeaderMap,
@@ -96,29 +96,17 @@ impl Exchange<'_> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let Self {
-            front,
-            serving,
-            wire,
-            admitted: _admitted,
-        } = self;
+        let Self { front, serving, wire, admitted: _admitted } = self;
         let settings = &front.settings;
-        let deadline = Deadline::unary(
-            &front.clock,
-            wire.timeout,
-            settings.relay_timeout,
-            settings.deadline_max,
-        );
+        let deadline = if method.client_streaming {
+            Deadline::streamed(&front.clock, wire.timeout)
+        } else {
+            Deadline::unary(&front.clock, wire.timeout, settings.relay_timeout, settings.deadline_max)
+        };
         let metadata = call_metadata(front, method, headers)?;
         let work = async {
-            let request = only_message(reader).await?;
-            let requests = Requests::One(request);
-            let call = Call {
-                method: method.clone(),
-                metadata,
-                deadline: deadline.at(),
-                requests,
-            };
+            let requests = requests(method, reader).await?;
+            let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
             Ok::<_, CallError>(serving.dispatch.dispatch_unary(call).await?)
         };
         let reply = deadline.run(&front.clock, work).await??;
@@ -128,14 +116,10 @@ impl Exchange<'_> {
         let gzip = wire.gzip_out && reply.payload.len() >= settings.compression_min;
         let data = frame::encode(&reply.payload, gzip, settings.message_out_max)?;
         let body = FrontBody::message(Some(data), status::ok_trailers());
-        Ok(Wire {
-            gzip_out: gzip,
-            ..wire
-        }
-        .response(body, Some(&reply)))
+        Ok(Wire { gzip_out: gzip, ..wire }.response(body, Some(&reply)))
     }
 
-    async fn streamed<B>(
+    async fn many_replies<B>(
         self,
         method: &Arc<MethodSpec>,
         headers: &HeaderMap,
@@ -243,6 +227,18 @@ impl Wire {
         }
         response
     }
+}
+
+async fn requests<B>(method: &MethodSpec, reader: MessageReader<B>) -> Result<Requests, Status>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    Ok(if method.client_streaming {
+        Requests::Many(reader.map(|message| message.map_err(CallError::from)).boxed())
+    } else {
+        Requests::One(only_message(reader).await?)
+    })
 }
 
 /// The request of a method that takes exactly one.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
@@ -114,8 +114,5 @@ fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let found = content_type.unwrap_or("none");
-    Err(Refusal::new(
-        StatusCode::BAD_REQUEST,
-        format!("the content type must be application/json, not {found}"),
-    ))
+    Err(Refusal::bad_request(format!("the content type must be application/json, not {found}")))
 }

@@ -31,6 +31,8 @@ struct StreamBody {
     first: Option<Reply>,
     /// `None` once all is said; dropping the replies cancels the call.
     replies: Option<Replies>,
+    /// What the body breaks off with, once what came before it has been sent.
+    broken: Option<CallError>,
     _admitted: Admitted,
 }
 
@@ -63,6 +65,7 @@ pub(super) fn response(
         format,
         first,
         replies: Some(replies),
+        broken: None,
         _admitted: admitted,
     };
     let mut response = Response::new(FrontBody::stream(body));
@@ -98,15 +101,14 @@ impl StreamBody {
 
     /// Events can say what went wrong; elsewhere the body breaks off, so that nobody takes what
     /// came so far for all of it.
-    fn failed(&mut self, error: CallError) -> Result<Frame<Bytes>, BodyError> {
+    fn failed(&mut self, error: CallError) -> Option<Frame<Bytes>> {
         self.replies = None;
         if self.format != Format::Events {
-            return Err(error.into());
+            self.broken = Some(error);
+            return None;
         }
         let text = error.message().replace(['\r', '\n'], " ");
-        Ok(Frame::data(Bytes::from(format!(
-            "event: error\ndata: {text}\n\n"
-        ))))
+        Some(Frame::data(Bytes::from(format!("event: error\ndata: {text}\n\n"))))
     }
 }
 
@@ -119,6 +121,9 @@ impl Body for StreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
         let Some(replies) = &mut this.replies else {
             return Poll::Ready(None);
         };
@@ -128,7 +133,14 @@ impl Body for StreamBody {
         };
         Poll::Ready(match reply.map(|reply| this.framed(&reply?)) {
             Some(Ok(data)) => Some(Ok(Frame::data(data))),
-            Some(Err(error)) => Some(this.failed(error)),
+            Some(Err(error)) => match this.failed(error) {
+                Some(last) => Some(Ok(last)),
+                None => {
+                    // The server drops what it has not flushed when a body fails: let it flush first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            },
             None => {
                 this.replies = None;
                 None
@@ -137,7 +149,7 @@ impl Body for StreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.replies.is_none()
+        self.replies.is_none() && self.broken.is_none()
     }
 }
 
