@@ -49,9 +49,7 @@ impl Requests {
     /// The messages as a stream, whatever the shape of the call.
     pub fn into_stream(self) -> BoxStream<'static, Result<Bytes, CallError>> {
         match self {
-            Requests::One(payload) => {
-                futures_util::stream::once(std::future::ready(Ok(payload))).boxed()
-            }
+            Requests::One(payload) => futures_util::stream::once(std::future::ready(Ok(payload))).boxed(),
             Requests::Many(stream) => stream,
         }
     }

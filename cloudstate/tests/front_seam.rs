@@ -270,7 +270,8 @@ pub(crate) fn echo(call: Call) -> Answer {
         }
         let type_url = call.method.output_type_url.clone();
         let replies = call.requests.into_stream();
-        let replies = replies.map(move |payload| Ok(Reply { payload: payload?, type_url: type_url.clone(), metadata: None }));
+        let replies =
+            replies.map(move |payload| Ok(Reply { payload: payload?, type_url: type_url.clone(), metadata: None }));
         Ok(replies.boxed())
     })
 }
@@ -278,7 +279,8 @@ pub(crate) fn echo(call: Call) -> Answer {
 /// These payloads as replies, then `end` if it is an error.
 pub(crate) fn replies(payloads: Vec<Bytes>, end: Option<CallError>) -> Answer {
     let type_url: Arc<str> = "type.googleapis.com/shop.All".into();
-    let payloads = payloads.into_iter().map(move |payload| Ok(Reply { payload, type_url: type_url.clone(), metadata: None }));
+    let payloads =
+        payloads.into_iter().map(move |payload| Ok(Reply { payload, type_url: type_url.clone(), metadata: None }));
     let all: Vec<_> = payloads.chain(end.map(Err)).collect();
     Box::pin(async move { Ok(futures_util::stream::iter(all).boxed()) })
 }

@@ -211,7 +211,8 @@ async fn gzip_is_understood_and_answered() {
         let encoding = response.metadata().get("grpc-encoding").map(|value| value.as_bytes().to_vec());
         assert_eq!(encoding.is_some(), size >= 1024, "short replies are not worth it");
         assert_eq!(response.into_inner(), payload);
-        let stream = soon(grpc.server_streaming(Request::new(payload.clone()), path(WATCH), Raw)).await.expect("stream");
+        let stream =
+            soon(grpc.server_streaming(Request::new(payload.clone()), path(WATCH), Raw)).await.expect("stream");
         assert_eq!(soon(stream.into_inner().message()).await.expect("one"), Some(payload));
     }
 }

@@ -43,7 +43,9 @@ async fn annotated_methods_have_their_paths_and_others_a_generated_one() {
     let answer = seam.http(seam.request("POST", "/cart/alice/items/7/remove"), "whatever").await;
     assert_eq!(answer.is(), (200, r#"{"userId":"alice","productId":"7"}"#));
     // Annotated methods have no generated path, and unknown ones are 404, never 405.
-    for (method, path) in [("POST", "/shop.Cart/AddItem"), ("GET", "/shop.Cart/Touch"), ("GET", "/nope"), ("PUT", "/carts/a")] {
+    for (method, path) in
+        [("POST", "/shop.Cart/AddItem"), ("GET", "/shop.Cart/Touch"), ("GET", "/nope"), ("PUT", "/carts/a")]
+    {
         let answer = seam.http(seam.request(method, path), "").await;
         assert_eq!(answer.is(), (404, ""), "{method} {path}");
     }
@@ -161,7 +163,11 @@ async fn values_of_the_wrong_type_are_400_and_name_the_field() {
     ] {
         let answer = seam.get(path).await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());
-        assert!(answer.text().starts_with("Bad Request: ") && answer.text().contains(names), "{path}: {}", answer.text());
+        assert!(
+            answer.text().starts_with("Bad Request: ") && answer.text().contains(names),
+            "{path}: {}",
+            answer.text()
+        );
     }
     assert!(seam.seen().is_empty());
 }
@@ -208,7 +214,11 @@ async fn malformed_json_is_400_and_says_where() {
     ] {
         let answer = seam.post_json("/echo", json).await;
         assert_eq!(answer.status, 400, "{json}: {}", answer.text());
-        assert!(answer.text().starts_with("Bad Request: ") && answer.text().contains(names), "{json}: {}", answer.text());
+        assert!(
+            answer.text().starts_with("Bad Request: ") && answer.text().contains(names),
+            "{json}: {}",
+            answer.text()
+        );
     }
     let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
     let answer = seam.post_json("/echo", &deep).await;
@@ -252,7 +262,8 @@ async fn http_bodies_go_in_and_out_as_they_are() {
     let seam = Seam::scripted(|call| match &*call.method.name {
         "Page" => with(async move { Ok(output(&call, r#"{"contentType":"text/html","data":"PGgxPg=="}"#)) }),
         "Download" => {
-            let (one, two) = (output(&call, r#"{"contentType":"image/png","data":"AAEC"}"#), output(&call, r#"{"data":"Aw=="}"#));
+            let (one, two) =
+                (output(&call, r#"{"contentType":"image/png","data":"AAEC"}"#), output(&call, r#"{"data":"Aw=="}"#));
             replies(vec![one, two], None)
         }
         _ => echo(call),
@@ -286,8 +297,22 @@ async fn failures_are_500_with_the_bare_text_and_statuses_map() {
     let answer = seam.get("/echo/x?small=-1").await;
     assert_eq!(answer.is(), (500, "expected failure"));
     for (code, status) in [
-        (1, 499), (2, 500), (3, 400), (4, 504), (5, 404), (6, 409), (7, 403), (8, 429), (9, 400), (10, 409), (11, 400),
-        (12, 501), (13, 500), (14, 503), (15, 500), (16, 401),
+        (1, 499),
+        (2, 500),
+        (3, 400),
+        (4, 504),
+        (5, 404),
+        (6, 409),
+        (7, 403),
+        (8, 429),
+        (9, 400),
+        (10, 409),
+        (11, 400),
+        (12, 501),
+        (13, 500),
+        (14, 503),
+        (15, 500),
+        (16, 401),
     ] {
         let answer = seam.get(&format!("/echo/x?small={code}")).await;
         assert_eq!(answer.is(), (status, "why"), "{code}");
@@ -342,7 +367,9 @@ async fn streams_are_lines_of_json_or_events() {
     let answer = seam.http(events(), "").await;
     assert_eq!(
         answer.text(),
-        format!("data: {{\"text\":\"a\",{rest}}}\n\ndata: {{\"text\":\"b\",{rest}}}\n\nevent: error\ndata: broke off\n\n")
+        format!(
+            "data: {{\"text\":\"a\",{rest}}}\n\ndata: {{\"text\":\"b\",{rest}}}\n\nevent: error\ndata: broke off\n\n"
+        )
     );
     assert_eq!(answer.headers["content-type"], "text/event-stream");
     // Lines cannot say that something went wrong, so the body breaks off.

@@ -118,7 +118,8 @@ async fn any_page_may_call_by_default() {
     assert_eq!(answer.headers["access-control-allow-headers"], "content-type,x-grpc-web,x-tenant");
     assert!(answer.headers["access-control-allow-methods"].to_str().expect("text").contains("POST"));
     assert!(answer.headers.contains_key("access-control-max-age"));
-    let request = seam.request("POST", ECHO).header("content-type", "application/grpc-web").header("origin", "https://x");
+    let request =
+        seam.request("POST", ECHO).header("content-type", "application/grpc-web").header("origin", "https://x");
     let answer = seam.http(request, framed(0, HELLO)).await;
     assert_eq!(answer.headers["access-control-allow-origin"], "*");
     let exposed = answer.headers["access-control-expose-headers"].to_str().expect("text");

@@ -3,10 +3,10 @@
 mod admin;
 mod config;
 mod demo;
-mod proto_text;
-mod reflection;
-mod spec;
 mod front_seam;
 mod frontend_grpc;
 mod frontend_http;
 mod frontend_web;
+mod proto_text;
+mod reflection;
+mod spec;

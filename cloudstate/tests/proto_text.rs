@@ -8,9 +8,7 @@ use bytes::Bytes;
 use cloudstate::spec::{EntityType, ServedSpec, SpecError, SpecSettings};
 use proto::cloudstate::{Entity, EntitySpec, ServiceInfo};
 use protox::Compiler;
-use protox::file::{
-    ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver,
-};
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
 
 pub(crate) const EVENT_SOURCED: &str = EntityType::EventSourced.as_str();
 pub(crate) const VALUE_ENTITY: &str = EntityType::ValueEntity.as_str();
@@ -47,23 +45,15 @@ impl FileResolver for Sources {
 
 /// The descriptor set of `files` (name, text) and all that they import.
 pub(crate) fn compile(files: &[(&str, &str)]) -> Bytes {
-    let sources = files
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect();
+    let sources = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let mut resolver = ChainFileResolver::new();
     resolver.add(Sources(sources));
-    resolver.add(IncludeFileResolver::new(PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../proto"
-    ))));
+    resolver.add(IncludeFileResolver::new(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../proto"))));
     resolver.add(GoogleFileResolver::new());
     let mut compiler = Compiler::with_file_resolver(resolver);
     compiler.include_imports(true);
     for (name, _) in files {
-        compiler
-            .open_file(name)
-            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        compiler.open_file(name).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
     compiler.encode_file_descriptor_set().into()
 }
@@ -79,19 +69,13 @@ pub(crate) fn entity_spec(proto: Bytes, entities: &[(&str, &str, &str)]) -> Enti
     EntitySpec {
         proto,
         entities: entities.iter().map(entity).collect(),
-        service_info: Some(ServiceInfo {
-            protocol_minor_version: 2,
-            ..Default::default()
-        }),
+        service_info: Some(ServiceInfo { protocol_minor_version: 2, ..Default::default() }),
     }
 }
 
 /// One file, [`HEAD`] and `body`, and its `entities` (type, service, persistence id).
 pub(crate) fn shop(body: &str, entities: &[(&str, &str, &str)]) -> EntitySpec {
-    entity_spec(
-        compile(&[("shop.proto", &format!("{HEAD}{body}"))]),
-        entities,
-    )
+    entity_spec(compile(&[("shop.proto", &format!("{HEAD}{body}"))]), entities)
 }
 
 pub(crate) fn check(spec: &EntitySpec) -> Result<ServedSpec, SpecError> {
@@ -100,9 +84,7 @@ pub(crate) fn check(spec: &EntitySpec) -> Result<ServedSpec, SpecError> {
 
 /// The text of the error of `spec`.
 pub(crate) fn refused(spec: &EntitySpec) -> String {
-    check(spec)
-        .expect_err("an invalid specification")
-        .to_string()
+    check(spec).expect_err("an invalid specification").to_string()
 }
 
 /// [`shop`], which must be valid.

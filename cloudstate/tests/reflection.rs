@@ -13,14 +13,21 @@ fn request(message_request: v1alpha::server_reflection_request::MessageRequest) 
 }
 
 /// The answers to `requests`, asked of one stream that then ends.
-async fn v1alpha(seam: &Seam, requests: Vec<v1alpha::ServerReflectionRequest>) -> Vec<v1alpha::ServerReflectionResponse> {
+async fn v1alpha(
+    seam: &Seam,
+    requests: Vec<v1alpha::ServerReflectionRequest>,
+) -> Vec<v1alpha::ServerReflectionResponse> {
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", seam.address)).expect("an address");
-    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel.connect().await.expect("up"));
+    let mut client =
+        v1alpha::server_reflection_client::ServerReflectionClient::new(channel.connect().await.expect("up"));
     let stream = client.server_reflection_info(Request::new(futures_util::stream::iter(requests))).await;
     soon(stream.expect("starts").into_inner().map(|answer| answer.expect("an answer")).collect()).await
 }
 
-async fn v1(seam: &Seam, message_request: v1::server_reflection_request::MessageRequest) -> v1::ServerReflectionResponse {
+async fn v1(
+    seam: &Seam,
+    message_request: v1::server_reflection_request::MessageRequest,
+) -> v1::ServerReflectionResponse {
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", seam.address)).expect("an address");
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.connect().await.expect("up"));
     let request = v1::ServerReflectionRequest { host: "h".to_owned(), message_request: Some(message_request) };
@@ -55,7 +62,8 @@ async fn v1alpha_answers_as_the_conformance_suite_compares() {
 }
 
 fn v1alpha_names(response: &v1alpha::ServerReflectionResponse) -> Vec<String> {
-    let Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(files)) = &response.message_response
+    let Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(files)) =
+        &response.message_response
     else {
         panic!("{response:?}")
     };
@@ -130,6 +138,8 @@ async fn v1_gives_all_files_and_says_not_found() {
 
     let options = "google.protobuf.FieldOptions".to_owned();
     let answer = v1(&seam, MessageRequest::AllExtensionNumbersOfType(options)).await;
-    let Some(MessageResponse::AllExtensionNumbersResponse(numbers)) = answer.message_response else { panic!("{answer:?}") };
+    let Some(MessageResponse::AllExtensionNumbersResponse(numbers)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
     assert_eq!(numbers.extension_number, [1080, 50002]);
 }

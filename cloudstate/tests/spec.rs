@@ -4,9 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cloudstate::spec::{
-    EntityType, EventSource, KEY_BYTES_MAX, KeyError, ServedSpec, SpecSettings,
-};
+use cloudstate::spec::{EntityType, EventSource, KEY_BYTES_MAX, KeyError, ServedSpec, SpecSettings};
 use proptest::prelude::*;
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, Value};
@@ -24,18 +22,13 @@ const CART: &str = "service Cart { rpc Get(Key) returns (Plain); }";
 fn a_valid_cart_is_served_with_everything_about_it() {
     let mut spec = shop(CART, &[(EVENT_SOURCED, "shop.Cart", "cart")]);
     spec.entities[0].passivation_strategy = Some(EntityPassivationStrategy {
-        strategy: Some(Passivation::Timeout(TimeoutPassivationStrategy {
-            timeout: 100,
-        })),
+        strategy: Some(Passivation::Timeout(TimeoutPassivationStrategy { timeout: 100 })),
     });
     let served = check(&spec).expect("valid");
     let service = served.service("shop.Cart").expect("served");
     assert_eq!(service.entity_type, EntityType::EventSourced);
     assert_eq!(&*service.persistence_id, "cart");
-    assert_eq!(
-        service.passivation_timeout,
-        Some(Duration::from_millis(100))
-    );
+    assert_eq!(service.passivation_timeout, Some(Duration::from_millis(100)));
     let method = served.method("shop.Cart", "Get").expect("served");
     assert_eq!(&*method.input_type_url, "type.googleapis.com/shop.Key");
     assert_eq!(&*method.output_type_url, "type.googleapis.com/shop.Plain");
@@ -65,54 +58,31 @@ fn other_versions_are_refused_and_none_is_only_warned_about() {
     assert_eq!(check(&unversioned).expect("tolerated").warnings.len(), 1);
     unversioned.service_info = None;
     assert_eq!(check(&unversioned).expect("tolerated").warnings.len(), 1);
-    let strict = SpecSettings {
-        strict_version: true,
-        ..Default::default()
-    };
+    let strict = SpecSettings { strict_version: true, ..Default::default() };
     assert_eq!(
-        ServedSpec::check(&unversioned, &strict)
-            .expect_err("strict")
-            .to_string(),
+        ServedSpec::check(&unversioned, &strict).expect_err("strict").to_string(),
         "Incompatible protocol version 0.0, only 0.2 is supported"
     );
 }
 
 #[test]
 fn a_crdt_of_the_older_dialect_is_refused_and_its_other_kinds_are_served() {
-    let mut spec = shop(
-        "service S { rpc Get(Old) returns (Plain); }",
-        &[(EVENT_SOURCED, "shop.S", "s")],
-    );
+    let mut spec = shop("service S { rpc Get(Old) returns (Plain); }", &[(EVENT_SOURCED, "shop.S", "s")]);
     spec.service_info = None;
     let served = check(&spec).expect("event sourced messages are the same in both dialects");
-    assert_eq!(
-        served.services[0].methods[0]
-            .key
-            .extract(b"\x0a\x01x")
-            .as_deref(),
-        Ok("x")
-    );
+    assert_eq!(served.services[0].methods[0].key.extract(b"\x0a\x01x").as_deref(), Ok("x"));
     spec.entities[0].entity_type = CRDT.to_owned();
     let text = refused(&spec);
-    assert!(
-        text.contains("[shop.S]") && text.contains("upgrade the support library"),
-        "{text}"
-    );
+    assert!(text.contains("[shop.S]") && text.contains("upgrade the support library"), "{text}");
 }
 
 // ---- descriptors ----
 
 #[test]
 fn bytes_that_are_no_descriptor_set_are_refused() {
-    let spec = entity_spec(
-        Bytes::from_static(b"\xff\xff\xff"),
-        &[(ACTION, "shop.S", "")],
-    );
+    let spec = entity_spec(Bytes::from_static(b"\xff\xff\xff"), &[(ACTION, "shop.S", "")]);
     let text = refused(&spec);
-    assert!(
-        text.starts_with("EntitySpec.proto is not a google.protobuf.FileDescriptorSet: "),
-        "{text}"
-    );
+    assert!(text.starts_with("EntitySpec.proto is not a google.protobuf.FileDescriptorSet: "), "{text}");
 }
 
 fn file(name: &str, imports: &[&str]) -> FileDescriptorProto {
@@ -125,31 +95,18 @@ fn file(name: &str, imports: &[&str]) -> FileDescriptorProto {
 }
 
 fn set(file: Vec<FileDescriptorProto>) -> EntitySpec {
-    entity_spec(
-        FileDescriptorSet { file }.encode_to_vec().into(),
-        &[(ACTION, "shop.S", "")],
-    )
+    entity_spec(FileDescriptorSet { file }.encode_to_vec().into(), &[(ACTION, "shop.S", "")])
 }
 
 #[test]
 fn circular_and_missing_imports_name_the_way_there() {
-    let circle = set(vec![
-        file("a", &["b"]),
-        file("b", &["c"]),
-        file("c", &["a"]),
-    ]);
-    assert_eq!(
-        refused(&circle),
-        "Circular dependency detected in entity spec descriptor: [a] -> [c] -> [b] -> [a]"
-    );
+    let circle = set(vec![file("a", &["b"]), file("b", &["c"]), file("c", &["a"])]);
+    assert_eq!(refused(&circle), "Circular dependency detected in entity spec descriptor: [a] -> [c] -> [b] -> [a]");
     assert_eq!(
         refused(&set(vec![file("a", &["a"])])),
         "Circular dependency detected in entity spec descriptor: [a] -> [a]"
     );
-    let missing = set(vec![
-        file("b", &["a"]),
-        file("a", &["google/protobuf/any.proto"]),
-    ]);
+    let missing = set(vec![file("b", &["a"]), file("a", &["google/protobuf/any.proto"])]);
     assert_eq!(
         refused(&missing),
         "Descriptor dependency [google/protobuf/any.proto] not found, dependency path: [a] -> [b]"
@@ -159,45 +116,26 @@ fn circular_and_missing_imports_name_the_way_there() {
 #[test]
 fn an_import_chain_longer_than_any_stack_is_walked() {
     let names: Vec<String> = (0..50_000).map(|index| index.to_string()).collect();
-    let mut files: Vec<_> = names
-        .windows(2)
-        .map(|pair| file(&pair[0], &[&pair[1]]))
-        .collect();
+    let mut files: Vec<_> = names.windows(2).map(|pair| file(&pair[0], &[&pair[1]])).collect();
     files.push(file(&names[names.len() - 1], &[]));
-    assert_eq!(
-        refused(&set(files)),
-        "Service [shop.S] not found in descriptors!"
-    );
+    assert_eq!(refused(&set(files)), "Service [shop.S] not found in descriptors!");
 }
 
 #[test]
 fn files_in_any_order_and_more_than_once_are_one_pool() {
     let spec = shop(CART, &[(EVENT_SOURCED, "shop.Cart", "cart")]);
-    let mut files = FileDescriptorSet::decode(&*spec.proto)
-        .expect("compiled")
-        .file
-        .len();
+    let mut files = FileDescriptorSet::decode(&*spec.proto).expect("compiled").file.len();
     // Raw, since a descriptor set that prost re-encodes has lost its options.
     let raw = cloudstate::spec::RawFile::parse_set(&spec.proto).expect("compiled");
     let mut reversed = Vec::new();
     for file in raw.iter().rev().chain(&raw) {
         prost::encoding::bytes::encode(1, &file.bytes, &mut reversed);
     }
-    let served = check(&EntitySpec {
-        proto: reversed.into(),
-        ..spec
-    })
-    .expect("valid");
+    let served = check(&EntitySpec { proto: reversed.into(), ..spec }).expect("valid");
     assert_eq!(served.files.len(), std::mem::take(&mut files));
     let position = |name: &str| served.files.iter().position(|file| &*file.name == name);
     assert!(position("cloudstate/entity_key.proto") < position("shop.proto"));
-    assert_eq!(
-        served.services[0].methods[0]
-            .key
-            .extract(b"\x0a\x01x")
-            .as_deref(),
-        Ok("x")
-    );
+    assert_eq!(served.services[0].methods[0].key.extract(b"\x0a\x01x").as_deref(), Ok("x"));
 }
 
 #[test]
@@ -206,23 +144,11 @@ fn copies_that_clash_outside_of_what_is_served_are_left_out() {
     let mut proto = spec.proto.to_vec();
     let mut copy = file("other/any.proto", &[]);
     copy.package = Some("google.protobuf".to_owned());
-    copy.message_type.push(prost_types::DescriptorProto {
-        name: Some("Any".to_owned()),
-        ..Default::default()
-    });
+    copy.message_type.push(prost_types::DescriptorProto { name: Some("Any".to_owned()), ..Default::default() });
     prost::encoding::bytes::encode(1, &Bytes::from(copy.encode_to_vec()), &mut proto);
-    let served = check(&EntitySpec {
-        proto: proto.into(),
-        ..spec
-    })
-    .expect("served");
+    let served = check(&EntitySpec { proto: proto.into(), ..spec }).expect("served");
     assert_eq!(served.warnings.len(), 1);
-    assert!(
-        served
-            .files
-            .iter()
-            .all(|file| &*file.name != "other/any.proto")
-    );
+    assert!(served.files.iter().all(|file| &*file.name != "other/any.proto"));
 }
 
 // ---- entities ----
@@ -231,59 +157,33 @@ fn copies_that_clash_outside_of_what_is_served_are_left_out() {
 fn entities_must_be_there_once_and_of_a_known_kind() {
     let both = format!("{CART} service Two {{ rpc Get(Key) returns (Plain); }}");
     let refused = |entities: &[(&str, &str, &str)]| refused(&shop(&both, entities));
-    assert_eq!(
-        refused(&[]),
-        "No entities were reported by the discover call!"
-    );
-    assert_eq!(
-        refused(&[(EVENT_SOURCED, "shop.Nope", "x")]),
-        "Service [shop.Nope] not found in descriptors!"
-    );
+    assert_eq!(refused(&[]), "No entities were reported by the discover call!");
+    assert_eq!(refused(&[(EVENT_SOURCED, "shop.Nope", "x")]), "Service [shop.Nope] not found in descriptors!");
     assert_eq!(
         refused(&[("cloudstate.function.StatelessFunction", "shop.Cart", "x")]),
         "Service [shop.Cart] has declared an unsupported entity type [cloudstate.function.StatelessFunction]. \
          Supported types are cloudstate.crdt.Crdt,cloudstate.action.ActionProtocol,\
          cloudstate.eventsourced.EventSourced,cloudstate.valueentity.ValueEntity"
     );
-    let text = refused(&[
-        (EVENT_SOURCED, "shop.Cart", "x"),
-        (VALUE_ENTITY, "shop.Cart", "y"),
-    ]);
+    let text = refused(&[(EVENT_SOURCED, "shop.Cart", "x"), (VALUE_ENTITY, "shop.Cart", "y")]);
+    assert!(text.contains("[shop.Cart] is declared by more than one entity"), "{text}");
+    let text = refused(&[(EVENT_SOURCED, "shop.Cart", "x"), (VALUE_ENTITY, "shop.Two", "x")]);
     assert!(
-        text.contains("[shop.Cart] is declared by more than one entity"),
-        "{text}"
-    );
-    let text = refused(&[
-        (EVENT_SOURCED, "shop.Cart", "x"),
-        (VALUE_ENTITY, "shop.Two", "x"),
-    ]);
-    assert!(
-        text.contains("[shop.Cart]")
-            && text.contains("[shop.Two]")
-            && text.contains("give each service"),
+        text.contains("[shop.Cart]") && text.contains("[shop.Two]") && text.contains("give each service"),
         "{text}"
     );
     let text = refused(&[(VALUE_ENTITY, "shop.Cart", "")]);
     assert!(text.contains("no persistence id"), "{text}");
     // Actions have no state and CRDTs may share it.
-    served(
-        &both,
-        &[(ACTION, "shop.Cart", ""), (ACTION, "shop.Two", "")],
-    );
+    served(&both, &[(ACTION, "shop.Cart", ""), (ACTION, "shop.Two", "")]);
     served(&both, &[(CRDT, "shop.Cart", "x"), (CRDT, "shop.Two", "x")]);
 }
 
 #[test]
 fn without_a_journal_event_sourced_entities_are_refused() {
-    let settings = SpecSettings {
-        supported: vec![EntityType::Action, EntityType::Crdt],
-        ..Default::default()
-    };
-    let text = |kind| {
-        ServedSpec::check(&shop(CART, &[(kind, "shop.Cart", "x")]), &settings)
-            .expect_err("refused")
-            .to_string()
-    };
+    let settings = SpecSettings { supported: vec![EntityType::Action, EntityType::Crdt], ..Default::default() };
+    let text =
+        |kind| ServedSpec::check(&shop(CART, &[(kind, "shop.Cart", "x")]), &settings).expect_err("refused").to_string();
     assert_eq!(
         text(EVENT_SOURCED),
         "Service [shop.Cart] has declared an event sourced entity, however, this proxy does not have a configured \
@@ -301,10 +201,7 @@ fn without_a_journal_event_sourced_entities_are_refused() {
 fn streamed_methods_are_refused_where_the_type_has_none_and_before_missing_keys() {
     let body = "service S { rpc In(stream Plain) returns (Key); rpc Out(Key) returns (stream Key);
                             rpc Unary(Key) returns (Key); rpc Both(stream Key) returns (stream Key); }";
-    for (kind, what) in [
-        (EVENT_SOURCED, "Event sourced"),
-        (VALUE_ENTITY, "Value based"),
-    ] {
+    for (kind, what) in [(EVENT_SOURCED, "Event sourced"), (VALUE_ENTITY, "Value based")] {
         assert_eq!(
             refused(&shop(body, &[(kind, "shop.S", "x")])),
             format!(
@@ -323,11 +220,7 @@ fn streamed_methods_are_refused_where_the_type_has_none_and_before_missing_keys(
 fn methods_without_key_are_refused_for_entities_with_state() {
     let body = "service S { rpc A(Plain) returns (Key); rpc B(Key) returns (Key);
                             rpc C(google.protobuf.Empty) returns (Key); }";
-    for (kind, what) in [
-        (EVENT_SOURCED, "Event sourced"),
-        (VALUE_ENTITY, "Value based"),
-        (CRDT, "CRDT"),
-    ] {
+    for (kind, what) in [(EVENT_SOURCED, "Event sourced"), (VALUE_ENTITY, "Value based"), (CRDT, "CRDT")] {
         assert_eq!(
             refused(&shop(body, &[(kind, "shop.S", "x")])),
             format!(
@@ -339,10 +232,7 @@ fn methods_without_key_are_refused_for_entities_with_state() {
     served(body, &[(ACTION, "shop.S", "")]);
     let bytes = "message B { bytes id = 1 [(.cloudstate.entity_key) = true]; } service S { rpc A(B) returns (Key); }";
     let text = refused(&shop(bytes, &[(CRDT, "shop.S", "x")]));
-    assert!(
-        text.starts_with("Field [shop.B.id] is marked as entity_key but has type bytes"),
-        "{text}"
-    );
+    assert!(text.starts_with("Field [shop.B.id] is marked as entity_key but has type bytes"), "{text}");
 }
 
 #[test]
@@ -352,19 +242,10 @@ fn options_count_by_number_whatever_they_are_called() {
         extend google.protobuf.MethodOptions { string unrelated = 60000; }
         message M { string b = 2 [(old.some_other_name) = true]; int32 a = 1 [(old.some_other_name) = true]; }
         service S { rpc Get(M) returns (M) { option (old.unrelated) = "x"; } }"#;
-    let spec = entity_spec(
-        compile(&[("old.proto", own)]),
-        &[(EVENT_SOURCED, "old.S", "x")],
-    );
+    let spec = entity_spec(compile(&[("old.proto", own)]), &[(EVENT_SOURCED, "old.S", "x")]);
     let served = check(&spec).expect("valid");
     // Declaration order, not number order.
-    assert_eq!(
-        served.services[0].methods[0]
-            .key
-            .extract(b"\x08\x07\x12\x01k")
-            .as_deref(),
-        Ok("k-7")
-    );
+    assert_eq!(served.services[0].methods[0].key.extract(b"\x08\x07\x12\x01k").as_deref(), Ok("k-7"));
 }
 
 #[test]
@@ -373,10 +254,7 @@ fn eventing_is_read() {
         option (.cloudstate.eventing) = { in: { event_log: "cart" consumer_group: "g" } out: { topic: "t" } }; } }"#;
     let served = served(body, &[(ACTION, "shop.S", "")]);
     let eventing = served.services[0].methods[0].eventing.clone().expect("set");
-    assert_eq!(
-        eventing.source,
-        Some((EventSource::EventLog("cart".to_owned()), "g".to_owned()))
-    );
+    assert_eq!(eventing.source, Some((EventSource::EventLog("cart".to_owned()), "g".to_owned())));
     assert!(eventing.destination.is_some());
 }
 
@@ -393,34 +271,16 @@ fn http_error(options: &str) -> String {
 #[test]
 fn every_mistake_in_an_http_rule_has_its_text() {
     for (rule, text) in [
-        (
-            "",
-            "HTTP API Config: Pattern missing for rule [HttpRule(,Empty,,,Vector(),UnknownFieldSet(Map()))]!",
-        ),
+        ("", "HTTP API Config: Pattern missing for rule [HttpRule(,Empty,,,Vector(),UnknownFieldSet(Map()))]!"),
         (
             r#"selector: "wrongSelector" post: "/x""#,
             "HTTP API Config: Rule selector [wrongSelector] must be empty or [shop.S.Call]",
         ),
-        (
-            r#"post: "no/initial/slash""#,
-            "Template must start with a slash at character 1 of 'no/initial/slash'",
-        ),
-        (
-            r#"custom { kind: "*" }"#,
-            "Template must start with a slash at end of input of ''",
-        ),
-        (
-            r#"post: "/{many}""#,
-            "HTTP API Config: Repeated parameters [shop.In.many] are not allowed as path variables",
-        ),
-        (
-            r#"post: "/{map}""#,
-            "HTTP API Config: Map parameters [shop.In.map] are not allowed as path variables",
-        ),
-        (
-            r#"post: "/{inner}""#,
-            "HTTP API Config: Message path parameters not supported!",
-        ),
+        (r#"post: "no/initial/slash""#, "Template must start with a slash at character 1 of 'no/initial/slash'"),
+        (r#"custom { kind: "*" }"#, "Template must start with a slash at end of input of ''"),
+        (r#"post: "/{many}""#, "HTTP API Config: Repeated parameters [shop.In.many] are not allowed as path variables"),
+        (r#"post: "/{map}""#, "HTTP API Config: Map parameters [shop.In.map] are not allowed as path variables"),
+        (r#"post: "/{inner}""#, "HTTP API Config: Message path parameters not supported!"),
         (
             r#"post: "/{nope}""#,
             "HTTP API Config: Unknown field name [nope] in type [shop.In] reference in path template for method [shop.S.Call]",
@@ -470,30 +330,17 @@ const KEYS: &str = "enum Color { RED = 0; BLUE = 5; }
     message Two { string a = 1 [(.cloudstate.entity_key) = true]; string b = 2 [(.cloudstate.entity_key) = true]; }";
 
 fn key_spec() -> Arc<ServedSpec> {
-    static SPEC: LazyLock<Arc<ServedSpec>> =
-        LazyLock::new(|| served(KEYS, &[(EVENT_SOURCED, "shop.S", "x")]));
+    static SPEC: LazyLock<Arc<ServedSpec>> = LazyLock::new(|| served(KEYS, &[(EVENT_SOURCED, "shop.S", "x")]));
     SPEC.clone()
 }
 
 #[test]
 fn keys_join_in_declaration_order_with_defaults_for_what_is_unset() {
     let spec = key_spec();
-    let key = |method, payload: &[u8]| {
-        spec.method("shop.S", method)
-            .expect("served")
-            .key
-            .extract(payload)
-    };
-    assert_eq!(
-        key("Get", b"").as_deref(),
-        Ok("0.0--0-0-0-0-0-false-RED-0-0-0.0")
-    );
+    let key = |method, payload: &[u8]| spec.method("shop.S", method).expect("served").key.extract(payload);
+    assert_eq!(key("Get", b"").as_deref(), Ok("0.0--0-0-0-0-0-false-RED-0-0-0.0"));
     assert_eq!(key("One", b"\x0a\x03a-b").as_deref(), Ok("a-b"));
-    assert_eq!(
-        key("One", b"\x0a\x01a\x0a\x01b").as_deref(),
-        Ok("b"),
-        "the last one counts"
-    );
+    assert_eq!(key("One", b"\x0a\x01a\x0a\x01b").as_deref(), Ok("b"), "the last one counts");
     assert_eq!(key("Pair", b"\x0a\x01a\x12\x01b").as_deref(), Ok("a-b"));
     assert_eq!(key("Pair", b"\x0a\x01a").as_deref(), Ok("a-"));
 }
@@ -501,46 +348,15 @@ fn keys_join_in_declaration_order_with_defaults_for_what_is_unset() {
 #[test]
 fn unusable_keys_name_the_field() {
     let spec = key_spec();
-    let key = |method, payload: &[u8]| {
-        spec.method("shop.S", method)
-            .expect("served")
-            .key
-            .extract(payload)
-    };
-    assert_eq!(
-        key("One", b""),
-        Err(KeyError::Empty {
-            field: "id".to_owned()
-        })
-    );
-    assert_eq!(
-        key("One", b"\x0a\x00"),
-        Err(KeyError::Empty {
-            field: "id".to_owned()
-        })
-    );
-    assert_eq!(
-        key("Pair", b""),
-        Err(KeyError::Empty {
-            field: "a, b".to_owned()
-        })
-    );
+    let key = |method, payload: &[u8]| spec.method("shop.S", method).expect("served").key.extract(payload);
+    assert_eq!(key("One", b""), Err(KeyError::Empty { field: "id".to_owned() }));
+    assert_eq!(key("One", b"\x0a\x00"), Err(KeyError::Empty { field: "id".to_owned() }));
+    assert_eq!(key("Pair", b""), Err(KeyError::Empty { field: "a, b".to_owned() }));
     let mut long = Vec::new();
     prost::encoding::string::encode(1, &"x".repeat(KEY_BYTES_MAX + 1), &mut long);
-    assert!(
-        matches!(key("One", &long), Err(KeyError::TooLong { length, .. }) if length == KEY_BYTES_MAX + 1)
-    );
-    for malformed in [
-        &b"\x0a\x05ab"[..],
-        b"\x0a",
-        b"\x08\x01",
-        b"\x0a\x02\xff\xfe",
-        b"\xff\xff\xff\xff\xff\xff",
-    ] {
-        assert!(
-            matches!(key("One", malformed), Err(KeyError::Malformed { .. })),
-            "{malformed:?}"
-        );
+    assert!(matches!(key("One", &long), Err(KeyError::TooLong { length, .. }) if length == KEY_BYTES_MAX + 1));
+    for malformed in [&b"\x0a\x05ab"[..], b"\x0a", b"\x08\x01", b"\x0a\x02\xff\xfe", b"\xff\xff\xff\xff\xff\xff"] {
+        assert!(matches!(key("One", malformed), Err(KeyError::Malformed { .. })), "{malformed:?}");
     }
 }
 
@@ -559,24 +375,15 @@ fn floats_read_as_on_the_jvm() {
     ] {
         let mut payload = Vec::new();
         prost::encoding::double::encode(1, &value, &mut payload);
-        assert_eq!(
-            spec.services[0].methods[0].key.extract(&payload).as_deref(),
-            Ok(text)
-        );
+        assert_eq!(spec.services[0].methods[0].key.extract(&payload).as_deref(), Ok(text));
     }
 }
 
 /// What a key field is by decoding the whole message.
 fn by_decoding(message: &DynamicMessage) -> String {
-    let mut fields: Vec<_> = message
-        .descriptor_fields()
-        .filter(|f| !f.name().contains("noise"))
-        .collect();
+    let mut fields: Vec<_> = message.descriptor_fields().filter(|f| !f.name().contains("noise")).collect();
     fields.sort_by_key(|field| field.path().last().copied());
-    let text = |field: &prost_reflect::FieldDescriptor| match (
-        message.get_field(field).as_ref(),
-        field.kind(),
-    ) {
+    let text = |field: &prost_reflect::FieldDescriptor| match (message.get_field(field).as_ref(), field.kind()) {
         (Value::String(text), _) => text.clone(),
         (Value::Bool(value), _) => value.to_string(),
         (Value::I32(value), _) => value.to_string(),
@@ -585,9 +392,9 @@ fn by_decoding(message: &DynamicMessage) -> String {
         (Value::U64(value), _) => (*value as i64).to_string(),
         (Value::F32(value), _) => format!("{value:?}"),
         (Value::F64(value), _) => format!("{value:?}"),
-        (Value::EnumNumber(n), Kind::Enum(values)) => values
-            .get_value(*n)
-            .map_or_else(|| n.to_string(), |value| value.name().to_owned()),
+        (Value::EnumNumber(n), Kind::Enum(values)) => {
+            values.get_value(*n).map_or_else(|| n.to_string(), |value| value.name().to_owned())
+        }
         other => panic!("{other:?}"),
     };
     fields.iter().map(text).collect::<Vec<_>>().join("-")
@@ -599,10 +406,7 @@ trait Fields {
 
 impl Fields for DynamicMessage {
     fn descriptor_fields(&self) -> std::vec::IntoIter<prost_reflect::FieldDescriptor> {
-        prost_reflect::ReflectMessage::descriptor(self)
-            .fields()
-            .collect::<Vec<_>>()
-            .into_iter()
+        prost_reflect::ReflectMessage::descriptor(self).fields().collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -655,20 +459,13 @@ proptest! {
 #[test]
 fn a_function_that_comes_back_may_add_but_not_change() {
     let entities = [(EVENT_SOURCED, "shop.Cart", "cart")];
-    let old = served(
-        "service Cart { rpc Get(Key) returns (Plain); rpc Set(Key) returns (Plain); }",
-        &entities,
-    );
-    let with =
-        |body: &str, entities: &[(&str, &str, &str)]| old.compatible_with(&served(body, entities));
-    let more = "service Cart { rpc Get(Key) returns (Plain); rpc New(Key) returns (Plain); rpc Set(Key) returns (Plain); }";
+    let old = served("service Cart { rpc Get(Key) returns (Plain); rpc Set(Key) returns (Plain); }", &entities);
+    let with = |body: &str, entities: &[(&str, &str, &str)]| old.compatible_with(&served(body, entities));
+    let more =
+        "service Cart { rpc Get(Key) returns (Plain); rpc New(Key) returns (Plain); rpc Set(Key) returns (Plain); }";
     assert_eq!(with(more, &entities), Ok(()));
     for (body, entities, text) in [
-        (
-            CART,
-            entities,
-            "method [shop.Cart.Set] is no longer offered",
-        ),
+        (CART, entities, "method [shop.Cart.Set] is no longer offered"),
         (
             "service Cart { rpc Get(Key) returns (Plain); rpc Set(Old) returns (Plain); }",
             entities,

@@ -17,10 +17,7 @@ enum Kind {
     /// All of it, or nothing.
     Whole(Option<Bytes>),
     /// One gRPC message, if any, and the trailers.
-    Message {
-        data: Option<Bytes>,
-        trailers: Option<Box<HeaderMap>>,
-    },
+    Message { data: Option<Bytes>, trailers: Option<Box<HeaderMap>> },
     /// As it comes.
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
 }
@@ -31,21 +28,14 @@ impl FrontBody {
     }
 
     pub(super) fn whole(data: impl Into<Bytes>) -> Self {
-        Self(Kind::Whole(
-            Some(data.into()).filter(|data| !data.is_empty()),
-        ))
+        Self(Kind::Whole(Some(data.into()).filter(|data| !data.is_empty())))
     }
 
     pub(super) fn message(data: Option<Bytes>, trailers: HeaderMap) -> Self {
-        Self(Kind::Message {
-            data,
-            trailers: Some(Box::new(trailers)),
-        })
+        Self(Kind::Message { data, trailers: Some(Box::new(trailers)) })
     }
 
-    pub(super) fn stream(
-        body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static,
-    ) -> Self {
+    pub(super) fn stream(body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
         Self(Kind::Stream(Box::pin(body)))
     }
 }
@@ -54,17 +44,12 @@ impl Body for FrontBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Kind::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Kind::Message { data, trailers } => Poll::Ready(match data.take() {
                 Some(data) => Some(Ok(Frame::data(data))),
-                None => trailers
-                    .take()
-                    .map(|trailers| Ok(Frame::trailers(*trailers))),
+                None => trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))),
             }),
             Kind::Stream(body) => body.as_mut().poll_frame(cx),
         }
@@ -80,9 +65,7 @@ impl Body for FrontBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(data) => {
-                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
-            }
+            Kind::Whole(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             // No exact size: a `content-length` has no place beside trailers.
             Kind::Message { .. } => SizeHint::default(),
             Kind::Stream(body) => body.size_hint(),

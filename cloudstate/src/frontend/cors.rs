@@ -6,8 +6,7 @@ use http::{Method, Response, StatusCode};
 use super::body::FrontBody;
 use super::settings::CorsSettings;
 
-const ALLOWED_METHODS: HeaderValue =
-    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
 /// What a page needs to see of a gRPC-Web response, beyond what it always may.
@@ -19,10 +18,9 @@ pub(super) fn allowed_origin(settings: &CorsSettings, headers: &HeaderMap) -> Op
     let origin = headers.get(header::ORIGIN)?;
     match settings {
         CorsSettings::AnyOrigin => Some(HeaderValue::from_static("*")),
-        CorsSettings::Origins(origins) => origins
-            .iter()
-            .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-            .then(|| origin.clone()),
+        CorsSettings::Origins(origins) => {
+            origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+        }
     }
 }
 
@@ -69,11 +67,7 @@ fn vary(origin: &HeaderValue, headers: &mut HeaderMap) {
 /// The metadata of the reply has any name, so the names are listed.
 fn exposed(headers: &HeaderMap) -> HeaderValue {
     let mut names = ALWAYS_EXPOSED.to_owned();
-    let hidden = |name: &&HeaderName| {
-        !ALWAYS_EXPOSED
-            .split(", ")
-            .any(|known| known == name.as_str())
-    };
+    let hidden = |name: &&HeaderName| !ALWAYS_EXPOSED.split(", ").any(|known| known == name.as_str());
     for name in headers.keys().filter(hidden) {
         names.push_str(", ");
         names.push_str(name.as_str());

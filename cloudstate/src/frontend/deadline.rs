@@ -16,28 +16,15 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// For a call that its client gives `asked`, or `relay_timeout` when it does not say.
-    pub(super) fn unary(
-        clock: &Clock,
-        asked: Option<Duration>,
-        relay_timeout: Duration,
-        max: Duration,
-    ) -> Self {
+    pub(super) fn unary(clock: &Clock, asked: Option<Duration>, relay_timeout: Duration, max: Duration) -> Self {
         let limit = asked.unwrap_or(relay_timeout).min(max);
-        Self {
-            at: Some(clock.now() + limit),
-            limit,
-            own: asked.is_none(),
-        }
+        Self { at: Some(clock.now() + limit), limit, own: asked.is_none() }
     }
 
     /// For a streamed call: only its client limits it, since a stream may stay open for hours.
     pub(super) fn streamed(clock: &Clock, asked: Option<Duration>) -> Self {
         let limit = asked.unwrap_or_default();
-        Self {
-            at: asked.map(|limit| clock.now() + limit),
-            limit,
-            own: false,
-        }
+        Self { at: asked.map(|limit| clock.now() + limit), limit, own: false }
     }
 
     pub(super) fn at(&self) -> Option<Tick> {
@@ -45,11 +32,7 @@ impl Deadline {
     }
 
     /// Runs `work` until the deadline.
-    pub(super) async fn run<T>(
-        &self,
-        clock: &Clock,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Status> {
+    pub(super) async fn run<T>(&self, clock: &Clock, work: impl Future<Output = T>) -> Result<T, Status> {
         let Some(at) = self.at else {
             return Ok(work.await);
         };

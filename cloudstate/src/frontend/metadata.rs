@@ -11,9 +11,7 @@ use proto::cloudstate::{Metadata, MetadataEntry};
 /// gRPC peers send binary metadata with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 /// Headers about the connection or the framing of this hop, which mean nothing to the next.
@@ -97,9 +95,7 @@ pub(super) fn to_headers(metadata: &Metadata, headers: &mut HeaderMap) {
         let binary = name.as_str().ends_with("-bin");
         let value = match &entry.value {
             Some(Value::StringValue(text)) => HeaderValue::from_str(text),
-            Some(Value::BytesValue(bytes)) if binary => {
-                HeaderValue::from_str(&BASE64.encode(bytes))
-            }
+            Some(Value::BytesValue(bytes)) if binary => HeaderValue::from_str(&BASE64.encode(bytes)),
             _ => continue,
         };
         if let Ok(value) = value {
@@ -110,22 +106,14 @@ pub(super) fn to_headers(metadata: &Metadata, headers: &mut HeaderMap) {
 
 /// The value of a text entry of `metadata`, whatever the case of its name.
 pub(super) fn text<'a>(metadata: Option<&'a Metadata>, name: &str) -> Option<&'a str> {
-    metadata?
-        .entries
-        .iter()
-        .find_map(|entry| match &entry.value {
-            Some(Value::StringValue(text)) if entry.key.eq_ignore_ascii_case(name) => {
-                Some(text.as_str())
-            }
-            _ => None,
-        })
+    metadata?.entries.iter().find_map(|entry| match &entry.value {
+        Some(Value::StringValue(text)) if entry.key.eq_ignore_ascii_case(name) => Some(text.as_str()),
+        _ => None,
+    })
 }
 
 fn entry(name: &str, value: Value) -> MetadataEntry {
-    MetadataEntry {
-        key: name.to_owned(),
-        value: Some(value),
-    }
+    MetadataEntry { key: name.to_owned(), value: Some(value) }
 }
 
 #[cfg(test)]
@@ -149,10 +137,7 @@ mod tests {
             metadata.entries,
             [
                 entry("authorization", Value::StringValue("Bearer x".to_owned())),
-                entry(
-                    "trace-bin",
-                    Value::BytesValue(Bytes::from_static(&[0, 1, 2]))
-                ),
+                entry("trace-bin", Value::BytesValue(Bytes::from_static(&[0, 1, 2]))),
             ]
         );
         assert_eq!(from_headers(&headers, 20), None);
@@ -164,10 +149,7 @@ mod tests {
             entries: vec![
                 entry("Content-Type", Value::StringValue("text/html".to_owned())),
                 entry("grpc-status", Value::StringValue("0".to_owned())),
-                entry(
-                    "x-split",
-                    Value::StringValue("a\r\nset-cookie: b".to_owned()),
-                ),
+                entry("x-split", Value::StringValue("a\r\nset-cookie: b".to_owned())),
                 entry("x-Bytes", Value::BytesValue(Bytes::from_static(b"dropped"))),
                 entry("x-kept", Value::StringValue("yes".to_owned())),
                 entry("x-kept-bin", Value::BytesValue(Bytes::from_static(&[255]))),

@@ -26,6 +26,7 @@ use tonic::Status;
 
 use crate::call::Dispatch;
 use crate::spec::ServedSpec;
+use crate::telemetry::request_refused;
 
 pub use body::{BodyError, FrontBody};
 pub use service::FrontendService;
@@ -59,14 +60,7 @@ impl Frontend {
         let admission = Admission::new(settings.calls_max);
         let state = State::Idle("the user function has not been discovered yet".to_owned());
         let state = ArcSwap::from_pointee(state);
-        Self {
-            inner: Arc::new(Inner {
-                settings,
-                clock,
-                state,
-                admission,
-            }),
-        }
+        Self { inner: Arc::new(Inner { settings, clock, state, admission }) }
     }
 
     /// Serves `spec` from now on, in place of what was served before. Calls that are under way go
@@ -113,7 +107,10 @@ impl Inner {
     fn serving(&self) -> Result<Arc<Serving>, String> {
         match &**self.state.load() {
             State::Serving(serving) => Ok(serving.clone()),
-            State::Idle(reason) => Err(reason.clone()),
+            State::Idle(reason) => {
+                request_refused("not serving");
+                Err(reason.clone())
+            }
         }
     }
 
@@ -124,8 +121,6 @@ impl Inner {
 
 impl std::fmt::Debug for Frontend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frontend")
-            .field("settings", &self.inner.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Frontend").field("settings", &self.inner.settings).finish_non_exhaustive()
     }
 }

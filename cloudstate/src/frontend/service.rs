@@ -56,19 +56,12 @@ enum Protocol {
 
 impl Protocol {
     fn of(version: Version, method: &Method, headers: &HeaderMap) -> Self {
-        let content_type = headers
-            .get(header::CONTENT_TYPE)
-            .map(|value| value.as_bytes());
-        let Some(rest) = content_type.and_then(|value| value.strip_prefix(b"application/grpc"))
-        else {
+        let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+        let Some(rest) = content_type.and_then(|value| value.strip_prefix(b"application/grpc")) else {
             return Protocol::Http;
         };
         if let Some(encoding) = web::Encoding::of_content_type(rest) {
-            return if method == Method::POST {
-                Protocol::GrpcWeb(encoding)
-            } else {
-                Protocol::Http
-            };
+            return if method == Method::POST { Protocol::GrpcWeb(encoding) } else { Protocol::Http };
         }
         match rest {
             b"" | b"+proto" if version == Version::HTTP_2 => Protocol::Grpc,
@@ -93,11 +86,7 @@ where
     Box::pin(handle_other(front, protocol, request)).await
 }
 
-async fn handle_other<B>(
-    front: &Arc<Inner>,
-    protocol: Protocol,
-    request: Request<B>,
-) -> Response<FrontBody>
+async fn handle_other<B>(front: &Arc<Inner>, protocol: Protocol, request: Request<B>) -> Response<FrontBody>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BodyError>,
@@ -109,10 +98,9 @@ where
     let (parts, body) = request.into_parts();
     let mut response = match protocol {
         Protocol::GrpcWeb(encoding) => web::call(front, parts, body, encoding).await,
-        Protocol::OtherGrpc => plain(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "use application/grpc or application/grpc+proto",
-        ),
+        Protocol::OtherGrpc => {
+            plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use application/grpc or application/grpc+proto")
+        }
         Protocol::Http | Protocol::Grpc => {
             let probe = parts.headers.get(PROBE).cloned();
             match (http_api::call(front, parts, body).await, probe) {
@@ -120,10 +108,7 @@ where
                 (None, Some(value)) if value == "queue" => plain(StatusCode::OK, "queue"),
                 (None, Some(value)) => {
                     let value = String::from_utf8_lossy(value.as_bytes());
-                    plain(
-                        StatusCode::BAD_REQUEST,
-                        format!("unexpected probe header value: {value}"),
-                    )
+                    plain(StatusCode::BAD_REQUEST, format!("unexpected probe header value: {value}"))
                 }
                 (None, None) => {
                     let mut response = Response::new(FrontBody::empty());
@@ -142,8 +127,6 @@ pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response<Fro
     let mut response = Response::new(FrontBody::whole(text.into()));
     *response.status_mut() = status;
     let text_plain = ::http::HeaderValue::from_static("text/plain; charset=utf-8");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, text_plain);
+    response.headers_mut().insert(header::CONTENT_TYPE, text_plain);
     response
 }

@@ -46,14 +46,9 @@ impl Encoding {
 
     /// The content type of the response, with the `+word` of the request.
     fn content_type(self, request: Option<&HeaderValue>) -> HeaderValue {
-        let request = request
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let request = request.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = request.split(';').next().unwrap_or_default().trim();
-        let word = media_type
-            .split_once('+')
-            .map(|(_, word)| format!("+{word}"))
-            .unwrap_or_default();
+        let word = media_type.split_once('+').map(|(_, word)| format!("+{word}")).unwrap_or_default();
         let text = if self == Encoding::Text { "-text" } else { "" };
         HeaderValue::from_str(&format!("application/grpc-web{text}{word}"))
             .unwrap_or_else(|_| HeaderValue::from_static("application/grpc-web"))
@@ -61,12 +56,7 @@ impl Encoding {
 }
 
 /// Serves one gRPC-Web call.
-pub(super) async fn call<B>(
-    front: &Arc<Inner>,
-    parts: Parts,
-    body: B,
-    encoding: Encoding,
-) -> Response<FrontBody>
+pub(super) async fn call<B>(front: &Arc<Inner>, parts: Parts, body: B, encoding: Encoding) -> Response<FrontBody>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BodyError>,
@@ -81,15 +71,8 @@ where
     head.headers.insert(header::CONTENT_TYPE, content_type);
     // A status in the headers moves to the body as well: a page of another origin sees headers only
     // where CORS lets it.
-    let status_only = head
-        .headers
-        .contains_key(&GRPC_STATUS)
-        .then(|| status_headers(&head.headers));
-    let body = WebResponse {
-        body,
-        trailers: status_only,
-        text: answer == Encoding::Text,
-    };
+    let status_only = head.headers.contains_key(&GRPC_STATUS).then(|| status_headers(&head.headers));
+    let body = WebResponse { body, trailers: status_only, text: answer == Encoding::Text };
     Response::from_parts(head, FrontBody::stream(body))
 }
 
@@ -101,29 +84,19 @@ struct TextRequest<B> {
 
 impl<B> TextRequest<B> {
     fn new(body: B) -> Self {
-        Self {
-            body,
-            rest: BytesMut::new(),
-        }
+        Self { body, rest: BytesMut::new() }
     }
 
     fn decode(&mut self, data: &[u8]) -> Result<Bytes, Status> {
-        self.rest
-            .extend(data.iter().filter(|byte| !byte.is_ascii_whitespace()));
+        self.rest.extend(data.iter().filter(|byte| !byte.is_ascii_whitespace()));
         let whole = self.rest.len() / 4 * 4;
         let groups = self.rest.split_to(whole);
         let mut decoded = Vec::with_capacity(whole / 4 * 3);
         // Padding ends a run; what follows starts the next.
-        for run in groups
-            .chunks_exact(4)
-            .collect::<Vec<_>>()
-            .split_inclusive(|group| group[3] == b'=')
-        {
+        for run in groups.chunks_exact(4).collect::<Vec<_>>().split_inclusive(|group| group[3] == b'=') {
             STANDARD
                 .decode_vec(run.concat(), &mut decoded)
-                .map_err(|error| {
-                    Status::internal(format!("request body is not valid base64: {error}"))
-                })?;
+                .map_err(|error| Status::internal(format!("request body is not valid base64: {error}")))?;
         }
         Ok(decoded.into())
     }
@@ -137,19 +110,13 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         loop {
             let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else {
                 let rest = std::mem::take(&mut this.rest);
                 return Poll::Ready((!rest.is_empty()).then(|| {
-                    Err(Status::internal(
-                        "request body is base64 that ends in the middle of a group",
-                    )
-                    .into())
+                    Err(Status::internal("request body is base64 that ends in the middle of a group").into())
                 }));
             };
             let Ok(data) = frame.map_err(Into::into)?.into_data() else {
@@ -172,11 +139,7 @@ struct WebResponse {
 
 impl WebResponse {
     fn data(&self, data: Bytes) -> Frame<Bytes> {
-        Frame::data(if self.text {
-            STANDARD.encode(&data).into()
-        } else {
-            data
-        })
+        Frame::data(if self.text { STANDARD.encode(&data).into() } else { data })
     }
 }
 
@@ -184,10 +147,7 @@ impl Body for WebResponse {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)).transpose()? {
             Some(frame) => match frame.into_data() {

@@ -26,11 +26,7 @@ pub(super) fn add_to(pool: &mut DescriptorPool) {
     let primitives = PRIMITIVES.map(|(name, kind)| holder(name, kind)).to_vec();
     for file in [
         file("cloudstate-internal/primitives.proto", "", primitives),
-        file(
-            "cloudstate-internal/json.proto",
-            "cloudstate.internal",
-            vec![holder("JsonValue", Type::Bytes)],
-        ),
+        file("cloudstate-internal/json.proto", "cloudstate.internal", vec![holder("JsonValue", Type::Bytes)]),
     ] {
         let mut extended = pool.clone();
         if extended.add_file_descriptor_proto(file).is_ok() {

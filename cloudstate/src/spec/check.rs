@@ -12,9 +12,7 @@ use super::descriptors::{self, RawFile};
 use super::error::SpecError;
 use super::key::{EntityKey, in_declaration_order};
 use super::options::{self, KeyMark};
-use super::{
-    EntityType, MethodSpec, ServedSpec, ServiceEntry, ServiceSpec, SpecSettings, http_rule,
-};
+use super::{EntityType, MethodSpec, ServedSpec, ServiceEntry, ServiceSpec, SpecSettings, http_rule};
 
 const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 
@@ -32,27 +30,16 @@ impl ServedSpec {
         if spec.entities.is_empty() {
             return Err(SpecError::NoEntities);
         }
-        let names: Vec<&str> = spec
-            .entities
-            .iter()
-            .map(|entity| entity.service_name.as_str())
-            .collect();
+        let names: Vec<&str> = spec.entities.iter().map(|entity| entity.service_name.as_str()).collect();
         let (pool, files, warning) = descriptors::pool(files, &names)?;
         warnings.extend(warning);
 
-        let checker = Checker {
-            pool: &pool,
-            files: by_name(&files),
-            settings,
-            dialect,
-        };
+        let checker = Checker { pool: &pool, files: by_name(&files), settings, dialect };
         let mut services: Vec<Arc<ServiceSpec>> = Vec::with_capacity(spec.entities.len());
         for entity in &spec.entities {
             let service = checker.service(entity, &mut warnings)?;
             if services.iter().any(|other| other.name == service.name) {
-                return Err(SpecError::DuplicateService {
-                    service: entity.service_name.clone(),
-                });
+                return Err(SpecError::DuplicateService { service: entity.service_name.clone() });
             }
             services.push(Arc::new(service));
         }
@@ -60,15 +47,7 @@ impl ServedSpec {
 
         let by_name = services.iter().map(service_entry).collect();
         let file_set = descriptors::encode(&files);
-        Ok(ServedSpec {
-            services,
-            pool,
-            files,
-            file_set,
-            info,
-            warnings,
-            by_name,
-        })
+        Ok(ServedSpec { services, pool, files, file_set, info, warnings, by_name })
     }
 }
 
@@ -88,18 +67,10 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn service(
-        &self,
-        entity: &Entity,
-        warnings: &mut Vec<String>,
-    ) -> Result<ServiceSpec, SpecError> {
+    fn service(&self, entity: &Entity, warnings: &mut Vec<String>) -> Result<ServiceSpec, SpecError> {
         let name = &entity.service_name;
         let descriptor =
-            self.pool
-                .get_service_by_name(name)
-                .ok_or_else(|| SpecError::UnknownService {
-                    service: name.clone(),
-                })?;
+            self.pool.get_service_by_name(name).ok_or_else(|| SpecError::UnknownService { service: name.clone() })?;
         let entity_type = self.entity_type(entity)?;
         check_streaming(&descriptor, entity_type)?;
         let name: Arc<str> = name.as_str().into();
@@ -120,9 +91,7 @@ impl Checker<'_> {
             Some(known) if supported.contains(&known) => Ok(known),
             Some(EntityType::EventSourced) => Err(SpecError::NoJournal { service }),
             _ => {
-                let names = EntityType::ALL
-                    .into_iter()
-                    .filter(|known| supported.contains(known));
+                let names = EntityType::ALL.into_iter().filter(|known| supported.contains(known));
                 Err(SpecError::UnsupportedType {
                     service,
                     entity_type: entity.entity_type.clone(),
@@ -150,11 +119,7 @@ impl Checker<'_> {
         }
         if !without_key.is_empty() {
             let service = service.full_name().to_owned();
-            return Err(SpecError::MissingKeys {
-                entity_type,
-                service,
-                methods: without_key,
-            });
+            return Err(SpecError::MissingKeys { entity_type, service, methods: without_key });
         }
         let build = |(method, fields): (MethodDescriptor, Vec<_>)| {
             let key = EntityKey::new(if needs_key { &fields } else { &[] })?;
@@ -181,9 +146,7 @@ impl Checker<'_> {
             let service = method.parent_service().full_name().to_owned();
             return Err(SpecError::OldCrdt { service });
         }
-        Ok(in_declaration_order(&input, |field| {
-            marks.contains_key(&field.number())
-        }))
+        Ok(in_declaration_order(&input, |field| marks.contains_key(&field.number())))
     }
 
     fn method(
@@ -228,15 +191,11 @@ fn check_version(
         (0, 2) => Ok(Dialect::Current),
         _ if settings.strict_version => Err(SpecError::Version { major, minor }),
         (0, 0) => {
-            warnings.push(
-                "the user function reports no protocol version; served as version 0.2".to_owned(),
-            );
+            warnings.push("the user function reports no protocol version; served as version 0.2".to_owned());
             Ok(Dialect::Unknown)
         }
         (0, 3..) => {
-            warnings.push(format!(
-                "the user function speaks protocol version {major}.{minor}; served as 0.2"
-            ));
+            warnings.push(format!("the user function speaks protocol version {major}.{minor}; served as 0.2"));
             Ok(Dialect::Current)
         }
         _ => Err(SpecError::Version { major, minor }),
@@ -251,36 +210,22 @@ fn check_streaming(service: &ServiceDescriptor, entity_type: EntityType) -> Resu
             method.is_client_streaming() || method.is_server_streaming()
         }
     };
-    let methods: Vec<String> = service
-        .methods()
-        .filter(refused)
-        .map(|method| method.name().to_owned())
-        .collect();
+    let methods: Vec<String> = service.methods().filter(refused).map(|method| method.name().to_owned()).collect();
     if methods.is_empty() {
         return Ok(());
     }
     let service = service.full_name().to_owned();
-    Err(SpecError::StreamedMethods {
-        entity_type,
-        service,
-        methods,
-    })
+    Err(SpecError::StreamedMethods { entity_type, service, methods })
 }
 
 /// State of two services under one id would overwrite each other. CRDTs may share, actions have none.
 fn check_persistence_ids(services: &[Arc<ServiceSpec>]) -> Result<(), SpecError> {
     let mut owners: HashMap<&str, &ServiceSpec> = HashMap::new();
-    let persistent = |service: &&Arc<ServiceSpec>| {
-        matches!(
-            service.entity_type,
-            EntityType::EventSourced | EntityType::ValueEntity
-        )
-    };
+    let persistent =
+        |service: &&Arc<ServiceSpec>| matches!(service.entity_type, EntityType::EventSourced | EntityType::ValueEntity);
     for service in services.iter().filter(persistent) {
         if service.persistence_id.is_empty() {
-            return Err(SpecError::NoPersistenceId {
-                service: service.name.to_string(),
-            });
+            return Err(SpecError::NoPersistenceId { service: service.name.to_string() });
         }
         if let Some(first) = owners.insert(&service.persistence_id, service) {
             return Err(SpecError::DuplicatePersistenceId {
@@ -293,13 +238,8 @@ fn check_persistence_ids(services: &[Arc<ServiceSpec>]) -> Result<(), SpecError>
     Ok(())
 }
 
-fn passivation_timeout(
-    entity: &Entity,
-    entity_type: EntityType,
-    warnings: &mut Vec<String>,
-) -> Option<Duration> {
-    let Some(Strategy::Timeout(timeout)) = entity.passivation_strategy.as_ref()?.strategy.as_ref()
-    else {
+fn passivation_timeout(entity: &Entity, entity_type: EntityType, warnings: &mut Vec<String>) -> Option<Duration> {
+    let Some(Strategy::Timeout(timeout)) = entity.passivation_strategy.as_ref()?.strategy.as_ref() else {
         return None;
     };
     match u64::try_from(timeout.timeout) {
@@ -320,16 +260,6 @@ fn by_name(files: &[RawFile]) -> HashMap<&str, &RawFile> {
 }
 
 fn service_entry(service: &Arc<ServiceSpec>) -> (Arc<str>, ServiceEntry) {
-    let methods = service
-        .methods
-        .iter()
-        .map(|method| (method.name.clone(), method.clone()))
-        .collect();
-    (
-        service.name.clone(),
-        ServiceEntry {
-            service: service.clone(),
-            methods,
-        },
-    )
+    let methods = service.methods.iter().map(|method| (method.name.clone(), method.clone())).collect();
+    (service.name.clone(), ServiceEntry { service: service.clone(), methods })
 }

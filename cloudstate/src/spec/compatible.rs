@@ -17,14 +17,9 @@ impl ServedSpec {
                 return Err(format!("service [{}] is no longer offered", service.name));
             };
             same_service(service, new)?;
-            service.methods.iter().try_for_each(|method| {
-                match newer.method(&service.name, &method.name) {
-                    Some(new) => same_method(method, new),
-                    None => Err(format!(
-                        "method [{}.{}] is no longer offered",
-                        service.name, method.name
-                    )),
-                }
+            service.methods.iter().try_for_each(|method| match newer.method(&service.name, &method.name) {
+                Some(new) => same_method(method, new),
+                None => Err(format!("method [{}.{}] is no longer offered", service.name, method.name)),
             })
         })
     }
@@ -32,10 +27,7 @@ impl ServedSpec {
 
 fn same_service(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), String> {
     let changed = |what: &str, from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
-        Err(format!(
-            "service [{}] changed its {what} from [{from}] to [{to}]",
-            old.name
-        ))
+        Err(format!("service [{}] changed its {what} from [{from}] to [{to}]", old.name))
     };
     if old.entity_type != new.entity_type {
         return changed("entity type", &old.entity_type, &new.entity_type);
@@ -48,20 +40,13 @@ fn same_service(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), String> {
 
 fn same_method(old: &Arc<MethodSpec>, new: &Arc<MethodSpec>) -> Result<(), String> {
     let changed = |what: &str, from: &str, to: &str| {
-        Err(format!(
-            "method [{}.{}] changed its {what} from [{from}] to [{to}]",
-            old.service, old.name
-        ))
+        Err(format!("method [{}.{}] changed its {what} from [{from}] to [{to}]", old.service, old.name))
     };
     if old.input_type_url != new.input_type_url {
         return changed("input type", old.input.full_name(), new.input.full_name());
     }
     if old.output_type_url != new.output_type_url {
-        return changed(
-            "output type",
-            old.output.full_name(),
-            new.output.full_name(),
-        );
+        return changed("output type", old.output.full_name(), new.output.full_name());
     }
     if shape(old) != shape(new) {
         return changed("streaming", shape(old), shape(new));

@@ -48,10 +48,7 @@ pub(super) fn parse(set: &Bytes) -> Result<Vec<RawFile>, SpecError> {
     let no_set = |reason: String| SpecError::NoDescriptorSet { reason };
     let mut seen = HashSet::new();
     let mut files = Vec::new();
-    for bytes in Fields::new(set)
-        .all_bytes(FILE)
-        .map_err(|e| no_set(e.to_string()))?
-    {
+    for bytes in Fields::new(set).all_bytes(FILE).map_err(|e| no_set(e.to_string()))? {
         let file = parse_file(set.slice_ref(bytes)).map_err(no_set)?;
         if seen.insert(file.name.clone()) {
             files.push(file);
@@ -62,11 +59,7 @@ pub(super) fn parse(set: &Bytes) -> Result<Vec<RawFile>, SpecError> {
 
 /// `files` with every file after those that it imports.
 pub(super) fn link(files: Vec<RawFile>) -> Result<Vec<RawFile>, SpecError> {
-    let index: HashMap<Arc<str>, usize> = files
-        .iter()
-        .enumerate()
-        .map(|(at, file)| (file.name.clone(), at))
-        .collect();
+    let index: HashMap<Arc<str>, usize> = files.iter().enumerate().map(|(at, file)| (file.name.clone(), at)).collect();
     let mut done = vec![false; files.len()];
     let mut order = Vec::with_capacity(files.len());
     // A walk with a stack of its own: a hostile set must not be able to overflow the thread's.
@@ -84,16 +77,10 @@ pub(super) fn link(files: Vec<RawFile>) -> Result<Vec<RawFile>, SpecError> {
             };
             *next += 1;
             let names = |path: &[(usize, usize)]| {
-                path.iter()
-                    .rev()
-                    .map(|step| files[step.0].name.to_string())
-                    .collect::<Vec<_>>()
+                path.iter().rev().map(|step| files[step.0].name.to_string()).collect::<Vec<_>>()
             };
             let Some(&imported) = index.get(dependency) else {
-                return Err(SpecError::MissingDependency {
-                    dependency: dependency.to_string(),
-                    path: names(&path),
-                });
+                return Err(SpecError::MissingDependency { dependency: dependency.to_string(), path: names(&path) });
             };
             if on_path.contains(&imported) {
                 let mut circle = vec![files[imported].name.to_string()];
@@ -107,10 +94,7 @@ pub(super) fn link(files: Vec<RawFile>) -> Result<Vec<RawFile>, SpecError> {
         }
     }
     let mut files: Vec<Option<RawFile>> = files.into_iter().map(Some).collect();
-    Ok(order
-        .into_iter()
-        .filter_map(|at| files[at].take())
-        .collect())
+    Ok(order.into_iter().filter_map(|at| files[at].take()).collect())
 }
 
 /// A pool of `files`, which are in import order, and the files that are in it.
@@ -126,14 +110,10 @@ pub(super) fn pool(
         Err(reason) => reason,
     };
     let needed = needed(&files, services);
-    let files: Vec<_> = files
-        .into_iter()
-        .filter(|file| needed.contains(&file.name))
-        .collect();
+    let files: Vec<_> = files.into_iter().filter(|file| needed.contains(&file.name)).collect();
     match build(&files) {
         Ok(pool) => {
-            let warning =
-                format!("only the descriptors that served services need are used: {whole}");
+            let warning = format!("only the descriptors that served services need are used: {whole}");
             Ok((pool, files, Some(warning)))
         }
         Err(reason) => Err(SpecError::Unlinkable { reason }),
@@ -153,8 +133,7 @@ pub(super) fn encode(files: &[RawFile]) -> Bytes {
 
 fn build(files: &[RawFile]) -> Result<DescriptorPool, String> {
     let mut pool = DescriptorPool::new();
-    pool.decode_file_descriptor_set(encode(files))
-        .map_err(|error| error.to_string())?;
+    pool.decode_file_descriptor_set(encode(files)).map_err(|error| error.to_string())?;
     any_values::add_to(&mut pool);
     Ok(pool)
 }
@@ -167,10 +146,7 @@ fn needed(files: &[RawFile], services: &[&str]) -> HashSet<Arc<str>> {
                 "" => service.to_string(),
                 package => format!("{package}.{service}"),
             };
-            file.services
-                .iter()
-                .map(full_name)
-                .any(|name| services.contains(&name.as_str()))
+            file.services.iter().map(full_name).any(|name| services.contains(&name.as_str()))
         })
         .map(|file| file.name.clone())
         .collect();
@@ -184,11 +160,7 @@ fn needed(files: &[RawFile], services: &[&str]) -> HashSet<Arc<str>> {
 }
 
 fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
-    let text = |bytes: &[u8]| {
-        std::str::from_utf8(bytes)
-            .map(Arc::<str>::from)
-            .map_err(|error| error.to_string())
-    };
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(Arc::<str>::from).map_err(|error| error.to_string());
     let mut name = None;
     let mut package: Arc<str> = "".into();
     let mut dependencies = Vec::new();
@@ -203,20 +175,12 @@ fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
             FILE_PACKAGE => package = text(value)?,
             FILE_DEPENDENCY => dependencies.push(text(value)?),
             FILE_SERVICE => {
-                let names = Fields::new(value)
-                    .all_bytes(SERVICE_NAME)
-                    .map_err(|e| e.to_string())?;
+                let names = Fields::new(value).all_bytes(SERVICE_NAME).map_err(|e| e.to_string())?;
                 services.push(text(names.last().copied().unwrap_or_default())?);
             }
             _ => {}
         }
     }
     let name = name.ok_or("a file has no name")?;
-    Ok(RawFile {
-        name,
-        package,
-        dependencies,
-        services,
-        bytes,
-    })
+    Ok(RawFile { name, package, dependencies, services, bytes })
 }

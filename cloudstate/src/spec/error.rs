@@ -24,19 +24,13 @@ pub enum SpecError {
         reason: String,
     },
     /// Files import each other in a circle; `path` starts with the file met twice.
-    #[error(
-        "Circular dependency detected in entity spec descriptor: {}",
-        Chain(path)
-    )]
+    #[error("Circular dependency detected in entity spec descriptor: {}", Chain(path))]
     CircularDependency {
         /// The file met twice and its importers, innermost first.
         path: Vec<String>,
     },
     /// A file imports one that is not in the set.
-    #[error(
-        "Descriptor dependency [{dependency}] not found, dependency path: {}",
-        Chain(path)
-    )]
+    #[error("Descriptor dependency [{dependency}] not found, dependency path: {}", Chain(path))]
     MissingDependency {
         /// The file that is not there.
         dependency: String,
@@ -147,9 +141,7 @@ pub enum SpecError {
         second: String,
     },
     /// State would be stored without a namespace.
-    #[error(
-        "Service [{service}] has no persistence id; set one, it names where the state is stored"
-    )]
+    #[error("Service [{service}] has no persistence id; set one, it names where the state is stored")]
     NoPersistenceId {
         /// The service.
         service: String,
@@ -188,10 +180,7 @@ impl fmt::Display for Chain<'_> {
 fn streaming_rule(entity_type: EntityType) -> String {
     match entity_type {
         EntityType::Crdt => "CRDT entities do not support streaming in from the client,".to_owned(),
-        other => format!(
-            "{} entities do not support streamed methods,",
-            kind_name(other)
-        ),
+        other => format!("{} entities do not support streamed methods,", kind_name(other)),
     }
 }
 

@@ -56,10 +56,7 @@ pub enum ResponseBody {
 
 /// The endpoints of `method`: those of `rule` and its additional bindings, or without a rule the
 /// generated `POST /<service>/<method>`.
-pub(super) fn bindings(
-    method: &MethodDescriptor,
-    rule: Option<&HttpRule>,
-) -> Result<Vec<HttpBinding>, SpecError> {
+pub(super) fn bindings(method: &MethodDescriptor, rule: Option<&HttpRule>) -> Result<Vec<HttpBinding>, SpecError> {
     let Some(rule) = rule else {
         return Ok(vec![generated(method)?]);
     };
@@ -90,18 +87,12 @@ fn generated(method: &MethodDescriptor) -> Result<HttpBinding, SpecError> {
 fn binding(method: &MethodDescriptor, rule: &HttpRule) -> Result<HttpBinding, SpecError> {
     let selector = &rule.selector;
     if !selector.is_empty() && selector != method.full_name() {
-        return Err(config(format!(
-            "Rule selector [{selector}] must be empty or [{}]",
-            method.full_name()
-        )));
+        return Err(config(format!("Rule selector [{selector}] must be empty or [{}]", method.full_name())));
     }
     let (http_method, path) = pattern(rule)?;
     let template = PathTemplate::parse(path)?;
     if template.segments.len() > SEGMENTS_MAX {
-        return Err(config(format!(
-            "Path template of [{}] has more than {SEGMENTS_MAX} segments",
-            method.full_name()
-        )));
+        return Err(config(format!("Path template of [{}] has more than {SEGMENTS_MAX} segments", method.full_name())));
     }
     let variables = template
         .variables
@@ -121,10 +112,7 @@ fn pattern(rule: &HttpRule) -> Result<(HttpMethod, &str), SpecError> {
     let exactly = HttpMethod::Exactly;
     Ok(match &rule.pattern {
         None => {
-            return Err(config(format!(
-                "Pattern missing for rule [{}]!",
-                rendered(rule)
-            )));
+            return Err(config(format!("Pattern missing for rule [{}]!", rendered(rule))));
         }
         Some(Pattern::Get(path)) => (exactly(http::Method::GET), path),
         Some(Pattern::Put(path)) => (exactly(http::Method::PUT), path),
@@ -136,18 +124,13 @@ fn pattern(rule: &HttpRule) -> Result<(HttpMethod, &str), SpecError> {
             "HEAD" => (exactly(http::Method::HEAD), &custom.path),
             "OPTIONS" => (exactly(http::Method::OPTIONS), &custom.path),
             other => {
-                return Err(config(format!(
-                    "Only Custom patterns with [*] kind supported but [{other}] found!"
-                )));
+                return Err(config(format!("Only Custom patterns with [*] kind supported but [{other}] found!")));
             }
         },
     })
 }
 
-fn path_fields(
-    method: &MethodDescriptor,
-    names: &[String],
-) -> Result<Vec<FieldDescriptor>, SpecError> {
+fn path_fields(method: &MethodDescriptor, names: &[String]) -> Result<Vec<FieldDescriptor>, SpecError> {
     let mut message = method.input();
     let mut fields = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
@@ -161,14 +144,10 @@ fn path_fields(
         })?;
         let full_name = field.full_name();
         if field.is_map() {
-            return Err(config(format!(
-                "Map parameters [{full_name}] are not allowed as path variables"
-            )));
+            return Err(config(format!("Map parameters [{full_name}] are not allowed as path variables")));
         }
         if field.is_list() {
-            return Err(config(format!(
-                "Repeated parameters [{full_name}] are not allowed as path variables"
-            )));
+            return Err(config(format!("Repeated parameters [{full_name}] are not allowed as path variables")));
         }
         let last = index + 1 == names.len();
         match field.kind() {
@@ -197,14 +176,10 @@ fn body(method: &MethodDescriptor, name: &str) -> Result<Body, SpecError> {
         "*" => Ok(Body::Message),
         name => {
             let field = method.input().get_field_by_name(name).ok_or_else(|| {
-                config(format!(
-                    "Body configured to [{name}] but that field does not exist on input type."
-                ))
+                config(format!("Body configured to [{name}] but that field does not exist on input type."))
             })?;
             if field.is_list() || field.is_map() {
-                return Err(config(format!(
-                    "Body configured to [{name}] but that field is a repeated field."
-                )));
+                return Err(config(format!("Body configured to [{name}] but that field is a repeated field.")));
             }
             Ok(Body::Field(field))
         }
@@ -218,10 +193,7 @@ fn response_body(method: &MethodDescriptor, name: &str) -> Result<ResponseBody, 
     let output: MessageDescriptor = method.output();
     match output.get_field_by_name(name) {
         Some(field) => Ok(ResponseBody::Field(field)),
-        None => Err(config(format!(
-            "Response body field [{name}] does not exist on type [{}]",
-            output.full_name()
-        ))),
+        None => Err(config(format!("Response body field [{name}] does not exist on type [{}]", output.full_name()))),
     }
 }
 
@@ -238,10 +210,9 @@ fn rendered(rule: &HttpRule) -> String {
         Some(Pattern::Post(path)) => format!("Post({path})"),
         Some(Pattern::Delete(path)) => format!("Delete({path})"),
         Some(Pattern::Patch(path)) => format!("Patch({path})"),
-        Some(Pattern::Custom(custom)) => format!(
-            "Custom(CustomHttpPattern({},{},UnknownFieldSet(Map())))",
-            custom.kind, custom.path
-        ),
+        Some(Pattern::Custom(custom)) => {
+            format!("Custom(CustomHttpPattern({},{},UnknownFieldSet(Map())))", custom.kind, custom.path)
+        }
     };
     let additional: Vec<_> = rule.additional_bindings.iter().map(rendered).collect();
     format!(

@@ -30,9 +30,7 @@ pub enum KeyError {
         field: String,
     },
     /// Longer than [`KEY_BYTES_MAX`].
-    #[error(
-        "entity key in field {field} has {length} bytes, more than the {KEY_BYTES_MAX} allowed"
-    )]
+    #[error("entity key in field {field} has {length} bytes, more than the {KEY_BYTES_MAX} allowed")]
     TooLong {
         /// The field, or all of them joined by commas.
         field: String,
@@ -53,11 +51,7 @@ impl EntityKey {
     /// # Errors
     /// [`SpecError::KeyType`] for a field without a text form.
     pub fn new(fields: &[FieldDescriptor]) -> Result<Self, SpecError> {
-        fields
-            .iter()
-            .map(KeyField::new)
-            .collect::<Result<_, _>>()
-            .map(|fields| Self { fields })
+        fields.iter().map(KeyField::new).collect::<Result<_, _>>().map(|fields| Self { fields })
     }
 
     /// Whether there is no key field.
@@ -67,10 +61,7 @@ impl EntityKey {
 
     /// Name, number and form of every key field, for comparison and messages.
     pub fn describe(&self) -> String {
-        let fields = self
-            .fields
-            .iter()
-            .map(|field| format!("{} = {}", field.name, field.number));
+        let fields = self.fields.iter().map(|field| format!("{} = {}", field.name, field.number));
         fields.collect::<Vec<_>>().join(", ")
     }
 
@@ -84,9 +75,7 @@ impl EntityKey {
             fields => return self.join(payload, fields),
         };
         if key.is_empty() {
-            return Err(KeyError::Empty {
-                field: self.names(),
-            });
+            return Err(KeyError::Empty { field: self.names() });
         }
         self.bounded(key)
     }
@@ -103,29 +92,20 @@ impl EntityKey {
             key.push_str(&text);
         }
         if empty {
-            return Err(KeyError::Empty {
-                field: self.names(),
-            });
+            return Err(KeyError::Empty { field: self.names() });
         }
         self.bounded(key)
     }
 
     fn bounded(&self, key: String) -> Result<String, KeyError> {
         if key.len() > KEY_BYTES_MAX {
-            return Err(KeyError::TooLong {
-                field: self.names(),
-                length: key.len(),
-            });
+            return Err(KeyError::TooLong { field: self.names(), length: key.len() });
         }
         Ok(key)
     }
 
     fn names(&self) -> String {
-        self.fields
-            .iter()
-            .map(|field| &*field.name)
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.fields.iter().map(|field| &*field.name).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -165,10 +145,7 @@ enum KeyKind {
 impl KeyField {
     fn new(field: &FieldDescriptor) -> Result<Self, SpecError> {
         let refuse = |problem: &str| {
-            Err(SpecError::KeyType {
-                field: field.full_name().to_owned(),
-                problem: problem.to_owned(),
-            })
+            Err(SpecError::KeyType { field: field.full_name().to_owned(), problem: problem.to_owned() })
         };
         if field.is_map() {
             return refuse("is a map");
@@ -191,11 +168,7 @@ impl KeyField {
             Kind::Bytes => return refuse("has type bytes"),
             Kind::Message(_) => return refuse("is a message"),
         };
-        Ok(Self {
-            number: field.number(),
-            name: field.name().into(),
-            kind,
-        })
+        Ok(Self { number: field.number(), name: field.name().into(), kind })
     }
 
     fn text(&self, value: Option<WireValue<'_>>) -> Result<String, KeyError> {
@@ -222,9 +195,7 @@ impl KeyField {
             (_, None) => "0".to_owned(),
             (KeyKind::Int32, Some(WireValue::Varint(n))) => (n as i32).to_string(),
             (KeyKind::Int64, Some(WireValue::Varint(n))) => (n as i64).to_string(),
-            (KeyKind::Sint32, Some(WireValue::Varint(n))) => {
-                zigzag(u64::from(n as u32)).to_string()
-            }
+            (KeyKind::Sint32, Some(WireValue::Varint(n))) => zigzag(u64::from(n as u32)).to_string(),
             (KeyKind::Sint64, Some(WireValue::Varint(n))) => zigzag(n).to_string(),
             (KeyKind::Fixed32, Some(WireValue::Fixed32(n))) => (n as i32).to_string(),
             (KeyKind::Fixed64, Some(WireValue::Fixed64(n))) => (n as i64).to_string(),
@@ -244,9 +215,7 @@ fn last_value(payload: &[u8], number: u32) -> Result<Option<WireValue<'_>>, KeyE
             Ok(Some((field, value))) if field == number => last = Some(value),
             Ok(Some(_)) => {}
             Err(error) => {
-                return Err(KeyError::Malformed {
-                    reason: error.to_string(),
-                });
+                return Err(KeyError::Malformed { reason: error.to_string() });
             }
         }
     }

@@ -142,12 +142,8 @@ impl MethodSpec {
 
 impl EntityType {
     /// All of them, in the order in which the protocol's texts list them.
-    pub const ALL: [EntityType; 4] = [
-        EntityType::Crdt,
-        EntityType::Action,
-        EntityType::EventSourced,
-        EntityType::ValueEntity,
-    ];
+    pub const ALL: [EntityType; 4] =
+        [EntityType::Crdt, EntityType::Action, EntityType::EventSourced, EntityType::ValueEntity];
 
     /// Full name of the protocol service.
     pub const fn as_str(self) -> &'static str {
@@ -161,9 +157,7 @@ impl EntityType {
 
     /// The type with this protocol service name.
     pub fn from_name(name: &str) -> Option<Self> {
-        EntityType::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+        EntityType::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -175,9 +169,6 @@ impl fmt::Display for EntityType {
 
 impl Default for SpecSettings {
     fn default() -> Self {
-        Self {
-            strict_version: false,
-            supported: EntityType::ALL.to_vec(),
-        }
+        Self { strict_version: false, supported: EntityType::ALL.to_vec() }
     }
 }

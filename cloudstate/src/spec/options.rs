@@ -53,10 +53,7 @@ pub(super) enum KeyMark {
     Legacy,
 }
 
-pub(super) fn key_mark(
-    file: &RawFile,
-    field: &FieldDescriptor,
-) -> Result<Option<KeyMark>, SpecError> {
+pub(super) fn key_mark(file: &RawFile, field: &FieldDescriptor) -> Result<Option<KeyMark>, SpecError> {
     let malformed = |reason: String| SpecError::Option {
         option: "cloudstate.entity_key",
         place: field.full_name().to_owned(),
@@ -66,9 +63,7 @@ pub(super) fn key_mark(
     let mut legacy = false;
     for options in options_of(file, field.path(), FIELD_OPTIONS).map_err(malformed)? {
         let mut fields = Fields::new(options);
-        while let Some((number, value)) =
-            fields.next_field().map_err(|e| malformed(e.to_string()))?
-        {
+        while let Some((number, value)) = fields.next_field().map_err(|e| malformed(e.to_string()))? {
             match (number, value) {
                 (ENTITY_KEY, WireValue::Varint(on)) => current = on != 0,
                 (LEGACY_ENTITY_KEY, WireValue::Varint(on)) => legacy = on != 0,
@@ -83,27 +78,19 @@ pub(super) fn key_mark(
     })
 }
 
-pub(super) fn http_rule(
-    file: &RawFile,
-    method: &MethodDescriptor,
-) -> Result<Option<HttpRule>, SpecError> {
+pub(super) fn http_rule(file: &RawFile, method: &MethodDescriptor) -> Result<Option<HttpRule>, SpecError> {
     let Some(bytes) = method_option(file, method, HTTP, "google.api.http")? else {
         return Ok(None);
     };
-    HttpRule::decode(&*bytes)
-        .map(Some)
-        .map_err(|error| SpecError::Option {
-            option: "google.api.http",
-            place: method.full_name().to_owned(),
-            reason: error.to_string(),
-        })
+    HttpRule::decode(&*bytes).map(Some).map_err(|error| SpecError::Option {
+        option: "google.api.http",
+        place: method.full_name().to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// The option `cloudstate.eventing` of `method`.
-pub(super) fn eventing(
-    file: &RawFile,
-    method: &MethodDescriptor,
-) -> Result<Option<Eventing>, SpecError> {
+pub(super) fn eventing(file: &RawFile, method: &MethodDescriptor) -> Result<Option<Eventing>, SpecError> {
     let Some(bytes) = method_option(file, method, EVENTING, "cloudstate.eventing")? else {
         return Ok(None);
     };
@@ -112,9 +99,7 @@ pub(super) fn eventing(
         place: method.full_name().to_owned(),
         reason,
     };
-    let text = |bytes: &[u8]| {
-        String::from_utf8(bytes.to_vec()).map_err(|error| malformed(error.to_string()))
-    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|error| malformed(error.to_string()));
     let mut eventing = Eventing::default();
     let mut fields = Fields::new(&bytes);
     while let Some((number, value)) = fields.next_field().map_err(|e| malformed(e.to_string()))? {
@@ -150,17 +135,10 @@ fn method_option(
     number: u32,
     option: &'static str,
 ) -> Result<Option<Vec<u8>>, SpecError> {
-    let malformed = |reason: String| SpecError::Option {
-        option,
-        place: method.full_name().to_owned(),
-        reason,
-    };
+    let malformed = |reason: String| SpecError::Option { option, place: method.full_name().to_owned(), reason };
     let mut merged: Option<Vec<u8>> = None;
     for options in options_of(file, method.path(), METHOD_OPTIONS).map_err(malformed)? {
-        for value in Fields::new(options)
-            .all_bytes(number)
-            .map_err(|e| malformed(e.to_string()))?
-        {
+        for value in Fields::new(options).all_bytes(number).map_err(|e| malformed(e.to_string()))? {
             merged.get_or_insert_default().extend_from_slice(value);
         }
     }
@@ -172,12 +150,8 @@ fn method_option(
 fn options_of<'a>(file: &'a RawFile, path: &[i32], options: u32) -> Result<Vec<&'a [u8]>, String> {
     let mut descriptor: &[u8] = &file.bytes;
     for step in path.chunks_exact(2) {
-        let all = Fields::new(descriptor)
-            .all_bytes(step[0] as u32)
-            .map_err(|e| e.to_string())?;
+        let all = Fields::new(descriptor).all_bytes(step[0] as u32).map_err(|e| e.to_string())?;
         descriptor = all.get(step[1] as usize).ok_or("descriptor not found")?;
     }
-    Fields::new(descriptor)
-        .all_bytes(options)
-        .map_err(|e| e.to_string())
+    Fields::new(descriptor).all_bytes(options).map_err(|e| e.to_string())
 }

@@ -57,8 +57,7 @@ const NO_SLASH: &str = "Template must start with a slash";
 const NESTED: &str = "Variable segments may not be nested";
 const UNCLOSED: &str = "Unclosed variable or unexpected character";
 const UNEXPECTED: &str = "Expected '/', ':', path literal character, or end of input";
-const REST_NOT_LAST: &str =
-    "Multi segment matchers (**) may only be in the last position of the template";
+const REST_NOT_LAST: &str = "Multi segment matchers (**) may only be in the last position of the template";
 const DUPLICATE: &str = "Duplicate path in template";
 
 impl PathTemplate {
@@ -69,18 +68,8 @@ impl PathTemplate {
     pub fn parse(template: &str) -> Result<Self, TemplateError> {
         let mut parser = Parser::new(template);
         parser.template()?;
-        let Parser {
-            segments,
-            variables,
-            verb,
-            ..
-        } = parser;
-        Ok(Self {
-            segments,
-            variables,
-            verb,
-            source: template.to_owned(),
-        })
+        let Parser { segments, variables, verb, .. } = parser;
+        Ok(Self { segments, variables, verb, source: template.to_owned() })
     }
 
     /// Whether the last segment takes all the rest of a path.
@@ -97,11 +86,7 @@ impl fmt::Display for PathTemplate {
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            message,
-            column,
-            template,
-        } = self;
+        let Self { message, column, template } = self;
         if *column >= template.chars().count() {
             write!(f, "{message} at end of input of '{template}'")
         } else {
@@ -180,11 +165,7 @@ impl<'a> Parser<'a> {
     fn variable(&mut self) -> Result<(), TemplateError> {
         let start = self.at;
         let field_path = self.field_path()?;
-        if self
-            .variables
-            .iter()
-            .any(|variable| variable.field_path == field_path)
-        {
+        if self.variables.iter().any(|variable| variable.field_path == field_path) {
             return Err(self.error(DUPLICATE, start));
         }
         let first = self.segments.len();
@@ -207,11 +188,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(UNCLOSED, self.at));
         }
         let segments = first..self.segments.len();
-        self.variables.push(Variable {
-            field_path,
-            segments,
-            column: start + 1,
-        });
+        self.variables.push(Variable { field_path, segments, column: start + 1 });
         Ok(())
     }
 
@@ -235,11 +212,7 @@ impl<'a> Parser<'a> {
     }
 
     fn end(&self) -> Result<(), TemplateError> {
-        if self.at < self.chars.len() {
-            Err(self.error(UNEXPECTED, self.at))
-        } else {
-            Ok(())
-        }
+        if self.at < self.chars.len() { Err(self.error(UNEXPECTED, self.at)) } else { Ok(()) }
     }
 
     fn peek(&self) -> Option<char> {
@@ -261,11 +234,7 @@ impl<'a> Parser<'a> {
     }
 
     fn error(&self, message: &'static str, at: usize) -> TemplateError {
-        TemplateError {
-            message,
-            column: at + 1,
-            template: self.template.to_owned(),
-        }
+        TemplateError { message, column: at + 1, template: self.template.to_owned() }
     }
 }
 
@@ -274,51 +243,22 @@ mod tests {
     use super::*;
 
     fn error(template: &str) -> String {
-        PathTemplate::parse(template)
-            .expect_err(template)
-            .to_string()
+        PathTemplate::parse(template).expect_err(template).to_string()
     }
 
     #[test]
     fn every_mistake_has_its_text_and_column() {
         for (template, text) in [
-            (
-                "no/initial/slash",
-                "Template must start with a slash at character 1 of 'no/initial/slash'",
-            ),
-            (
-                "foo",
-                "Template must start with a slash at character 1 of 'foo'",
-            ),
+            ("no/initial/slash", "Template must start with a slash at character 1 of 'no/initial/slash'"),
+            ("foo", "Template must start with a slash at character 1 of 'foo'"),
             ("", "Template must start with a slash at end of input of ''"),
-            (
-                "/foo/{bar={baz}}",
-                "Variable segments may not be nested at character 11 of '/foo/{bar={baz}}'",
-            ),
-            (
-                "/foo/{bar*}",
-                "Unclosed variable or unexpected character at character 10 of '/foo/{bar*}'",
-            ),
-            (
-                "/foo/{bar",
-                "Unclosed variable or unexpected character at end of input of '/foo/{bar'",
-            ),
-            (
-                "/foo/{bar=ba*}",
-                "Unclosed variable or unexpected character at character 13 of '/foo/{bar=ba*}'",
-            ),
-            (
-                "/foo/{1bar}",
-                "Unclosed variable or unexpected character at character 7 of '/foo/{1bar}'",
-            ),
-            (
-                "/f*o",
-                "Expected '/', ':', path literal character, or end of input at character 3 of '/f*o'",
-            ),
-            (
-                "/foo:a/b",
-                "Expected '/', ':', path literal character, or end of input at character 7 of '/foo:a/b'",
-            ),
+            ("/foo/{bar={baz}}", "Variable segments may not be nested at character 11 of '/foo/{bar={baz}}'"),
+            ("/foo/{bar*}", "Unclosed variable or unexpected character at character 10 of '/foo/{bar*}'"),
+            ("/foo/{bar", "Unclosed variable or unexpected character at end of input of '/foo/{bar'"),
+            ("/foo/{bar=ba*}", "Unclosed variable or unexpected character at character 13 of '/foo/{bar=ba*}'"),
+            ("/foo/{1bar}", "Unclosed variable or unexpected character at character 7 of '/foo/{1bar}'"),
+            ("/f*o", "Expected '/', ':', path literal character, or end of input at character 3 of '/f*o'"),
+            ("/foo:a/b", "Expected '/', ':', path literal character, or end of input at character 7 of '/foo:a/b'"),
             (
                 "/foo/**/bar",
                 "Multi segment matchers (**) may only be in the last position of the template at character 9 of '/foo/**/bar'",
@@ -338,12 +278,7 @@ mod tests {
         assert_eq!(template.verb.as_deref(), Some("watch"));
         assert_eq!(
             template.segments,
-            [
-                Segment::Literal("v1".into()),
-                Segment::Literal("x".into()),
-                Segment::Single,
-                Segment::Rest
-            ]
+            [Segment::Literal("v1".into()), Segment::Literal("x".into()), Segment::Single, Segment::Rest]
         );
         assert_eq!(template.variables[0].field_path, ["a", "b"]);
         assert_eq!(template.variables[0].segments, 1..4);

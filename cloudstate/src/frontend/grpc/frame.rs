@@ -31,14 +31,7 @@ impl<B> MessageReader<B> {
     /// Reads `body`, whose messages may be compressed when `gzip` is set.
     pub(super) fn new(body: B, gzip: bool, message_max: usize) -> Self {
         let (chunk, partial) = (Bytes::new(), BytesMut::new());
-        Self {
-            body,
-            chunk,
-            partial,
-            gzip,
-            message_max,
-            ended: false,
-        }
+        Self { body, chunk, partial, gzip, message_max, ended: false }
     }
 
     /// The next message, if what has been read so far has one.
@@ -73,11 +66,8 @@ impl<B> MessageReader<B> {
     /// Moves bytes over until the partial message has `length`, as far as there are any. Grows with
     /// what has arrived, never by what a header claims.
     fn fill_to(&mut self, length: usize) {
-        let missing = length
-            .saturating_sub(self.partial.len())
-            .min(self.chunk.len());
-        self.partial
-            .extend_from_slice(&self.chunk.split_to(missing));
+        let missing = length.saturating_sub(self.partial.len()).min(self.chunk.len());
+        self.partial.extend_from_slice(&self.chunk.split_to(missing));
     }
 
     fn checked_length(&self, data: &[u8]) -> Result<Option<usize>, Status> {
@@ -85,9 +75,7 @@ impl<B> MessageReader<B> {
             return Ok(None);
         };
         if *flag > 1 {
-            return Err(Status::internal(format!(
-                "message has the invalid compression flag {flag}"
-            )));
+            return Err(Status::internal(format!("message has the invalid compression flag {flag}")));
         }
         let Some(length) = rest.first_chunk::<4>() else {
             return Ok(None);
@@ -103,9 +91,7 @@ impl<B> MessageReader<B> {
         match (compressed, self.gzip) {
             (false, _) => Ok(message),
             (true, true) => decompress(&message, self.message_max),
-            (true, false) => Err(Status::internal(
-                "message is compressed, but grpc-encoding is not set",
-            )),
+            (true, false) => Err(Status::internal("message is compressed, but grpc-encoding is not set")),
         }
     }
 }
@@ -128,11 +114,7 @@ where
                     return Poll::Ready(Some(Err(status)));
                 }
             }
-            let frame = if this.body.is_end_stream() {
-                None
-            } else {
-                ready!(Pin::new(&mut this.body).poll_frame(cx))
-            };
+            let frame = if this.body.is_end_stream() { None } else { ready!(Pin::new(&mut this.body).poll_frame(cx)) };
             match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -146,8 +128,7 @@ where
                 None => {
                     this.ended = true;
                     if !this.partial.is_empty() {
-                        let status =
-                            Status::internal("the request ends in the middle of a message");
+                        let status = Status::internal("the request ends in the middle of a message");
                         return Poll::Ready(Some(Err(status)));
                     }
                 }
@@ -224,10 +205,7 @@ mod tests {
         type Data = Bytes;
         type Error = BodyError;
 
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
             Poll::Ready(self.0.pop_front().map(|chunk| Ok(Frame::data(chunk))))
         }
     }
@@ -263,10 +241,7 @@ mod tests {
     #[test]
     fn limits_hold_before_anything_is_allocated_and_after_unpacking() {
         let claims_too_much = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(
-            read(vec![claims_too_much], false),
-            [Err(Code::ResourceExhausted)]
-        );
+        assert_eq!(read(vec![claims_too_much], false), [Err(Code::ResourceExhausted)]);
         let bomb = encode(&vec![0; 100_000], true, usize::MAX).expect("fits");
         assert!(bomb.len() < 1000);
         assert_eq!(read(vec![bomb], true), [Err(Code::ResourceExhausted)]);
@@ -274,9 +249,6 @@ mod tests {
 
     #[test]
     fn a_message_cut_short_is_an_error() {
-        assert_eq!(
-            read(vec![Bytes::from_static(&[0, 0, 0, 0, 9, 1])], false),
-            [Err(Code::Internal)]
-        );
+        assert_eq!(read(vec![Bytes::from_static(&[0, 0, 0, 0, 9, 1])], false), [Err(Code::Internal)]);
     }
 }

@@ -33,8 +33,6 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 pub(crate) fn trailers_only(status: &Status) -> Response<FrontBody> {
     let mut response = Response::new(FrontBody::empty());
     *response.headers_mut() = trailers(status);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
     response
 }

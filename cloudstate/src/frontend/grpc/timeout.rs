@@ -27,10 +27,7 @@ mod tests {
     #[test]
     fn units_and_nonsense() {
         assert_eq!(parse("3S"), Some(Duration::from_secs(3)));
-        assert_eq!(
-            parse("99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3600))
-        );
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
         for nonsense in ["", "S", "1", "1x", "-1S", "123456789S", "1é"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");

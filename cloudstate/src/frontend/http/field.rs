@@ -16,11 +16,7 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENI
 ///
 /// # Errors
 /// A sentence that names the field.
-pub(super) fn set(
-    message: &mut DynamicMessage,
-    path: &[FieldDescriptor],
-    text: &str,
-) -> Result<(), String> {
+pub(super) fn set(message: &mut DynamicMessage, path: &[FieldDescriptor], text: &str) -> Result<(), String> {
     let Some((field, parents)) = path.split_last() else {
         return Ok(());
     };
@@ -44,8 +40,7 @@ pub(super) fn set_query(message: &mut DynamicMessage, query: &str) -> Result<(),
         let Some((field, parents)) = path.split_last() else {
             continue;
         };
-        let value =
-            value(field, &text).map_err(|problem| format!("parameter {name}: {problem}"))?;
+        let value = value(field, &text).map_err(|problem| format!("parameter {name}: {problem}"))?;
         let target = innermost(message, parents);
         if field.is_list() {
             if let Value::List(items) = target.get_field_mut(field) {
@@ -55,9 +50,7 @@ pub(super) fn set_query(message: &mut DynamicMessage, query: &str) -> Result<(),
         }
         let numbers: Vec<u32> = path.iter().map(FieldDescriptor::number).collect();
         if seen.contains(&numbers) {
-            return Err(format!(
-                "parameter {name}: given more than once, but the field is not repeated"
-            ));
+            return Err(format!("parameter {name}: given more than once, but the field is not repeated"));
         }
         seen.push(numbers);
         target.set_field(field, value);
@@ -73,16 +66,9 @@ fn resolve(message: &MessageDescriptor, name: &str) -> Result<Vec<FieldDescripto
         let field = message
             .get_field_by_name(part)
             .or_else(|| message.get_field_by_json_name(part))
-            .ok_or_else(|| {
-                format!(
-                    "parameter {name}: {} has no field {part}",
-                    message.full_name()
-                )
-            })?;
+            .ok_or_else(|| format!("parameter {name}: {} has no field {part}", message.full_name()))?;
         if field.is_map() {
-            return Err(format!(
-                "parameter {name}: a map cannot be set by a query parameter"
-            ));
+            return Err(format!("parameter {name}: a map cannot be set by a query parameter"));
         }
         if parts.peek().is_some() {
             let Kind::Message(inner) = field.kind() else {
@@ -98,10 +84,7 @@ fn resolve(message: &MessageDescriptor, name: &str) -> Result<Vec<FieldDescripto
     Ok(path)
 }
 
-fn innermost<'a>(
-    message: &'a mut DynamicMessage,
-    parents: &[FieldDescriptor],
-) -> &'a mut DynamicMessage {
+fn innermost<'a>(message: &'a mut DynamicMessage, parents: &[FieldDescriptor]) -> &'a mut DynamicMessage {
     parents.iter().fold(message, |message, field| {
         match message.get_field_mut(field) {
             Value::Message(inner) => inner,
@@ -121,12 +104,8 @@ fn value(field: &FieldDescriptor, text: &str) -> Result<Value, String> {
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
             Value::I64(text.parse().map_err(|_| no("signed 64 bit integer"))?)
         }
-        Kind::Uint32 | Kind::Fixed32 => {
-            Value::U32(text.parse().map_err(|_| no("unsigned 32 bit integer"))?)
-        }
-        Kind::Uint64 | Kind::Fixed64 => {
-            Value::U64(text.parse().map_err(|_| no("unsigned 64 bit integer"))?)
-        }
+        Kind::Uint32 | Kind::Fixed32 => Value::U32(text.parse().map_err(|_| no("unsigned 32 bit integer"))?),
+        Kind::Uint64 | Kind::Fixed64 => Value::U64(text.parse().map_err(|_| no("unsigned 64 bit integer"))?),
         Kind::Float => Value::F32(text.parse().map_err(|_| no("number"))?),
         Kind::Double => Value::F64(text.parse().map_err(|_| no("number"))?),
         Kind::Bool if text.eq_ignore_ascii_case("true") => Value::Bool(true),
@@ -138,10 +117,7 @@ fn value(field: &FieldDescriptor, text: &str) -> Result<Value, String> {
         }
         Kind::Enum(values) => match values.get_value_by_name(text) {
             Some(value) => Value::EnumNumber(value.number()),
-            None => Value::EnumNumber(
-                text.parse()
-                    .map_err(|_| no(&format!("value of {}", values.full_name())))?,
-            ),
+            None => Value::EnumNumber(text.parse().map_err(|_| no(&format!("value of {}", values.full_name())))?),
         },
         Kind::Message(message) => Value::Message(well_known(&message, text)?),
     })
@@ -164,16 +140,10 @@ fn well_known(message: &MessageDescriptor, text: &str) -> Result<DynamicMessage,
         | "google.protobuf.UInt32Value"
         | "google.protobuf.BoolValue" => false,
         _ => {
-            return Err(format!(
-                "the message {name} cannot be set by text; set its fields"
-            ));
+            return Err(format!("the message {name} cannot be set by text; set its fields"));
         }
     };
-    let json = if quoted {
-        serde_json::Value::String(text.to_owned()).to_string()
-    } else {
-        text.to_owned()
-    };
+    let json = if quoted { serde_json::Value::String(text.to_owned()).to_string() } else { text.to_owned() };
     super::json::decode(message, json.as_bytes()).map_err(|_| format!("{text:?} is no {name}"))
 }
 
@@ -187,8 +157,5 @@ fn form_decoded(text: &str) -> Result<String, String> {
 }
 
 fn name(path: &[FieldDescriptor]) -> String {
-    path.iter()
-        .map(FieldDescriptor::name)
-        .collect::<Vec<_>>()
-        .join(".")
+    path.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
 }

@@ -21,10 +21,7 @@ const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(fa
 ///
 /// # Errors
 /// What is wrong, at which field and position.
-pub(super) fn decode(
-    descriptor: &MessageDescriptor,
-    json: &[u8],
-) -> Result<DynamicMessage, String> {
+pub(super) fn decode(descriptor: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, String> {
     if depth(json) > DEPTH_MAX {
         return Err(format!("JSON is nested deeper than {DEPTH_MAX} levels"));
     }
@@ -69,35 +66,22 @@ fn located(descriptor: &MessageDescriptor, json: &[u8], error: serde_json::Error
 
 /// JSON in an `Any` has no descriptor. It is read as a message that holds its text, marked by a
 /// second type name behind the first.
-fn decode_with_json_values(
-    descriptor: &MessageDescriptor,
-    json: &[u8],
-) -> Result<DynamicMessage, String> {
+fn decode_with_json_values(descriptor: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, String> {
     let mut json: Json = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     mark_json_values(&mut json);
-    let mut message =
-        DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| error.to_string())?;
+    let mut message = DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| error.to_string())?;
     walk_any(&mut message, &mut |type_url| {
-        type_url
-            .strip_suffix(JSON_VALUE)
-            .map(|url| url.trim_end_matches('/').to_owned())
+        type_url.strip_suffix(JSON_VALUE).map(|url| url.trim_end_matches('/').to_owned())
     });
     Ok(message)
 }
 
 fn encode_with_json_values(mut message: DynamicMessage) -> Result<Bytes, String> {
-    walk_any(&mut message, &mut |type_url| {
-        type_url
-            .starts_with(JSON_TYPE)
-            .then(|| format!("{type_url}/{JSON_VALUE}"))
-    });
-    let mut json = message
-        .serialize_with_options(serde_json::value::Serializer, &OPTIONS)
-        .map_err(|error| error.to_string())?;
+    walk_any(&mut message, &mut |type_url| type_url.starts_with(JSON_TYPE).then(|| format!("{type_url}/{JSON_VALUE}")));
+    let mut json =
+        message.serialize_with_options(serde_json::value::Serializer, &OPTIONS).map_err(|error| error.to_string())?;
     unmark_json_values(&mut json);
-    serde_json::to_vec(&json)
-        .map(Bytes::from)
-        .map_err(|error| error.to_string())
+    serde_json::to_vec(&json).map(Bytes::from).map_err(|error| error.to_string())
 }
 
 fn mark_json_values(json: &mut Json) {
@@ -108,10 +92,7 @@ fn mark_json_values(json: &mut Json) {
                 let type_url = format!("{type_url}/{JSON_VALUE}");
                 let value = fields.remove("value").unwrap_or_default();
                 fields.insert("@type".to_owned(), Json::String(type_url));
-                fields.insert(
-                    "value".to_owned(),
-                    Json::String(STANDARD.encode(value.to_string())),
-                );
+                fields.insert("value".to_owned(), Json::String(STANDARD.encode(value.to_string())));
             }
             _ => fields.values_mut().for_each(mark_json_values),
         },
@@ -123,16 +104,10 @@ fn unmark_json_values(json: &mut Json) {
     match json {
         Json::Array(items) => items.iter_mut().for_each(unmark_json_values),
         Json::Object(fields) => {
-            let marked = fields
-                .get("@type")
-                .and_then(Json::as_str)
-                .and_then(|url| url.strip_suffix(JSON_VALUE));
+            let marked = fields.get("@type").and_then(Json::as_str).and_then(|url| url.strip_suffix(JSON_VALUE));
             if let Some(type_url) = marked.map(|url| url.trim_end_matches('/').to_owned()) {
                 fields.insert("@type".to_owned(), Json::String(type_url));
-                let text = fields
-                    .get("value")
-                    .and_then(Json::as_str)
-                    .unwrap_or_default();
+                let text = fields.get("value").and_then(Json::as_str).unwrap_or_default();
                 let text = STANDARD.decode(text).unwrap_or_default();
                 // Bytes that are no JSON stay what they are: base64.
                 if let Ok(value) = serde_json::from_slice(&text) {
@@ -159,14 +134,8 @@ fn walk_any(message: &mut DynamicMessage, rename: &mut impl FnMut(&str) -> Optio
     for (_, value) in message.fields_mut() {
         match value {
             Value::Message(inner) => walk_any(inner, rename),
-            Value::List(items) => items
-                .iter_mut()
-                .filter_map(Value::as_message_mut)
-                .for_each(|m| walk_any(m, rename)),
-            Value::Map(items) => items
-                .values_mut()
-                .filter_map(Value::as_message_mut)
-                .for_each(|m| walk_any(m, rename)),
+            Value::List(items) => items.iter_mut().filter_map(Value::as_message_mut).for_each(|m| walk_any(m, rename)),
+            Value::Map(items) => items.values_mut().filter_map(Value::as_message_mut).for_each(|m| walk_any(m, rename)),
             _ => {}
         }
     }

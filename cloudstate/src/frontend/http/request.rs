@@ -12,7 +12,7 @@ use crate::spec::Body as BodyRule;
 
 /// The serialised input message for `route`.
 pub(super) fn message(route: &Match<'_>, parts: &Parts, body: Bytes) -> Result<Bytes, Refusal> {
-    let input = &route.method.input;
+    let input = &route.endpoint.method.input;
     let query = parts.uri.query().unwrap_or_default();
     let mut message = match &route.binding.body {
         BodyRule::Message => whole(input, &parts.headers, body)?,
@@ -41,11 +41,7 @@ fn queried(input: &MessageDescriptor, query: &str) -> Result<DynamicMessage, Ref
     Ok(message)
 }
 
-fn whole(
-    input: &MessageDescriptor,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<DynamicMessage, Refusal> {
+fn whole(input: &MessageDescriptor, headers: &HeaderMap, body: Bytes) -> Result<DynamicMessage, Refusal> {
     if input.full_name() == HTTP_BODY {
         return Ok(raw(input, headers, body));
     }
@@ -67,9 +63,8 @@ fn set_body_field(
     }
     require_json(headers)?;
     if let Kind::Message(inner) = field.kind() {
-        let inner = json::decode(&inner, &body).map_err(|problem| {
-            Refusal::bad_request(format!("body field {}: {problem}", field.name()))
-        })?;
+        let inner = json::decode(&inner, &body)
+            .map_err(|problem| Refusal::bad_request(format!("body field {}: {problem}", field.name())))?;
         message.set_field(field, Value::Message(inner));
         return Ok(());
     }
@@ -77,9 +72,8 @@ fn set_body_field(
     let mut wrapped = format!("{{\"{}\":", field.json_name()).into_bytes();
     wrapped.extend_from_slice(&body);
     wrapped.push(b'}');
-    let mut holder = json::decode(field.parent_message(), &wrapped).map_err(|problem| {
-        Refusal::bad_request(format!("body field {}: {problem}", field.name()))
-    })?;
+    let mut holder = json::decode(field.parent_message(), &wrapped)
+        .map_err(|problem| Refusal::bad_request(format!("body field {}: {problem}", field.name())))?;
     if let Some(value) = holder.take_field(field) {
         message.set_field(field, value);
     }
@@ -89,27 +83,15 @@ fn set_body_field(
 /// A `google.api.HttpBody` that takes the request body as it is.
 fn raw(descriptor: &MessageDescriptor, headers: &HeaderMap, body: Bytes) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    message.set_field_by_name(
-        "content_type",
-        Value::String(content_type.unwrap_or_default().to_owned()),
-    );
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    message.set_field_by_name("content_type", Value::String(content_type.unwrap_or_default().to_owned()));
     message.set_field_by_name("data", Value::Bytes(body));
     message
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }

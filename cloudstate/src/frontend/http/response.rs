@@ -35,10 +35,7 @@ impl Writer {
             ResponseBody::Message => None,
             ResponseBody::Field(field) => Some(field.clone()),
         };
-        Self {
-            output: route.method.output.clone(),
-            field,
-        }
+        Self { output: route.endpoint.method.output.clone(), field }
     }
 
     /// Whether replies are `google.api.HttpBody` and go out as they are.
@@ -46,8 +43,7 @@ impl Writer {
         match &self.field {
             None => self.output.full_name() == HTTP_BODY,
             Some(field) => {
-                !field.is_list()
-                    && matches!(field.kind(), Kind::Message(message) if message.full_name() == HTTP_BODY)
+                !field.is_list() && matches!(field.kind(), Kind::Message(message) if message.full_name() == HTTP_BODY)
             }
         }
     }
@@ -60,14 +56,10 @@ impl Writer {
         if self.field.is_none() && self.is_raw() {
             return raw(payload.clone());
         }
-        let message =
-            DynamicMessage::decode(self.output.clone(), payload.clone()).map_err(|error| {
-                let name = self.output.full_name();
-                CallError::status(
-                    Code::Internal,
-                    format!("the reply is not a valid {name}: {error}"),
-                )
-            })?;
+        let message = DynamicMessage::decode(self.output.clone(), payload.clone()).map_err(|error| {
+            let name = self.output.full_name();
+            CallError::status(Code::Internal, format!("the reply is not a valid {name}: {error}"))
+        })?;
         let data = match &self.field {
             None => json::encode(&message, payload),
             Some(field) if self.is_raw() => match message.get_field(field).as_ref() {
@@ -76,37 +68,27 @@ impl Writer {
             },
             Some(field) => field_json(message, field, payload),
         };
-        let data = data.map_err(|error| {
-            CallError::status(
-                Code::Internal,
-                format!("the reply has no JSON form: {error}"),
-            )
-        })?;
-        Ok(Written {
-            content_type: Some(JSON),
-            data,
-        })
+        let data =
+            data.map_err(|error| CallError::status(Code::Internal, format!("the reply has no JSON form: {error}")))?;
+        Ok(Written { content_type: Some(JSON), data })
     }
 }
 
 /// The response to a call with one reply, or none.
-pub(super) fn unary(writer: &Writer, reply: Option<Reply>) -> Response<FrontBody> {
+pub(super) fn unary(writer: &Writer, reply: Option<Reply>) -> Result<Response<FrontBody>, CallError> {
     let Some(reply) = reply else {
-        if writer.is_raw() {
-            return service::plain(StatusCode::NO_CONTENT, "");
-        }
-        return whole(Some(JSON), Bytes::from_static(b"{}"));
+        return Ok(if writer.is_raw() {
+            service::plain(StatusCode::NO_CONTENT, "")
+        } else {
+            whole(Some(JSON), Bytes::from_static(b"{}"))
+        });
     };
-    match writer.write(&reply.payload) {
-        Ok(written) => {
-            let mut response = whole(written.content_type, written.data);
-            if let Some(metadata) = &reply.metadata {
-                metadata::to_headers(metadata, response.headers_mut());
-            }
-            response
-        }
-        Err(error) => failure(&error),
+    let written = writer.write(&reply.payload)?;
+    let mut response = whole(written.content_type, written.data);
+    if let Some(metadata) = &reply.metadata {
+        metadata::to_headers(metadata, response.headers_mut());
     }
+    Ok(response)
 }
 
 /// The response to a call that failed: the bare text, and the status that its code stands for.
@@ -117,46 +99,29 @@ pub(super) fn failure(error: &CallError) -> Response<FrontBody> {
 fn whole(content_type: Option<HeaderValue>, data: Bytes) -> Response<FrontBody> {
     let mut response = Response::new(FrontBody::whole(data));
     if let Some(content_type) = content_type {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     response
 }
 
 fn raw(payload: Bytes) -> Result<Written, CallError> {
-    let body = HttpBody::decode(payload).map_err(|error| {
-        CallError::status(
-            Code::Internal,
-            format!("the reply is not a valid {HTTP_BODY}: {error}"),
-        )
-    })?;
+    let body = HttpBody::decode(payload)
+        .map_err(|error| CallError::status(Code::Internal, format!("the reply is not a valid {HTTP_BODY}: {error}")))?;
     let content_type = match body.content_type.as_str() {
         "" => None,
-        text => Some(HeaderValue::from_str(text).map_err(|_| {
-            CallError::status(
-                Code::Internal,
-                "the reply's content_type is no legal header value",
-            )
-        })?),
+        text => Some(
+            HeaderValue::from_str(text)
+                .map_err(|_| CallError::status(Code::Internal, "the reply's content_type is no legal header value"))?,
+        ),
     };
-    Ok(Written {
-        content_type,
-        data: body.data,
-    })
+    Ok(Written { content_type, data: body.data })
 }
 
 /// The JSON of one field: written with its message and cut out, so that every kind of field has
 /// exactly the form that it has inside.
-fn field_json(
-    mut message: DynamicMessage,
-    field: &FieldDescriptor,
-    payload: &[u8],
-) -> Result<Bytes, String> {
+fn field_json(mut message: DynamicMessage, field: &FieldDescriptor, payload: &[u8]) -> Result<Bytes, String> {
     let mut holder = DynamicMessage::new(field.parent_message().clone());
-    let value = message
-        .take_field(field)
-        .unwrap_or_else(|| Value::default_value_for_field(field));
+    let value = message.take_field(field).unwrap_or_else(|| Value::default_value_for_field(field));
     holder.set_field(field, value);
     let json = json::encode(&holder, payload)?;
     let fields: std::collections::HashMap<&str, &RawValue> =
@@ -173,9 +138,7 @@ fn status_of(code: Code) -> StatusCode {
         Code::Ok => StatusCode::OK,
         // nginx's "client closed request"; nobody is left to read it.
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            StatusCode::BAD_REQUEST
-        }
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,

@@ -6,24 +6,25 @@ use std::sync::Arc;
 use http::Method;
 
 use super::path::{self, PathError};
-use crate::spec::{HttpBinding, HttpMethod, MethodSpec, Segment, ServedSpec, Variable};
+use crate::frontend::serving::Endpoint;
+use crate::spec::{HttpBinding, HttpMethod, Segment, Variable};
 
-/// All endpoints of a specification.
+/// All HTTP endpoints.
 pub(in crate::frontend) struct Routes {
     routes: Vec<Route>,
     root: Node,
 }
 
 /// One endpoint.
-pub(super) struct Route {
-    pub(super) method: Arc<MethodSpec>,
+struct Route {
+    endpoint: Arc<Endpoint>,
     /// Which of the method's bindings.
     binding: usize,
 }
 
 /// An endpoint that a request matches, and the texts of its path variables.
 pub(super) struct Match<'a> {
-    pub(super) method: &'a Arc<MethodSpec>,
+    pub(super) endpoint: &'a Endpoint,
     pub(super) binding: &'a HttpBinding,
     /// In the order of the binding's variables.
     pub(super) captures: Vec<String>,
@@ -48,20 +49,12 @@ struct Node {
 }
 
 impl Routes {
-    pub(in crate::frontend) fn new(spec: &ServedSpec) -> Self {
-        let mut this = Self {
-            routes: Vec::new(),
-            root: Node::default(),
-        };
-        for method in spec.services.iter().flat_map(|service| &service.methods) {
-            for binding in 0..method.http.len() {
-                let index = this.routes.len();
-                let template = &method.http[binding].template;
-                this.root.insert(&template.segments, index);
-                this.routes.push(Route {
-                    method: method.clone(),
-                    binding,
-                });
+    pub(in crate::frontend) fn new(endpoints: &[Arc<Endpoint>]) -> Self {
+        let mut this = Self { routes: Vec::new(), root: Node::default() };
+        for endpoint in endpoints {
+            for (binding, http) in endpoint.method.http.iter().enumerate() {
+                this.root.insert(&http.template.segments, this.routes.len());
+                this.routes.push(Route { endpoint: endpoint.clone(), binding });
             }
         }
         this
@@ -92,24 +85,12 @@ impl Routes {
         if let Some(route) = self.best(&candidates, method) {
             return self.matched(route, &segments).map(Found::Match);
         }
-        let methods: Vec<_> = candidates
-            .iter()
-            .filter_map(|route| self.only_method(*route))
-            .collect();
-        Ok(if methods.is_empty() {
-            Found::Nothing
-        } else {
-            Found::OtherMethods(methods)
-        })
+        let methods: Vec<_> = candidates.iter().filter_map(|route| self.only_method(*route)).collect();
+        Ok(if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods) })
     }
 
     /// Adds the routes with `verb` whose template fits `segments`.
-    fn collect(
-        &self,
-        segments: &[&str],
-        verb: Option<&str>,
-        candidates: &mut Vec<usize>,
-    ) -> Result<(), PathError> {
+    fn collect(&self, segments: &[&str], verb: Option<&str>, candidates: &mut Vec<usize>) -> Result<(), PathError> {
         let mut found = Vec::new();
         self.root.collect(segments, &mut found)?;
         found.retain(|route| self.binding(*route).template.verb.as_deref() == verb);
@@ -135,34 +116,20 @@ impl Routes {
     fn matched(&self, route: usize, segments: &[&str]) -> Result<Match<'_>, PathError> {
         let binding = self.binding(route);
         let capture = |variable: &Variable| {
-            let takes_rest =
-                binding.template.segments[variable.segments.clone()].contains(&Segment::Rest);
-            let end = if takes_rest {
-                segments.len()
-            } else {
-                variable.segments.end
-            };
+            let takes_rest = binding.template.segments[variable.segments.clone()].contains(&Segment::Rest);
+            let end = if takes_rest { segments.len() } else { variable.segments.end };
             match &segments[variable.segments.start..end] {
                 [one] if !takes_rest => path::decode(one).map(|text| text.into_owned()),
                 several => path::decode_segments(several),
             }
         };
-        let captures = binding
-            .template
-            .variables
-            .iter()
-            .map(capture)
-            .collect::<Result<_, _>>()?;
-        Ok(Match {
-            method: &self.routes[route].method,
-            binding,
-            captures,
-        })
+        let captures = binding.template.variables.iter().map(capture).collect::<Result<_, _>>()?;
+        Ok(Match { endpoint: &self.routes[route].endpoint, binding, captures })
     }
 
     fn binding(&self, route: usize) -> &HttpBinding {
-        let Route { method, binding } = &self.routes[route];
-        &method.http[*binding]
+        let Route { endpoint, binding } = &self.routes[route];
+        &endpoint.method.http[*binding]
     }
 }
 
@@ -171,13 +138,10 @@ impl Node {
         match segments.split_first() {
             None => self.end.push(route),
             Some((Segment::Rest, _)) => self.rest.push(route),
-            Some((Segment::Single, rest)) => {
-                self.single.get_or_insert_default().insert(rest, route)
-            }
+            Some((Segment::Single, rest)) => self.single.get_or_insert_default().insert(rest, route),
             Some((Segment::Literal(text), rest)) => {
                 // Compared in decoded form, so that every spelling of a path finds its literal.
-                let text =
-                    path::decode(text).map_or_else(|_| text.clone(), |text| text.into_owned());
+                let text = path::decode(text).map_or_else(|_| text.clone(), |text| text.into_owned());
                 self.literals.entry(text).or_default().insert(rest, route);
             }
         }

@@ -7,10 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body, Frame};
+use tonic::Code;
 
 use super::response::{JSON, Writer, failure};
 use crate::call::{CallError, Replies, Reply};
-use crate::frontend::admission::Admitted;
+use crate::frontend::admission::Ticket;
 use crate::frontend::body::{BodyError, FrontBody};
 use crate::frontend::metadata;
 
@@ -33,7 +34,7 @@ struct StreamBody {
     replies: Option<Replies>,
     /// What the body breaks off with, once what came before it has been sent.
     broken: Option<CallError>,
-    _admitted: Admitted,
+    ticket: Option<Ticket>,
 }
 
 /// The response to a call with any number of replies, of which the first has been awaited.
@@ -42,7 +43,7 @@ pub(super) fn response(
     request: &HeaderMap,
     first: Option<Reply>,
     replies: Replies,
-    admitted: Admitted,
+    ticket: Ticket,
 ) -> Response<FrontBody> {
     let format = if writer.is_raw() {
         Format::Raw
@@ -56,18 +57,14 @@ pub(super) fn response(
         Format::Lines => JSON,
         Format::Raw => match raw_content_type(&writer, first.as_ref()) {
             Ok(content_type) => content_type,
-            Err(error) => return failure(&error),
+            Err(error) => {
+                ticket.finish(error.code());
+                return failure(&error);
+            }
         },
     };
     let reply_metadata = first.as_ref().and_then(|reply| reply.metadata.clone());
-    let body = StreamBody {
-        writer,
-        format,
-        first,
-        replies: Some(replies),
-        broken: None,
-        _admitted: admitted,
-    };
+    let body = StreamBody { writer, format, first, replies: Some(replies), broken: None, ticket: Some(ticket) };
     let mut response = Response::new(FrontBody::stream(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
@@ -99,10 +96,17 @@ impl StreamBody {
         Ok(framed.freeze())
     }
 
+    fn end(&mut self, code: Code) {
+        self.replies = None;
+        if let Some(ticket) = self.ticket.take() {
+            ticket.finish(code);
+        }
+    }
+
     /// Events can say what went wrong; elsewhere the body breaks off, so that nobody takes what
     /// came so far for all of it.
     fn failed(&mut self, error: CallError) -> Option<Frame<Bytes>> {
-        self.replies = None;
+        self.end(error.code());
         if self.format != Format::Events {
             self.broken = Some(error);
             return None;
@@ -116,10 +120,7 @@ impl Body for StreamBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error.into())));
@@ -142,7 +143,7 @@ impl Body for StreamBody {
                 }
             },
             None => {
-                this.replies = None;
+                this.end(Code::Ok);
                 None
             }
         })
@@ -154,23 +155,16 @@ impl Body for StreamBody {
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
 /// What the reply's metadata says, or the first body itself, or plain bytes.
 fn raw_content_type(writer: &Writer, first: Option<&Reply>) -> Result<HeaderValue, CallError> {
-    let by_metadata = metadata::text(
-        first.and_then(|reply| reply.metadata.as_ref()),
-        "content-type",
-    )
-    .and_then(|text| HeaderValue::from_str(text).ok());
+    let by_metadata = metadata::text(first.and_then(|reply| reply.metadata.as_ref()), "content-type")
+        .and_then(|text| HeaderValue::from_str(text).ok());
     let by_body = || match first {
-        Some(reply) => writer
-            .write(&reply.payload)
-            .map(|written| written.content_type),
+        Some(reply) => writer.write(&reply.payload).map(|written| written.content_type),
         None => Ok(None),
     };
     let content_type = match by_metadata {

@@ -19,36 +19,21 @@ pub(in crate::frontend) struct ReflectionIndex {
 
 impl ReflectionIndex {
     pub(in crate::frontend) fn new(spec: &ServedSpec) -> Self {
-        let mut services: Vec<_> = spec
-            .services
-            .iter()
-            .map(|service| service.name.clone())
-            .collect();
+        let mut services: Vec<_> = spec.services.iter().map(|service| service.name.clone()).collect();
         services.sort();
         let mut files = spec.files.clone();
         let mut pools = vec![spec.pool.clone()];
         for own in [v1alpha::FILE_DESCRIPTOR_SET, v1::FILE_DESCRIPTOR_SET] {
             // Both are constants that decode; without them reflection merely does not describe itself.
-            if let (Ok(own_files), Ok(pool)) = (
-                RawFile::parse_set(&Bytes::from_static(own)),
-                DescriptorPool::decode(own),
-            ) {
+            if let (Ok(own_files), Ok(pool)) =
+                (RawFile::parse_set(&Bytes::from_static(own)), DescriptorPool::decode(own))
+            {
                 files.extend(own_files);
                 pools.push(pool);
             }
         }
-        let by_name = files
-            .iter()
-            .enumerate()
-            .rev()
-            .map(|(at, file)| (file.name.clone(), at))
-            .collect();
-        Self {
-            services,
-            files,
-            by_name,
-            pools,
-        }
+        let by_name = files.iter().enumerate().rev().map(|(at, file)| (file.name.clone(), at)).collect();
+        Self { services, files, by_name, pools }
     }
 
     /// The served services, sorted.
@@ -76,14 +61,8 @@ impl ReflectionIndex {
 
     /// The numbers of all known extensions of a message; `None` when there is no such message.
     pub(super) fn extension_numbers(&self, message: &str) -> Option<Vec<u32>> {
-        let message = self
-            .pools
-            .iter()
-            .find_map(|pool| pool.get_message_by_name(message))?;
-        let mut numbers: Vec<_> = message
-            .extensions()
-            .map(|extension| extension.number())
-            .collect();
+        let message = self.pools.iter().find_map(|pool| pool.get_message_by_name(message))?;
+        let mut numbers: Vec<_> = message.extensions().map(|extension| extension.number()).collect();
         numbers.sort_unstable();
         Some(numbers)
     }
@@ -98,10 +77,7 @@ impl ReflectionIndex {
         let mut order = vec![file];
         let mut next = 0;
         while let Some(&at) = order.get(next) {
-            let imports = self.files[at]
-                .dependencies
-                .iter()
-                .filter_map(|name| self.file(name));
+            let imports = self.files[at].dependencies.iter().filter_map(|name| self.file(name));
             order.extend(imports.filter(|import| seen.insert(*import)));
             next += 1;
         }
@@ -121,10 +97,7 @@ fn file_in(pool: &DescriptorPool, symbol: &str) -> Option<String> {
     } else {
         let (service, method) = symbol.rsplit_once('.')?;
         let service = pool.get_service_by_name(service)?;
-        service
-            .methods()
-            .find(|known| known.name() == method)?
-            .parent_file()
+        service.methods().find(|known| known.name() == method)?.parent_file()
     };
     Some(file.name().to_owned())
 }

@@ -14,8 +14,8 @@ use tonic::{Code, Status};
 use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1alpha::{
-    ErrorResponse, ExtensionNumberResponse, FileDescriptorResponse, ListServiceResponse,
-    ServerReflectionRequest, ServerReflectionResponse, ServiceResponse,
+    ErrorResponse, ExtensionNumberResponse, FileDescriptorResponse, ListServiceResponse, ServerReflectionRequest,
+    ServerReflectionResponse, ServiceResponse,
 };
 
 use super::serving::Serving;
@@ -37,9 +37,7 @@ impl Version {
     /// The version whose method has this gRPC path.
     pub(super) fn from_path(path: &str) -> Option<Self> {
         match path {
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => {
-                Some(Version::V1Alpha)
-            }
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => Some(Version::V1Alpha),
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" => Some(Version::V1),
             _ => None,
         }
@@ -54,31 +52,20 @@ pub(super) fn answers(
 ) -> impl Stream<Item = Result<Reply, CallError>> + Send + 'static {
     let type_url: Arc<str> = "type.googleapis.com/grpc.reflection.ServerReflectionResponse".into();
     requests.map(move |request| {
-        let request = ServerReflectionRequest::decode(request?).map_err(|error| {
-            Status::invalid_argument(format!("not a ServerReflectionRequest: {error}"))
-        })?;
+        let request = ServerReflectionRequest::decode(request?)
+            .map_err(|error| Status::invalid_argument(format!("not a ServerReflectionRequest: {error}")))?;
         let response = answer(version, &serving.reflection, request);
         let payload = Bytes::from(response.encode_to_vec());
-        Ok(Reply {
-            payload,
-            type_url: type_url.clone(),
-            metadata: None,
-        })
+        Ok(Reply { payload, type_url: type_url.clone(), metadata: None })
     })
 }
 
-fn answer(
-    version: Version,
-    index: &ReflectionIndex,
-    request: ServerReflectionRequest,
-) -> ServerReflectionResponse {
+fn answer(version: Version, index: &ReflectionIndex, request: ServerReflectionRequest) -> ServerReflectionResponse {
     let message_response = match &request.message_request {
         None if version == Version::V1Alpha => None,
         None => Some(error(Code::InvalidArgument, "the request asks for nothing")),
         Some(MessageRequest::ListServices(_)) => Some(services(version, index)),
-        Some(MessageRequest::FileByFilename(name)) => {
-            Some(files(version, index, index.file(name), name))
-        }
+        Some(MessageRequest::FileByFilename(name)) => Some(files(version, index, index.file(name), name)),
         Some(MessageRequest::FileContainingSymbol(symbol)) => {
             Some(files(version, index, index.file_of_symbol(symbol), symbol))
         }
@@ -88,15 +75,9 @@ fn answer(
             let what = format!("{} [{number}]", extension.containing_type);
             Some(files(version, index, file, &what))
         }
-        Some(MessageRequest::AllExtensionNumbersOfType(name)) => {
-            Some(extensions(version, index, name))
-        }
+        Some(MessageRequest::AllExtensionNumbersOfType(name)) => Some(extensions(version, index, name)),
     };
-    ServerReflectionResponse {
-        valid_host: request.host.clone(),
-        original_request: Some(request),
-        message_response,
-    }
+    ServerReflectionResponse { valid_host: request.host.clone(), original_request: Some(request), message_response }
 }
 
 fn services(version: Version, index: &ReflectionIndex) -> MessageResponse {
@@ -104,24 +85,12 @@ fn services(version: Version, index: &ReflectionIndex) -> MessageResponse {
         Version::V1Alpha => &[V1_ALPHA],
         Version::V1 => &[V1, V1_ALPHA],
     };
-    let names = own
-        .iter()
-        .copied()
-        .chain(index.services().iter().map(|name| &**name));
-    let service = names
-        .map(|name| ServiceResponse {
-            name: name.to_owned(),
-        })
-        .collect();
+    let names = own.iter().copied().chain(index.services().iter().map(|name| &**name));
+    let service = names.map(|name| ServiceResponse { name: name.to_owned() }).collect();
     MessageResponse::ListServicesResponse(ListServiceResponse { service })
 }
 
-fn files(
-    version: Version,
-    index: &ReflectionIndex,
-    file: Option<usize>,
-    what: &str,
-) -> MessageResponse {
+fn files(version: Version, index: &ReflectionIndex, file: Option<usize>, what: &str) -> MessageResponse {
     let files = match (version, file) {
         (Version::V1Alpha, None) => vec![],
         (Version::V1Alpha, Some(file)) => vec![index.bytes(file)],
@@ -131,30 +100,19 @@ fn files(
         (Version::V1, Some(file)) => index.with_imports(file),
     };
     let file_descriptor_proto = files.into_iter().map(|bytes| bytes.to_vec()).collect();
-    MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
-        file_descriptor_proto,
-    })
+    MessageResponse::FileDescriptorResponse(FileDescriptorResponse { file_descriptor_proto })
 }
 
 fn extensions(version: Version, index: &ReflectionIndex, name: &str) -> MessageResponse {
     match index.extension_numbers(name) {
-        None if version == Version::V1 => {
-            error(Code::NotFound, &format!("[{name}] is not known here"))
-        }
+        None if version == Version::V1 => error(Code::NotFound, &format!("[{name}] is not known here")),
         numbers => MessageResponse::AllExtensionNumbersResponse(ExtensionNumberResponse {
             base_type_name: name.to_owned(),
-            extension_number: numbers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|number| number as i32)
-                .collect(),
+            extension_number: numbers.unwrap_or_default().into_iter().map(|number| number as i32).collect(),
         }),
     }
 }
 
 fn error(code: Code, message: &str) -> MessageResponse {
-    MessageResponse::ErrorResponse(ErrorResponse {
-        error_code: code as i32,
-        error_message: message.to_owned(),
-    })
+    MessageResponse::ErrorResponse(ErrorResponse { error_code: code as i32, error_message: message.to_owned() })
 }
