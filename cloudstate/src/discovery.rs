@@ -14,6 +14,7 @@ use proto::cloudstate::{EntitySpec, ProxyInfo};
 use tonic::Status;
 
 use crate::spec::{EntityType, ServedSpec, SpecSettings};
+use crate::telemetry::metrics::{DiscoveryOutcome, discovery};
 use crate::user_function::{Link, LinkError, UserFunction};
 
 /// First pause after a refused connection: a function that is just starting is found quickly.
@@ -159,10 +160,14 @@ impl<D: Discovered> Discovery<D> {
         };
         let spec = match link.discover(proxy_info(&self.settings.supported)).await {
             Ok(spec) => spec,
-            Err(status) => return Attempt::Failed(status),
+            Err(status) => {
+                discovery(DiscoveryOutcome::Failed);
+                return Attempt::Failed(status);
+            }
         };
         match memory.judge(&spec, &self.settings) {
             Verdict::Serve(spec) => {
+                discovery(DiscoveryOutcome::Accepted);
                 announce(&spec);
                 if let Err(why) = self.discovered.serve(spec, link.clone()).await {
                     tracing::error!(%why, "what the user function offers cannot be served");
@@ -171,6 +176,7 @@ impl<D: Discovered> Discovery<D> {
                 }
             }
             Verdict::Refuse { why, report } => {
+                discovery(DiscoveryOutcome::Refused);
                 if report {
                     tracing::error!(%why, "specification of the user function is refused");
                     link.report_error(why.clone()).await;

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use persistence::{Fence, JournalError, SLICES};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,24 +27,20 @@ use crate::discovery::{Discovered, Discovery};
 use crate::entity::event_sourced::{EventSourcedFactory, EventSourcedSettings};
 use crate::entity::region::{Region, RegionMessage};
 use crate::frontend::Frontend;
-use crate::ingress::{self, BoundPort};
+use crate::ingress::{BoundPort, Ingress};
+use crate::listen::{HTTP_PORT, ListenError};
 use crate::router::{Router, Table};
 use crate::spec::{EntityType, ServedSpec, ServiceSpec};
 use crate::store::Store;
-use crate::telemetry::EntityMetrics;
+use crate::telemetry::{self, EntityMetrics};
 use crate::user_function::{Link, UserFunction};
 
 /// Why the sidecar could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The public port could not be taken.
-    #[error("public port {address} cannot be opened: {reason}; choose another with --http-port or HTTP_PORT")]
-    Port {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the operating system says.
-        reason: std::io::Error,
-    },
+    #[error(transparent)]
+    Port(#[from] ListenError),
 }
 
 /// A running sidecar. Dropping it stops it at once; [`Proxy::drain`] is the orderly way.
@@ -65,15 +61,14 @@ impl Proxy {
     /// # Errors
     /// [`StartError`] when the port cannot be taken.
     pub fn start(config: ProxyConfig, store: Store, health: Health) -> Result<Self, StartError> {
-        let asked = config.http_address();
-        let port_error = |reason| StartError::Port { address: asked, reason };
-        let port = BoundPort::bind(asked).map_err(port_error)?;
+        let asked = SocketAddr::new(config.http.interface, config.http.port);
+        let port = BoundPort::bind(asked).map_err(|error| ListenError::new(asked, HTTP_PORT, error))?;
         let address = port.address();
         let system = ActorSystem::new("cloudstate");
         let clock = system.clock().clone();
-        let function = UserFunction::new(config.endpoint(), clock.clone());
-        let router = Router::new(function.clone(), clock.clone(), config.router_settings());
-        let frontend = Frontend::new(config.frontend_settings(), clock.clone());
+        let function = UserFunction::new(settings::endpoint(&config), clock.clone());
+        let router = Router::new(function.clone(), clock.clone(), settings::router(&config));
+        let frontend = Frontend::new(settings::frontend(&config), clock.clone());
         let closing = CancellationToken::new();
         let (open, opened) = oneshot::channel();
         let serving = Arc::new(Serving {
@@ -83,27 +78,32 @@ impl Proxy {
             router,
             frontend: frontend.clone(),
             health,
-            settings: config.event_sourced_settings(),
+            settings: settings::event_sourced(&config),
+            recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
             open: Mutex::new(Some(open)),
         });
         let discovery = Discovery {
             function,
             clock: clock.clone(),
-            settings: config.spec_settings(),
-            backoff: config.backoff(),
+            settings: settings::spec(&config),
+            backoff: settings::backoff(&config),
             discovered: serving.clone(),
         };
-        let server = tokio::spawn({
-            let (settings, closing, grace) = (config.ingress_settings(), closing.clone(), config.drain_timeout());
-            async move {
-                // Nothing to finish when the sidecar is stopped before it has served anything.
-                let Ok(()) = opened.await else { return true };
-                match port.listen() {
-                    Ok(listener) => ingress::serve(listener, frontend.router(), settings, clock, closing, grace).await,
-                    Err(error) => {
-                        tracing::error!(%error, %address, "public port cannot be listened on");
-                        false
-                    }
+        let ingress = Ingress {
+            frontend: frontend.clone(),
+            config: config.ingress.clone(),
+            clock,
+            closing: closing.clone(),
+            grace: config.shutdown.drain_timeout,
+        };
+        let server = tokio::spawn(async move {
+            // Nothing to finish when the sidecar is stopped before it has served anything.
+            let Ok(()) = opened.await else { return true };
+            match port.listen() {
+                Ok(listener) => ingress.serve(listener).await,
+                Err(error) => {
+                    tracing::error!(%error, %address, "public port cannot be listened on");
+                    false
                 }
             }
         });
@@ -120,7 +120,7 @@ impl Proxy {
     /// have and close their streams, the store is flushed. Takes at most twice the drain timeout.
     pub async fn drain(self) {
         let Self { system, serving, closing, server, config, .. } = self;
-        let grace = config.drain_timeout();
+        let grace = config.shutdown.drain_timeout;
         serving.health.draining();
         closing.cancel();
         serving.open.lock().take();
@@ -154,6 +154,7 @@ struct Serving {
     frontend: Frontend,
     health: Health,
     settings: EventSourcedSettings,
+    recoveries: Arc<Semaphore>,
     open: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -161,16 +162,17 @@ impl Serving {
     /// The regions for `spec`: those that run are kept, missing ones are started.
     async fn regions(&self, spec: &ServedSpec) -> Result<HashMap<Arc<str>, ActorRef<RegionMessage>>, JournalError> {
         let running = self.router.table();
-        let starting = spec.services.iter().filter(|service| service.entity_type == EntityType::EventSourced).map(|service| {
-            let running = running.regions.get(&service.name).cloned();
-            async move {
-                let region = match running {
-                    Some(region) => region,
-                    None => self.start_region(service).await?,
-                };
-                Ok::<_, JournalError>((service.name.clone(), region))
-            }
-        });
+        let starting =
+            spec.services.iter().filter(|service| service.entity_type == EntityType::EventSourced).map(|service| {
+                let running = running.regions.get(&service.name).cloned();
+                async move {
+                    let region = match running {
+                        Some(region) => region,
+                        None => self.start_region(service).await?,
+                    };
+                    Ok::<_, JournalError>((service.name.clone(), region))
+                }
+            });
         futures_util::future::try_join_all(starting).await.map(HashMap::from_iter)
     }
 
@@ -178,7 +180,7 @@ impl Serving {
     /// can change nothing from here on.
     async fn start_region(&self, service: &Arc<ServiceSpec>) -> Result<ActorRef<RegionMessage>, JournalError> {
         let fences: Vec<Fence> = self.store.journal.claim_all(service.persistence_id.clone(), 0..SLICES).await?;
-        let metrics = EntityMetrics::for_service(&service.name);
+        let clock = self.system.clock();
         let factory = EventSourcedFactory {
             service: service.clone(),
             journal: self.store.journal.clone(),
@@ -187,9 +189,11 @@ impl Serving {
             function: self.function.clone(),
             router: self.router.clone(),
             settings: self.settings.clone(),
-            metrics: metrics.clone(),
+            recoveries: self.recoveries.clone(),
+            metrics: EntityMetrics::for_entity(&service.persistence_id),
+            created_at: clock.now(),
         };
-        let region = Region::new(factory, self.settings.waiting_max, metrics);
+        let region = Region::new(factory, self.settings.waiting_max);
         Ok(self.system.spawn(&format!("region-{}", service.name), region))
     }
 
@@ -205,6 +209,7 @@ impl Serving {
             // The server waits for this for as long as the sidecar runs.
             let _ = open.send(());
         }
+        telemetry::metrics::user_function_connected(true);
         self.health.serving();
         Ok(())
     }
@@ -216,12 +221,93 @@ impl Discovered for Serving {
     }
 
     fn lost(&self, why: &str) {
+        telemetry::metrics::user_function_connected(false);
         self.health.not_ready(why);
     }
 
     fn refuse(&self, why: &str) {
+        telemetry::metrics::user_function_connected(false);
         self.function.offer(None);
         self.frontend.stop_serving(why);
         self.health.not_ready(why);
+    }
+}
+
+/// What each part takes from the configuration.
+mod settings {
+    use std::time::Duration;
+
+    use crate::config::{BackoffConfig, CorsOrigins, ProxyConfig, VersionCheck};
+    use crate::discovery::Backoff;
+    use crate::entity::event_sourced::EventSourcedSettings;
+    use crate::frontend::{CorsSettings, FrontendSettings};
+    use crate::router::RouterSettings;
+    use crate::spec::{EntityType, SpecSettings};
+    use crate::user_function::Endpoint;
+
+    /// How long a command waits for a user function that is restarting.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// Longest chain of forwards and side effects: deeper ones are loops.
+    const HOPS_MAX: usize = 32;
+
+    /// Asynchronous side effects under way in one process.
+    const ASYNCHRONOUS_MAX: usize = 1_000;
+
+    /// What published SDK servers accept in one message, less what surrounds an event in it.
+    const STORED_SIZE_MAX: usize = 4 * 1024 * 1024 - 4 * 1024;
+
+    pub(super) fn endpoint(config: &ProxyConfig) -> Endpoint {
+        let function = &config.user_function;
+        Endpoint { host: function.host.clone(), port: function.port, message_size_max: function.message_size_max }
+    }
+
+    pub(super) fn router(config: &ProxyConfig) -> RouterSettings {
+        RouterSettings {
+            relay_timeout: config.requests.timeout,
+            hops_max: HOPS_MAX,
+            asynchronous_max: ASYNCHRONOUS_MAX,
+        }
+    }
+
+    pub(super) fn frontend(config: &ProxyConfig) -> FrontendSettings {
+        let ingress = &config.ingress;
+        FrontendSettings {
+            message_in_max: ingress.request_size_max,
+            message_out_max: ingress.response_size_max,
+            relay_timeout: config.requests.timeout,
+            deadline_max: config.requests.timeout_max,
+            calls_max: ingress.requests_max.get(),
+            cors: match &ingress.cors_origins {
+                CorsOrigins::Any => CorsSettings::AnyOrigin,
+                CorsOrigins::List(origins) => CorsSettings::Origins(origins.clone()),
+            },
+            ..FrontendSettings::default()
+        }
+    }
+
+    pub(super) fn event_sourced(config: &ProxyConfig) -> EventSourcedSettings {
+        let entity = &config.event_sourced;
+        EventSourcedSettings {
+            passivation_timeout: entity.passivation_timeout,
+            command_timeout: config.requests.timeout,
+            close_timeout: entity.close_timeout,
+            connect_timeout: CONNECT_TIMEOUT.min(config.requests.timeout),
+            outbound_max: config.user_function.relay_buffer.get(),
+            waiting_max: entity.waiting_room.get(),
+            stored_size_max: STORED_SIZE_MAX.min(config.user_function.message_size_max),
+        }
+    }
+
+    pub(super) fn spec(config: &ProxyConfig) -> SpecSettings {
+        SpecSettings {
+            strict_version: config.user_function.version_check == VersionCheck::Strict,
+            supported: EntityType::ALL.to_vec(),
+        }
+    }
+
+    pub(super) fn backoff(config: &ProxyConfig) -> Backoff {
+        let BackoffConfig { min, max, random_factor } = config.user_function.reconnect;
+        Backoff { min, max, random_factor }
     }
 }

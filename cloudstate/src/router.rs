@@ -150,7 +150,12 @@ impl Router {
     }
 
     /// Runs `effects` in order, then carries `action` out and answers `command`.
-    pub fn complete(self: Arc<Self>, command: EntityCommand, effects: Vec<SideEffect>, action: Option<client_action::Action>) {
+    pub fn complete(
+        self: Arc<Self>,
+        command: EntityCommand,
+        effects: Vec<SideEffect>,
+        action: Option<client_action::Action>,
+    ) {
         let router = self.clone();
         self.tasks.spawn(async move {
             let EntityCommand { method, deadline, caller, reply_to, .. } = command;
@@ -187,7 +192,12 @@ impl Router {
     ///
     /// A failure that the target answers is its own affair; only an effect that could not be carried
     /// out fails the response, and only a synchronous one.
-    async fn run(self: &Arc<Self>, method: &Arc<MethodSpec>, caller: &Caller, effect: SideEffect) -> Result<(), CallError> {
+    async fn run(
+        self: &Arc<Self>,
+        method: &Arc<MethodSpec>,
+        caller: &Caller,
+        effect: SideEffect,
+    ) -> Result<(), CallError> {
         let from = self.from(method, caller, Reason::SideEffectOf);
         let target = match self.target(&effect.service_name, &effect.command_name, &from) {
             Ok(target) => target,
@@ -240,7 +250,13 @@ impl Router {
     }
 
     /// Calls a method with one request and waits for its one answer. Boxed: it recurs.
-    fn call(self: &Arc<Self>, method: Arc<MethodSpec>, payload: Bytes, deadline: Option<Tick>, caller: Caller) -> BoxFuture<'static, Answer> {
+    fn call(
+        self: &Arc<Self>,
+        method: Arc<MethodSpec>,
+        payload: Bytes,
+        deadline: Option<Tick>,
+        caller: Caller,
+    ) -> BoxFuture<'static, Answer> {
         let router = self.clone();
         async move {
             match method.entity_type {
@@ -251,19 +267,29 @@ impl Router {
         .boxed()
     }
 
-    async fn to_entity(&self, method: Arc<MethodSpec>, payload: Bytes, deadline: Option<Tick>, caller: Caller) -> Answer {
+    async fn to_entity(
+        &self,
+        method: Arc<MethodSpec>,
+        payload: Bytes,
+        deadline: Option<Tick>,
+        caller: Caller,
+    ) -> Answer {
         let id: Arc<str> = Arc::from(method.key.extract(&payload)?);
         let now = self.clock.now();
         let latest = now + self.settings.relay_timeout;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
         let table = self.table.load();
         let Some(region) = table.regions.get(&method.service).cloned() else {
-            return Err(CallError::status(Code::Unavailable, format!("service {} is not served at the moment", method.service)));
+            return Err(CallError::status(
+                Code::Unavailable,
+                format!("service {} is not served at the moment", method.service),
+            ));
         };
         drop(table);
         let within = deadline - now;
         let deliver = |reply_to| {
-            let command = EntityCommand { method, payload, deadline: Some(deadline), caller, reply_to };
+            let command =
+                EntityCommand { method, payload, deadline: Some(deadline), received_at: now, caller, reply_to };
             RegionMessage::Deliver { id, command: Box::new(command) }
         };
         region.ask(deliver, within).await.unwrap_or_else(|error| Err(ask_error(&error, within)))
@@ -285,7 +311,8 @@ impl Dispatch for Arc<Router> {
 }
 
 fn not_served(method: &MethodSpec, kind: EntityType) -> CallError {
-    let text = format!("{}.{}: this version of the sidecar does not serve {} yet", method.service, method.name, kind.as_str());
+    let text =
+        format!("{}.{}: this version of the sidecar does not serve {} yet", method.service, method.name, kind.as_str());
     CallError::status(Code::Unimplemented, text)
 }
 
@@ -295,10 +322,12 @@ fn shutting_down() -> CallError {
 
 fn ask_error(error: &AskError, within: Duration) -> CallError {
     match error {
-        AskError::Timeout { .. } => {
+        AskError::Timeout => {
             CallError::status(Code::DeadlineExceeded, format!("the entity did not answer within {within:?}"))
         }
-        AskError::Full { .. } => CallError::status(Code::ResourceExhausted, "too many commands wait for entities; try again later"),
+        AskError::Full => {
+            CallError::status(Code::ResourceExhausted, "too many commands wait for entities; try again later")
+        }
         _ => CallError::status(Code::Unavailable, "Entity terminated"),
     }
 }

@@ -53,7 +53,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     fn origin(&self) -> Uri {
@@ -168,7 +172,10 @@ pub struct Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("endpoint", &self.endpoint).field("lost", &self.lost.is_cancelled()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("endpoint", &self.endpoint)
+            .field("lost", &self.lost.is_cancelled())
+            .finish_non_exhaustive()
     }
 }
 
@@ -186,6 +193,7 @@ impl Link {
 
     /// Tells the function about a mistake of its own; the outcome is only logged.
     pub async fn report_error(&self, message: String) {
+        crate::telemetry::metrics::error_reported();
         let channel = Channel::new(self.first.clone());
         let mut client = EntityDiscoveryClient::with_origin(channel, self.endpoint.origin());
         if let Err(status) = self.within(client.report_error(UserFunctionError { message }), "reportError").await {
@@ -193,7 +201,11 @@ impl Link {
         }
     }
 
-    async fn within<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>, name: &str) -> Result<T, Status> {
+    async fn within<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        name: &str,
+    ) -> Result<T, Status> {
         tokio::select! {
             biased;
             answer = call => answer.map(tonic::Response::into_inner),
@@ -277,7 +289,8 @@ impl Connection {
         tokio::spawn(async move {
             let driven = std::future::poll_fn(|cx| {
                 let done = connection.poll_unpin(cx);
-                announced.store(connection.current_max_send_streams().min(STREAMS_PER_CONNECTION_MAX), Ordering::Relaxed);
+                announced
+                    .store(connection.current_max_send_streams().min(STREAMS_PER_CONNECTION_MAX), Ordering::Relaxed);
                 done
             });
             tokio::select! {

@@ -3,10 +3,3 @@
 mod admin;
 mod config;
 mod demo;
-mod front_seam;
-mod frontend_grpc;
-mod frontend_http;
-mod frontend_web;
-mod proto_text;
-mod reflection;
-mod spec;

@@ -24,6 +24,8 @@ pub struct EntityCommand {
     pub payload: Bytes,
     /// When the caller stops waiting: a command that is still queued then is not started.
     pub deadline: Option<Tick>,
+    /// When the command was received.
+    pub received_at: Tick,
     /// Through which forwards and side effects the command came.
     pub caller: Caller,
     /// Whom to answer.

@@ -12,7 +12,6 @@ use tonic::Code;
 
 use crate::call::CallError;
 use crate::entity::EntityCommand;
-use crate::telemetry::EntityMetrics;
 
 /// What a region hands to its entities.
 #[derive(Debug)]
@@ -92,15 +91,14 @@ struct Running<I> {
 pub struct Region<F: EntityFactory> {
     factory: F,
     held_max: usize,
-    metrics: EntityMetrics,
     running: HashMap<Arc<str>, Running<F::Internal>>,
     draining: Vec<ReplyTo<()>>,
 }
 
 impl<F: EntityFactory> Region<F> {
     /// A region without entities; at most `held_max` commands are held for one that is stopping.
-    pub fn new(factory: F, held_max: usize, metrics: EntityMetrics) -> Self {
-        Self { factory, held_max, metrics, running: HashMap::new(), draining: Vec::new() }
+    pub fn new(factory: F, held_max: usize) -> Self {
+        Self { factory, held_max, running: HashMap::new(), draining: Vec::new() }
     }
 
     fn deliver(&mut self, ctx: &mut ActorContext<RegionMessage>, id: Arc<str>, command: Box<EntityCommand>) {
@@ -125,7 +123,6 @@ impl<F: EntityFactory> Region<F> {
         ctx.watch_with(&entity, RegionMessage::Terminated(EntityTerminated(id.clone())));
         entity.tell(EntityMessage::Command(command));
         self.running.insert(id, Running { entity, held: None });
-        self.metrics.started();
     }
 
     fn passivate(&mut self, id: &Arc<str>) {
@@ -139,7 +136,6 @@ impl<F: EntityFactory> Region<F> {
 
     fn terminated(&mut self, ctx: &mut ActorContext<RegionMessage>, id: &Arc<str>) {
         let Some(gone) = self.running.remove(id) else { return };
-        self.metrics.stopped();
         for command in gone.held.into_iter().flatten() {
             self.deliver(ctx, id.clone(), command);
         }

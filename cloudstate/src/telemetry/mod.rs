@@ -3,4 +3,4 @@
 pub mod metrics;
 pub(crate) mod process;
 
-pub use metrics::{EntityMetrics, RequestInFlight, RequestMetrics, request_refused};
+pub use metrics::{EntityMetrics, RequestMetrics};

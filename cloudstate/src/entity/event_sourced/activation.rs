@@ -9,12 +9,15 @@ use proto::cloudstate::eventsourced::{
     EventSourcedEvent, EventSourcedInit, EventSourcedSnapshot, event_sourced_stream_in::Message,
 };
 
+use tokio::sync::Semaphore;
+
 use super::state::ActivationError;
 use super::stream::Outbound;
+use crate::telemetry::EntityMetrics;
 use crate::user_function::{Link, UserFunction};
 
 /// Events and bytes read from the store at once; the next page is read when this one has been sent.
-const PAGE: ReplayLimit = ReplayLimit { events_max: 256, bytes_max: 1024 * 1024 };
+const PAGE: ReplayLimit = ReplayLimit { events: 256, bytes: 1024 * 1024 };
 
 /// What an activation needs to know.
 #[derive(Clone)]
@@ -26,6 +29,9 @@ pub(super) struct Activation {
     pub(super) snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
     pub(super) function: UserFunction,
     pub(super) connect_within: Duration,
+    pub(super) outbound_max: usize,
+    pub(super) recoveries: Arc<Semaphore>,
+    pub(super) metrics: EntityMetrics,
 }
 
 /// What has been read before the stream is opened.
@@ -51,6 +57,9 @@ impl Activation {
         let mut recovery = Recovery::new(self.id.clone());
         recovery.snapshot(stored.as_ref().map(|stored| (stored.seq_nr, stored.epoch)));
         let from = stored.as_ref().map_or(1, |stored| stored.seq_nr + 1);
+        if let Some(stored) = &stored {
+            self.metrics.snapshot_loaded(stored.snapshot.payload.len() as u64);
+        }
         let snapshot = stored.map(|stored| EventSourcedSnapshot {
             snapshot_sequence: stored.seq_nr.cast_signed(),
             snapshot: Some(Any { type_url: stored.snapshot.manifest.to_string(), value: stored.snapshot.payload }),
@@ -62,14 +71,19 @@ impl Activation {
     /// take what was sent before it reads on.
     pub(super) async fn replay(&self, beginning: Beginning, outbound: &Outbound) -> Result<u64, ActivationError> {
         let Beginning { mut recovery, snapshot, mut from } = beginning;
-        let init =
-            EventSourcedInit { service_name: self.service.to_string(), entity_id: self.entity_id.to_string(), snapshot };
+        let init = EventSourcedInit {
+            service_name: self.service.to_string(),
+            entity_id: self.entity_id.to_string(),
+            snapshot,
+        };
         outbound.send(Message::Init(init)).await.map_err(|_| ActivationError::Ended)?;
         loop {
             let page = self.journal.replay(self.id.clone(), from, u64::MAX, PAGE).await.map_err(failed)?;
             if page.is_empty() {
                 break;
             }
+            let bytes = page.iter().map(|stored| stored.event.payload.len() as u64).sum();
+            self.metrics.events_loaded(page.len() as u64, bytes);
             for stored in page {
                 recovery.event(stored.seq_nr, stored.epoch).map_err(failed)?;
                 from = stored.seq_nr + 1;

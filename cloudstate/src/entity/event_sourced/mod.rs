@@ -7,15 +7,20 @@ mod activation;
 mod state;
 mod stream;
 
+#[cfg(test)]
+mod state_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Tick};
 use persistence::{Append, AppendError, Fence, Journal, PersistenceId, RawEvent, RawSnapshot, SnapshotStore};
 use proto::Any;
-use proto::cloudstate::eventsourced::{EventSourcedStreamOut, event_sourced_stream_in};
 use proto::cloudstate::Command;
+use proto::cloudstate::eventsourced::{EventSourcedStreamOut, event_sourced_stream_in};
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::Code;
 use tracing::Instrument;
 
 use self::activation::Activation;
@@ -39,6 +44,8 @@ pub struct EventSourcedSettings {
     pub close_timeout: Duration,
     /// How long an activation waits for a user function that is not connected.
     pub connect_timeout: Duration,
+    /// Messages towards the user function that may wait in one stream; a full buffer holds replay back.
+    pub outbound_max: usize,
     /// Commands that may wait behind the one in progress.
     pub waiting_max: usize,
     /// Largest event or snapshot that is stored, in bytes: SDK servers refuse what is larger than
@@ -62,8 +69,12 @@ pub struct EventSourcedFactory {
     pub router: Arc<Router>,
     /// Time limits and bounds.
     pub settings: EventSourcedSettings,
+    /// How many entities may replay at the same time.
+    pub recoveries: Arc<Semaphore>,
     /// Series of this service.
     pub metrics: EntityMetrics,
+    /// Any time before the first entity is made.
+    pub created_at: Tick,
 }
 
 impl EntityFactory for EventSourcedFactory {
@@ -87,6 +98,9 @@ impl EntityFactory for EventSourcedFactory {
                 snapshots: self.snapshots.clone(),
                 function: self.function.clone(),
                 connect_within: settings.connect_timeout,
+                outbound_max: settings.outbound_max,
+                recoveries: self.recoveries.clone(),
+                metrics: self.metrics.clone(),
             },
             fence,
             router: self.router.clone(),
@@ -96,10 +110,13 @@ impl EntityFactory for EventSourcedFactory {
             generation: 0,
             stream: None,
             activating: None,
-            active_at: Tick::default(),
+            active_at: self.created_at,
             sent_at: None,
+            written: Written::default(),
             closing_at: None,
-            armed_until: Tick::default(),
+            activating_since: self.created_at,
+            open_since: None,
+            armed_until: self.created_at,
         }
     }
 }
@@ -151,9 +168,20 @@ pub struct EventSourcedEntity {
     activating: Option<AbortOnDropHandle<()>>,
     active_at: Tick,
     sent_at: Option<Tick>,
+    written: Written,
     closing_at: Option<Tick>,
+    activating_since: Tick,
+    open_since: Option<Tick>,
     /// When the one timer fires.
     armed_until: Tick,
+}
+
+/// The write under way, for its series.
+#[derive(Debug, Default, Clone, Copy)]
+struct Written {
+    events: u64,
+    bytes: u64,
+    since: Option<Tick>,
 }
 
 type Context = ActorContext<EntityMessage<Internal>>;
@@ -171,9 +199,16 @@ impl Actor for EventSourcedEntity {
     async fn receive(&mut self, ctx: &mut Context, msg: Self::Message) -> Handled {
         let now = ctx.system().clock().now();
         let effects = match msg {
-            EntityMessage::Command(command) => {
+            EntityMessage::Command(mut command) => {
                 self.active_at = now;
-                self.state.command(command, now)
+                self.metrics.command_received();
+                command.received_at = now;
+                let waiting = self.state.waiting();
+                let effects = self.state.command(command, now);
+                if self.state.waiting() > waiting {
+                    self.metrics.command_stashed();
+                }
+                effects
             }
             EntityMessage::Stop => self.state.stop(),
             EntityMessage::Internal(Internal(event)) => self.event(ctx, event, now),
@@ -181,7 +216,7 @@ impl Actor for EventSourcedEntity {
         let mut behavior = self.perform_all(ctx, effects, now);
         // Half-closing a stream that the function has ended already is complete at once.
         while self.state.is_closing() && self.stream.as_ref().is_none_or(|stream| stream.ended) {
-            self.forget_stream();
+            self.forget_stream(now);
             let effects = self.state.closed(now);
             if let Behavior::Stopped = self.perform_all(ctx, effects, now) {
                 behavior = Behavior::Stopped;
@@ -198,7 +233,7 @@ impl EventSourcedEntity {
             Event::Received { generation, message } if generation == self.generation => {
                 self.active_at = now;
                 if let Some(sent_at) = self.sent_at.take() {
-                    self.metrics.function_answered(now - sent_at);
+                    self.metrics.command_processed(now - sent_at);
                 }
                 self.state.received(message, now)
             }
@@ -206,11 +241,18 @@ impl EventSourcedEntity {
                 if let Some(stream) = &mut self.stream {
                     stream.ended = true;
                 }
+                if !self.state.is_closing() {
+                    self.metrics.failed();
+                }
                 self.state.ended()
             }
             Event::Persisted(result) => {
-                if let Err(error) = &result {
-                    tracing::error!(id = %self.activation.id, %error, "events could not be written");
+                match &result {
+                    Ok(_) => {
+                        let Written { events, bytes, since } = std::mem::take(&mut self.written);
+                        self.metrics.events_persisted(events, bytes, since.map_or(Duration::ZERO, |since| now - since));
+                    }
+                    Err(error) => tracing::error!(id = %self.activation.id, %error, "events could not be written"),
                 }
                 self.state.persisted(result.map(|_| ()).map_err(write_error), now)
             }
@@ -226,10 +268,12 @@ impl EventSourcedEntity {
             Ok(Activated { outbound, reader, highest_seq }) => {
                 self.stream = Some(Stream { outbound: Some(outbound), _reader: reader, ended: false });
                 self.metrics.activated();
+                self.metrics.recovered(now - self.activating_since);
+                self.open_since = Some(now);
                 self.state.recovered(highest_seq, now)
             }
             Err(error) => {
-                tracing::warn!(id = %self.activation.id, ?error, "entity could not be activated");
+                tracing::warn!(id = %self.activation.id, %error, "entity could not be activated");
                 self.state.activation_failed(&error)
             }
         }
@@ -255,7 +299,7 @@ impl EventSourcedEntity {
         }
         if close_late {
             tracing::warn!(id = %self.activation.id, "user function did not end its stream in time, it is reset");
-            self.forget_stream();
+            self.forget_stream(now);
             return Vec::new();
         }
         if idle { self.state.idle_timeout() } else { Vec::new() }
@@ -276,12 +320,15 @@ impl EventSourcedEntity {
         let mut behavior = Behavior::Same;
         for effect in effects {
             match effect {
-                Effect::Activate => self.activate(ctx),
+                Effect::Activate => self.activate(ctx, now),
                 Effect::Send { id } => self.send(ctx, id, now),
-                Effect::Persist { events, first_seq } => self.persist(ctx, events, first_seq),
+                Effect::Persist { events, first_seq } => self.persist(ctx, events, first_seq, now),
                 Effect::SaveSnapshot { seq, snapshot } => self.save_snapshot(ctx, seq, snapshot),
-                Effect::Answer { command, answer } => self.answer(*command, answer),
-                Effect::Route { command, effects, action } => self.router.clone().complete(*command, effects, action),
+                Effect::Answer { command, answer } => self.answer(*command, answer, now),
+                Effect::Route { command, effects, action } => {
+                    self.metrics.command_completed(now - command.received_at);
+                    self.router.clone().complete(*command, effects, action);
+                }
                 Effect::HalfClose => self.half_close(ctx, now),
                 Effect::Report(text) => self.activation.function.report_error(text),
                 Effect::RequestPassivation => self.passivate.request(),
@@ -291,7 +338,8 @@ impl EventSourcedEntity {
         behavior
     }
 
-    fn activate(&mut self, ctx: &mut Context) {
+    fn activate(&mut self, ctx: &mut Context, now: Tick) {
+        self.activating_since = now;
         self.generation += 1;
         let generation = self.generation;
         let activation = self.activation.clone();
@@ -316,6 +364,10 @@ impl EventSourcedEntity {
             streamed: false,
             metadata: None,
         };
+        let waited = now - command.received_at;
+        if !waited.is_zero() {
+            self.metrics.command_unstashed(waited);
+        }
         self.sent_at = Some(now);
         self.arm_by(ctx, now, self.settings.command_timeout);
         if let Some(Stream { outbound: Some(outbound), .. }) = &self.stream {
@@ -324,7 +376,9 @@ impl EventSourcedEntity {
         }
     }
 
-    fn persist(&mut self, ctx: &mut Context, events: Vec<Any>, first_seq: u64) {
+    fn persist(&mut self, ctx: &mut Context, events: Vec<Any>, first_seq: u64, now: Tick) {
+        let bytes = events.iter().map(|event| event.value.len() as u64).sum();
+        self.written = Written { events: events.len() as u64, bytes, since: Some(now) };
         let largest = events.iter().map(|event| event.value.len()).max().unwrap_or(0);
         if largest > self.settings.stored_size_max {
             let reason = format!(
@@ -354,6 +408,7 @@ impl EventSourcedEntity {
             tracing::warn!(%id, size = snapshot.value.len(), max = self.settings.stored_size_max, "snapshot is too large to be loaded again, it is not stored");
             return;
         }
+        self.metrics.snapshot_persisted(snapshot.value.len() as u64);
         let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta: None };
         let time_ms = ctx.system().clock().wall_ms();
         let saved = self.activation.snapshots.save(id.clone(), seq, self.fence.clone(), time_ms, raw);
@@ -364,7 +419,12 @@ impl EventSourcedEntity {
         });
     }
 
-    fn answer(&mut self, command: EntityCommand, answer: Answer) {
+    fn answer(&mut self, command: EntityCommand, answer: Answer, now: Tick) {
+        match &answer {
+            Ok(_) => self.metrics.command_completed(now - command.received_at),
+            Err(error) if error.code() == Code::ResourceExhausted => self.metrics.command_rejected(),
+            Err(_) => self.metrics.command_failed(),
+        }
         self.router.check_reply(&command.method, &answer);
         command.reply_to.tell(answer);
     }
@@ -379,7 +439,10 @@ impl EventSourcedEntity {
         self.arm_by(ctx, now, self.settings.close_timeout);
     }
 
-    fn forget_stream(&mut self) {
+    fn forget_stream(&mut self, now: Tick) {
+        if let Some(since) = self.open_since.take() {
+            self.metrics.passivated(now - since);
+        }
         self.stream = None;
         self.closing_at = None;
         self.sent_at = None;
@@ -392,6 +455,8 @@ async fn activate(
     generation: u64,
     this: ActorRef<EntityMessage<Internal>>,
 ) -> Result<Activated, ActivationError> {
+    // Held until replay is done: a burst of activations must not read the whole store at once.
+    let _recovering = activation.recoveries.acquire().await;
     let beginning = activation.begin().await?;
     let link = activation.link().await?;
     let reader_of = this.clone();
@@ -399,8 +464,9 @@ async fn activate(
         let this = reader_of.clone();
         async move { this.send(EntityMessage::Internal(Internal(Event::Received { generation, message }))).await.is_ok() }
     };
-    let (outbound, drive) =
-        stream::open(&link, deliver).await.map_err(|error| ActivationError::Unreachable(error.to_string()))?;
+    let (outbound, drive) = stream::open(&link, activation.outbound_max, deliver)
+        .await
+        .map_err(|error| ActivationError::Unreachable(error.to_string()))?;
     let read = async move {
         drive.await;
         let _ = this.send(EntityMessage::Internal(Internal(Event::Ended { generation }))).await;

@@ -48,13 +48,16 @@ pub(super) enum Effect {
 }
 
 /// Why an activation failed, and therefore what waiting callers are told.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ActivationError {
     /// The store could not be read, or what it holds is damaged.
+    #[error("the log could not be read: {0}")]
     Recovery(String),
     /// There is no connection to the user function.
+    #[error("{0}")]
     Unreachable(String),
     /// The user function ended the stream while it was replayed to.
+    #[error("the user function ended the stream while it was replayed to")]
     Ended,
 }
 
@@ -128,6 +131,11 @@ impl State {
             Phase::Processing { command, .. } => Some(command),
             _ => None,
         }
+    }
+
+    /// How many commands wait behind the one in progress.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether nothing is going on, so that the entity may be passivated.
@@ -370,10 +378,7 @@ impl State {
         if let Some(command) = current {
             effects.push(Effect::Answer { command, answer: Err(error.clone()) });
         }
-        effects.extend(self.waiting.drain(..).map(|command| Effect::Answer {
-            command,
-            answer: Err(terminated()),
-        }));
+        effects.extend(self.waiting.drain(..).map(|command| Effect::Answer { command, answer: Err(terminated()) }));
         effects.push(Effect::HalfClose);
         effects
     }

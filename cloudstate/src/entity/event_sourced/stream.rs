@@ -7,10 +7,6 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::user_function::Link;
 
-/// Messages that wait for the function to take them. Replay stops when it is full, so a function
-/// that reads slowly slows its own recovery and nothing else.
-const OUTBOUND_MAX: usize = 8;
-
 /// Our side of the stream; dropping it half-closes the stream.
 #[derive(Debug)]
 pub(super) struct Outbound(mpsc::Sender<EventSourcedStreamIn>);
@@ -32,11 +28,12 @@ impl Outbound {
     }
 }
 
-/// Opens a stream on `link`. The second part drives it: it hands each message of the function to
+/// Opens a stream on `link`; at most `outbound_max` messages wait for the function to take them. The second part drives it: it hands each message of the function to
 /// `deliver`, and completes when the function has ended its side or the stream broke. Dropping it
 /// resets the stream.
 pub(super) async fn open<D, F>(
     link: &Link,
+    outbound_max: usize,
     deliver: D,
 ) -> Result<(Outbound, impl Future<Output = ()> + Send + use<D, F>), crate::user_function::LinkError>
 where
@@ -46,7 +43,7 @@ where
     let channel = link.channel().await?;
     let mut client =
         EventSourcedClient::with_origin(channel, link.origin()).max_decoding_message_size(link.message_size_max());
-    let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
+    let (sender, receiver) = mpsc::channel(outbound_max);
     let drive = async move {
         // The response headers may come only with the first reply, so nothing may wait for them.
         let mut inbound = match client.handle(ReceiverStream::new(receiver)).await {

@@ -6,25 +6,24 @@ use std::sync::Arc;
 use http::Method;
 
 use super::path::{self, PathError};
-use crate::frontend::serving::Endpoint;
-use crate::spec::{HttpBinding, HttpMethod, Segment, Variable};
+use crate::spec::{HttpBinding, HttpMethod, MethodSpec, Segment, ServedSpec, Variable};
 
-/// All HTTP endpoints.
+/// All endpoints of a specification.
 pub(in crate::frontend) struct Routes {
     routes: Vec<Route>,
     root: Node,
 }
 
 /// One endpoint.
-struct Route {
-    endpoint: Arc<Endpoint>,
+pub(super) struct Route {
+    pub(super) method: Arc<MethodSpec>,
     /// Which of the method's bindings.
     binding: usize,
 }
 
 /// An endpoint that a request matches, and the texts of its path variables.
 pub(super) struct Match<'a> {
-    pub(super) endpoint: &'a Endpoint,
+    pub(super) method: &'a Arc<MethodSpec>,
     pub(super) binding: &'a HttpBinding,
     /// In the order of the binding's variables.
     pub(super) captures: Vec<String>,
@@ -49,12 +48,14 @@ struct Node {
 }
 
 impl Routes {
-    pub(in crate::frontend) fn new(endpoints: &[Arc<Endpoint>]) -> Self {
+    pub(in crate::frontend) fn new(spec: &ServedSpec) -> Self {
         let mut this = Self { routes: Vec::new(), root: Node::default() };
-        for endpoint in endpoints {
-            for (binding, http) in endpoint.method.http.iter().enumerate() {
-                this.root.insert(&http.template.segments, this.routes.len());
-                this.routes.push(Route { endpoint: endpoint.clone(), binding });
+        for method in spec.services.iter().flat_map(|service| &service.methods) {
+            for binding in 0..method.http.len() {
+                let index = this.routes.len();
+                let template = &method.http[binding].template;
+                this.root.insert(&template.segments, index);
+                this.routes.push(Route { method: method.clone(), binding });
             }
         }
         this
@@ -124,12 +125,12 @@ impl Routes {
             }
         };
         let captures = binding.template.variables.iter().map(capture).collect::<Result<_, _>>()?;
-        Ok(Match { endpoint: &self.routes[route].endpoint, binding, captures })
+        Ok(Match { method: &self.routes[route].method, binding, captures })
     }
 
     fn binding(&self, route: usize) -> &HttpBinding {
-        let Route { endpoint, binding } = &self.routes[route];
-        &endpoint.method.http[*binding]
+        let Route { method, binding } = &self.routes[route];
+        &method.http[*binding]
     }
 }
 

@@ -1,0 +1,375 @@
+//! Stories of one entity, told to the pure state machine.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use actors::{Clock, ReplyTo, Tick};
+use bytes::Bytes;
+use proto::Any;
+use proto::cloudstate::eventsourced::{EventSourcedReply, EventSourcedStreamOut, event_sourced_stream_out};
+use proto::cloudstate::{ClientAction, Entity, EntitySpec, Failure, Reply, ServiceInfo, SideEffect, client_action};
+use tonic::Code;
+
+use super::state::{ActivationError, Effect, State, WriteError};
+use crate::call::CallError;
+use crate::entity::{Answer, EntityCommand};
+use crate::router::Caller;
+use crate::spec::{EntityType, MethodSpec, ServedSpec, SpecSettings};
+
+/// The same moment throughout.
+fn now() -> Tick {
+    static START: LazyLock<Tick> = LazyLock::new(|| Clock::tokio().now());
+    *START
+}
+
+/// `GetCart` of the sample cart.
+fn method() -> Arc<MethodSpec> {
+    static SPEC: LazyLock<ServedSpec> = LazyLock::new(|| {
+        let entity = Entity {
+            entity_type: EntityType::EventSourced.as_str().to_owned(),
+            service_name: "com.example.shoppingcart.ShoppingCart".to_owned(),
+            persistence_id: "cart".to_owned(),
+            passivation_strategy: None,
+        };
+        let spec = EntitySpec {
+            proto: Bytes::from_static(proto::model::FILE_DESCRIPTOR_SET),
+            entities: vec![entity],
+            service_info: Some(ServiceInfo { protocol_minor_version: 2, ..ServiceInfo::default() }),
+        };
+        let settings = SpecSettings { strict_version: true, supported: EntityType::ALL.to_vec() };
+        ServedSpec::check(&spec, &settings).expect("the sample is valid")
+    });
+    SPEC.method("com.example.shoppingcart.ShoppingCart", "GetCart").expect("a method").clone()
+}
+
+/// A command whose caller waits for ever; the caller's side must stay alive.
+fn command(text: &'static str) -> (Box<EntityCommand>, actors::Ask<Answer>) {
+    let (reply_to, answer) = ReplyTo::channel();
+    let payload = Bytes::from_static(text.as_bytes());
+    (
+        Box::new(EntityCommand {
+            method: method(),
+            payload,
+            deadline: None,
+            received_at: now(),
+            caller: Caller::client(),
+            reply_to,
+        }),
+        answer,
+    )
+}
+
+fn any(text: &'static str) -> Any {
+    Any { type_url: "type.googleapis.com/test.Event".to_owned(), value: Bytes::from_static(text.as_bytes()) }
+}
+
+fn reply(command_id: i64, events: &[&'static str]) -> EventSourcedReply {
+    let action = client_action::Action::Reply(Reply { payload: Some(any("reply")), metadata: None });
+    EventSourcedReply {
+        command_id,
+        client_action: Some(ClientAction { action: Some(action) }),
+        events: events.iter().map(|text| any(text)).collect(),
+        ..EventSourcedReply::default()
+    }
+}
+
+fn failed(command_id: i64, restart: bool) -> EventSourcedReply {
+    let failure = Failure { command_id, description: "no".to_owned(), restart };
+    let action = client_action::Action::Failure(failure);
+    EventSourcedReply { client_action: Some(ClientAction { action: Some(action) }), ..reply(command_id, &[]) }
+}
+
+fn out(reply: EventSourcedReply) -> EventSourcedStreamOut {
+    EventSourcedStreamOut { message: Some(event_sourced_stream_out::Message::Reply(reply)) }
+}
+
+fn stream_failure(command_id: i64) -> EventSourcedStreamOut {
+    let failure = Failure { command_id, description: "broken".to_owned(), restart: false };
+    EventSourcedStreamOut { message: Some(event_sourced_stream_out::Message::Failure(failure)) }
+}
+
+/// Effects as words, so that a story reads as one; answers carry their text.
+fn told(effects: Vec<Effect>) -> Vec<String> {
+    effects
+        .into_iter()
+        .map(|effect| match effect {
+            Effect::Activate => "activate".to_owned(),
+            Effect::Send { id } => format!("send {id}"),
+            Effect::Persist { events, first_seq } => format!("persist {} from {first_seq}", events.len()),
+            Effect::SaveSnapshot { seq, .. } => format!("snapshot at {seq}"),
+            Effect::Answer { command, answer } => {
+                let text = String::from_utf8_lossy(&command.payload).into_owned();
+                match answer {
+                    Ok(_) => format!("answer {text}"),
+                    Err(CallError::Failure(failure)) => format!("fail {text}: {failure}"),
+                    Err(CallError::Status(status)) => format!("fail {text}: {:?}", status.code()),
+                }
+            }
+            Effect::Route { command, effects, .. } => {
+                format!("route {} with {} effects", String::from_utf8_lossy(&command.payload), effects.len())
+            }
+            Effect::HalfClose => "half-close".to_owned(),
+            Effect::Report(_) => "report".to_owned(),
+            Effect::RequestPassivation => "request passivation".to_owned(),
+            Effect::Stop => "stop".to_owned(),
+        })
+        .collect()
+}
+
+/// An entity that is open, with nothing to do.
+fn idle(highest_seq: u64) -> State {
+    let mut state = State::new(4);
+    let (first, caller) = command("first");
+    assert_eq!(told(state.command(first, now())), ["activate"]);
+    drop(caller);
+    assert_eq!(told(state.recovered(highest_seq, now())), Vec::<String>::new(), "its caller has gone");
+    state
+}
+
+#[test]
+fn a_command_activates_and_is_answered_after_its_events_are_durable() {
+    let mut state = State::new(4);
+    let (a, _a) = command("a");
+    assert_eq!(told(state.command(a, now())), ["activate"]);
+    assert_eq!(told(state.recovered(7, now())), ["send 1"]);
+    assert_eq!(told(state.received(out(reply(1, &["x", "y"])), now())), ["persist 2 from 8"]);
+    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a"]);
+
+    let (b, _b) = command("b");
+    assert_eq!(told(state.command(b, now())), ["send 2"]);
+    assert_eq!(told(state.received(out(reply(2, &["z"])), now())), ["persist 1 from 10"]);
+}
+
+#[test]
+fn one_command_at_a_time_in_order_of_arrival() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    assert_eq!(told(state.command(a, now())), ["send 1"]);
+    assert_eq!(told(state.command(b, now())), Vec::<String>::new());
+    assert_eq!(told(state.received(out(reply(1, &["x"])), now())), ["persist 1 from 1"]);
+    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a", "send 2"]);
+    assert_eq!(told(state.received(out(reply(2, &[])), now())), ["answer b"], "nothing to write");
+}
+
+#[test]
+fn the_waiting_room_is_bounded_and_callers_that_left_make_room() {
+    let mut state = idle(0);
+    let callers: Vec<_> = ["now", "1", "2", "3"].map(command).into_iter().collect();
+    let mut waits = Vec::new();
+    for (command, wait) in callers {
+        state.command(command, now());
+        waits.push(wait);
+    }
+    let (gone, left) = command("gone");
+    drop(left);
+    state.command(gone, now());
+    let (next, _next) = command("next");
+    assert_eq!(told(state.command(next, now())), Vec::<String>::new(), "takes the place of the one that left");
+    let (refused, _refused) = command("refused");
+    let effects = state.command(refused, now());
+    let [Effect::Answer { answer: Err(CallError::Status(status)), .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(status.code(), Code::ResourceExhausted);
+}
+
+#[test]
+fn a_command_whose_deadline_has_passed_is_not_started() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    let (mut late, _late) = command("late");
+    let (c, _c) = command("c");
+    late.deadline = Some(now() + Duration::from_secs(1));
+    state.command(a, now());
+    state.command(late, now());
+    state.command(c, now());
+    let later = now() + Duration::from_secs(2);
+    assert_eq!(told(state.received(out(reply(1, &[])), later)), ["answer a", "send 2"]);
+    assert_eq!(state.in_progress().map(|command| &command.payload[..]), Some(&b"c"[..]));
+}
+
+#[test]
+fn a_snapshot_describes_the_events_of_its_reply_and_needs_some() {
+    let mut state = idle(4);
+    let (a, _a) = command("a");
+    state.command(a, now());
+    let with_snapshot = EventSourcedReply { snapshot: Some(any("s")), ..reply(1, &["x", "y"]) };
+    assert_eq!(told(state.received(out(with_snapshot), now())), ["persist 2 from 5"]);
+    assert_eq!(told(state.persisted(Ok(()), now())), ["snapshot at 6", "answer a"]);
+
+    let (b, _b) = command("b");
+    state.command(b, now());
+    let without_events = EventSourcedReply { snapshot: Some(any("s")), ..reply(2, &[]) };
+    assert_eq!(told(state.received(out(without_events), now())), ["report", "answer b"]);
+}
+
+#[test]
+fn side_effects_go_through_the_router_after_the_write() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    state.command(a, now());
+    let with_effects = EventSourcedReply { side_effects: vec![SideEffect::default()], ..reply(1, &["x"]) };
+    assert_eq!(told(state.received(out(with_effects), now())), ["persist 1 from 1"]);
+    assert_eq!(told(state.persisted(Ok(()), now())), ["route a with 1 effects"]);
+}
+
+#[test]
+fn a_failure_keeps_the_stream() {
+    let mut state = idle(3);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    assert_eq!(told(state.received(out(failed(1, false)), now())), ["fail a: no", "send 2"]);
+}
+
+#[test]
+fn a_failure_with_restart_replays_at_once_and_keeps_the_queue() {
+    let mut state = idle(3);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    let mut with_events = failed(1, true);
+    with_events.events = vec![any("never stored")];
+    assert_eq!(told(state.received(out(with_events), now())), ["fail a: no", "half-close"]);
+    assert_eq!(told(state.ended()), Vec::<String>::new(), "asked for");
+    assert_eq!(told(state.closed(now())), ["activate"]);
+    assert_eq!(told(state.recovered(3, now())), ["send 1"], "ids start over");
+}
+
+#[test]
+fn a_restart_is_eager_even_when_nobody_waits() {
+    let mut state = idle(3);
+    let (a, _a) = command("a");
+    state.command(a, now());
+    assert_eq!(told(state.received(out(failed(1, true)), now())), ["fail a: no", "half-close"]);
+    assert_eq!(told(state.closed(now())), ["activate"]);
+}
+
+#[test]
+fn events_of_a_failed_command_are_never_stored() {
+    let mut state = idle(3);
+    let (a, _a) = command("a");
+    state.command(a, now());
+    let with_events = EventSourcedReply { events: vec![any("x")], ..failed(1, false) };
+    assert_eq!(told(state.received(out(with_events), now())), ["fail a: no", "half-close"]);
+}
+
+#[test]
+fn protocol_violations_end_the_stream_with_their_texts() {
+    let empty = EventSourcedStreamOut { message: None };
+    for (message, text, reported) in [
+        (out(reply(9, &[])), "Unexpected entity reply", true),
+        (stream_failure(0), "Unexpected entity failure", false),
+        (stream_failure(1), "Unexpected entity failure", false),
+        (stream_failure(9), "Unexpected entity failure", false),
+        (empty, "Unexpected entity message", true),
+    ] {
+        let mut state = idle(0);
+        let (a, _a) = command("a");
+        let (b, _b) = command("b");
+        state.command(a, now());
+        state.command(b, now());
+        let mut expected =
+            vec![format!("fail a: {text}"), "fail b: Entity terminated".to_owned(), "half-close".to_owned()];
+        expected.extend(reported.then(|| "report".to_owned()));
+        assert_eq!(told(state.received(message, now())), expected);
+        assert_eq!(told(state.closed(now())), ["request passivation"]);
+    }
+}
+
+#[test]
+fn a_reply_when_nothing_was_asked_is_a_violation_too() {
+    let mut state = idle(0);
+    assert_eq!(told(state.received(out(reply(1, &[])), now())), ["half-close", "report"]);
+}
+
+#[test]
+fn a_broken_stream_fails_the_command_and_those_behind_it() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    assert_eq!(
+        told(state.ended()),
+        ["fail a: Unexpected entity termination", "fail b: Entity terminated", "half-close"]
+    );
+    assert_eq!(told(state.closed(now())), ["request passivation"]);
+    let (c, _c) = command("c");
+    assert_eq!(told(state.command(c, now())), ["activate"], "the next command starts a new life");
+}
+
+#[test]
+fn a_stream_that_breaks_during_a_write_does_not_lose_the_answer() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    state.received(out(reply(1, &["x"])), now());
+    assert_eq!(told(state.ended()), Vec::<String>::new(), "recovery must not overtake the write");
+    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a", "fail b: Entity terminated", "half-close"]);
+}
+
+#[test]
+fn a_failed_write_is_told_and_replayed_over() {
+    let error = WriteError::NotStored("disk full".to_owned());
+    let mut state = idle(5);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    state.received(out(reply(1, &["x"])), now());
+    assert_eq!(told(state.persisted(Err(error), now())), ["fail a: Unavailable", "half-close"]);
+    assert_eq!(told(state.closed(now())), ["activate"], "b is served from what the log says");
+    assert_eq!(told(state.recovered(5, now())), ["send 1"]);
+}
+
+#[test]
+fn a_failed_activation_answers_everybody() {
+    let mut state = State::new(4);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    let error = ActivationError::Recovery("hole at 3".to_owned());
+    assert_eq!(
+        told(state.activation_failed(&error)),
+        ["fail a: Unavailable", "fail b: Unavailable", "request passivation"]
+    );
+}
+
+#[test]
+fn passivation_serves_what_came_before_the_stop() {
+    let mut state = idle(0);
+    assert_eq!(told(state.idle_timeout()), ["request passivation"]);
+    assert_eq!(told(state.idle_timeout()), Vec::<String>::new(), "once");
+    let (a, _a) = command("a");
+    assert_eq!(told(state.command(a, now())), ["send 1"], "came before the region knew");
+    assert_eq!(told(state.stop()), Vec::<String>::new());
+    assert_eq!(told(state.received(out(reply(1, &["x"])), now())), ["persist 1 from 1"]);
+    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a", "half-close"]);
+    assert_eq!(told(state.closed(now())), ["stop"]);
+}
+
+#[test]
+fn an_idle_entity_closes_its_stream_and_stops() {
+    let mut state = idle(0);
+    state.idle_timeout();
+    assert_eq!(told(state.stop()), ["half-close"]);
+    assert_eq!(told(state.closed(now())), ["stop"]);
+}
+
+#[test]
+fn a_function_that_never_answers_does_not_hold_the_id() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    assert_eq!(
+        told(state.timed_out(Duration::from_secs(60))),
+        ["fail a: DeadlineExceeded", "fail b: Entity terminated", "half-close"]
+    );
+}
