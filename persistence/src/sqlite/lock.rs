@@ -10,7 +10,7 @@ use std::{
 
 /// Holds `store.lock` exclusively. The kernel lets go of it when the process ends, however it ends.
 pub(crate) struct StoreLock {
-    _file: File,
+    file: File,
 }
 
 impl StoreLock {
@@ -45,7 +45,15 @@ impl StoreLock {
         if let Err(error) = write_pid(&mut file) {
             tracing::warn!(path = %path.display(), %error, "cannot note this process in the lock file");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process between fork and exec holds a copy of the descriptor, and with it the
+        // lock. Unlocking takes it from all copies.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

@@ -72,13 +72,13 @@ impl SqliteStore {
     pub fn open(folder: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
         let folder = folder.as_ref();
         options.validate()?;
-        let lock = Arc::new(StoreLock::acquire(folder)?);
+        let lock = StoreLock::acquire(folder)?;
         let path = folder.join("store.db");
         let stats = Arc::<Stats>::default();
         let (writes, write_queue) = mpsc::channel(options.queue_requests);
         let (reads, read_queue) = mpsc::channel(options.queue_requests);
         let read_queue = Arc::new(Mutex::new(read_queue));
-        let writer = Writer::open(path.clone(), options.clone(), write_queue, Arc::clone(&stats), Arc::clone(&lock))?;
+        let writer = Writer::open(path.clone(), options.clone(), write_queue, Arc::clone(&stats), lock)?;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())

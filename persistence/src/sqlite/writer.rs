@@ -34,7 +34,7 @@ pub(crate) struct Writer {
     db: Option<Connection>, // `None` while the store is broken
     cache: Cache,
     sweeping: bool, // deleted rows may be left to remove
-    _lock: Arc<StoreLock>,
+    _lock: StoreLock,
 }
 
 /// Between two attempts to reopen a broken store that nobody writes to; reads are refused until one succeeds.
@@ -48,7 +48,7 @@ impl Writer {
         options: SqliteOptions,
         queue: Receiver<WriteRequest>,
         stats: Arc<Stats>,
-        lock: Arc<StoreLock>,
+        lock: StoreLock,
     ) -> Result<Self, OpenError> {
         let db = schema::open_writer(&path, &options)?;
         Ok(Self { path, options, queue, stats, db: Some(db), cache: Cache::default(), sweeping: true, _lock: lock })
