@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant as Tick; // until `actors` has its clock
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 use proto::cloudstate::Metadata;
+use tokio::time::Instant as Tick; // until `actors` has its clock
 use tonic::{Code, Status};
 
 use crate::spec::{KeyError, MethodSpec};

@@ -1,5 +1,6 @@
 //! Tests of the cloudstate crate, one module a subject.
 
 mod admin;
+mod child;
 mod config;
 mod demo;
