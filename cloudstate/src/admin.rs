@@ -29,9 +29,7 @@ impl Health {
     /// Not serving yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            state: watch::Sender::new(Err("starting".to_owned())),
-        }
+        Self { state: watch::Sender::new(Err("starting".to_owned())) }
     }
 
     /// The public port is bound and a specification is served.
@@ -80,18 +78,12 @@ impl Default for Health {
 
 /// `/ready` and `/alive`.
 pub fn management_router(health: Health) -> Router {
-    Router::new()
-        .route("/ready", get(ready))
-        .route("/alive", get(|| async { "OK\n" }))
-        .with_state(health)
+    Router::new().route("/ready", get(ready)).route("/alive", get(|| async { "OK\n" })).with_state(health)
 }
 
 /// `/metrics`, and the same at `/`.
 pub fn metrics_router(handle: PrometheusHandle) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/", get(metrics))
-        .with_state(handle)
+    Router::new().route("/metrics", get(metrics)).route("/", get(metrics)).with_state(handle)
 }
 
 /// Serves `router` over HTTP/1.1 until dropped; then open connections are closed.
@@ -153,22 +145,11 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 async fn ready(State(health): State<Health>) -> Response {
     match health.ready() {
         Ok(()) => "OK\n".into_response(),
-        Err(reason) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("Not Healthy: {reason}\n"),
-        )
-            .into_response(),
+        Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, format!("Not Healthy: {reason}\n")).into_response(),
     }
 }
 
 async fn metrics(State(handle): State<PrometheusHandle>) -> Response {
     process::sample();
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        handle.render(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
 }

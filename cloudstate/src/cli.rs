@@ -103,42 +103,19 @@ impl SettingArgs {
     /// The settings given, in the order in which they win: a named flag beats `--set`.
     #[must_use]
     pub fn flags(&self) -> Vec<Flag> {
-        let set = self
-            .set
-            .iter()
-            .map(|(key, value)| ("--set", key.as_str(), Some(value)));
+        let set = self.set.iter().map(|(key, value)| ("--set", key.as_str(), Some(value)));
         let named = [
             ("--http-port", "http-port", self.http_port.as_ref()),
-            (
-                "--user-function-host",
-                "user-function-host",
-                self.user_function_host.as_ref(),
-            ),
-            (
-                "--user-function-port",
-                "user-function-port",
-                self.user_function_port.as_ref(),
-            ),
+            ("--user-function-host", "user-function-host", self.user_function_host.as_ref()),
+            ("--user-function-port", "user-function-port", self.user_function_port.as_ref()),
             ("--store", "store", self.store.as_ref()),
-            (
-                "--management-port",
-                "management.port",
-                self.management_port.as_ref(),
-            ),
-            (
-                "--metrics-port",
-                "telemetry.prometheus.port",
-                self.metrics_port.as_ref(),
-            ),
+            ("--management-port", "management.port", self.management_port.as_ref()),
+            ("--metrics-port", "telemetry.prometheus.port", self.metrics_port.as_ref()),
             ("--log-level", "log.level", self.log_level.as_ref()),
             ("--log-format", "log.format", self.log_format.as_ref()),
         ];
         let flag = |(name, key, value): (&str, &str, Option<&String>)| {
-            Some(Flag {
-                name: name.to_owned(),
-                key: key.to_owned(),
-                value: value?.clone(),
-            })
+            Some(Flag { name: name.to_owned(), key: key.to_owned(), value: value?.clone() })
         };
         set.chain(named).filter_map(flag).collect()
     }
@@ -191,9 +168,7 @@ Exit status:
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("must be KEY=VALUE, such as relay-timeout=30s".to_owned()),
     }
 }

@@ -19,23 +19,12 @@ pub struct PortSetting {
 }
 
 /// The public port.
-pub const HTTP_PORT: PortSetting = PortSetting {
-    purpose: "public",
-    flag: "--http-port",
-    env: "HTTP_PORT",
-};
+pub const HTTP_PORT: PortSetting = PortSetting { purpose: "public", flag: "--http-port", env: "HTTP_PORT" };
 /// The port of `/ready` and `/alive`.
-pub const MANAGEMENT_PORT: PortSetting = PortSetting {
-    purpose: "management",
-    flag: "--management-port",
-    env: "MANAGEMENT_PORT",
-};
+pub const MANAGEMENT_PORT: PortSetting =
+    PortSetting { purpose: "management", flag: "--management-port", env: "MANAGEMENT_PORT" };
 /// The port of `/metrics`.
-pub const METRICS_PORT: PortSetting = PortSetting {
-    purpose: "metrics",
-    flag: "--metrics-port",
-    env: "METRICS_PORT",
-};
+pub const METRICS_PORT: PortSetting = PortSetting { purpose: "metrics", flag: "--metrics-port", env: "METRICS_PORT" };
 
 /// Why a port cannot be listened on. Nothing is bound.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +41,7 @@ pub struct ListenError {
 /// Names port, cause and the settings that choose another port.
 pub async fn bind(listen: Listen, setting: PortSetting) -> Result<TcpListener, ListenError> {
     let address = SocketAddr::new(listen.interface, listen.port);
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| ListenError {
-            address,
-            setting,
-            error,
-        })
+    TcpListener::bind(address).await.map_err(|error| ListenError { address, setting, error })
 }
 
 fn reason(error: &io::Error) -> String {

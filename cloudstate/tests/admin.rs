@@ -11,10 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const ANY_FREE: Listen = Listen {
-    interface: LOOPBACK,
-    port: 0,
-};
+const ANY_FREE: Listen = Listen { interface: LOOPBACK, port: 0 };
 
 /// Ends the server with the test.
 struct Served {
@@ -29,9 +26,7 @@ impl Drop for Served {
 }
 
 async fn serve(router: axum::Router) -> Served {
-    let listener = listen::bind(ANY_FREE, MANAGEMENT_PORT)
-        .await
-        .expect("a free port");
+    let listener = listen::bind(ANY_FREE, MANAGEMENT_PORT).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let task = tokio::spawn(admin::serve(listener, router)).abort_handle();
     Served { address, task }
@@ -57,10 +52,7 @@ async fn ready_says_what_is_wrong_and_alive_is_always_true() {
     let unhealthy = "HTTP/1.1 500 Internal Server Error";
 
     let (status, body) = get(served.address, "/ready").await;
-    assert_eq!(
-        (status.as_str(), body.as_str()),
-        (unhealthy, "Not Healthy: starting\n")
-    );
+    assert_eq!((status.as_str(), body.as_str()), (unhealthy, "Not Healthy: starting\n"));
 
     health.serving();
     let (status, _) = get(served.address, "/ready").await;
@@ -69,10 +61,7 @@ async fn ready_says_what_is_wrong_and_alive_is_always_true() {
     health.not_ready("cannot reach the user function at 127.0.0.1:8080");
     let (status, body) = get(served.address, "/ready").await;
     assert_eq!(status, unhealthy);
-    assert_eq!(
-        body,
-        "Not Healthy: cannot reach the user function at 127.0.0.1:8080\n"
-    );
+    assert_eq!(body, "Not Healthy: cannot reach the user function at 127.0.0.1:8080\n");
 
     health.draining();
     let (status, body) = get(served.address, "/ready").await;
@@ -100,9 +89,7 @@ async fn waiting_for_health_ends_when_it_is_there() {
 #[tokio::test]
 async fn metrics_are_served_in_the_text_format_with_process_series() {
     // The only test of this binary that installs the process-wide recorder.
-    let handle = PrometheusBuilder::new()
-        .install_recorder()
-        .expect("first recorder");
+    let handle = PrometheusBuilder::new().install_recorder().expect("first recorder");
     metrics::counter!("cloudstate_test_total").increment(3);
     let served = serve(admin::metrics_router(handle)).await;
     for path in ["/metrics", "/"] {
@@ -118,17 +105,10 @@ async fn metrics_are_served_in_the_text_format_with_process_series() {
 
 #[tokio::test]
 async fn a_taken_port_names_port_flag_and_variable() {
-    let taken = listen::bind(ANY_FREE, MANAGEMENT_PORT)
-        .await
-        .expect("a free port");
+    let taken = listen::bind(ANY_FREE, MANAGEMENT_PORT).await.expect("a free port");
     let address = taken.local_addr().expect("bound");
-    let listen = Listen {
-        interface: LOOPBACK,
-        port: address.port(),
-    };
-    let error = listen::bind(listen, MANAGEMENT_PORT)
-        .await
-        .expect_err("taken");
+    let listen = Listen { interface: LOOPBACK, port: address.port() };
+    let error = listen::bind(listen, MANAGEMENT_PORT).await.expect_err("taken");
     assert_eq!(
         error.to_string(),
         format!(

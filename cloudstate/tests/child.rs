@@ -14,11 +14,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn shell(script: &str) -> ChildCommand {
-    ChildCommand {
-        program: "sh".to_owned(),
-        args: vec!["-c".to_owned(), script.to_owned()],
-        env: Vec::new(),
-    }
+    ChildCommand { program: "sh".to_owned(), args: vec!["-c".to_owned(), script.to_owned()], env: Vec::new() }
 }
 
 fn quick() -> ChildConfig {
@@ -41,16 +37,10 @@ impl Running {
         let output = Output::to(64, move |line| {
             let _ = sender.send(line);
         });
-        let child = UserFunctionChild::start(command, config, Clock::tokio(), output)
-            .await
-            .expect("sh is there");
+        let child = UserFunctionChild::start(command, config, Clock::tokio(), output).await.expect("sh is there");
         let stop = CancellationToken::new();
         let supervised = tokio::spawn(child.supervise(stop.clone()));
-        Self {
-            lines,
-            stop,
-            supervised,
-        }
+        Self { lines, stop, supervised }
     }
 
     async fn line(&mut self) -> Line {
@@ -67,26 +57,18 @@ impl Running {
 
     async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.supervised)
-            .await
-            .expect("stops in time")
-            .expect("no panic");
+        tokio::time::timeout(PATIENCE, self.supervised).await.expect("stops in time").expect("no panic");
     }
 }
 
 fn out(text: &str) -> Line {
-    Line {
-        stream: Stream::Out,
-        text: text.to_owned(),
-    }
+    Line { stream: Stream::Out, text: text.to_owned() }
 }
 
 /// Gone, or a zombie that nobody has collected.
 fn is_dead(pid: &str) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit_once(')')
-            .is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])),
+        Ok(stat) => stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])),
         Err(_) => true,
     }
 }
@@ -97,21 +79,15 @@ async fn dies(pid: &str) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone)
-        .await
-        .unwrap_or_else(|_| panic!("process {pid} is still alive"));
+    tokio::time::timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("process {pid} is still alive"));
 }
 
 /// A child that dies is started again and again; what it prints comes through line by line, the unfinished last one too.
 #[tokio::test]
 async fn a_child_that_dies_is_started_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command =
-        shell("echo life >> $LIVES; wc -l < $LIVES; echo trouble >&2; printf unfinished; exit 3");
-    command.env.push((
-        "LIVES".to_owned(),
-        folder.path().join("lives").display().to_string(),
-    ));
+    let mut command = shell("echo life >> $LIVES; wc -l < $LIVES; echo trouble >&2; printf unfinished; exit 3");
+    command.env.push(("LIVES".to_owned(), folder.path().join("lives").display().to_string()));
     let mut running = Running::start(command, quick()).await;
     let mut lives = 0;
     let mut unfinished = 0;
@@ -146,17 +122,11 @@ async fn a_child_has_time_to_clean_up() {
     let script = "trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
     let mut running = Running::start(shell(script), quick()).await;
     assert_eq!(running.line().await, out("ready"));
-    let Running {
-        lines,
-        stop,
-        supervised,
-    } = running;
+    let Running { lines, stop, supervised } = running;
     stop.cancel();
     supervised.await.expect("no panic");
     // The shell may add on standard error that its sleep was ended too.
-    let lines = tokio::task::spawn_blocking(move || lines.iter().collect::<Vec<_>>())
-        .await
-        .expect("no panic");
+    let lines = tokio::task::spawn_blocking(move || lines.iter().collect::<Vec<_>>()).await.expect("no panic");
     assert!(lines.contains(&out("cleaned up")), "{lines:?}");
 }
 
@@ -164,11 +134,7 @@ async fn a_child_has_time_to_clean_up() {
 async fn a_child_that_ignores_sigterm_is_killed() {
     let mut config = quick();
     config.stop_timeout = Duration::from_millis(50);
-    let mut running = Running::start(
-        shell("trap '' TERM; echo $$; while :; do sleep 0.02; done"),
-        config,
-    )
-    .await;
+    let mut running = Running::start(shell("trap '' TERM; echo $$; while :; do sleep 0.02; done"), config).await;
     let pid = running.line().await.text;
     running.stop().await;
     dies(&pid).await;
@@ -198,12 +164,8 @@ async fn a_stuck_reader_costs_lines_but_never_holds_the_child_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let done = folder.path().join("done");
     let mut command = shell(&script);
-    command
-        .env
-        .push(("DONE".to_owned(), done.display().to_string()));
-    let child = UserFunctionChild::start(command, quick(), Clock::tokio(), output)
-        .await
-        .expect("sh is there");
+    command.env.push(("DONE".to_owned(), done.display().to_string()));
+    let child = UserFunctionChild::start(command, quick(), Clock::tokio(), output).await.expect("sh is there");
     let stop = CancellationToken::new();
     let supervised = tokio::spawn(child.supervise(stop.clone()));
 
@@ -212,25 +174,17 @@ async fn a_stuck_reader_costs_lines_but_never_holds_the_child_back() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, written)
-        .await
-        .expect("the child is not held back");
+    tokio::time::timeout(PATIENCE, written).await.expect("the child is not held back");
     stop.cancel();
     supervised.await.expect("no panic");
     drop(open);
 
-    let texts: Vec<String> = tokio::task::spawn_blocking(move || lines.iter().collect())
-        .await
-        .expect("no panic");
+    let texts: Vec<String> = tokio::task::spawn_blocking(move || lines.iter().collect()).await.expect("no panic");
     let (mut passed, mut dropped) = (0, 0);
     for text in texts {
         match text.strip_prefix('(') {
             Some(note) => {
-                dropped += note
-                    .split(' ')
-                    .next()
-                    .and_then(|count| count.parse::<u64>().ok())
-                    .expect("a count")
+                dropped += note.split(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count")
             }
             None => passed += 1,
         }
@@ -242,13 +196,8 @@ async fn a_stuck_reader_costs_lines_but_never_holds_the_child_back() {
 #[tokio::test]
 async fn a_command_that_cannot_be_started_says_why() {
     let start = async |program: &str| {
-        let command = ChildCommand {
-            program: program.to_owned(),
-            args: Vec::new(),
-            env: Vec::new(),
-        };
-        let refused =
-            UserFunctionChild::start(command, quick(), Clock::tokio(), Output::to(1, drop)).await;
+        let command = ChildCommand { program: program.to_owned(), args: Vec::new(), env: Vec::new() };
+        let refused = UserFunctionChild::start(command, quick(), Clock::tokio(), Output::to(1, drop)).await;
         refused.err().expect("must be refused")
     };
     let error = start("cloudstate-no-such-command").await;
@@ -261,8 +210,5 @@ async fn a_command_that_cannot_be_started_says_why() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().display().to_string();
     let error = start(&path).await;
-    assert_eq!(
-        error.to_string(),
-        format!("cannot start `{path}`: it is not executable; try `chmod +x {path}`")
-    );
+    assert_eq!(error.to_string(), format!("cannot start `{path}`: it is not executable; try `chmod +x {path}`"));
 }

@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use cloudstate::config::{
-    Flag, Origin, ProxyConfig, SETTINGS, Sources, StoreLocation, VersionCheck,
-};
+use cloudstate::config::{Flag, Origin, ProxyConfig, SETTINGS, Sources, StoreLocation, VersionCheck};
 
 fn sources() -> Sources {
     Sources::default()
 }
 
 fn with_file(text: &str) -> Sources {
-    Sources {
-        file: Some(("sidecar.toml".to_owned(), text.to_owned())),
-        ..Sources::default()
-    }
+    Sources { file: Some(("sidecar.toml".to_owned(), text.to_owned())), ..Sources::default() }
 }
 
 fn env(name: &str, value: &str) -> (String, String) {
@@ -22,11 +17,7 @@ fn env(name: &str, value: &str) -> (String, String) {
 }
 
 fn flag(name: &str, key: &str, value: &str) -> Flag {
-    Flag {
-        name: name.to_owned(),
-        key: key.to_owned(),
-        value: value.to_owned(),
-    }
+    Flag { name: name.to_owned(), key: key.to_owned(), value: value.to_owned() }
 }
 
 /// All problems of resolving and reading, one line each.
@@ -44,73 +35,43 @@ fn nothing_set_means_the_reference_defaults() {
     assert_eq!(config.user_function.port, 8080);
     assert_eq!(config.user_function.message_size_max, 12 << 20);
     assert_eq!(config.requests.timeout, Duration::from_secs(60));
-    assert_eq!(
-        config.event_sourced.passivation_timeout,
-        Duration::from_secs(30)
-    );
-    assert_eq!(
-        config.store.location,
-        StoreLocation::Sqlite("./cloudstate-data".into())
-    );
-    assert_eq!(
-        config.admin.management.map(|listen| listen.port),
-        Some(8558)
-    );
+    assert_eq!(config.event_sourced.passivation_timeout, Duration::from_secs(30));
+    assert_eq!(config.store.location, StoreLocation::Sqlite("./cloudstate-data".into()));
+    assert_eq!(config.admin.management.map(|listen| listen.port), Some(8558));
     assert_eq!(config.admin.metrics.map(|listen| listen.port), Some(9090));
 }
 
 /// One setting in all three places: the flag wins, then the environment, then the file; the origin says which.
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
-    let mut sources =
-        with_file("relay-timeout = \"11s\"\n\n[cloudstate.proxy]\nhttp-port = 9101\n");
+    let mut sources = with_file("relay-timeout = \"11s\"\n\n[cloudstate.proxy]\nhttp-port = 9101\n");
     let resolved = sources.resolve().expect("valid");
     assert_eq!(resolved.config().expect("valid").http.port, 9101);
-    assert_eq!(
-        resolved.value("http-port").origin,
-        Origin::File {
-            path: "sidecar.toml".to_owned(),
-            line: 4
-        }
-    );
+    assert_eq!(resolved.value("http-port").origin, Origin::File { path: "sidecar.toml".to_owned(), line: 4 });
 
     sources.env.push(env("HTTP_PORT", "9102"));
     let resolved = sources.resolve().expect("valid");
     assert_eq!(resolved.config().expect("valid").http.port, 9102);
-    assert_eq!(
-        resolved.value("http-port").origin,
-        Origin::Env("HTTP_PORT".to_owned())
-    );
+    assert_eq!(resolved.value("http-port").origin, Origin::Env("HTTP_PORT".to_owned()));
 
     sources.flags.push(flag("--http-port", "http-port", "9103"));
     let resolved = sources.resolve().expect("valid");
     assert_eq!(resolved.config().expect("valid").http.port, 9103);
-    assert_eq!(
-        resolved.value("http-port").origin,
-        Origin::Flag("--http-port".to_owned())
-    );
+    assert_eq!(resolved.value("http-port").origin, Origin::Flag("--http-port".to_owned()));
 
-    assert_eq!(
-        resolved.config().expect("valid").requests.timeout,
-        Duration::from_secs(11)
-    );
+    assert_eq!(resolved.config().expect("valid").requests.timeout, Duration::from_secs(11));
     assert!(resolved.is_default("store"));
 }
 
 #[test]
 fn an_unknown_key_in_the_file_names_its_line_and_the_nearest_key() {
     let text = problems(&with_file("http-port = 9000\nrelay-timout = \"5s\"\n"));
-    assert_eq!(
-        text,
-        "unknown configuration key `relay-timout` (sidecar.toml:2); did you mean `relay-timeout`?"
-    );
+    assert_eq!(text, "unknown configuration key `relay-timout` (sidecar.toml:2); did you mean `relay-timeout`?");
 }
 
 #[test]
 fn a_key_of_the_reference_that_means_nothing_here_says_what_to_use() {
-    let text = problems(&with_file(
-        "[eventsourced-entity]\njournal-enabled = true\n",
-    ));
+    let text = problems(&with_file("[eventsourced-entity]\njournal-enabled = true\n"));
     assert_eq!(
         text,
         "unknown configuration key `eventsourced-entity.journal-enabled` (sidecar.toml:2); the journal is always on: choose it with `store`"
@@ -129,15 +90,9 @@ fn an_unknown_variable_of_ours_is_an_error_and_strangers_are_not() {
     let mut strangers = sources();
     strangers.env.push(env("PATH", "/bin"));
     // What Kubernetes tells every pod beside a service called "cloudstate".
-    strangers
-        .env
-        .push(env("CLOUDSTATE_SERVICE_HOST", "10.0.0.7"));
-    strangers
-        .env
-        .push(env("CLOUDSTATE_PORT", "tcp://10.0.0.7:9000"));
-    strangers
-        .env
-        .push(env("CLOUDSTATE_PORT_9000_TCP_ADDR", "10.0.0.7"));
+    strangers.env.push(env("CLOUDSTATE_SERVICE_HOST", "10.0.0.7"));
+    strangers.env.push(env("CLOUDSTATE_PORT", "tcp://10.0.0.7:9000"));
+    strangers.env.push(env("CLOUDSTATE_PORT_9000_TCP_ADDR", "10.0.0.7"));
     assert!(strangers.resolve().is_ok());
 }
 
@@ -172,40 +127,23 @@ fn settings_that_contradict_each_other_are_both_named() {
 #[test]
 fn development_mode_opens_no_admin_ports() {
     let mut sources = sources();
-    sources
-        .flags
-        .push(flag("--set", "dev-mode-enabled", "true"));
-    let admin = sources
-        .resolve()
-        .and_then(|resolved| resolved.config())
-        .expect("valid")
-        .admin;
+    sources.flags.push(flag("--set", "dev-mode-enabled", "true"));
+    let admin = sources.resolve().and_then(|resolved| resolved.config()).expect("valid").admin;
     assert_eq!((admin.management, admin.metrics), (None, None));
 
     sources.env.push(env("MANAGEMENT_PORT", "8559"));
-    let admin = sources
-        .resolve()
-        .and_then(|resolved| resolved.config())
-        .expect("valid")
-        .admin;
+    let admin = sources.resolve().and_then(|resolved| resolved.config()).expect("valid").admin;
     assert_eq!(admin.management.map(|listen| listen.port), Some(8559));
 }
 
 #[test]
 fn the_version_check_has_three_settings() {
-    for (text, expected) in [
-        ("true", VersionCheck::Lenient),
-        ("strict", VersionCheck::Strict),
-        ("off", VersionCheck::Off),
-    ] {
+    for (text, expected) in
+        [("true", VersionCheck::Lenient), ("strict", VersionCheck::Strict), ("off", VersionCheck::Off)]
+    {
         let mut sources = sources();
-        sources
-            .flags
-            .push(flag("--set", "protocol-compatibility-check", text));
-        let config = sources
-            .resolve()
-            .and_then(|resolved| resolved.config())
-            .expect("valid");
+        sources.flags.push(flag("--set", "protocol-compatibility-check", text));
+        let config = sources.resolve().and_then(|resolved| resolved.config()).expect("valid");
         assert_eq!(config.user_function.version_check, expected);
     }
 }
@@ -216,9 +154,7 @@ fn printed_configuration_can_be_read_back() {
     let mut sources = sources();
     sources.env.push(env("METRICS_PORT", "off"));
     let resolved = sources.resolve().expect("valid");
-    let again = with_file(&resolved.to_text())
-        .resolve()
-        .expect("what we print is valid");
+    let again = with_file(&resolved.to_text()).resolve().expect("what we print is valid");
     assert_eq!(again.config(), resolved.config());
     assert_eq!(again.values().len(), SETTINGS.len());
 }
@@ -227,17 +163,10 @@ fn printed_configuration_can_be_read_back() {
 fn json_carries_value_and_origin_of_every_setting() {
     let mut sources = sources();
     sources.env.push(env("HTTP_PORT", "9102"));
-    let json: serde_json::Value =
-        serde_json::from_str(&sources.resolve().expect("valid").to_json()).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&sources.resolve().expect("valid").to_json()).expect("JSON");
     let list = json.as_array().expect("a list");
     assert_eq!(list.len(), SETTINGS.len());
-    let port = list
-        .iter()
-        .find(|entry| entry["key"] == "http-port")
-        .expect("present");
+    let port = list.iter().find(|entry| entry["key"] == "http-port").expect("present");
     assert_eq!(port["value"], "9102");
-    assert_eq!(
-        port["origin"],
-        serde_json::json!({ "kind": "environment", "name": "HTTP_PORT" })
-    );
+    assert_eq!(port["origin"], serde_json::json!({ "kind": "environment", "name": "HTTP_PORT" }));
 }

@@ -56,14 +56,7 @@ impl UserFunctionChild {
     ) -> Result<Self, StartError> {
         let spawner = Spawner::new(command)?;
         let running = spawner.spawn().await?;
-        let mut child = Self {
-            spawner,
-            config,
-            clock,
-            output,
-            readers: JoinSet::new(),
-            running,
-        };
+        let mut child = Self { spawner, config, clock, output, readers: JoinSet::new(), running };
         child.adopt();
         Ok(child)
     }
@@ -89,20 +82,13 @@ impl UserFunctionChild {
                 }
             }
         }
-        self.running
-            .stop(self.config.stop_timeout, &self.clock)
-            .await;
+        self.running.stop(self.config.stop_timeout, &self.clock).await;
         self.finish_reading().await;
         info!("user function stopped");
     }
 
     /// Starts the process again after `delay`; failing that, after the next one. `None` when `stop` came first.
-    async fn restart(
-        &mut self,
-        mut delay: Duration,
-        restarts: &mut Restarts,
-        stop: &CancellationToken,
-    ) -> Option<()> {
+    async fn restart(&mut self, mut delay: Duration, restarts: &mut Restarts, stop: &CancellationToken) -> Option<()> {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
@@ -128,12 +114,10 @@ impl UserFunctionChild {
         let (out, err) = self.running.take_pipes();
         while self.readers.try_join_next().is_some() {}
         if let Some(pipe) = out {
-            self.readers
-                .spawn(self.output.clone().pump(pipe, Stream::Out));
+            self.readers.spawn(self.output.clone().pump(pipe, Stream::Out));
         }
         if let Some(pipe) = err {
-            self.readers
-                .spawn(self.output.clone().pump(pipe, Stream::Err));
+            self.readers.spawn(self.output.clone().pump(pipe, Stream::Err));
         }
     }
 

@@ -69,9 +69,7 @@ impl Output {
                     0 => {}
                     count => sink(Line {
                         stream,
-                        text: format!(
-                            "({count} lines were dropped: they came faster than they could be written)"
-                        ),
+                        text: format!("({count} lines were dropped: they came faster than they could be written)"),
                     }),
                 }
             }

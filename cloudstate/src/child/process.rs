@@ -64,10 +64,8 @@ impl Spawner {
                 let _ = reply_to.send(spawn(&command));
             }
         };
-        let spawned = thread::Builder::new()
-            .name("user-function-spawner".to_owned())
-            .stack_size(256 << 10)
-            .spawn(serve);
+        let spawned =
+            thread::Builder::new().name("user-function-spawner".to_owned()).stack_size(256 << 10).spawn(serve);
         match spawned {
             Ok(_) => Ok(Self { program, requests }),
             Err(error) => Err(StartError::Refused { program, error }),
@@ -108,8 +106,7 @@ impl Group {
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.leader
-            .map_or(0, |leader| leader.as_raw_nonzero().get().cast_unsigned())
+        self.leader.map_or(0, |leader| leader.as_raw_nonzero().get().cast_unsigned())
     }
 
     pub(super) fn take_pipes(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
@@ -140,10 +137,7 @@ impl Group {
         match ended {
             Some(status) => debug!(%status, "user function ended"),
             None => {
-                warn!(
-                    ?patience,
-                    "user function did not end on SIGTERM and was killed"
-                );
+                warn!(?patience, "user function did not end on SIGTERM and was killed");
                 self.exited().await;
             }
         }
@@ -183,11 +177,7 @@ fn spawn(command: &ChildCommand) -> io::Result<Child> {
         process.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             // The sidecar may have died before the line above took effect.
-            if getppid() == Some(sidecar) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
+            if getppid() == Some(sidecar) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
     }
     process.spawn()

@@ -17,12 +17,7 @@ impl Restarts {
     /// No death yet.
     #[must_use]
     pub fn new(config: &ChildConfig) -> Self {
-        Self {
-            min: config.restart.min,
-            max: config.restart.max,
-            stable_after: config.stable_after,
-            deaths: 0,
-        }
+        Self { min: config.restart.min, max: config.restart.max, stable_after: config.stable_after, deaths: 0 }
     }
 
     /// The process died after `up`: how long to wait before it is started again.
@@ -49,19 +44,7 @@ mod tests {
     fn delays_double_to_the_longest_and_start_over_after_a_stable_time() {
         let mut restarts = Restarts::new(&ProxyConfig::default().child);
         let delays: Vec<_> = (0..8).map(|_| restarts.died_after(ms(5))).collect();
-        assert_eq!(
-            delays,
-            [
-                ms(200),
-                ms(400),
-                ms(800),
-                ms(1600),
-                ms(3200),
-                ms(6400),
-                ms(10_000),
-                ms(10_000)
-            ]
-        );
+        assert_eq!(delays, [ms(200), ms(400), ms(800), ms(1600), ms(3200), ms(6400), ms(10_000), ms(10_000)]);
         assert_eq!(restarts.died_after(ms(9_999)), ms(10_000), "not yet stable");
         assert_eq!(restarts.died_after(ms(10_000)), ms(200), "stable");
     }

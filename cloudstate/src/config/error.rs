@@ -37,9 +37,7 @@ pub enum Problem {
         expected: String,
     },
     /// Two settings that contradict each other.
-    #[error(
-        "`{key}` is {value} ({origin}), but must be {relation} `{other}`, which is {other_value} ({other_origin})"
-    )]
+    #[error("`{key}` is {value} ({origin}), but must be {relation} `{other}`, which is {other_value} ({other_origin})")]
     Contradiction {
         /// The first setting.
         key: String,
@@ -75,19 +73,13 @@ impl ConfigError {
 
     /// `Err` when something is wrong.
     pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Self { problems })
-        }
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 }
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 }
 

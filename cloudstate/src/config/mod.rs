@@ -254,8 +254,6 @@ pub struct ShutdownConfig {
 impl Default for ProxyConfig {
     /// All settings at their defaults.
     fn default() -> Self {
-        Resolved::defaults()
-            .config()
-            .expect("the defaults are valid")
+        Resolved::defaults().config().expect("the defaults are valid")
     }
 }

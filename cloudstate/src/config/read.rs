@@ -11,9 +11,9 @@ use super::error::{ConfigError, Problem};
 use super::sources::{Resolved, Value};
 use super::value::{parse_bool, parse_duration, parse_size, show_duration, show_size};
 use super::{
-    AdminConfig, BackoffConfig, ChildConfig, CorsOrigins, EventSourcedConfig, HttpConfig,
-    IngressConfig, Listen, LogConfig, LogFormat, ProxyConfig, RequestConfig, ShutdownConfig,
-    SqliteConfig, StoreConfig, StoreLocation, UserFunctionConfig, VersionCheck,
+    AdminConfig, BackoffConfig, ChildConfig, CorsOrigins, EventSourcedConfig, HttpConfig, IngressConfig, Listen,
+    LogConfig, LogFormat, ProxyConfig, RequestConfig, ShutdownConfig, SqliteConfig, StoreConfig, StoreLocation,
+    UserFunctionConfig, VersionCheck,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -28,15 +28,9 @@ const GIB: u64 = 1 << 30;
 impl ProxyConfig {
     /// Reads all settings.
     pub(super) fn read(resolved: &Resolved) -> Result<Self, ConfigError> {
-        let mut read = Reader {
-            resolved,
-            problems: Vec::new(),
-        };
+        let mut read = Reader { resolved, problems: Vec::new() };
         let config = Self {
-            http: HttpConfig {
-                interface: read.address("http-interface"),
-                port: read.number("http-port", 0..=65_535),
-            },
+            http: HttpConfig { interface: read.address("http-interface"), port: read.number("http-port", 0..=65_535) },
             ingress: read.ingress(),
             requests: read.requests(),
             user_function: read.user_function(),
@@ -74,21 +68,9 @@ impl ProxyConfig {
             "ingress.connections-per-address-max",
             "ingress.connections-max",
         );
-        at_most(
-            self.requests.timeout <= self.requests.timeout_max,
-            "relay-timeout",
-            "relay-timeout-max",
-        );
-        at_most(
-            function.reconnect.min <= function.reconnect.max,
-            "backoff.min",
-            "backoff.max",
-        );
-        at_most(
-            child.restart.min <= child.restart.max,
-            "child.backoff-min",
-            "child.backoff-max",
-        );
+        at_most(self.requests.timeout <= self.requests.timeout_max, "relay-timeout", "relay-timeout-max");
+        at_most(function.reconnect.min <= function.reconnect.max, "backoff.min", "backoff.max");
+        at_most(child.restart.min <= child.restart.max, "child.backoff-min", "child.backoff-max");
         ConfigError::check(problems)
     }
 }
@@ -104,14 +86,11 @@ impl Reader<'_> {
         IngressConfig {
             request_size_max: self.size("ingress.request-size-max", KIB..=2 * GIB - 1),
             response_size_max: self.size("ingress.response-size-max", KIB..=2 * GIB - 1),
-            header_list_size_max: u32::try_from(
-                self.size("ingress.header-list-size-max", KIB..=MIB),
-            )
-            .unwrap_or(u32::MAX),
+            header_list_size_max: u32::try_from(self.size("ingress.header-list-size-max", KIB..=MIB))
+                .unwrap_or(u32::MAX),
             requests_max: self.count("ingress.requests-max", 1_000_000),
             connections_max: self.count("ingress.connections-max", 1_000_000),
-            connections_per_address_max: self
-                .count("ingress.connections-per-address-max", 1_000_000),
+            connections_per_address_max: self.count("ingress.connections-per-address-max", 1_000_000),
             streams_per_connection_max: NonZeroU32::new(
                 self.number("ingress.streams-per-connection-max", 1..=1_000_000),
             )
@@ -156,8 +135,7 @@ impl Reader<'_> {
             passivation_timeout: self.duration("eventsourced-entity.passivation-timeout", MS..=DAY),
             waiting_room: self.count("eventsourced-entity.waiting-room", 100_000),
             recoveries_max: self.count("eventsourced-entity.recoveries-max", 10_000),
-            close_timeout: self
-                .duration("eventsourced-entity.close-timeout", 10 * MS..=10 * MINUTE),
+            close_timeout: self.duration("eventsourced-entity.close-timeout", 10 * MS..=10 * MINUTE),
         }
     }
 
@@ -166,11 +144,7 @@ impl Reader<'_> {
             "memory" | "in-memory" => StoreLocation::Memory,
             text => match text.strip_prefix("sqlite:") {
                 Some(folder) if !folder.is_empty() => StoreLocation::Sqlite(PathBuf::from(folder)),
-                _ => self.wrong(
-                    "store",
-                    "`memory`, or `sqlite:` and a folder",
-                    StoreLocation::Memory,
-                ),
+                _ => self.wrong("store", "`memory`, or `sqlite:` and a folder", StoreLocation::Memory),
             },
         };
         let sqlite = SqliteConfig {
@@ -184,11 +158,7 @@ impl Reader<'_> {
     fn admin(&mut self) -> AdminConfig {
         let development = self.flag("dev-mode-enabled");
         let disabled = self.flag("telemetry.disabled");
-        let metrics = self.listen(
-            "telemetry.prometheus.host",
-            "telemetry.prometheus.port",
-            development,
-        );
+        let metrics = self.listen("telemetry.prometheus.host", "telemetry.prometheus.port", development);
         AdminConfig {
             management: self.listen("management.host", "management.port", development),
             metrics: if disabled { None } else { metrics },
@@ -239,40 +209,24 @@ impl Reader<'_> {
         if text == "*" {
             return CorsOrigins::Any;
         }
-        let origins: Vec<String> = text
-            .split(',')
-            .map(str::trim)
-            .filter(|origin| !origin.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let is_origin = |origin: &String| {
-            origin
-                .split_once("://")
-                .is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'))
-        };
+        let origins: Vec<String> =
+            text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
+        let is_origin =
+            |origin: &String| origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
         if origins.iter().all(is_origin) {
             CorsOrigins::List(origins)
         } else {
-            self.wrong(
-                KEY,
-                "`*`, or origins such as https://shop.example.com with commas between",
-                CorsOrigins::Any,
-            )
+            self.wrong(KEY, "`*`, or origins such as https://shop.example.com with commas between", CorsOrigins::Any)
         }
     }
 
     /// `None` when the port says `off`, or says nothing in development mode.
     fn listen(&mut self, host: &str, port: &str, development: bool) -> Option<Listen> {
         let interface = self.address(host);
-        if self.resolved.value(port).text.trim() == "off"
-            || (development && self.resolved.is_default(port))
-        {
+        if self.resolved.value(port).text.trim() == "off" || (development && self.resolved.is_default(port)) {
             return None;
         }
-        Some(Listen {
-            interface,
-            port: self.parsed(port, 0..=65_535, "a port from 0 to 65535, or off"),
-        })
+        Some(Listen { interface, port: self.parsed(port, 0..=65_535, "a port from 0 to 65535, or off") })
     }
 
     fn flag(&mut self, key: &str) -> bool {
@@ -287,21 +241,13 @@ impl Reader<'_> {
         match text.parse() {
             Ok(address) => address,
             Err(_) if text == "localhost" => IpAddr::from([127, 0, 0, 1]),
-            Err(_) => self.wrong(
-                key,
-                "an IP address, such as 0.0.0.0, 127.0.0.1 or ::",
-                IpAddr::from([127, 0, 0, 1]),
-            ),
+            Err(_) => self.wrong(key, "an IP address, such as 0.0.0.0, 127.0.0.1 or ::", IpAddr::from([127, 0, 0, 1])),
         }
     }
 
     fn text(&mut self, key: &str, expected: &str, valid: impl Fn(&str) -> bool) -> String {
         let text = self.resolved.value(key).text.trim();
-        if valid(text) {
-            text.to_owned()
-        } else {
-            self.wrong(key, expected, String::new())
-        }
+        if valid(text) { text.to_owned() } else { self.wrong(key, expected, String::new()) }
     }
 
     fn count(&mut self, key: &str, max: usize) -> NonZeroUsize {
@@ -340,11 +286,7 @@ impl Reader<'_> {
         match parse_duration(&self.resolved.value(key).text) {
             Ok(duration) if range.contains(&duration) => duration,
             Ok(_) => self.wrong(key, format!("from {least} to {most}"), *range.start()),
-            Err(expected) => self.wrong(
-                key,
-                format!("{expected}, from {least} to {most}"),
-                *range.start(),
-            ),
+            Err(expected) => self.wrong(key, format!("{expected}, from {least} to {most}"), *range.start()),
         }
     }
 

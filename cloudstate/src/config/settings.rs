@@ -17,48 +17,18 @@ pub struct Setting {
 
 /// Every setting, sorted as `cloudstate config` prints them.
 pub const SETTINGS: &[Setting] = &[
-    s(
-        "http-interface",
-        "CLOUDSTATE_HTTP_INTERFACE",
-        "0.0.0.0",
-        "address the public port listens on",
-    ),
-    s(
-        "http-port",
-        "HTTP_PORT",
-        "9000",
-        "public port: gRPC, gRPC-Web and HTTP/JSON; 0 takes a free one",
-    ),
-    s(
-        "user-function-host",
-        "USER_FUNCTION_HOST",
-        "127.0.0.1",
-        "where the user function listens",
-    ),
-    s(
-        "user-function-port",
-        "USER_FUNCTION_PORT",
-        "8080",
-        "its port; with a COMMAND and nothing set, a free one",
-    ),
+    s("http-interface", "CLOUDSTATE_HTTP_INTERFACE", "0.0.0.0", "address the public port listens on"),
+    s("http-port", "HTTP_PORT", "9000", "public port: gRPC, gRPC-Web and HTTP/JSON; 0 takes a free one"),
+    s("user-function-host", "USER_FUNCTION_HOST", "127.0.0.1", "where the user function listens"),
+    s("user-function-port", "USER_FUNCTION_PORT", "8080", "its port; with a COMMAND and nothing set, a free one"),
     s(
         "protocol-compatibility-check",
         "CLOUDSTATE_PROTOCOL_COMPATIBILITY_CHECK",
         "true",
         "true: 0.2 or none reported; strict: 0.2; false: any",
     ),
-    s(
-        "relay-timeout",
-        "CLOUDSTATE_RELAY_TIMEOUT",
-        "1m",
-        "how long a request may take if the caller says nothing",
-    ),
-    s(
-        "relay-timeout-max",
-        "CLOUDSTATE_RELAY_TIMEOUT_MAX",
-        "5m",
-        "the longest time a caller may ask for",
-    ),
+    s("relay-timeout", "CLOUDSTATE_RELAY_TIMEOUT", "1m", "how long a request may take if the caller says nothing"),
+    s("relay-timeout-max", "CLOUDSTATE_RELAY_TIMEOUT_MAX", "5m", "the longest time a caller may ask for"),
     s(
         "max-inbound-message-size",
         "CLOUDSTATE_MAX_INBOUND_MESSAGE_SIZE",
@@ -71,12 +41,7 @@ pub const SETTINGS: &[Setting] = &[
         "100",
         "messages buffered towards the user function per entity",
     ),
-    s(
-        "proxy-parallelism",
-        "CLOUDSTATE_PROXY_PARALLELISM",
-        "100",
-        "elements of one streamed call in flight",
-    ),
+    s("proxy-parallelism", "CLOUDSTATE_PROXY_PARALLELISM", "100", "elements of one streamed call in flight"),
     s(
         "graceful-termination-timeout",
         "CLOUDSTATE_GRACEFUL_TERMINATION_TIMEOUT",
@@ -95,24 +60,9 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "no management and no metrics port, unless they are set",
     ),
-    s(
-        "ready-timeout",
-        "CLOUDSTATE_READY_TIMEOUT",
-        "1s",
-        "how long /ready may take",
-    ),
-    s(
-        "backoff.min",
-        "CLOUDSTATE_BACKOFF_MIN",
-        "1s",
-        "first delay before the user function is called again",
-    ),
-    s(
-        "backoff.max",
-        "CLOUDSTATE_BACKOFF_MAX",
-        "10s",
-        "longest delay before the user function is called again",
-    ),
+    s("ready-timeout", "CLOUDSTATE_READY_TIMEOUT", "1s", "how long /ready may take"),
+    s("backoff.min", "CLOUDSTATE_BACKOFF_MIN", "1s", "first delay before the user function is called again"),
+    s("backoff.max", "CLOUDSTATE_BACKOFF_MAX", "10s", "longest delay before the user function is called again"),
     s(
         "backoff.random-factor",
         "CLOUDSTATE_BACKOFF_RANDOM_FACTOR",
@@ -143,60 +93,25 @@ pub const SETTINGS: &[Setting] = &[
         "5s",
         "how long the user function may take to end a closed stream",
     ),
-    s(
-        "store",
-        "CLOUDSTATE_STORE",
-        "sqlite:./cloudstate-data",
-        "sqlite:FOLDER or memory",
-    ),
+    s("store", "CLOUDSTATE_STORE", "sqlite:./cloudstate-data", "sqlite:FOLDER or memory"),
     s(
         "sqlite.wal-autocheckpoint",
         "CLOUDSTATE_SQLITE_WAL_AUTOCHECKPOINT",
         "4000",
         "pages in the write-ahead log before it is folded back",
     ),
-    s(
-        "sqlite.cache-size",
-        "CLOUDSTATE_SQLITE_CACHE_SIZE",
-        "64M",
-        "page cache of the writing connection, at most",
-    ),
-    s(
-        "sqlite.readers",
-        "CLOUDSTATE_SQLITE_READERS",
-        "2",
-        "reading connections, each with a thread",
-    ),
-    s(
-        "ingress.request-size-max",
-        "CLOUDSTATE_INGRESS_REQUEST_SIZE_MAX",
-        "4M",
-        "largest request message",
-    ),
-    s(
-        "ingress.response-size-max",
-        "CLOUDSTATE_INGRESS_RESPONSE_SIZE_MAX",
-        "4M",
-        "largest response message",
-    ),
+    s("sqlite.cache-size", "CLOUDSTATE_SQLITE_CACHE_SIZE", "64M", "page cache of the writing connection, at most"),
+    s("sqlite.readers", "CLOUDSTATE_SQLITE_READERS", "2", "reading connections, each with a thread"),
+    s("ingress.request-size-max", "CLOUDSTATE_INGRESS_REQUEST_SIZE_MAX", "4M", "largest request message"),
+    s("ingress.response-size-max", "CLOUDSTATE_INGRESS_RESPONSE_SIZE_MAX", "4M", "largest response message"),
     s(
         "ingress.header-list-size-max",
         "CLOUDSTATE_INGRESS_HEADER_LIST_SIZE_MAX",
         "16K",
         "largest header list of a request",
     ),
-    s(
-        "ingress.requests-max",
-        "CLOUDSTATE_INGRESS_REQUESTS_MAX",
-        "10000",
-        "requests in flight in this process",
-    ),
-    s(
-        "ingress.connections-max",
-        "CLOUDSTATE_INGRESS_CONNECTIONS_MAX",
-        "10000",
-        "open connections",
-    ),
+    s("ingress.requests-max", "CLOUDSTATE_INGRESS_REQUESTS_MAX", "10000", "requests in flight in this process"),
+    s("ingress.connections-max", "CLOUDSTATE_INGRESS_CONNECTIONS_MAX", "10000", "open connections"),
     s(
         "ingress.connections-per-address-max",
         "CLOUDSTATE_INGRESS_CONNECTIONS_PER_ADDRESS_MAX",
@@ -251,42 +166,12 @@ pub const SETTINGS: &[Setting] = &[
         "*",
         "origins browsers may call from, by commas; * for all, empty for none",
     ),
-    s(
-        "management.host",
-        "MANAGEMENT_HOST",
-        "0.0.0.0",
-        "address the management port listens on",
-    ),
-    s(
-        "management.port",
-        "MANAGEMENT_PORT",
-        "8558",
-        "/ready and /alive; off for none, 0 takes a free one",
-    ),
-    s(
-        "telemetry.disabled",
-        "CLOUDSTATE_TELEMETRY_DISABLED",
-        "false",
-        "no metrics port",
-    ),
-    s(
-        "telemetry.prometheus.host",
-        "METRICS_HOST",
-        "0.0.0.0",
-        "address the metrics port listens on",
-    ),
-    s(
-        "telemetry.prometheus.port",
-        "METRICS_PORT",
-        "9090",
-        "/metrics; off for none, 0 takes a free one",
-    ),
-    s(
-        "log.format",
-        "CLOUDSTATE_LOG_FORMAT",
-        "text",
-        "text or json",
-    ),
+    s("management.host", "MANAGEMENT_HOST", "0.0.0.0", "address the management port listens on"),
+    s("management.port", "MANAGEMENT_PORT", "8558", "/ready and /alive; off for none, 0 takes a free one"),
+    s("telemetry.disabled", "CLOUDSTATE_TELEMETRY_DISABLED", "false", "no metrics port"),
+    s("telemetry.prometheus.host", "METRICS_HOST", "0.0.0.0", "address the metrics port listens on"),
+    s("telemetry.prometheus.port", "METRICS_PORT", "9090", "/metrics; off for none, 0 takes a free one"),
+    s("log.format", "CLOUDSTATE_LOG_FORMAT", "text", "text or json"),
     s(
         "log.level",
         "CLOUDSTATE_LOG_LEVEL",
@@ -299,48 +184,23 @@ pub const SETTINGS: &[Setting] = &[
         "200ms",
         "first delay before a COMMAND that died is started again",
     ),
-    s(
-        "child.backoff-max",
-        "CLOUDSTATE_CHILD_BACKOFF_MAX",
-        "10s",
-        "longest such delay",
-    ),
+    s("child.backoff-max", "CLOUDSTATE_CHILD_BACKOFF_MAX", "10s", "longest such delay"),
     s(
         "child.stable-after",
         "CLOUDSTATE_CHILD_STABLE_AFTER",
         "10s",
         "time up after which the delay starts from the first one again",
     ),
-    s(
-        "child.stop-timeout",
-        "CLOUDSTATE_CHILD_STOP_TIMEOUT",
-        "5s",
-        "time between SIGTERM and SIGKILL for the COMMAND",
-    ),
+    s("child.stop-timeout", "CLOUDSTATE_CHILD_STOP_TIMEOUT", "5s", "time between SIGTERM and SIGKILL for the COMMAND"),
 ];
 
 /// Keys of the reference proxy that have no meaning here, and what to do instead.
 const FOREIGN: &[(&str, &str)] = &[
-    (
-        "eventsourced-entity.journal-enabled",
-        "the journal is always on: choose it with `store`",
-    ),
-    (
-        "eventsourced-entity.read-journal",
-        "the journal can always be read: choose it with `store`",
-    ),
-    (
-        "value-entity.persistence.store",
-        "one store serves all entity types: choose it with `store`",
-    ),
-    (
-        "telemetry.prometheus.use-default-registry",
-        "there is one registry: remove the key",
-    ),
-    (
-        "number-of-shards",
-        "the number of shards is fixed: remove the key",
-    ),
+    ("eventsourced-entity.journal-enabled", "the journal is always on: choose it with `store`"),
+    ("eventsourced-entity.read-journal", "the journal can always be read: choose it with `store`"),
+    ("value-entity.persistence.store", "one store serves all entity types: choose it with `store`"),
+    ("telemetry.prometheus.use-default-registry", "there is one registry: remove the key"),
+    ("number-of-shards", "the number of shards is fixed: remove the key"),
 ];
 
 impl Setting {
@@ -379,20 +239,14 @@ pub(crate) fn hint_for_key(key: &str) -> String {
 pub(crate) fn hint_for_env(name: &str) -> String {
     match nearest(name, SETTINGS.iter().map(|setting| setting.env)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "`cloudstate config` lists the valid ones; unset it if it is not for this program"
-            .to_owned(),
+        None => "`cloudstate config` lists the valid ones; unset it if it is not for this program".to_owned(),
     }
 }
 
 /// The candidate with the smallest edit distance, if it is near enough to be a slip of the keyboard.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A forgotten or wrong section is a common slip and far away in letters, so the last part alone counts too.
-    let last = |text: &str| {
-        text.rsplit('.')
-            .next()
-            .map(str::to_owned)
-            .unwrap_or_default()
-    };
+    let last = |text: &str| text.rsplit('.').next().map(str::to_owned).unwrap_or_default();
     let allowed = (word.len() / 3).max(2);
     candidates
         .map(|candidate| {
@@ -421,18 +275,8 @@ fn edit_distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
-const fn s(
-    key: &'static str,
-    env: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
-    Setting {
-        key,
-        env,
-        default,
-        help,
-    }
+const fn s(key: &'static str, env: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, env, default, help }
 }
 
 #[cfg(test)]
@@ -451,14 +295,8 @@ mod tests {
 
     #[test]
     fn variables_of_our_own_follow_the_key() {
-        for setting in SETTINGS
-            .iter()
-            .filter(|setting| setting.env.starts_with("CLOUDSTATE_"))
-        {
-            let expected = format!(
-                "CLOUDSTATE_{}",
-                setting.key.to_ascii_uppercase().replace(['-', '.'], "_")
-            );
+        for setting in SETTINGS.iter().filter(|setting| setting.env.starts_with("CLOUDSTATE_")) {
+            let expected = format!("CLOUDSTATE_{}", setting.key.to_ascii_uppercase().replace(['-', '.'], "_"));
             assert_eq!(setting.env, expected);
         }
     }
@@ -468,18 +306,12 @@ mod tests {
         for (slip, meant) in [
             ("htp-port", "http-port"),
             ("http_port", "http-port"),
-            (
-                "passivation-timeout",
-                "eventsourced-entity.passivation-timeout",
-            ),
+            ("passivation-timeout", "eventsourced-entity.passivation-timeout"),
             ("cloudstate.proxy.relay-timout", "relay-timeout"),
             ("wal-autocheckpoint", "sqlite.wal-autocheckpoint"),
         ] {
             assert_eq!(hint_for_key(slip), format!("did you mean `{meant}`?"));
         }
-        assert_eq!(
-            hint_for_key("colour"),
-            "`cloudstate config` lists the valid keys"
-        );
+        assert_eq!(hint_for_key("colour"), "`cloudstate config` lists the valid keys");
     }
 }

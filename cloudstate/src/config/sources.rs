@@ -75,10 +75,7 @@ impl Sources {
         let mut resolved = Resolved::defaults();
         if let Some((path, text)) = &self.file {
             for entry in file::entries(path, text)? {
-                let origin = Origin::File {
-                    path: path.clone(),
-                    line: entry.line,
-                };
+                let origin = Origin::File { path: path.clone(), line: entry.line };
                 resolved.set_key(&entry.key, entry.value, origin, &mut problems);
             }
         }
@@ -94,12 +91,7 @@ impl Sources {
             }
         }
         for flag in &self.flags {
-            resolved.set_key(
-                &flag.key,
-                flag.value.clone(),
-                Origin::Flag(flag.name.clone()),
-                &mut problems,
-            );
+            resolved.set_key(&flag.key, flag.value.clone(), Origin::Flag(flag.name.clone()), &mut problems);
         }
         ConfigError::check(problems)?;
         Ok(resolved)
@@ -110,14 +102,9 @@ impl Resolved {
     /// Every setting at its default.
     #[must_use]
     pub fn defaults() -> Self {
-        let value = |setting: &'static Setting| Value {
-            setting,
-            text: setting.default.to_owned(),
-            origin: Origin::Default,
-        };
-        Self {
-            values: SETTINGS.iter().map(value).collect(),
-        }
+        let value =
+            |setting: &'static Setting| Value { setting, text: setting.default.to_owned(), origin: Origin::Default };
+        Self { values: SETTINGS.iter().map(value).collect() }
     }
 
     /// Every setting, in the order of the catalogue.
@@ -132,10 +119,7 @@ impl Resolved {
     /// When no setting has that key: a slip in this program, not of its user.
     #[must_use]
     pub fn value(&self, key: &str) -> &Value {
-        self.values
-            .iter()
-            .find(|value| value.setting.key == key)
-            .expect("a key of the catalogue")
+        self.values.iter().find(|value| value.setting.key == key).expect("a key of the catalogue")
     }
 
     /// Whether nobody set this key.
@@ -155,20 +139,12 @@ impl Resolved {
     fn set_key(&mut self, key: &str, text: String, origin: Origin, problems: &mut Vec<Problem>) {
         match Setting::find(key) {
             Some(setting) => self.set(setting, text, origin),
-            None => problems.push(Problem::UnknownKey {
-                key: key.to_owned(),
-                origin,
-                hint: hint_for_key(key),
-            }),
+            None => problems.push(Problem::UnknownKey { key: key.to_owned(), origin, hint: hint_for_key(key) }),
         }
     }
 
     fn set(&mut self, setting: &'static Setting, text: String, origin: Origin) {
-        let slot = self
-            .values
-            .iter_mut()
-            .find(|value| value.setting == setting)
-            .expect("one slot a setting");
+        let slot = self.values.iter_mut().find(|value| value.setting == setting).expect("one slot a setting");
         slot.text = text;
         slot.origin = origin;
     }

@@ -29,10 +29,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             "d" | "days" | "day" => 86_400_000,
             _ => return Err(SHAPE.to_owned()),
         };
-        let part = number
-            .checked_mul(millis)
-            .map(Duration::from_millis)
-            .ok_or("a shorter duration")?;
+        let part = number.checked_mul(millis).map(Duration::from_millis).ok_or("a shorter duration")?;
         total = total.checked_add(part).ok_or("a shorter duration")?;
         rest = after.trim_start();
     }
@@ -58,9 +55,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         "g" | "gb" | "gib" => 30,
         _ => return Err(SHAPE.to_owned()),
     };
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "a smaller size".to_owned())
+    number.checked_mul(1 << shift).ok_or_else(|| "a smaller size".to_owned())
 }
 
 /// Reads `true` or `false`, and the forms HOCON knows: `on`, `off`, `yes`, `no`.
@@ -101,17 +96,13 @@ pub(crate) fn show_size(bytes: u64) -> String {
 
 /// Splits `30s…` into its number, its unit and what follows; `None` without a leading number.
 fn number_and_unit(text: &str) -> Option<(&str, &str, &str)> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     if digits == 0 {
         return None;
     }
     let (number, rest) = text.split_at(digits);
     let rest = rest.trim_start();
-    let letters = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
+    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (unit, after) = rest.split_at(letters);
     Some((number, unit, after))
 }
@@ -126,19 +117,8 @@ mod tests {
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration(" 5 minutes "), Ok(Duration::from_secs(300)));
         assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
-        for wrong in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1.5s",
-            "3 weeks",
-            "18446744073709551615d",
-        ] {
-            assert!(
-                parse_duration(wrong).is_err(),
-                "{wrong:?} must not be a duration"
-            );
+        for wrong in ["", "30", "s", "-1s", "1.5s", "3 weeks", "18446744073709551615d"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?} must not be a duration");
         }
     }
 

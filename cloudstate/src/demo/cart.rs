@@ -28,23 +28,14 @@ impl Cart {
             return Err("product_id must not be empty".to_owned());
         }
         if wish.quantity <= 0 {
-            return Err(format!(
-                "quantity must be greater than 0, but is {}",
-                wish.quantity
-            ));
+            return Err(format!("quantity must be greater than 0, but is {}", wish.quantity));
         }
         let present = self.find(&wish.product_id).map_or(0, |item| item.quantity);
         if present.checked_add(wish.quantity).is_none() {
-            return Err(format!(
-                "quantity must be at most {}: {present} are in the cart",
-                i32::MAX - present
-            ));
+            return Err(format!("quantity must be at most {}: {present} are in the cart", i32::MAX - present));
         }
-        let item = events::LineItem {
-            product_id: wish.product_id.clone(),
-            name: wish.name.clone(),
-            quantity: wish.quantity,
-        };
+        let item =
+            events::LineItem { product_id: wish.product_id.clone(), name: wish.name.clone(), quantity: wish.quantity };
         Ok(CartEvent::ItemAdded(ItemAdded { item: Some(item) }))
     }
 
@@ -54,9 +45,7 @@ impl Cart {
     /// A text for the caller; nothing happens then.
     pub fn remove(&self, wish: &RemoveLineItem) -> Result<CartEvent, String> {
         match self.find(&wish.product_id) {
-            Some(item) => Ok(CartEvent::ItemRemoved(ItemRemoved {
-                product_id: item.product_id.clone(),
-            })),
+            Some(item) => Ok(CartEvent::ItemRemoved(ItemRemoved { product_id: item.product_id.clone() })),
             None => Err(format!("product {} is not in the cart", wish.product_id)),
         }
     }
@@ -64,16 +53,12 @@ impl Cart {
     /// Takes in what has happened. The same events in the same order always give the same cart.
     pub fn apply(&mut self, event: CartEvent) {
         match event {
-            CartEvent::ItemAdded(ItemAdded { item: Some(added) }) => {
-                match self.find_mut(&added.product_id) {
-                    Some(item) => item.quantity = item.quantity.saturating_add(added.quantity),
-                    None => self.items.push(added),
-                }
-            }
+            CartEvent::ItemAdded(ItemAdded { item: Some(added) }) => match self.find_mut(&added.product_id) {
+                Some(item) => item.quantity = item.quantity.saturating_add(added.quantity),
+                None => self.items.push(added),
+            },
             CartEvent::ItemAdded(ItemAdded { item: None }) => {}
-            CartEvent::ItemRemoved(removed) => self
-                .items
-                .retain(|item| item.product_id != removed.product_id),
+            CartEvent::ItemRemoved(removed) => self.items.retain(|item| item.product_id != removed.product_id),
         }
     }
 
@@ -85,17 +70,13 @@ impl Cart {
             name: item.name.clone(),
             quantity: item.quantity,
         };
-        api::Cart {
-            items: self.items.iter().map(item).collect(),
-        }
+        api::Cart { items: self.items.iter().map(item).collect() }
     }
 
     /// The cart as it is stored.
     #[must_use]
     pub fn snapshot(&self) -> events::Cart {
-        events::Cart {
-            items: self.items.clone(),
-        }
+        events::Cart { items: self.items.clone() }
     }
 
     fn find(&self, product_id: &str) -> Option<&events::LineItem> {
@@ -103,16 +84,12 @@ impl Cart {
     }
 
     fn find_mut(&mut self, product_id: &str) -> Option<&mut events::LineItem> {
-        self.items
-            .iter_mut()
-            .find(|item| item.product_id == product_id)
+        self.items.iter_mut().find(|item| item.product_id == product_id)
     }
 }
 
 impl From<events::Cart> for Cart {
     fn from(snapshot: events::Cart) -> Self {
-        Self {
-            items: snapshot.items,
-        }
+        Self { items: snapshot.items }
     }
 }

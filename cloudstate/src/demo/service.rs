@@ -38,22 +38,12 @@ struct Discovery;
 impl EntityDiscovery for Discovery {
     async fn discover(&self, request: Request<ProxyInfo>) -> Result<Response<EntitySpec>, Status> {
         let proxy = request.into_inner();
-        tracing::info!(
-            proxy = proxy.proxy_name,
-            version = proxy.proxy_version,
-            "discovered"
-        );
+        tracing::info!(proxy = proxy.proxy_name, version = proxy.proxy_version, "discovered");
         Ok(Response::new(specification()?))
     }
 
-    async fn report_error(
-        &self,
-        request: Request<UserFunctionError>,
-    ) -> Result<Response<()>, Status> {
-        tracing::error!(
-            message = request.into_inner().message,
-            "the sidecar reports an error"
-        );
+    async fn report_error(&self, request: Request<UserFunctionError>) -> Result<Response<()>, Status> {
+        tracing::error!(message = request.into_inner().message, "the sidecar reports an error");
         Ok(Response::new(()))
     }
 }
@@ -69,23 +59,20 @@ impl EventSourced for Carts {
         request: Request<Streaming<EventSourcedStreamIn>>,
     ) -> Result<Response<Self::handleStream>, Status> {
         // One message is taken when the last answer was: the sidecar's pace is ours.
-        let answers = stream::try_unfold(
-            Some((request.into_inner(), Session::default())),
-            |open| async move {
-                let Some((mut messages, mut session)) = open else {
-                    return Ok(None);
+        let answers = stream::try_unfold(Some((request.into_inner(), Session::default())), |open| async move {
+            let Some((mut messages, mut session)) = open else {
+                return Ok(None);
+            };
+            while let Some(message) = messages.next().await.transpose()? {
+                let (out, open) = match session.take(message.message) {
+                    Step::Listen => continue,
+                    Step::Answer(out) => (out, Some((messages, session))),
+                    Step::Fail(out) => (out, None),
                 };
-                while let Some(message) = messages.next().await.transpose()? {
-                    let (out, open) = match session.take(message.message) {
-                        Step::Listen => continue,
-                        Step::Answer(out) => (out, Some((messages, session))),
-                        Step::Fail(out) => (out, None),
-                    };
-                    return Ok(Some((EventSourcedStreamOut { message: Some(out) }, open)));
-                }
-                Ok(None) // the sidecar has closed its side: the entity is passivated
-            },
-        );
+                return Ok(Some((EventSourcedStreamOut { message: Some(out) }, open)));
+            }
+            Ok(None) // the sidecar has closed its side: the entity is passivated
+        });
         Ok(Response::new(answers.boxed()))
     }
 }
@@ -106,13 +93,8 @@ fn specification() -> Result<EntitySpec, Status> {
         protocol_major_version: 0,
         protocol_minor_version: 2,
     };
-    let proto = descriptors("shoppingcart/shoppingcart.proto")
-        .map_err(|error| Status::internal(error.to_string()))?;
-    Ok(EntitySpec {
-        proto,
-        entities: vec![entity],
-        service_info: Some(info),
-    })
+    let proto = descriptors("shoppingcart/shoppingcart.proto").map_err(|error| Status::internal(error.to_string()))?;
+    Ok(EntitySpec { proto, entities: vec![entity], service_info: Some(info) })
 }
 
 /// `file` and all it imports, as a serialised descriptor set.
@@ -161,23 +143,15 @@ mod tests {
     #[test]
     fn the_specification_holds_the_service_with_its_options_and_no_strangers() {
         let spec = specification().expect("valid descriptors");
-        let pool = prost_reflect::DescriptorPool::decode(spec.proto)
-            .expect("complete: every import is there");
+        let pool = prost_reflect::DescriptorPool::decode(spec.proto).expect("complete: every import is there");
         let service = pool.get_service_by_name(SERVICE).expect("the service");
         assert_eq!(
-            service
-                .methods()
-                .map(|method| method.name().to_owned())
-                .collect::<Vec<_>>(),
+            service.methods().map(|method| method.name().to_owned()).collect::<Vec<_>>(),
             ["AddItem", "RemoveItem", "GetCart"]
         );
 
-        let key = pool
-            .get_extension_by_name("cloudstate.entity_key")
-            .expect("the extension");
-        let input = pool
-            .get_message_by_name("com.example.shoppingcart.AddLineItem")
-            .expect("the message");
+        let key = pool.get_extension_by_name("cloudstate.entity_key").expect("the extension");
+        let input = pool.get_message_by_name("com.example.shoppingcart.AddLineItem").expect("the message");
         let keys: Vec<_> = input
             .fields()
             .filter(|field| field.options().has_extension(&key))
@@ -185,9 +159,6 @@ mod tests {
             .collect();
         assert_eq!(keys, ["user_id"]);
 
-        assert!(
-            pool.files().all(|file| !file.name().contains("tck")),
-            "the conformance suite's models are not ours"
-        );
+        assert!(pool.files().all(|file| !file.name().contains("tck")), "the conformance suite's models are not ours");
     }
 }

@@ -46,11 +46,7 @@ impl Session {
             None => Err("a message without content".to_owned()),
         };
         taken.unwrap_or_else(|description| {
-            Step::Fail(Out::Failure(Failure {
-                command_id: 0,
-                description,
-                restart: false,
-            }))
+            Step::Fail(Out::Failure(Failure { command_id: 0, description, restart: false }))
         })
     }
 
@@ -61,9 +57,8 @@ impl Session {
         if init.service_name != SERVICE {
             return Err(format!("unknown service {}", init.service_name));
         }
-        let (sequence, state) = init.snapshot.map_or((0, None), |snapshot| {
-            (snapshot.snapshot_sequence, snapshot.snapshot)
-        });
+        let (sequence, state) =
+            init.snapshot.map_or((0, None), |snapshot| (snapshot.snapshot_sequence, snapshot.snapshot));
         self.cart = Some(match state {
             Some(any) => unpack::<persistence::Cart>(SNAPSHOT, &any)?.into(),
             None => Cart::default(),
@@ -87,15 +82,9 @@ impl Session {
 
     fn command(&mut self, command: Command) -> Result<Step, String> {
         let cart = self.cart.as_mut().ok_or(NOT_INITIALISED)?;
-        let mut reply = EventSourcedReply {
-            command_id: command.id,
-            ..EventSourcedReply::default()
-        };
+        let mut reply = EventSourcedReply { command_id: command.id, ..EventSourcedReply::default() };
         let action = match decide(cart, &command) {
-            Ok((answer, None)) => Action::Reply(Reply {
-                payload: Some(answer),
-                metadata: None,
-            }),
+            Ok((answer, None)) => Action::Reply(Reply { payload: Some(answer), metadata: None }),
             Ok((answer, Some(event))) => {
                 reply.events.push(pack_event(&event));
                 cart.apply(event);
@@ -103,51 +92,29 @@ impl Session {
                 if self.sequence % SNAPSHOT_EVERY == 0 {
                     reply.snapshot = Some(Any::pack(SNAPSHOT, &cart.snapshot()));
                 }
-                Action::Reply(Reply {
-                    payload: Some(answer),
-                    metadata: None,
-                })
+                Action::Reply(Reply { payload: Some(answer), metadata: None })
             }
             // The cart has not changed, so nothing has to be loaded anew.
-            Err(description) => Action::Failure(Failure {
-                command_id: command.id,
-                description,
-                restart: false,
-            }),
+            Err(description) => Action::Failure(Failure { command_id: command.id, description, restart: false }),
         };
-        reply.client_action = Some(ClientAction {
-            action: Some(action),
-        });
+        reply.client_action = Some(ClientAction { action: Some(action) });
         Ok(Step::Answer(Out::Reply(reply)))
     }
 }
 
 /// The answer to a command, and what happened if something did.
 fn decide(cart: &Cart, command: &Command) -> Result<(Any, Option<CartEvent>), String> {
-    let payload = command
-        .payload
-        .as_ref()
-        .ok_or("a command without payload")?;
+    let payload = command.payload.as_ref().ok_or("a command without payload")?;
     let done = || Any::pack("google.protobuf.Empty", &());
     match command.name.as_str() {
-        "AddItem" => Ok((
-            done(),
-            Some(cart.add(&unpack::<AddLineItem>(
-                "com.example.shoppingcart.AddLineItem",
-                payload,
-            )?)?),
-        )),
+        "AddItem" => {
+            Ok((done(), Some(cart.add(&unpack::<AddLineItem>("com.example.shoppingcart.AddLineItem", payload)?)?)))
+        }
         "RemoveItem" => Ok((
             done(),
-            Some(cart.remove(&unpack::<RemoveLineItem>(
-                "com.example.shoppingcart.RemoveLineItem",
-                payload,
-            )?)?),
+            Some(cart.remove(&unpack::<RemoveLineItem>("com.example.shoppingcart.RemoveLineItem", payload)?)?),
         )),
-        "GetCart" => Ok((
-            Any::pack("com.example.shoppingcart.Cart", &cart.view()),
-            None,
-        )),
+        "GetCart" => Ok((Any::pack("com.example.shoppingcart.Cart", &cart.view()), None)),
         name => Err(format!("unknown command {name}")),
     }
 }

@@ -20,9 +20,7 @@ use crate::config::{LogConfig, LogFormat};
 #[non_exhaustive]
 pub enum LogError {
     /// `log.level` is no filter.
-    #[error(
-        "`log.level` is `{level}`, but must be a level or a filter such as info,cloudstate=debug"
-    )]
+    #[error("`log.level` is `{level}`, but must be a level or a filter such as info,cloudstate=debug")]
     Level {
         /// The value.
         level: String,
@@ -37,23 +35,14 @@ pub enum LogError {
 /// # Errors
 /// When `log.level` is no filter, or the process has a log already.
 pub fn init(config: &LogConfig, clock: Clock) -> Result<(), LogError> {
-    let filter: EnvFilter = config.level.parse().map_err(|_| LogError::Level {
-        level: config.level.clone(),
-    })?;
+    let filter: EnvFilter = config.level.parse().map_err(|_| LogError::Level { level: config.level.clone() })?;
     let lines = match config.format {
-        LogFormat::Text => tracing_subscriber::fmt::layer()
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .boxed(),
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(io::stderr)
-            .boxed(),
+        LogFormat::Text => {
+            tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).boxed()
+        }
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
     };
-    let registry = Registry::default()
-        .with(filter)
-        .with(lines.with_filter(Repeats::new(clock, config.format)));
+    let registry = Registry::default().with(filter).with(lines.with_filter(Repeats::new(clock, config.format)));
     subscriber::set_global_default(registry).map_err(|_| LogError::Open)?;
     log_panics();
     Ok(())
@@ -76,27 +65,16 @@ const LINES_PER_SECOND: u32 = 10;
 
 impl Repeats {
     fn new(clock: Clock, format: LogFormat) -> Self {
-        Self {
-            clock,
-            format,
-            seen: Mutex::new(HashMap::new()),
-        }
+        Self { clock, format, seen: Mutex::new(HashMap::new()) }
     }
 
     /// Written past the subscriber: a filter must not log from within itself.
     fn report(&self, metadata: &Metadata<'_>, left_out: u32) {
         let message = format!("{left_out} more events of this place were left out");
-        let place = format!(
-            "{}:{}",
-            metadata.file().unwrap_or_default(),
-            metadata.line().unwrap_or_default()
-        );
+        let place = format!("{}:{}", metadata.file().unwrap_or_default(), metadata.line().unwrap_or_default());
         let line = match self.format {
             LogFormat::Text => format!("{message} place={place}"),
-            LogFormat::Json => {
-                serde_json::json!({ "level": "WARN", "message": message, "place": place })
-                    .to_string()
-            }
+            LogFormat::Json => serde_json::json!({ "level": "WARN", "message": message, "place": place }).to_string(),
         };
         // Nobody reads the log any more: then nobody misses this either.
         let _ = writeln!(io::stderr(), "{line}");
@@ -105,17 +83,11 @@ impl Repeats {
     /// Whether one more line of this place may be written, and how many were left out before it.
     fn admit(&self, place: Identifier, now: Tick) -> (bool, u32) {
         let mut seen = self.seen.lock();
-        let window = seen.entry(place).or_insert(Window {
-            began: now,
-            lines: 0,
-        });
+        let window = seen.entry(place).or_insert(Window { began: now, lines: 0 });
         let mut left_out = 0;
         if (now - window.began).as_secs() >= 1 {
             left_out = window.lines.saturating_sub(LINES_PER_SECOND);
-            *window = Window {
-                began: now,
-                lines: 0,
-            };
+            *window = Window { began: now, lines: 0 };
         }
         window.lines = window.lines.saturating_add(1);
         (window.lines <= LINES_PER_SECOND, left_out)
@@ -148,10 +120,7 @@ const UNLIMITED: &str = "user_function";
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("(no text)");
-        let place = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = thread::current().name().unwrap_or("unnamed").to_owned();
         let backtrace = Backtrace::capture();
         match backtrace.status() {
@@ -172,19 +141,13 @@ mod tests {
     /// The eleventh line of a second is left out; the first of the next second says so.
     #[tokio::test(start_paused = true)]
     async fn a_place_that_logs_without_end_is_held_back() {
-        let place =
-            tracing::callsite!(name: "loop", kind: tracing::metadata::Kind::EVENT, fields: message)
-                .metadata()
-                .callsite();
+        let place = tracing::callsite!(name: "loop", kind: tracing::metadata::Kind::EVENT, fields: message)
+            .metadata()
+            .callsite();
         let clock = Clock::tokio();
         let repeats = Repeats::new(clock.clone(), LogFormat::Text);
-        let admitted: Vec<_> = (0..15)
-            .map(|_| repeats.admit(place.clone(), clock.now()))
-            .collect();
-        assert_eq!(
-            admitted.iter().filter(|(admitted, _)| *admitted).count(),
-            10
-        );
+        let admitted: Vec<_> = (0..15).map(|_| repeats.admit(place.clone(), clock.now())).collect();
+        assert_eq!(admitted.iter().filter(|(admitted, _)| *admitted).count(), 10);
         assert_eq!(admitted[14], (false, 0));
 
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -35,162 +35,54 @@ pub enum MetricKind {
 }
 
 /// Upper bounds of all histograms, in seconds.
-pub const BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-];
+pub const BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
 /// Every series the sidecar itself records; the store adds its own.
 pub const METRICS: &[Metric] = &[
-    c(
-        "cloudstate_requests_total",
-        "requests answered; labels service, method, code (gRPC status)",
-    ),
-    g(
-        "cloudstate_requests_in_flight",
-        Unit::Count,
-        "requests being served; labels service, method",
-    ),
+    c("cloudstate_requests_total", "requests answered; labels service, method, code (gRPC status)"),
+    g("cloudstate_requests_in_flight", Unit::Count, "requests being served; labels service, method"),
     h(
         "cloudstate_request_duration_seconds",
         "from the request's header to the end of its answer; labels service, method",
     ),
-    c(
-        "cloudstate_requests_refused_total",
-        "requests refused before any work; label reason",
-    ),
-    c(
-        "cloudstate_eventsourced_activated_entities_total",
-        "entities activated",
-    ),
-    c(
-        "cloudstate_eventsourced_passivated_entities_total",
-        "entities stopped, for whatever reason",
-    ),
-    h(
-        "cloudstate_eventsourced_entity_active_time_seconds",
-        "how long entities were active",
-    ),
-    c(
-        "cloudstate_eventsourced_failed_entities_total",
-        "entities that crashed or whose stream ended unasked",
-    ),
-    h(
-        "cloudstate_eventsourced_recovery_time_seconds",
-        "from activation to the end of replay",
-    ),
-    c(
-        "cloudstate_eventsourced_received_commands_total",
-        "commands received",
-    ),
-    c(
-        "cloudstate_eventsourced_stashed_commands_total",
-        "commands that had to wait for another one",
-    ),
-    c(
-        "cloudstate_eventsourced_unstashed_commands_total",
-        "commands whose wait ended",
-    ),
-    c(
-        "cloudstate_eventsourced_rejected_commands_total",
-        "commands refused because the waiting room was full",
-    ),
-    h(
-        "cloudstate_eventsourced_command_stash_time_seconds",
-        "how long commands waited",
-    ),
-    h(
-        "cloudstate_eventsourced_command_processing_time_seconds",
-        "from the command's sending to the function's reply",
-    ),
-    c(
-        "cloudstate_eventsourced_failed_commands_total",
-        "commands that failed in the function or with its stream",
-    ),
-    c(
-        "cloudstate_eventsourced_completed_commands_total",
-        "commands that were completed",
-    ),
-    h(
-        "cloudstate_eventsourced_command_total_time_seconds",
-        "from receipt to completion, waiting and writing included",
-    ),
-    h(
-        "cloudstate_eventsourced_persist_time_seconds",
-        "writing the events of one command",
-    ),
-    c(
-        "cloudstate_eventsourced_persisted_events_total",
-        "events written",
-    ),
-    b(
-        "cloudstate_eventsourced_persisted_event_bytes_total",
-        "bytes of the events written",
-    ),
-    c(
-        "cloudstate_eventsourced_loaded_events_total",
-        "events replayed",
-    ),
-    b(
-        "cloudstate_eventsourced_loaded_event_bytes_total",
-        "bytes of the events replayed",
-    ),
-    c(
-        "cloudstate_eventsourced_persisted_snapshots_total",
-        "snapshots whose saving was started",
-    ),
-    b(
-        "cloudstate_eventsourced_persisted_snapshot_bytes_total",
-        "bytes of these snapshots",
-    ),
-    c(
-        "cloudstate_eventsourced_loaded_snapshots_total",
-        "snapshots loaded",
-    ),
-    b(
-        "cloudstate_eventsourced_loaded_snapshot_bytes_total",
-        "bytes of the snapshots loaded",
-    ),
+    c("cloudstate_requests_refused_total", "requests refused before any work; label reason"),
+    c("cloudstate_eventsourced_activated_entities_total", "entities activated"),
+    c("cloudstate_eventsourced_passivated_entities_total", "entities stopped, for whatever reason"),
+    h("cloudstate_eventsourced_entity_active_time_seconds", "how long entities were active"),
+    c("cloudstate_eventsourced_failed_entities_total", "entities that crashed or whose stream ended unasked"),
+    h("cloudstate_eventsourced_recovery_time_seconds", "from activation to the end of replay"),
+    c("cloudstate_eventsourced_received_commands_total", "commands received"),
+    c("cloudstate_eventsourced_stashed_commands_total", "commands that had to wait for another one"),
+    c("cloudstate_eventsourced_unstashed_commands_total", "commands whose wait ended"),
+    c("cloudstate_eventsourced_rejected_commands_total", "commands refused because the waiting room was full"),
+    h("cloudstate_eventsourced_command_stash_time_seconds", "how long commands waited"),
+    h("cloudstate_eventsourced_command_processing_time_seconds", "from the command's sending to the function's reply"),
+    c("cloudstate_eventsourced_failed_commands_total", "commands that failed in the function or with its stream"),
+    c("cloudstate_eventsourced_completed_commands_total", "commands that were completed"),
+    h("cloudstate_eventsourced_command_total_time_seconds", "from receipt to completion, waiting and writing included"),
+    h("cloudstate_eventsourced_persist_time_seconds", "writing the events of one command"),
+    c("cloudstate_eventsourced_persisted_events_total", "events written"),
+    b("cloudstate_eventsourced_persisted_event_bytes_total", "bytes of the events written"),
+    c("cloudstate_eventsourced_loaded_events_total", "events replayed"),
+    b("cloudstate_eventsourced_loaded_event_bytes_total", "bytes of the events replayed"),
+    c("cloudstate_eventsourced_persisted_snapshots_total", "snapshots whose saving was started"),
+    b("cloudstate_eventsourced_persisted_snapshot_bytes_total", "bytes of these snapshots"),
+    c("cloudstate_eventsourced_loaded_snapshots_total", "snapshots loaded"),
+    b("cloudstate_eventsourced_loaded_snapshot_bytes_total", "bytes of the snapshots loaded"),
     g(
         "cloudstate_user_function_connected",
         Unit::Count,
         "1 while the user function's specification is being served, else 0",
     ),
-    c(
-        "cloudstate_user_function_discoveries_total",
-        "discover calls; label outcome (accepted, refused, failed)",
-    ),
-    c(
-        "cloudstate_user_function_errors_reported_total",
-        "errors reported to the user function",
-    ),
-    c(
-        "cloudstate_user_function_starts_total",
-        "starts of the user function as a child process",
-    ),
-    g(
-        "cloudstate_build_info",
-        Unit::Count,
-        "always 1; label version",
-    ),
-    g(
-        "process_resident_memory_bytes",
-        Unit::Bytes,
-        "resident memory of this process",
-    ),
-    g(
-        "process_open_fds",
-        Unit::Count,
-        "open file descriptors of this process",
-    ),
-    g(
-        "process_start_time_seconds",
-        Unit::Seconds,
-        "when this process started, since 1970",
-    ),
-    c(
-        "process_cpu_seconds_total",
-        "processor time of this process, user and system",
-    ),
+    c("cloudstate_user_function_discoveries_total", "discover calls; label outcome (accepted, refused, failed)"),
+    c("cloudstate_user_function_errors_reported_total", "errors reported to the user function"),
+    c("cloudstate_user_function_starts_total", "starts of the user function as a child process"),
+    g("cloudstate_build_info", Unit::Count, "always 1; label version"),
+    g("process_resident_memory_bytes", Unit::Bytes, "resident memory of this process"),
+    g("process_open_fds", Unit::Count, "open file descriptors of this process"),
+    g("process_start_time_seconds", Unit::Seconds, "when this process started, since 1970"),
+    c("process_cpu_seconds_total", "processor time of this process, user and system"),
 ];
 
 /// Installs the recorder of this process and describes all series.
@@ -198,9 +90,7 @@ pub const METRICS: &[Metric] = &[
 /// # Errors
 /// When the process has a recorder already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets(BUCKETS)?
-        .install_recorder()?;
+    let handle = PrometheusBuilder::new().set_buckets(BUCKETS)?.install_recorder()?;
     describe();
     gauge!("cloudstate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
@@ -247,27 +137,17 @@ impl RequestMetrics {
     pub fn for_method(service: &str, method: &str) -> Self {
         let (service, name): (Arc<str>, Arc<str>) = (service.into(), method.into());
         let in_flight = gauge!("cloudstate_requests_in_flight", "service" => service.clone(), "method" => name.clone());
-        let duration = histogram!("cloudstate_request_duration_seconds", "service" => service.clone(), "method" => name.clone());
-        let series = MethodSeries {
-            service,
-            name,
-            in_flight,
-            duration,
-            by_code: Default::default(),
-        };
-        Self {
-            method: Arc::new(series),
-        }
+        let duration =
+            histogram!("cloudstate_request_duration_seconds", "service" => service.clone(), "method" => name.clone());
+        let series = MethodSeries { service, name, in_flight, duration, by_code: Default::default() };
+        Self { method: Arc::new(series) }
     }
 
     /// A request begins.
     #[must_use]
     pub fn begin(&self) -> RequestInFlight {
         self.method.in_flight.increment(1.0);
-        RequestInFlight {
-            method: self.method.clone(),
-            finished: false,
-        }
+        RequestInFlight { method: self.method.clone(), finished: false }
     }
 }
 
@@ -363,15 +243,11 @@ impl EntityMetrics {
             loaded_events: count("cloudstate_eventsourced_loaded_events_total"),
             loaded_event_bytes: count("cloudstate_eventsourced_loaded_event_bytes_total"),
             persisted_snapshots: count("cloudstate_eventsourced_persisted_snapshots_total"),
-            persisted_snapshot_bytes: count(
-                "cloudstate_eventsourced_persisted_snapshot_bytes_total",
-            ),
+            persisted_snapshot_bytes: count("cloudstate_eventsourced_persisted_snapshot_bytes_total"),
             loaded_snapshots: count("cloudstate_eventsourced_loaded_snapshots_total"),
             loaded_snapshot_bytes: count("cloudstate_eventsourced_loaded_snapshot_bytes_total"),
         };
-        Self {
-            series: Arc::new(series),
-        }
+        Self { series: Arc::new(series) }
     }
 
     /// An entity was activated.
@@ -517,39 +393,19 @@ fn code_name(code: Code) -> &'static str {
 }
 
 const fn c(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Counter,
-        unit: Unit::Count,
-        help,
-    }
+    Metric { name, kind: MetricKind::Counter, unit: Unit::Count, help }
 }
 
 const fn b(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Counter,
-        unit: Unit::Bytes,
-        help,
-    }
+    Metric { name, kind: MetricKind::Counter, unit: Unit::Bytes, help }
 }
 
 const fn g(name: &'static str, unit: Unit, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Gauge,
-        unit,
-        help,
-    }
+    Metric { name, kind: MetricKind::Gauge, unit, help }
 }
 
 const fn h(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Histogram,
-        unit: Unit::Seconds,
-        help,
-    }
+    Metric { name, kind: MetricKind::Histogram, unit: Unit::Seconds, help }
 }
 
 #[cfg(test)]
@@ -559,10 +415,7 @@ mod tests {
     use super::*;
 
     fn recorder() -> PrometheusRecorder {
-        PrometheusBuilder::new()
-            .set_buckets(BUCKETS)
-            .expect("buckets")
-            .build_recorder()
+        PrometheusBuilder::new().set_buckets(BUCKETS).expect("buckets").build_recorder()
     }
 
     /// Every series a handle records to is in the table: one that is not would be scraped without help or type by surprise.
@@ -571,9 +424,7 @@ mod tests {
         let recorder = recorder();
         metrics::with_local_recorder(&recorder, || {
             describe();
-            RequestMetrics::for_method("s", "m")
-                .begin()
-                .finish(Code::Ok, Duration::ZERO);
+            RequestMetrics::for_method("s", "m").begin().finish(Code::Ok, Duration::ZERO);
             request_refused("draining");
             EntityMetrics::for_entity("cart").activated();
             user_function_connected(true);
@@ -584,15 +435,9 @@ mod tests {
         let scrape = recorder.handle().render();
         for line in scrape.lines().filter(|line| line.starts_with("# TYPE ")) {
             let name = line.split(' ').nth(2).expect("a name");
-            assert!(
-                METRICS.iter().any(|metric| metric.name == name),
-                "{name} is not in METRICS"
-            );
+            assert!(METRICS.iter().any(|metric| metric.name == name), "{name} is not in METRICS");
         }
-        assert!(
-            scrape.contains("# HELP cloudstate_requests_total"),
-            "{scrape}"
-        );
+        assert!(scrape.contains("# HELP cloudstate_requests_total"), "{scrape}");
     }
 
     #[test]
