@@ -8,4 +8,5 @@ pub mod config;
 pub mod demo;
 pub mod listen;
 pub mod spec;
+pub mod store;
 pub mod telemetry;
