@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod listen;
+pub mod proxy;
 pub mod spec;
 pub mod store;
 pub mod telemetry;

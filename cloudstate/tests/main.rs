@@ -2,5 +2,6 @@
 
 mod admin;
 mod child;
+mod cli;
 mod config;
 mod demo;
