@@ -64,35 +64,35 @@ pub struct DemoUserFunctionArgs {
     pub port: u16,
 }
 
-/// Settings that can be given as flags: the frequent ones by name, all others with `--set`.
+/// Settings that can be given as flags: the frequent ones by name, all others with `--set`. Given twice, the last one counts.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SettingArgs {
     /// Configuration file, TOML [env: CLOUDSTATE_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Public port: gRPC, gRPC-Web and HTTP/JSON [env: HTTP_PORT] [default: 9000]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", overrides_with = "http_port")]
     pub http_port: Option<String>,
     /// Where the user function listens [env: USER_FUNCTION_HOST] [default: 127.0.0.1]
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", overrides_with = "user_function_host")]
     pub user_function_host: Option<String>,
     /// Its port [env: USER_FUNCTION_PORT] [default: 8080; with COMMAND a free one]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", overrides_with = "user_function_port")]
     pub user_function_port: Option<String>,
     /// sqlite:FOLDER or memory [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", overrides_with = "store")]
     pub store: Option<String>,
     /// /ready and /alive; off for none [env: MANAGEMENT_PORT] [default: 8558]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", overrides_with = "management_port")]
     pub management_port: Option<String>,
     /// /metrics; off for none [env: METRICS_PORT] [default: 9090]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", overrides_with = "metrics_port")]
     pub metrics_port: Option<String>,
     /// error, warn, info, debug, trace, or a filter [env: CLOUDSTATE_LOG_LEVEL] [default: info]
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", overrides_with = "log_level")]
     pub log_level: Option<String>,
     /// text or json [env: CLOUDSTATE_LOG_FORMAT] [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", overrides_with = "log_format")]
     pub log_format: Option<String>,
     /// Any other setting; `cloudstate config` lists them. May be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]

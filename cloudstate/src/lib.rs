@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod call;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod demo;

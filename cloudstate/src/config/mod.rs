@@ -188,7 +188,7 @@ pub struct SqliteConfig {
     pub wal_autocheckpoint: u32,
     /// `sqlite.cache-size`: bytes of page cache of the writing connection, at most. Default 64 MiB; 1 MiB to 16 GiB.
     pub cache_size: u64,
-    /// `sqlite.readers`: connections that replay, each with a thread. Default 2; 1 to 64.
+    /// `sqlite.readers`: connections that replay, each with a thread. Default 2; 1 to 16.
     pub readers: NonZeroUsize,
 }
 

@@ -150,7 +150,7 @@ impl Reader<'_> {
         let sqlite = SqliteConfig {
             wal_autocheckpoint: self.number("sqlite.wal-autocheckpoint", 100..=1_000_000),
             cache_size: self.size("sqlite.cache-size", MIB..=16 * GIB) as u64,
-            readers: self.count("sqlite.readers", 64),
+            readers: self.count("sqlite.readers", 16),
         };
         StoreConfig { location, sqlite }
     }

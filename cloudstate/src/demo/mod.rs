@@ -3,10 +3,12 @@
 //! [`cart`](Cart) decides and remembers, [`Session`] speaks the protocol for one cart, [`serve`] is the gRPC server around them.
 
 mod cart;
+mod instructions;
 mod service;
 mod session;
 
 pub use cart::{Cart, CartEvent};
+pub use instructions::instructions;
 pub use service::serve;
 pub use session::{SNAPSHOT_EVERY, Session, Step};
 

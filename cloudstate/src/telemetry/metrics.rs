@@ -38,7 +38,7 @@ pub enum MetricKind {
 pub const BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// Every series the sidecar itself records; the store adds its own.
+/// Every series of the sidecar, those of the store's crate included.
 pub const METRICS: &[Metric] = &[
     c("cloudstate_requests_total", "requests answered; labels service, method, code (gRPC status)"),
     g("cloudstate_requests_in_flight", Unit::Count, "requests being served; labels service, method"),
@@ -78,6 +78,9 @@ pub const METRICS: &[Metric] = &[
     c("cloudstate_user_function_discoveries_total", "discover calls; label outcome (accepted, refused, failed)"),
     c("cloudstate_user_function_errors_reported_total", "errors reported to the user function"),
     c("cloudstate_user_function_starts_total", "starts of the user function as a child process"),
+    c("persistence_batches_total", "transactions that wrote to the store"),
+    c("persistence_events_total", "events written to the store"),
+    c("persistence_syncs_total", "times the store waited for the disk"),
     g("cloudstate_build_info", Unit::Count, "always 1; label version"),
     g("process_resident_memory_bytes", Unit::Bytes, "resident memory of this process"),
     g("process_open_fds", Unit::Count, "open file descriptors of this process"),

@@ -1,5 +1,6 @@
 //! The log and the metrics of the sidecar.
 
+pub mod log;
 pub mod metrics;
 pub(crate) mod process;
 
