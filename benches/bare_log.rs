@@ -64,10 +64,7 @@ impl BareLog {
     pub async fn append(&self, bytes: Vec<u8>) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the log's writer has ended");
-        self.records
-            .send(Record { bytes, done })
-            .await
-            .map_err(|_| gone())?;
+        self.records.send(Record { bytes, done }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -82,12 +79,7 @@ impl BareLog {
     }
 }
 
-fn write_groups(
-    mut file: File,
-    durability: Durability,
-    mut inbox: mpsc::Receiver<Record>,
-    counts: &Counts,
-) {
+fn write_groups(mut file: File, durability: Durability, mut inbox: mpsc::Receiver<Record>, counts: &Counts) {
     let mut group = Vec::new();
     let mut bytes = Vec::new();
     while inbox.blocking_recv_many(&mut group, WAITING_MAX) > 0 {
@@ -100,15 +92,11 @@ fn write_groups(
             Durability::Written => Ok(()),
         });
         counts.appends.fetch_add(group.len() as u64, Relaxed);
-        counts
-            .syncs
-            .fetch_add(u64::from(durability == Durability::Synced), Relaxed);
+        counts.syncs.fetch_add(u64::from(durability == Durability::Synced), Relaxed);
         let failed = written.as_ref().err().map(io::Error::kind);
         for record in group.drain(..) {
             // The one who waited may have gone away; its record is in the log all the same.
-            let _ = record
-                .done
-                .send(failed.map_or(Ok(()), |kind| Err(kind.into())));
+            let _ = record.done.send(failed.map_or(Ok(()), |kind| Err(kind.into())));
         }
         if failed.is_some() {
             return;

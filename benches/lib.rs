@@ -6,3 +6,11 @@
 mod bare_log;
 
 pub use bare_log::{BareLog, Durability};
+
+/// A runtime as the sidecar has it: a worker a core.
+///
+/// # Panics
+/// When the system starts no thread.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads")
+}

@@ -69,11 +69,7 @@ impl Args {
     /// `None` when this bench was filtered out.
     pub fn parse() -> Option<Self> {
         let flags = Flags::parse();
-        if flags
-            .filter
-            .as_deref()
-            .is_some_and(|filter| !"sidecar".contains(filter))
-        {
+        if flags.filter.as_deref().is_some_and(|filter| !"sidecar".contains(filter)) {
             return None;
         }
         // `cargo test --benches` passes nothing: then it has to be quick, as with the other benches.
@@ -88,11 +84,7 @@ impl Args {
             Kind::Smoke => (1, &[10][..], &[4][..], 50, 150),
         };
         let or = |given: Vec<usize>, usual: &[usize]| {
-            if given.is_empty() {
-                usual.to_vec()
-            } else {
-                given
-            }
+            if given.is_empty() { usual.to_vec() } else { given }
         };
         Some(Self {
             rounds: flags.reps.unwrap_or(rounds),

@@ -39,16 +39,10 @@ pub enum Caller {
 
 impl Caller {
     pub async fn connect(plan: &Plan) -> anyhow::Result<Self> {
-        let ids: Vec<String> = (0..plan.carts)
-            .map(|cart| format!("{}{cart}", plan.prefix))
-            .collect();
+        let ids: Vec<String> = (0..plan.carts).map(|cart| format!("{}{cart}", plan.prefix)).collect();
         Ok(match plan.door {
-            Door::Service => {
-                Self::Service(ServiceCaller::connect(plan.target, plan.clients, ids).await?)
-            }
-            Door::EntityStreams => {
-                Self::EntityStreams(StreamCaller::connect(plan.target, ids).await?)
-            }
+            Door::Service => Self::Service(ServiceCaller::connect(plan.target, plan.clients, ids).await?),
+            Door::EntityStreams => Self::EntityStreams(StreamCaller::connect(plan.target, ids).await?),
         })
     }
 
@@ -62,10 +56,7 @@ impl Caller {
     /// Adds one piece to the cart.
     pub async fn add(&self, client: usize, cart: usize) -> anyhow::Result<()> {
         match self {
-            Self::Service(caller) => caller
-                .call(client, &caller.add_item, caller.adds[cart].clone())
-                .await
-                .map(|_| ()),
+            Self::Service(caller) => caller.call(client, &caller.add_item, caller.adds[cart].clone()).await.map(|_| ()),
             Self::EntityStreams(caller) => caller.add(cart).await,
         }
     }
@@ -73,11 +64,7 @@ impl Caller {
     /// Pieces in the cart.
     pub async fn pieces(&self, cart: usize) -> anyhow::Result<u64> {
         let cart = match self {
-            Self::Service(caller) => {
-                caller
-                    .call(0, &caller.get_cart, framed(&cart::read(&caller.ids[cart])))
-                    .await?
-            }
+            Self::Service(caller) => caller.call(0, &caller.get_cart, framed(&cart::read(&caller.ids[cart]))).await?,
             Self::EntityStreams(caller) => caller.read(cart).await?,
         };
         Ok(cart::pieces(&Cart::decode(cart)?))
@@ -95,8 +82,7 @@ pub struct ServiceCaller {
 
 impl ServiceCaller {
     async fn connect(target: SocketAddr, clients: usize, ids: Vec<String>) -> anyhow::Result<Self> {
-        let uri =
-            |method: &str| format!("http://{target}/{}/{method}", cart::SERVICE).parse::<Uri>();
+        let uri = |method: &str| format!("http://{target}/{}/{method}", cart::SERVICE).parse::<Uri>();
         let mut connections = Vec::new();
         for _ in 0..clients.min(CONNECTIONS_MAX) {
             connections.push(connection(target).await?);
@@ -119,35 +105,19 @@ impl ServiceCaller {
         connection.ready().await?;
         let (head, body) = connection.send_request(request).await?.into_parts();
         let body = body.collect().await?;
-        let status = body
-            .trailers()
-            .and_then(grpc_status)
-            .or(grpc_status(&head.headers));
+        let status = body.trailers().and_then(grpc_status).or(grpc_status(&head.headers));
         if !head.status.is_success() || status != Some("0") {
-            let explained = body
-                .trailers()
-                .unwrap_or(&head.headers)
-                .get("grpc-message")
-                .cloned();
-            bail!(
-                "HTTP {}, gRPC status {status:?}: {explained:?}",
-                head.status
-            );
+            let explained = body.trailers().unwrap_or(&head.headers).get("grpc-message").cloned();
+            bail!("HTTP {}, gRPC status {status:?}: {explained:?}", head.status);
         }
         let message = body.to_bytes();
-        ensure!(
-            message.len() >= 5,
-            "an answer of {} bytes holds no message",
-            message.len()
-        );
+        ensure!(message.len() >= 5, "an answer of {} bytes holds no message", message.len());
         Ok(message.slice(5..))
     }
 }
 
 async fn connection(target: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(target)
-        .await
-        .with_context(|| format!("connect to {target}"))?;
+    let stream = TcpStream::connect(target).await.with_context(|| format!("connect to {target}"))?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     tokio::spawn(connection); // ends with its last sender; what goes wrong on it the calls report
@@ -182,11 +152,7 @@ struct StreamedCart {
 impl StreamCaller {
     async fn connect(target: SocketAddr, ids: Vec<String>) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{target}"))?.tcp_nodelay(true);
-        let cart = |id: String| StreamedCart {
-            add: cart::add_one(&id),
-            id,
-            stream: Mutex::default(),
-        };
+        let cart = |id: String| StreamedCart { add: cart::add_one(&id), id, stream: Mutex::default() };
         Ok(Self {
             function: EventSourcedClient::new(endpoint.connect().await?),
             carts: ids.into_iter().map(cart).collect(),
@@ -194,21 +160,14 @@ impl StreamCaller {
     }
 
     async fn add(&self, cart: usize) -> anyhow::Result<()> {
-        self.command(cart, cart::add_command(&self.carts[cart].add))
-            .await
-            .map(|_| ())
+        self.command(cart, cart::add_command(&self.carts[cart].add)).await.map(|_| ())
     }
 
     async fn read(&self, cart: usize) -> anyhow::Result<Bytes> {
-        self.command(cart, cart::read_command(&cart::read(&self.carts[cart].id)))
-            .await
+        self.command(cart, cart::read_command(&cart::read(&self.carts[cart].id))).await
     }
 
-    async fn command(
-        &self,
-        cart: usize,
-        (name, payload): (&str, proto::Any),
-    ) -> anyhow::Result<Bytes> {
+    async fn command(&self, cart: usize, (name, payload): (&str, proto::Any)) -> anyhow::Result<Bytes> {
         let cart = &self.carts[cart];
         let mut stream = cart.stream.lock().await;
         if stream.is_none() {

@@ -55,12 +55,8 @@ impl Contestant {
 
     /// Those whose name contains one of `wanted`; all when nothing is.
     pub fn matching(wanted: &[String]) -> Vec<Self> {
-        let is_wanted =
-            |contestant: &Self| wanted.iter().any(|part| contestant.name().contains(part));
-        Self::ALL
-            .into_iter()
-            .filter(|contestant| wanted.is_empty() || is_wanted(contestant))
-            .collect()
+        let is_wanted = |contestant: &Self| wanted.iter().any(|part| contestant.name().contains(part));
+        Self::ALL.into_iter().filter(|contestant| wanted.is_empty() || is_wanted(contestant)).collect()
     }
 
     pub fn is_sidecar(self) -> bool {
@@ -104,11 +100,7 @@ pub struct Started {
 
 impl Running {
     /// Starts `contestant` with its data in a folder of its own under `root`.
-    pub async fn start(
-        contestant: Contestant,
-        binary: Option<&Path>,
-        root: &Path,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(contestant: Contestant, binary: Option<&Path>, root: &Path) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix_in(contestant.name(), root)?;
         let path = folder.path().to_owned();
         let log = |name: &str| path.join(name);
@@ -124,19 +116,11 @@ impl Running {
             _folder: folder,
         };
         if contestant == Contestant::PlainTonic {
-            running.server = Some(Process::role(
-                "plain",
-                &[target.to_string()],
-                &log("plain.log"),
-            )?);
+            running.server = Some(Process::role("plain", &[target.to_string()], &log("plain.log"))?);
             return running.measured(None).await;
         }
 
-        let function = if contestant == Contestant::FunctionDirect {
-            target
-        } else {
-            free_address()?
-        };
+        let function = if contestant == Contestant::FunctionDirect { target } else { free_address()? };
         let mut process = Process::role("function", &[function.to_string()], &log("function.log"))?;
         let listening = process.until_listening(function).await?;
         running.function = Some(process);
@@ -154,19 +138,11 @@ impl Running {
                 Contestant::SidecarMemory => "memory".to_owned(),
                 _ => format!("sqlite:{}", log("store").display()),
             };
-            running.server = Some(Process::program(
-                binary,
-                &["run", "--store", &store],
-                &env,
-                &log("sidecar.log"),
-            )?);
+            running.server = Some(Process::program(binary, &["run", "--store", &store], &env, &log("sidecar.log"))?);
             return running.measured(Some(management)).await;
         }
-        let mut args = vec![
-            format!("--address={target}"),
-            format!("--function={function}"),
-            format!("--metrics={metrics}"),
-        ];
+        let mut args =
+            vec![format!("--address={target}"), format!("--function={function}"), format!("--metrics={metrics}")];
         if contestant == Contestant::RelaySynced {
             args.push(format!("--log={}", log("relay-events").display()));
         }
@@ -176,11 +152,7 @@ impl Running {
 
     /// The processes whose processor time counts: the server first, then the user function.
     pub fn pids(&self) -> Vec<u32> {
-        self.server
-            .iter()
-            .chain(&self.function)
-            .map(Process::pid)
-            .collect()
+        self.server.iter().chain(&self.function).map(Process::pid).collect()
     }
 
     /// Syncs so far; `None` for those that store nothing.
@@ -219,9 +191,7 @@ impl Running {
         if let Door::Service = self.door {
             let mut carts = client(self.target).await?;
             for number in 0..OPENED {
-                carts
-                    .add_item(cart::add_one(&format!("opened-{number}")))
-                    .await?;
+                carts.add_item(cart::add_one(&format!("opened-{number}"))).await?;
             }
             self.started.opened_mb = self.resident_mb();
         }
@@ -229,13 +199,8 @@ impl Running {
     }
 }
 
-async fn client(
-    target: SocketAddr,
-) -> anyhow::Result<ShoppingCartClient<tonic::transport::Channel>> {
-    let channel = Endpoint::from_shared(format!("http://{target}"))?
-        .tcp_nodelay(true)
-        .connect()
-        .await?;
+async fn client(target: SocketAddr) -> anyhow::Result<ShoppingCartClient<tonic::transport::Channel>> {
+    let channel = Endpoint::from_shared(format!("http://{target}"))?.tcp_nodelay(true).connect().await?;
     Ok(ShoppingCartClient::new(channel))
 }
 
@@ -262,14 +227,8 @@ fn sidecar_env(
         ("METRICS_HOST", loopback()),
         ("METRICS_PORT", metrics.port().to_string()),
         // 256 clients on one cart: the load measures waiting, not being turned away.
-        (
-            "CLOUDSTATE_EVENTSOURCED_ENTITY_WAITING_ROOM",
-            "1024".to_owned(),
-        ),
+        ("CLOUDSTATE_EVENTSOURCED_ENTITY_WAITING_ROOM", "1024".to_owned()),
         // A contestant waits its turn for longer than the default of 30 s; the relay never closes a stream either.
-        (
-            "CLOUDSTATE_EVENTSOURCED_ENTITY_PASSIVATION_TIMEOUT",
-            "10m".to_owned(),
-        ),
+        ("CLOUDSTATE_EVENTSOURCED_ENTITY_PASSIVATION_TIMEOUT", "10m".to_owned()),
     ]
 }

@@ -3,8 +3,7 @@
 use proto::Any;
 use proto::cloudstate::eventsourced::event_sourced_client::EventSourcedClient;
 use proto::cloudstate::eventsourced::{
-    EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, event_sourced_stream_in,
-    event_sourced_stream_out,
+    EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, event_sourced_stream_in, event_sourced_stream_out,
 };
 use proto::cloudstate::{Command, client_action};
 use tokio::sync::mpsc;
@@ -26,31 +25,16 @@ pub struct EntityStream {
 
 impl EntityStream {
     /// Opens the stream of a cart that has no history.
-    pub async fn open(
-        mut client: EventSourcedClient<Channel>,
-        entity_id: String,
-    ) -> Result<Self, Status> {
+    pub async fn open(mut client: EventSourcedClient<Channel>, entity_id: String) -> Result<Self, Status> {
         let (commands, messages) = mpsc::channel(MESSAGES_MAX);
         let init = event_sourced_stream_in::Message::Init(EventSourcedInit {
             service_name: cart::SERVICE.to_owned(),
             entity_id: entity_id.clone(),
             snapshot: None,
         });
-        commands
-            .try_send(EventSourcedStreamIn {
-                message: Some(init),
-            })
-            .map_err(|_| closed())?;
-        let replies = client
-            .handle(ReceiverStream::new(messages))
-            .await?
-            .into_inner();
-        Ok(Self {
-            entity_id,
-            commands,
-            replies,
-            last_id: 0,
-        })
+        commands.try_send(EventSourcedStreamIn { message: Some(init) }).map_err(|_| closed())?;
+        let replies = client.handle(ReceiverStream::new(messages)).await?.into_inner();
+        Ok(Self { entity_id, commands, replies, last_id: 0 })
     }
 
     /// Sends one command and waits for its reply.
@@ -63,22 +47,10 @@ impl EntityStream {
             payload: Some(payload),
             ..Command::default()
         });
-        self.commands
-            .send(EventSourcedStreamIn {
-                message: Some(command),
-            })
-            .await
-            .map_err(|_| closed())?;
+        self.commands.send(EventSourcedStreamIn { message: Some(command) }).await.map_err(|_| closed())?;
         match self.replies.message().await?.and_then(|out| out.message) {
-            Some(event_sourced_stream_out::Message::Reply(reply))
-                if reply.command_id == self.last_id =>
-            {
-                Ok(reply)
-            }
-            other => Err(Status::internal(format!(
-                "not the reply to command {}: {other:?}",
-                self.last_id
-            ))),
+            Some(event_sourced_stream_out::Message::Reply(reply)) if reply.command_id == self.last_id => Ok(reply),
+            other => Err(Status::internal(format!("not the reply to command {}: {other:?}", self.last_id))),
         }
     }
 }

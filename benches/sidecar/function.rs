@@ -10,12 +10,10 @@ use proto::Any;
 use proto::cloudstate::entity_discovery_server::{EntityDiscovery, EntityDiscoveryServer};
 use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventSourcedServer};
 use proto::cloudstate::eventsourced::{
-    EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut, event_sourced_stream_in,
-    event_sourced_stream_out,
+    EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut, event_sourced_stream_in, event_sourced_stream_out,
 };
 use proto::cloudstate::{
-    ClientAction, Command, Entity, EntitySpec, ProxyInfo, Reply, ServiceInfo, UserFunctionError,
-    client_action,
+    ClientAction, Command, Entity, EntitySpec, ProxyInfo, Reply, ServiceInfo, UserFunctionError, client_action,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -60,10 +58,7 @@ impl EntityDiscovery for Discovery {
         }))
     }
 
-    async fn report_error(
-        &self,
-        request: Request<UserFunctionError>,
-    ) -> Result<Response<()>, Status> {
+    async fn report_error(&self, request: Request<UserFunctionError>) -> Result<Response<()>, Status> {
         eprintln!("the proxy reports: {}", request.into_inner().message);
         Ok(Response::new(()))
     }
@@ -91,10 +86,7 @@ async fn run_entity(
     replies: mpsc::Sender<Result<EventSourcedStreamOut, Status>>,
 ) {
     let mut cart = CartState::default();
-    while let Ok(Some(EventSourcedStreamIn {
-        message: Some(message),
-    })) = messages.message().await
-    {
+    while let Ok(Some(EventSourcedStreamIn { message: Some(message) })) = messages.message().await {
         let answer = match message {
             event_sourced_stream_in::Message::Init(_) => continue, // it takes no snapshots, so there is none to start from
             event_sourced_stream_in::Message::Event(event) => match cart.replay(event.payload) {
@@ -103,9 +95,8 @@ async fn run_entity(
             },
             event_sourced_stream_in::Message::Command(command) => cart.handle(command),
         };
-        let answer = answer.map(|reply| EventSourcedStreamOut {
-            message: Some(event_sourced_stream_out::Message::Reply(reply)),
-        });
+        let answer = answer
+            .map(|reply| EventSourcedStreamOut { message: Some(event_sourced_stream_out::Message::Reply(reply)) });
         let refused = answer.is_err();
         if replies.send(answer).await.is_err() || refused {
             return;
@@ -122,20 +113,11 @@ impl CartState {
     fn handle(&mut self, command: Command) -> Result<EventSourcedReply, Status> {
         let payload = command.payload.unwrap_or_default();
         let (answer, events) = if command.name == GET_CART {
-            let cart = Cart {
-                items: self.items.values().cloned().collect(),
-            };
-            (
-                cart::packed("com.example.shoppingcart.Cart", &cart),
-                Vec::new(),
-            )
+            let cart = Cart { items: self.items.values().cloned().collect() };
+            (cart::packed("com.example.shoppingcart.Cart", &cart), Vec::new())
         } else {
             let add = AddLineItem::decode(payload.value).map_err(invalid)?;
-            let item = StoredItem {
-                product_id: add.product_id,
-                name: add.name,
-                quantity: add.quantity,
-            };
+            let item = StoredItem { product_id: add.product_id, name: add.name, quantity: add.quantity };
             let added = ItemAdded { item: Some(item) };
             let event = cart::packed("com.example.shoppingcart.persistence.ItemAdded", &added);
             self.apply(added);
@@ -144,10 +126,7 @@ impl CartState {
         Ok(EventSourcedReply {
             command_id: command.id,
             client_action: Some(ClientAction {
-                action: Some(client_action::Action::Reply(Reply {
-                    payload: Some(answer),
-                    metadata: None,
-                })),
+                action: Some(client_action::Action::Reply(Reply { payload: Some(answer), metadata: None })),
             }),
             events,
             ..EventSourcedReply::default()
@@ -160,16 +139,8 @@ impl CartState {
     }
 
     fn apply(&mut self, added: ItemAdded) {
-        let StoredItem {
-            product_id,
-            name,
-            quantity,
-        } = added.item.unwrap_or_default();
-        let none = LineItem {
-            product_id: product_id.clone(),
-            name,
-            quantity: 0,
-        };
+        let StoredItem { product_id, name, quantity } = added.item.unwrap_or_default();
+        let none = LineItem { product_id: product_id.clone(), name, quantity: 0 };
         self.items.entry(product_id).or_insert(none).quantity += quantity;
     }
 }

@@ -66,11 +66,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<Outcome> {
     for (cart, before) in before.into_iter().enumerate() {
         let after = caller.pieces(cart).await?;
         let (held, sent) = (after - before, added[cart]);
-        ensure!(
-            held == sent,
-            "cart {}{cart} gained {held} pieces, {sent} were acknowledged",
-            plan.prefix
-        );
+        ensure!(held == sent, "cart {}{cart} gained {held} pieces, {sent} were acknowledged", plan.prefix);
     }
     Ok(outcome)
 }
@@ -102,9 +98,7 @@ async fn drive(plan: &Plan, caller: &Rc<Caller>) -> anyhow::Result<(Outcome, Vec
         client.await??;
     }
 
-    let tally = Rc::into_inner(tally)
-        .expect("all clients have ended")
-        .into_inner();
+    let tally = Rc::into_inner(tally).expect("all clients have ended").into_inner();
     let per_call = |spent: &Duration| spent.as_secs_f64() * 1e6 / stretch.calls.max(1) as f64;
     let outcome = Outcome {
         calls: stretch.calls,
@@ -116,20 +110,11 @@ async fn drive(plan: &Plan, caller: &Rc<Caller>) -> anyhow::Result<(Outcome, Vec
         load_cpu_us: per_call(&stretch.own_cpu),
         calls_in_all: tally.calls,
     };
-    ensure!(
-        outcome.calls > 0,
-        "no call was answered within {:?}",
-        plan.measured
-    );
+    ensure!(outcome.calls > 0, "no call was answered within {:?}", plan.measured);
     Ok((outcome, tally.added))
 }
 
-async fn run_client(
-    client: usize,
-    end: Instant,
-    caller: Rc<Caller>,
-    tally: Rc<RefCell<Tally>>,
-) -> anyhow::Result<()> {
+async fn run_client(client: usize, end: Instant, caller: Rc<Caller>, tally: Rc<RefCell<Tally>>) -> anyhow::Result<()> {
     let mut draw = Draw::seeded(client as u64);
     loop {
         let started = Instant::now();
@@ -158,12 +143,7 @@ struct Stretch {
 
 async fn watch(plan: &Plan, tally: &RefCell<Tally>) -> Stretch {
     let own = std::process::id();
-    let cpu = || {
-        plan.watched
-            .iter()
-            .map(|&pid| cpu_time(pid))
-            .collect::<Vec<_>>()
-    };
+    let cpu = || plan.watched.iter().map(|&pid| cpu_time(pid)).collect::<Vec<_>>();
 
     tokio::time::sleep(plan.warm_up).await;
     let (started, cpu_before, own_before) = (Instant::now(), cpu(), cpu_time(own));

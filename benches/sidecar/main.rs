@@ -4,12 +4,7 @@
 //! free loopback ports: the sidecar itself, and from this binary the load, the user function, the relay and a plain server.
 //! What is asserted is that every acknowledged call is in its cart, never a time.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::print_stdout,
-    reason = "a program whose table is for the terminal"
-)]
+#![allow(missing_docs, unreachable_pub, clippy::print_stdout, reason = "a program whose table is for the terminal")]
 
 mod args;
 mod caller;
@@ -39,8 +34,6 @@ fn main() -> anyhow::Result<ExitCode> {
     let Some(args) = Args::parse() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(rounds::run(&args))
 }

@@ -14,12 +14,7 @@ pub fn cpu_time(pid: u32) -> Duration {
     // The command's name may contain spaces and parentheses, so fields are counted from the last one.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut times = fields.split_whitespace().skip(11);
-    let mut ticks = || {
-        times
-            .next()
-            .and_then(|field| field.parse::<u64>().ok())
-            .unwrap_or(0)
-    };
+    let mut ticks = || times.next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     Duration::from_millis((ticks() + ticks()) * 1_000 / TICKS_PER_SECOND)
 }
 
@@ -27,8 +22,6 @@ pub fn cpu_time(pid: u32) -> Duration {
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|field| field.parse::<u64>().ok());
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|field| field.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }

@@ -27,11 +27,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a role of this binary. What it says goes to `log`.
-    pub fn role<S: AsRef<OsStr>>(
-        name: &'static str,
-        args: &[S],
-        log: &Path,
-    ) -> anyhow::Result<Self> {
+    pub fn role<S: AsRef<OsStr>>(name: &'static str, args: &[S], log: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(ROLE).arg(name).args(args);
         Self::spawn(name, command, log)
@@ -52,17 +48,10 @@ impl Process {
 
     fn spawn(name: &'static str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let said = File::create(log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(said.try_clone()?)
-            .stderr(said);
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
         let started = Instant::now();
         let child = command.spawn().with_context(|| format!("start {name}"))?;
-        Ok(Self {
-            child,
-            name,
-            started,
-        })
+        Ok(Self { child, name, started })
     }
 
     pub fn pid(&self) -> u32 {
@@ -70,10 +59,7 @@ impl Process {
     }
 
     /// Waits until `ready` says so; returns the time since the start.
-    pub async fn until(
-        &mut self,
-        mut ready: impl AsyncFnMut() -> bool,
-    ) -> anyhow::Result<Duration> {
+    pub async fn until(&mut self, mut ready: impl AsyncFnMut() -> bool) -> anyhow::Result<Duration> {
         loop {
             if ready().await {
                 return Ok(self.started.elapsed());
@@ -90,8 +76,7 @@ impl Process {
 
     /// Waits until something listens at `address`.
     pub async fn until_listening(&mut self, address: SocketAddr) -> anyhow::Result<Duration> {
-        self.until(async || TcpStream::connect(address).await.is_ok())
-            .await
+        self.until(async || TcpStream::connect(address).await.is_ok()).await
     }
 }
 

@@ -8,11 +8,7 @@ use crate::load::Outcome;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
 pub enum Record {
-    Start {
-        round: usize,
-        contestant: Contestant,
-        started: Started,
-    },
+    Start { round: usize, contestant: Contestant, started: Started },
     Cell(CellRecord),
 }
 

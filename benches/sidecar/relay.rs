@@ -42,10 +42,7 @@ pub struct RelayArgs {
 /// Relays until the process ends.
 pub async fn serve(args: RelayArgs) -> anyhow::Result<()> {
     let endpoint = Endpoint::from_shared(format!("http://{}", args.function))?.tcp_nodelay(true);
-    let log = args
-        .log
-        .map(|path| BareLog::open(&path, Durability::Synced))
-        .transpose()?;
+    let log = args.log.map(|path| BareLog::open(&path, Durability::Synced)).transpose()?;
     let relay = Relay {
         function: EventSourcedClient::new(endpoint.connect().await?),
         log: log.clone(),
@@ -53,10 +50,7 @@ pub async fn serve(args: RelayArgs) -> anyhow::Result<()> {
     };
     tokio::spawn(serve_metrics(TcpListener::bind(args.metrics).await?, log));
     let server = tonic::transport::Server::builder().tcp_nodelay(true);
-    { server }
-        .add_service(ShoppingCartServer::new(relay))
-        .serve(args.address)
-        .await?;
+    { server }.add_service(ShoppingCartServer::new(relay)).serve(args.address).await?;
     Ok(())
 }
 
@@ -73,21 +67,11 @@ struct Job {
 }
 
 impl Relay {
-    async fn call(
-        &self,
-        cart_id: String,
-        (name, payload): (&'static str, Any),
-    ) -> Result<Bytes, Status> {
+    async fn call(&self, cart_id: String, (name, payload): (&'static str, Any)) -> Result<Bytes, Status> {
         let gone = |_| Status::unavailable("the cart's task has ended");
         let (done, answer) = oneshot::channel();
         let cart = self.cart(cart_id);
-        cart.send(Job {
-            name,
-            payload,
-            done,
-        })
-        .await
-        .map_err(|_| Status::unavailable("the cart's task has ended"))?;
+        cart.send(Job { name, payload, done }).await.map_err(|_| Status::unavailable("the cart's task has ended"))?;
         answer.await.map_err(gone)?
     }
 
@@ -98,12 +82,7 @@ impl Relay {
         }
         let (jobs, inbox) = mpsc::channel(WAITING_MAX);
         carts.insert(cart_id.clone(), jobs.clone());
-        tokio::spawn(run_cart(
-            self.function.clone(),
-            self.log.clone(),
-            cart_id,
-            inbox,
-        ));
+        tokio::spawn(run_cart(self.function.clone(), self.log.clone(), cart_id, inbox));
         jobs
     }
 }
@@ -121,12 +100,7 @@ async fn run_cart(
             return;
         }
     };
-    while let Some(Job {
-        name,
-        payload,
-        done,
-    }) = jobs.recv().await
-    {
+    while let Some(Job { name, payload, done }) = jobs.recv().await {
         let outcome = command(&mut stream, log.as_ref(), &cart_id, name, payload).await;
         let failed = outcome.is_err();
         let _ = done.send(outcome); // a caller that went away has lost interest, the event is stored
@@ -147,13 +121,9 @@ async fn command(
     if let (Some(log), false) = (log, reply.events.is_empty()) {
         let mut record = cart_id.as_bytes().to_vec();
         for event in &reply.events {
-            event
-                .encode_length_delimited(&mut record)
-                .expect("a vector grows");
+            event.encode_length_delimited(&mut record).expect("a vector grows");
         }
-        log.append(record)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
+        log.append(record).await.map_err(|error| Status::internal(error.to_string()))?;
     }
     Ok(answer(reply).unwrap_or_default().value)
 }
@@ -163,9 +133,7 @@ impl ShoppingCart for Relay {
     async fn add_item(&self, request: Request<AddLineItem>) -> Result<Response<()>, Status> {
         let add = request.into_inner();
         let command = cart::add_command(&add);
-        self.call(add.user_id, command)
-            .await
-            .map(|_| Response::new(()))
+        self.call(add.user_id, command).await.map(|_| Response::new(()))
     }
 
     async fn remove_item(&self, _: Request<RemoveLineItem>) -> Result<Response<()>, Status> {
@@ -176,8 +144,7 @@ impl ShoppingCart for Relay {
         let read = request.into_inner();
         let command = cart::read_command(&read);
         let cart = Cart::decode(self.call(read.user_id, command).await?);
-        cart.map(Response::new)
-            .map_err(|error| Status::internal(error.to_string()))
+        cart.map(Response::new).map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -187,9 +154,7 @@ async fn serve_metrics(listener: TcpListener, log: Option<BareLog>) {
         let mut request = [0; 1_024]; // a connection closed with something unread is reset
         let _ = connection.read(&mut request).await;
         let syncs = log.as_ref().map_or(0, BareLog::syncs);
-        let page = format!(
-            "HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nrelay_log_syncs_total {syncs}\n"
-        );
+        let page = format!("HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nrelay_log_syncs_total {syncs}\n");
         // Whoever asked and went away did not want to know.
         let _ = connection.write_all(page.as_bytes()).await;
     }

@@ -9,15 +9,8 @@ use crate::record::{Cell, CellRecord, Record};
 /// One cell in a line, while the bench runs.
 pub fn line(record: &CellRecord) -> String {
     let CellRecord { outcome, .. } = record;
-    let syncs = record
-        .syncs_per_call
-        .map_or(String::new(), |syncs| format!(", {syncs:.2} syncs a call"));
-    let cpu = outcome
-        .cpu_us
-        .iter()
-        .map(|us| format!("{us:.0}"))
-        .collect::<Vec<_>>()
-        .join(" + ");
+    let syncs = record.syncs_per_call.map_or(String::new(), |syncs| format!(", {syncs:.2} syncs a call"));
+    let cpu = outcome.cpu_us.iter().map(|us| format!("{us:.0}")).collect::<Vec<_>>().join(" + ");
     let (rate, p50, p99) = (outcome.calls_per_s, ms(outcome.p50_us), ms(outcome.p99_us));
     format!("{rate:.0}/s, p50 {p50:.2} ms, p99 {p99:.2} ms, cpu {cpu} µs a call{syncs}")
 }
@@ -28,18 +21,9 @@ pub fn tables(records: &[Record]) -> String {
     let mut starts: BTreeMap<Contestant, Vec<&Started>> = BTreeMap::new();
     for record in records {
         match record {
-            Record::Start {
-                contestant,
-                started,
-                ..
-            } => starts.entry(*contestant).or_default().push(started),
+            Record::Start { contestant, started, .. } => starts.entry(*contestant).or_default().push(started),
             Record::Cell(record) => {
-                cells
-                    .entry(record.cell)
-                    .or_default()
-                    .entry(record.contestant)
-                    .or_default()
-                    .push(record);
+                cells.entry(record.cell).or_default().entry(record.contestant).or_default().push(record);
             }
         }
     }
@@ -54,13 +38,7 @@ pub fn tables(records: &[Record]) -> String {
 
 fn cell_table(out: &mut String, cell: Cell, contestants: &BTreeMap<Contestant, Vec<&CellRecord>>) {
     let rounds = contestants.values().map(Vec::len).max().unwrap_or(0);
-    row(
-        out,
-        format_args!(
-            "{} carts, {} clients; median (min–max) of {rounds}",
-            cell.carts, cell.clients
-        ),
-    );
+    row(out, format_args!("{} carts, {} clients; median (min–max) of {rounds}", cell.carts, cell.clients));
     row(
         out,
         format_args!(
@@ -70,10 +48,7 @@ fn cell_table(out: &mut String, cell: Cell, contestants: &BTreeMap<Contestant, V
     );
     for (contestant, records) in contestants {
         let of = |what: &dyn Fn(&CellRecord) -> Option<f64>, digits| {
-            spread(
-                records.iter().filter_map(|record| what(record)).collect(),
-                digits,
-            )
+            spread(records.iter().filter_map(|record| what(record)).collect(), digits)
         };
         let has_server = *contestant != Contestant::FunctionDirect;
         let cpu = |of_function: bool| {
@@ -111,14 +86,7 @@ fn start_table(out: &mut String, starts: &BTreeMap<Contestant, Vec<&Started>>) {
     for (contestant, starts) in starts {
         let of = |what: &dyn Fn(&Started) -> f64| {
             // Zero is "not asked for": no process is that small or that fast.
-            spread(
-                starts
-                    .iter()
-                    .map(|started| what(started))
-                    .filter(|value| *value > 0.0)
-                    .collect(),
-                1,
-            )
+            spread(starts.iter().map(|started| what(started)).filter(|value| *value > 0.0).collect(), 1)
         };
         row(
             out,
@@ -136,19 +104,8 @@ fn start_table(out: &mut String, starts: &BTreeMap<Contestant, Vec<&Started>>) {
 }
 
 fn ratio_table(out: &mut String, cells: &BTreeMap<Cell, BTreeMap<Contestant, Vec<&CellRecord>>>) {
-    row(
-        out,
-        format_args!(
-            "  sidecar / relay, within a round; memory against memory, durable against synced"
-        ),
-    );
-    row(
-        out,
-        format_args!(
-            "  {:<34} {:>20} {:>20} {:>20} {:>20}",
-            "", "calls/s", "p50", "p99", "cpu a call"
-        ),
-    );
+    row(out, format_args!("  sidecar / relay, within a round; memory against memory, durable against synced"));
+    row(out, format_args!("  {:<34} {:>20} {:>20} {:>20} {:>20}", "", "calls/s", "p50", "p99", "cpu a call"));
     for (cell, contestants) in cells {
         for (contestant, records) in contestants {
             let Some(floor) = contestant.floor().and_then(|floor| contestants.get(&floor)) else {
@@ -157,20 +114,12 @@ fn ratio_table(out: &mut String, cells: &BTreeMap<Cell, BTreeMap<Contestant, Vec
             let of = |what: &dyn Fn(&CellRecord) -> f64| {
                 let rounds: BTreeSet<usize> = records.iter().map(|record| record.round).collect();
                 let of_round = |records: &[&CellRecord], round| {
-                    records
-                        .iter()
-                        .find(|record| record.round == round)
-                        .map(|record| what(record))
+                    records.iter().find(|record| record.round == round).map(|record| what(record))
                 };
                 let ratio = |round| Some(of_round(records, round)? / of_round(floor, round)?);
                 spread(rounds.into_iter().filter_map(ratio).collect(), 2)
             };
-            let name = format!(
-                "{}, {} over {}",
-                contestant.name(),
-                cell.clients,
-                cell.carts
-            );
+            let name = format!("{}, {} over {}", contestant.name(), cell.clients, cell.carts);
             row(
                 out,
                 format_args!(

@@ -33,9 +33,7 @@ enum Role {
 }
 
 pub fn is_asked_for() -> bool {
-    std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == ROLE)
+    std::env::args_os().nth(1).is_some_and(|first| first == ROLE)
 }
 
 pub fn play() -> anyhow::Result<ExitCode> {

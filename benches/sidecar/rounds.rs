@@ -31,15 +31,8 @@ const CELL_EXTRA: Duration = Duration::from_secs(30);
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(scratch)?;
-    let needs_binary = args
-        .contestants
-        .iter()
-        .any(|contestant| contestant.is_sidecar());
-    let binary = if needs_binary {
-        Some(sidecar_binary(args)?)
-    } else {
-        None
-    };
+    let needs_binary = args.contestants.iter().any(|contestant| contestant.is_sidecar());
+    let binary = if needs_binary { Some(sidecar_binary(args)?) } else { None };
     let results = scratch.join("sidecar.jsonl");
     let mut run = Run {
         args,
@@ -58,11 +51,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for failure in &run.failures {
         println!("failed: {failure}");
     }
-    Ok(if run.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if run.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 struct Run<'a> {
@@ -84,11 +73,7 @@ impl Run<'_> {
         for contestant in contestants {
             let one = Running::start(contestant, self.binary.as_deref(), self.scratch).await;
             let one = one.with_context(|| format!("start {}", contestant.name()))?;
-            self.keep(Record::Start {
-                round,
-                contestant,
-                started: one.started.clone(),
-            })?;
+            self.keep(Record::Start { round, contestant, started: one.started.clone() })?;
             running.push(one);
         }
         for cell in self.cells(round) {
@@ -106,17 +91,10 @@ impl Run<'_> {
     /// Many clients first: they open most of the carts, so the cells after them find the carts open.
     fn cells(&self, round: usize) -> Vec<Cell> {
         let is_due = |carts: usize| carts == CARTS_MAIN || round.is_multiple_of(2) && round < 4;
-        let carts = self
-            .args
-            .carts
-            .iter()
-            .copied()
-            .filter(|&carts| is_due(carts));
+        let carts = self.args.carts.iter().copied().filter(|&carts| is_due(carts));
         let mut clients = self.args.clients.clone();
         clients.sort_unstable_by(|a, b| b.cmp(a));
-        carts
-            .flat_map(|carts| clients.iter().map(move |&clients| Cell { carts, clients }))
-            .collect()
+        carts.flat_map(|carts| clients.iter().map(move |&clients| Cell { carts, clients })).collect()
     }
 
     async fn cell(&mut self, round: usize, cell: Cell, one: &Running) -> anyhow::Result<()> {
@@ -130,12 +108,7 @@ impl Run<'_> {
             measured: self.args.measured,
             watched: one.pids(),
         };
-        let what = format!(
-            "round {round}, {}, {} carts, {} clients",
-            one.contestant.name(),
-            cell.carts,
-            cell.clients
-        );
+        let what = format!("round {round}, {}, {} carts, {} clients", one.contestant.name(), cell.carts, cell.clients);
         let before = one.syncs().await?;
         let outcome = match drive(&plan).await {
             Ok(outcome) => outcome,
@@ -145,11 +118,7 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let syncs = one
-            .syncs()
-            .await?
-            .zip(before)
-            .map(|(after, before)| after - before);
+        let syncs = one.syncs().await?.zip(before).map(|(after, before)| after - before);
         let record = CellRecord {
             round,
             contestant: one.contestant,
@@ -173,12 +142,10 @@ impl Run<'_> {
 /// Runs one cell in a process of its own.
 async fn drive(plan: &Plan) -> anyhow::Result<Outcome> {
     let mut load = process::Command::new(std::env::current_exe()?);
-    load.args([ROLE, "load", &serde_json::to_string(plan)?])
-        .kill_on_drop(true);
+    load.args([ROLE, "load", &serde_json::to_string(plan)?]).kill_on_drop(true);
     let limit = plan.warm_up + plan.measured + CELL_EXTRA;
-    let output = timeout(limit, load.output())
-        .await
-        .with_context(|| format!("the load did not end within {limit:?}"))??;
+    let output =
+        timeout(limit, load.output()).await.with_context(|| format!("the load did not end within {limit:?}"))??;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", said.trim());
     Ok(serde_json::from_slice(&output.stdout)?)
@@ -189,28 +156,15 @@ fn sidecar_binary(args: &Args) -> anyhow::Result<PathBuf> {
     if let Some(binary) = &args.binary {
         return Ok(binary.clone());
     }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .context("the target folder")?;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("the target folder")?;
     // A smoke run of an unoptimised bench does not wait minutes for an optimised sidecar.
     let optimised = args.kind != Kind::Smoke || !cfg!(debug_assertions);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args([
-            "build",
-            "--package",
-            "cloudstate",
-            "--bin",
-            "cloudstate",
-            "--target-dir",
-        ])
-        .arg(target);
+    cargo.args(["build", "--package", "cloudstate", "--bin", "cloudstate", "--target-dir"]).arg(target);
     if optimised {
         cargo.arg("--release");
     }
     let status = cargo.status().context("build the sidecar")?;
     ensure!(status.success(), "the sidecar does not build: {status}");
-    Ok(target
-        .join(if optimised { "release" } else { "debug" })
-        .join("cloudstate"))
+    Ok(target.join(if optimised { "release" } else { "debug" }).join("cloudstate"))
 }

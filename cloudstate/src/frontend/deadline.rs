@@ -36,6 +36,10 @@ impl Deadline {
         let Some(at) = self.at else {
             return Ok(work.await);
         };
+        if self.limit.is_zero() {
+            // Nothing is started that nobody waits for.
+            return Err(self.exceeded());
+        }
         let mut work = std::pin::pin!(work);
         tokio::select! {
             biased;

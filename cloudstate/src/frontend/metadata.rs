@@ -50,6 +50,10 @@ const OWNED_RESPONSE: [&str; 11] = [
     "upgrade",
 ];
 
+/// More than this of a reply's metadata would make the response unreadable for common clients, whose
+/// limit for all headers is 8 or 16 KiB.
+const RESPONSE_MAX: usize = 6 * 1024;
+
 /// The metadata that goes with a call; `None` when it is larger than `max` bytes.
 ///
 /// Values of `-bin` headers become bytes. A value that is no text, or no base64 where it should be,
@@ -82,9 +86,10 @@ pub(super) fn from_headers(headers: &HeaderMap, max: usize) -> Option<Metadata> 
 
 /// Adds the metadata of the first reply to the headers of a response.
 ///
-/// Left out: headers that the transport owns, names and values that are no legal headers, and bytes
-/// under a name that does not end in `-bin`.
+/// Left out: headers that the transport owns, names and values that are no legal headers, bytes
+/// under a name that does not end in `-bin`, and what is over 6 KiB altogether.
 pub(super) fn to_headers(metadata: &Metadata, headers: &mut HeaderMap) {
+    let mut size = 0;
     for entry in &metadata.entries {
         let Ok(name) = HeaderName::from_bytes(entry.key.as_bytes()) else {
             continue;
@@ -98,7 +103,10 @@ pub(super) fn to_headers(metadata: &Metadata, headers: &mut HeaderMap) {
             Some(Value::BytesValue(bytes)) if binary => HeaderValue::from_str(&BASE64.encode(bytes)),
             _ => continue,
         };
-        if let Ok(value) = value {
+        if let Ok(value) = value
+            && size + name.as_str().len() + value.len() <= RESPONSE_MAX
+        {
+            size += name.as_str().len() + value.len();
             headers.append(name, value);
         }
     }

@@ -26,6 +26,7 @@ use tonic::Status;
 
 use crate::call::Dispatch;
 use crate::spec::ServedSpec;
+use crate::telemetry::request_refused;
 
 pub use body::{BodyError, FrontBody};
 pub use service::FrontendService;
@@ -106,7 +107,10 @@ impl Inner {
     fn serving(&self) -> Result<Arc<Serving>, String> {
         match &**self.state.load() {
             State::Serving(serving) => Ok(serving.clone()),
-            State::Idle(reason) => Err(reason.clone()),
+            State::Idle(reason) => {
+                request_refused("not serving");
+                Err(reason.clone())
+            }
         }
     }
 

@@ -135,12 +135,7 @@ impl Checker<'_> {
     ) -> Result<Vec<prost_reflect::FieldDescriptor>, SpecError> {
         let input = method.input();
         let file = self.file(input.parent_file().name());
-        let mut marks = HashMap::new();
-        for field in input.fields() {
-            if let Some(mark) = options::key_mark(file, &field)? {
-                marks.insert(field.number(), mark);
-            }
-        }
+        let marks = options::key_marks(file, &input)?;
         let old = marks.values().any(|mark| *mark == KeyMark::Legacy);
         if old && entity_type == EntityType::Crdt && self.dialect == Dialect::Unknown {
             let service = method.parent_service().full_name().to_owned();

@@ -3,8 +3,10 @@
 //! Never by name: a descriptor set may carry a differently named copy of an extension, one of
 //! another type under the same number, or none at all.
 
-use prost::Message;
-use prost_reflect::{FieldDescriptor, MethodDescriptor};
+use std::collections::HashMap;
+
+use prost::{DecodeError, Message};
+use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use proto::google::api::HttpRule;
 
 use super::descriptors::RawFile;
@@ -16,6 +18,8 @@ const LEGACY_ENTITY_KEY: u32 = 50002;
 const EVENTING: u32 = 1081;
 const HTTP: u32 = 72_295_728;
 
+const MESSAGE_FIELD: u32 = 2;
+const FIELD_NUMBER: u32 = 3;
 const FIELD_OPTIONS: u32 = 8;
 const METHOD_OPTIONS: u32 = 4;
 
@@ -53,29 +57,50 @@ pub(super) enum KeyMark {
     Legacy,
 }
 
-pub(super) fn key_mark(file: &RawFile, field: &FieldDescriptor) -> Result<Option<KeyMark>, SpecError> {
+/// Which fields of `message` are marked as keys, by number. Found in one pass over its descriptor.
+pub(super) fn key_marks(file: &RawFile, message: &MessageDescriptor) -> Result<HashMap<u32, KeyMark>, SpecError> {
     let malformed = |reason: String| SpecError::Option {
         option: "cloudstate.entity_key",
-        place: field.full_name().to_owned(),
+        place: message.full_name().to_owned(),
         reason,
     };
-    let mut current = false;
-    let mut legacy = false;
-    for options in options_of(file, field.path(), FIELD_OPTIONS).map_err(malformed)? {
-        let mut fields = Fields::new(options);
-        while let Some((number, value)) = fields.next_field().map_err(|e| malformed(e.to_string()))? {
-            match (number, value) {
-                (ENTITY_KEY, WireValue::Varint(on)) => current = on != 0,
-                (LEGACY_ENTITY_KEY, WireValue::Varint(on)) => legacy = on != 0,
-                _ => {}
-            }
+    let mut marks = HashMap::new();
+    let descriptor = descriptor_at(file, message.path()).map_err(malformed)?;
+    for field in Fields::new(descriptor).all_bytes(MESSAGE_FIELD).map_err(|e| malformed(e.to_string()))? {
+        let (number, mark) = key_mark(field).map_err(|error| malformed(error.to_string()))?;
+        if let Some(mark) = mark {
+            marks.insert(number, mark);
         }
     }
-    Ok(match (current, legacy) {
+    Ok(marks)
+}
+
+/// The number and the mark of the field that the serialised `FieldDescriptorProto` describes.
+fn key_mark(field: &[u8]) -> Result<(u32, Option<KeyMark>), DecodeError> {
+    let (mut field_number, mut current, mut legacy) = (0, false, false);
+    let mut parts = Fields::new(field);
+    while let Some((part, value)) = parts.next_field()? {
+        match (part, value) {
+            (FIELD_NUMBER, WireValue::Varint(number)) => field_number = number as u32,
+            (FIELD_OPTIONS, WireValue::Bytes(options)) => {
+                let mut options = Fields::new(options);
+                while let Some((option, value)) = options.next_field()? {
+                    match (option, value) {
+                        (ENTITY_KEY, WireValue::Varint(on)) => current = on != 0,
+                        (LEGACY_ENTITY_KEY, WireValue::Varint(on)) => legacy = on != 0,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mark = match (current, legacy) {
         (true, _) => Some(KeyMark::Current),
         (false, true) => Some(KeyMark::Legacy),
         (false, false) => None,
-    })
+    };
+    Ok((field_number, mark))
 }
 
 pub(super) fn http_rule(file: &RawFile, method: &MethodDescriptor) -> Result<Option<HttpRule>, SpecError> {
@@ -137,7 +162,8 @@ fn method_option(
 ) -> Result<Option<Vec<u8>>, SpecError> {
     let malformed = |reason: String| SpecError::Option { option, place: method.full_name().to_owned(), reason };
     let mut merged: Option<Vec<u8>> = None;
-    for options in options_of(file, method.path(), METHOD_OPTIONS).map_err(malformed)? {
+    let descriptor = descriptor_at(file, method.path()).map_err(malformed)?;
+    for options in Fields::new(descriptor).all_bytes(METHOD_OPTIONS).map_err(|e| malformed(e.to_string()))? {
         for value in Fields::new(options).all_bytes(number).map_err(|e| malformed(e.to_string()))? {
             merged.get_or_insert_default().extend_from_slice(value);
         }
@@ -145,13 +171,12 @@ fn method_option(
     Ok(merged)
 }
 
-/// The option messages of the descriptor at `path`: pairs of field number and index, as in
-/// `google.protobuf.SourceCodeInfo`.
-fn options_of<'a>(file: &'a RawFile, path: &[i32], options: u32) -> Result<Vec<&'a [u8]>, String> {
+/// The descriptor at `path`: pairs of field number and index, as in `google.protobuf.SourceCodeInfo`.
+fn descriptor_at<'a>(file: &'a RawFile, path: &[i32]) -> Result<&'a [u8], String> {
     let mut descriptor: &[u8] = &file.bytes;
     for step in path.chunks_exact(2) {
         let all = Fields::new(descriptor).all_bytes(step[0] as u32).map_err(|e| e.to_string())?;
         descriptor = all.get(step[1] as usize).ok_or("descriptor not found")?;
     }
-    Fields::new(descriptor).all_bytes(options).map_err(|e| e.to_string())
+    Ok(descriptor)
 }

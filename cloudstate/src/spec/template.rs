@@ -240,7 +240,23 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever is parsed prints as it was written, and nothing makes the parser panic.
+        #[test]
+        fn templates_print_as_they_were_written(template in "(/[a-z*{}=.:é]{0,6}){0,4}") {
+            if let Ok(parsed) = PathTemplate::parse(&template) {
+                prop_assert_eq!(parsed.to_string(), template);
+                for variable in &parsed.variables {
+                    prop_assert!(variable.segments.end <= parsed.segments.len());
+                    prop_assert!(!variable.segments.is_empty());
+                }
+            }
+        }
+    }
 
     fn error(template: &str) -> String {
         PathTemplate::parse(template).expect_err(template).to_string()

@@ -4,4 +4,4 @@ pub mod log;
 pub mod metrics;
 pub(crate) mod process;
 
-pub use metrics::{EntityMetrics, RequestMetrics};
+pub use metrics::{EntityMetrics, RequestInFlight, RequestMetrics, request_refused};

@@ -17,11 +17,11 @@ use http_body::Body;
 use tonic::{Code, Status};
 
 use crate::call::{Call, CallError, Reply, Requests};
-use crate::frontend::admission::Admitted;
+use crate::frontend::admission::Ticket;
 use crate::frontend::body::{BodyError, FrontBody};
 use crate::frontend::deadline::Deadline;
 use crate::frontend::serving::{Serving, Target};
-use crate::frontend::{Inner, metadata, reflection};
+use crate::frontend::{FrontendSettings, Inner, metadata, reflection};
 use crate::spec::{EntityType, MethodSpec};
 
 use frame::MessageReader;
@@ -54,17 +54,20 @@ where
     let wire = Wire::read(front, &parts.headers)?;
     let reader = MessageReader::new(body, wire.gzip_in, front.settings.message_in_max);
     match serving.target(parts.uri.path()) {
-        Target::Method(method) => {
-            let exchange = Exchange { front, serving: &serving, wire, admitted };
-            if method.client_streaming || method.server_streaming {
-                exchange.streamed(method, &parts.headers, reader).await
+        Target::Method(endpoint) => {
+            let method = &endpoint.method;
+            let ticket = Ticket::measured(admitted, &endpoint.metrics, &front.clock);
+            let exchange = Exchange { front, serving: &serving, wire, ticket };
+            if method.server_streaming {
+                exchange.many_replies(method, &parts.headers, reader).await
             } else {
-                exchange.unary(method, &parts.headers, reader).await
+                exchange.one_reply(method, &parts.headers, reader).await
             }
         }
         Target::Reflection(version) => {
             let answers = reflection::answers(version, serving.clone(), reader);
-            let replies = ReplyStream::new(front, None, answers.boxed(), wire.encoding(front), admitted);
+            let replies =
+                ReplyStream::new(front, None, answers.boxed(), wire.encoding(front), Ticket::unmeasured(admitted));
             let replies = replies.with_deadline(Deadline::streamed(&front.clock, wire.timeout));
             Ok(wire.response(FrontBody::stream(replies), None))
         }
@@ -76,11 +79,11 @@ struct Exchange<'a> {
     front: &'a Arc<Inner>,
     serving: &'a Serving,
     wire: Wire,
-    admitted: Admitted,
+    ticket: Ticket,
 }
 
 impl Exchange<'_> {
-    async fn unary<B>(
+    async fn one_reply<B>(
         self,
         method: &Arc<MethodSpec>,
         headers: &HeaderMap,
@@ -90,27 +93,26 @@ impl Exchange<'_> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let Self { front, serving, wire, admitted: _admitted } = self;
+        let Self { front, serving, wire, ticket } = self;
         let settings = &front.settings;
-        let deadline = Deadline::unary(&front.clock, wire.timeout, settings.relay_timeout, settings.deadline_max);
-        let metadata = call_metadata(front, method, headers)?;
+        let deadline = if method.client_streaming {
+            Deadline::streamed(&front.clock, wire.timeout)
+        } else {
+            Deadline::unary(&front.clock, wire.timeout, settings.relay_timeout, settings.deadline_max)
+        };
         let work = async {
-            let request = only_message(reader).await?;
-            let requests = Requests::One(request);
+            let metadata = call_metadata(front, method, headers)?;
+            let requests = requests(method, reader).await?;
             let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
-            Ok::<_, CallError>(serving.dispatch.dispatch_unary(call).await?)
+            serving.dispatch.dispatch_unary(call).await
         };
-        let reply = deadline.run(&front.clock, work).await??;
-        let Some(reply) = reply else {
-            return Ok(wire.response(FrontBody::message(None, status::ok_trailers()), None));
-        };
-        let gzip = wire.gzip_out && reply.payload.len() >= settings.compression_min;
-        let data = frame::encode(&reply.payload, gzip, settings.message_out_max)?;
-        let body = FrontBody::message(Some(data), status::ok_trailers());
-        Ok(Wire { gzip_out: gzip, ..wire }.response(body, Some(&reply)))
+        let answer = deadline.run(&front.clock, work).await;
+        let answer = answer.and_then(|reply| wire.single_response(settings, reply?));
+        ticket.finish(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer
     }
 
-    async fn streamed<B>(
+    async fn many_replies<B>(
         self,
         method: &Arc<MethodSpec>,
         headers: &HeaderMap,
@@ -120,26 +122,29 @@ impl Exchange<'_> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let Self { front, serving, wire, admitted } = self;
+        let Self { front, serving, wire, ticket } = self;
         let deadline = Deadline::streamed(&front.clock, wire.timeout);
-        let metadata = call_metadata(front, method, headers)?;
         let work = async {
-            let requests = if method.client_streaming {
-                Requests::Many(reader.map(|message| message.map_err(CallError::from)).boxed())
-            } else {
-                Requests::One(only_message(reader).await?)
-            };
+            let metadata = call_metadata(front, method, headers)?;
+            let requests = requests(method, reader).await?;
             let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
             let mut replies = serving.dispatch.dispatch(call).await?;
             // Headers go out with the first reply, since they carry its metadata.
             let first = replies.next().await.transpose()?;
             Ok::<_, CallError>((first, replies))
         };
-        let (first, replies) = deadline.run(&front.clock, work).await??;
-        let headers_of = first.clone();
-        let replies = ReplyStream::new(front, first, replies, wire.encoding(front), admitted);
-        let replies = replies.with_deadline(deadline);
-        Ok(wire.response(FrontBody::stream(replies), headers_of.as_ref()))
+        match deadline.run(&front.clock, work).await.and_then(|started| Ok(started?)) {
+            Ok((first, replies)) => {
+                let headers_of = first.clone();
+                let replies = ReplyStream::new(front, first, replies, wire.encoding(front), ticket);
+                let body = FrontBody::stream(replies.with_deadline(deadline));
+                Ok(wire.response(body, headers_of.as_ref()))
+            }
+            Err(status) => {
+                ticket.finish(status.code());
+                Err(status)
+            }
+        }
     }
 }
 
@@ -178,6 +183,20 @@ impl Wire {
         stream::Encoding { compression_min, message_max: front.settings.message_out_max }
     }
 
+    /// The response to a call with one reply, or none.
+    fn single_response(
+        mut self,
+        settings: &FrontendSettings,
+        reply: Option<Reply>,
+    ) -> Result<Response<FrontBody>, Status> {
+        let Some(reply) = reply else {
+            return Ok(self.response(FrontBody::message(None, status::ok_trailers()), None));
+        };
+        self.gzip_out &= reply.payload.len() >= settings.compression_min;
+        let data = frame::encode(&reply.payload, self.gzip_out, settings.message_out_max)?;
+        Ok(self.response(FrontBody::message(Some(data), status::ok_trailers()), Some(&reply)))
+    }
+
     fn response(&self, body: FrontBody, reply: Option<&Reply>) -> Response<FrontBody> {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
@@ -190,6 +209,18 @@ impl Wire {
         }
         response
     }
+}
+
+async fn requests<B>(method: &MethodSpec, reader: MessageReader<B>) -> Result<Requests, Status>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    Ok(if method.client_streaming {
+        Requests::Many(reader.map(|message| message.map_err(CallError::from)).boxed())
+    } else {
+        Requests::One(only_message(reader).await?)
+    })
 }
 
 /// The request of a method that takes exactly one.

@@ -15,8 +15,15 @@ pub(super) fn ok_trailers() -> HeaderMap {
     trailers
 }
 
+/// Longer messages are cut: percent-encoded they would be over the header limit of common clients,
+/// which then report a broken stream instead of the failure.
+const MESSAGE_MAX: usize = 2 * 1024;
+
 /// The trailers that carry `status`.
 pub(super) fn trailers(status: &Status) -> HeaderMap {
+    if status.message().len() > MESSAGE_MAX {
+        return trailers(&shortened(status));
+    }
     let mut trailers = HeaderMap::with_capacity(3);
     if status.add_header(&mut trailers).is_err() {
         // Only metadata that is no legal header can bring us here: say the rest without it.
@@ -27,6 +34,15 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
         }
     }
     trailers
+}
+
+fn shortened(status: &Status) -> Status {
+    const CUT: &str = " (cut)";
+    let message = status.message();
+    let end = message.floor_char_boundary(MESSAGE_MAX - CUT.len());
+    let details = bytes::Bytes::copy_from_slice(status.details());
+    let metadata = status.metadata().clone();
+    Status::with_details_and_metadata(status.code(), format!("{}{CUT}", &message[..end]), details, metadata)
 }
 
 /// A response that is nothing but `status`.

@@ -10,12 +10,12 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{frame, status};
 use crate::call::{Replies, Reply};
 use crate::frontend::Inner;
-use crate::frontend::admission::Admitted;
+use crate::frontend::admission::Ticket;
 use crate::frontend::body::BodyError;
 use crate::frontend::deadline::Deadline;
 
@@ -36,7 +36,7 @@ pub(super) struct ReplyStream {
     replies: Option<Replies>,
     encoding: Encoding,
     expiry: Option<(BoxFuture<'static, ()>, Status)>,
-    _admitted: Admitted,
+    ticket: Option<Ticket>,
 }
 
 impl ReplyStream {
@@ -45,10 +45,10 @@ impl ReplyStream {
         first: Option<Reply>,
         replies: Replies,
         encoding: Encoding,
-        admitted: Admitted,
+        ticket: Ticket,
     ) -> Self {
         let clock = front.clock.clone();
-        Self { clock, first, replies: Some(replies), encoding, expiry: None, _admitted: admitted }
+        Self { clock, first, replies: Some(replies), encoding, expiry: None, ticket: Some(ticket) }
     }
 
     pub(super) fn with_deadline(mut self, deadline: Deadline) -> Self {
@@ -60,9 +60,12 @@ impl ReplyStream {
         self
     }
 
-    fn end(&mut self, trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn end(&mut self, code: Code, trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.replies = None;
         self.expiry = None;
+        if let Some(ticket) = self.ticket.take() {
+            ticket.finish(code);
+        }
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
@@ -101,10 +104,10 @@ impl Body for ReplyStream {
         match ready!(this.poll_reply(cx)) {
             Some(Ok(reply)) => match this.framed(&reply) {
                 Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(too_large) => this.end(status::trailers(&too_large)),
+                Err(too_large) => this.end(too_large.code(), status::trailers(&too_large)),
             },
-            Some(Err(failed)) => this.end(status::trailers(&failed)),
-            None => this.end(status::ok_trailers()),
+            Some(Err(failed)) => this.end(failed.code(), status::trailers(&failed)),
+            None => this.end(Code::Ok, status::ok_trailers()),
         }
     }
 

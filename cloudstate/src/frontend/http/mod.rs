@@ -16,8 +16,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tonic::Code;
 
-use super::admission::Admitted;
+use super::admission::Ticket;
 use super::body::{BodyError, FrontBody};
 use super::deadline::Deadline;
 use super::{Inner, metadata, service};
@@ -44,6 +45,15 @@ impl Refusal {
 
     fn bad_request(text: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("Bad Request: {text}"))
+    }
+
+    /// The gRPC code that it counts as.
+    fn code(&self) -> Code {
+        match self.status {
+            StatusCode::BAD_REQUEST => Code::InvalidArgument,
+            StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
+            _ => Code::ResourceExhausted,
+        }
     }
 }
 
@@ -91,37 +101,59 @@ where
     B::Error: Into<BodyError>,
 {
     let admitted = front.admit().map_err(|status| Refusal::new(StatusCode::TOO_MANY_REQUESTS, status.message()))?;
-    let metadata = if route.method.entity_type == EntityType::Action {
+    let ticket = Ticket::measured(admitted, &route.endpoint.metrics, &front.clock);
+    let settings = &front.settings;
+    let deadline = Deadline::unary(&front.clock, None, settings.relay_timeout, settings.deadline_max);
+    let call = match prepare(front, &route, &parts, body, deadline).await {
+        Ok(call) => call,
+        Err(refusal) => {
+            ticket.finish(refusal.code());
+            return Err(refusal);
+        }
+    };
+    Ok(if call.method.server_streaming {
+        stream_replies(serving, &route, &parts, call, ticket).await
+    } else {
+        one_reply(front, serving, &route, call, deadline, ticket).await
+    })
+}
+
+/// The call that the request stands for.
+async fn prepare<B>(
+    front: &Inner,
+    route: &Match<'_>,
+    parts: &Parts,
+    body: B,
+    deadline: Deadline,
+) -> Result<Call, Refusal>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    let method = route.endpoint.method.clone();
+    let metadata = if method.entity_type == EntityType::Action {
         let max = front.settings.metadata_max;
         metadata::from_headers(&parts.headers, max).ok_or_else(|| {
             let text = format!("request headers are larger than {max} bytes");
             Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
         })?
     } else {
+        // Commands of stateful entities carry none.
         Default::default()
     };
-    let settings = &front.settings;
-    let deadline = Deadline::unary(&front.clock, None, settings.relay_timeout, settings.deadline_max);
     let body = deadline
-        .run(&front.clock, whole_body(body, settings.message_in_max))
+        .run(&front.clock, whole_body(body, front.settings.message_in_max))
         .await
         .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time"))??;
-    let payload = request::message(&route, &parts, body)?;
-
-    let method = route.method.clone();
-    let streamed = method.server_streaming;
+    let payload = request::message(route, parts, body)?;
     let requests = if method.client_streaming {
         Requests::Many(futures_util::stream::iter([Ok(payload)]).boxed())
     } else {
         Requests::One(payload)
     };
-    let deadline_at = if streamed { None } else { deadline.at() };
-    let call = Call { method, metadata, deadline: deadline_at, requests };
-    Ok(if streamed {
-        stream_replies(serving, &route, &parts, call, admitted).await
-    } else {
-        one_reply(front, serving, &route, call, deadline).await
-    })
+    // A stream of replies may stay open for hours.
+    let deadline = if method.server_streaming { None } else { deadline.at() };
+    Ok(Call { method, metadata, deadline, requests })
 }
 
 async fn one_reply(
@@ -130,12 +162,13 @@ async fn one_reply(
     route: &Match<'_>,
     call: Call,
     deadline: Deadline,
+    ticket: Ticket,
 ) -> Response<FrontBody> {
     let answer = deadline.run(&front.clock, serving.dispatch.dispatch_unary(call)).await;
-    match answer.unwrap_or_else(|exceeded| Err(exceeded.into())) {
-        Ok(reply) => response::unary(&Writer::new(route), reply),
-        Err(error) => response::failure(&error),
-    }
+    let answer = answer.unwrap_or_else(|exceeded| Err(exceeded.into()));
+    let answer = answer.and_then(|reply| response::unary(&Writer::new(route), reply));
+    ticket.finish(answer.as_ref().map_or_else(CallError::code, |_| Code::Ok));
+    answer.unwrap_or_else(|error| response::failure(&error))
 }
 
 async fn stream_replies(
@@ -143,7 +176,7 @@ async fn stream_replies(
     route: &Match<'_>,
     parts: &Parts,
     call: Call,
-    admitted: Admitted,
+    ticket: Ticket,
 ) -> Response<FrontBody> {
     // The first reply is awaited, so that a call that fails at once has the status of its failure.
     let started = async {
@@ -152,8 +185,11 @@ async fn stream_replies(
         Ok::<_, CallError>((first, replies))
     };
     match started.await {
-        Ok((first, replies)) => stream::response(Writer::new(route), &parts.headers, first, replies, admitted),
-        Err(error) => response::failure(&error),
+        Ok((first, replies)) => stream::response(Writer::new(route), &parts.headers, first, replies, ticket),
+        Err(error) => {
+            ticket.finish(error.code());
+            response::failure(&error)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
@@ -12,7 +12,7 @@ use crate::spec::Body as BodyRule;
 
 /// The serialised input message for `route`.
 pub(super) fn message(route: &Match<'_>, parts: &Parts, body: Bytes) -> Result<Bytes, Refusal> {
-    let input = &route.method.input;
+    let input = &route.endpoint.method.input;
     let query = parts.uri.query().unwrap_or_default();
     let mut message = match &route.binding.body {
         BodyRule::Message => whole(input, &parts.headers, body)?,
@@ -96,5 +96,5 @@ fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let found = content_type.unwrap_or("none");
-    Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the content type must be application/json, not {found}")))
+    Err(Refusal::bad_request(format!("the content type must be application/json, not {found}")))
 }

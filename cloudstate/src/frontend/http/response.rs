@@ -35,7 +35,7 @@ impl Writer {
             ResponseBody::Message => None,
             ResponseBody::Field(field) => Some(field.clone()),
         };
-        Self { output: route.method.output.clone(), field }
+        Self { output: route.endpoint.method.output.clone(), field }
     }
 
     /// Whether replies are `google.api.HttpBody` and go out as they are.
@@ -75,23 +75,20 @@ impl Writer {
 }
 
 /// The response to a call with one reply, or none.
-pub(super) fn unary(writer: &Writer, reply: Option<Reply>) -> Response<FrontBody> {
+pub(super) fn unary(writer: &Writer, reply: Option<Reply>) -> Result<Response<FrontBody>, CallError> {
     let Some(reply) = reply else {
-        if writer.is_raw() {
-            return service::plain(StatusCode::NO_CONTENT, "");
-        }
-        return whole(Some(JSON), Bytes::from_static(b"{}"));
+        return Ok(if writer.is_raw() {
+            service::plain(StatusCode::NO_CONTENT, "")
+        } else {
+            whole(Some(JSON), Bytes::from_static(b"{}"))
+        });
     };
-    match writer.write(&reply.payload) {
-        Ok(written) => {
-            let mut response = whole(written.content_type, written.data);
-            if let Some(metadata) = &reply.metadata {
-                metadata::to_headers(metadata, response.headers_mut());
-            }
-            response
-        }
-        Err(error) => failure(&error),
+    let written = writer.write(&reply.payload)?;
+    let mut response = whole(written.content_type, written.data);
+    if let Some(metadata) = &reply.metadata {
+        metadata::to_headers(metadata, response.headers_mut());
     }
+    Ok(response)
 }
 
 /// The response to a call that failed: the bare text, and the status that its code stands for.

@@ -6,24 +6,25 @@ use std::sync::Arc;
 use http::Method;
 
 use super::path::{self, PathError};
-use crate::spec::{HttpBinding, HttpMethod, MethodSpec, Segment, ServedSpec, Variable};
+use crate::frontend::serving::Endpoint;
+use crate::spec::{HttpBinding, HttpMethod, Segment, Variable};
 
-/// All endpoints of a specification.
+/// All HTTP endpoints.
 pub(in crate::frontend) struct Routes {
     routes: Vec<Route>,
     root: Node,
 }
 
 /// One endpoint.
-pub(super) struct Route {
-    pub(super) method: Arc<MethodSpec>,
+struct Route {
+    endpoint: Arc<Endpoint>,
     /// Which of the method's bindings.
     binding: usize,
 }
 
 /// An endpoint that a request matches, and the texts of its path variables.
 pub(super) struct Match<'a> {
-    pub(super) method: &'a Arc<MethodSpec>,
+    pub(super) endpoint: &'a Endpoint,
     pub(super) binding: &'a HttpBinding,
     /// In the order of the binding's variables.
     pub(super) captures: Vec<String>,
@@ -48,14 +49,12 @@ struct Node {
 }
 
 impl Routes {
-    pub(in crate::frontend) fn new(spec: &ServedSpec) -> Self {
+    pub(in crate::frontend) fn new(endpoints: &[Arc<Endpoint>]) -> Self {
         let mut this = Self { routes: Vec::new(), root: Node::default() };
-        for method in spec.services.iter().flat_map(|service| &service.methods) {
-            for binding in 0..method.http.len() {
-                let index = this.routes.len();
-                let template = &method.http[binding].template;
-                this.root.insert(&template.segments, index);
-                this.routes.push(Route { method: method.clone(), binding });
+        for endpoint in endpoints {
+            for (binding, http) in endpoint.method.http.iter().enumerate() {
+                this.root.insert(&http.template.segments, this.routes.len());
+                this.routes.push(Route { endpoint: endpoint.clone(), binding });
             }
         }
         this
@@ -125,12 +124,12 @@ impl Routes {
             }
         };
         let captures = binding.template.variables.iter().map(capture).collect::<Result<_, _>>()?;
-        Ok(Match { method: &self.routes[route].method, binding, captures })
+        Ok(Match { endpoint: &self.routes[route].endpoint, binding, captures })
     }
 
     fn binding(&self, route: usize) -> &HttpBinding {
-        let Route { method, binding } = &self.routes[route];
-        &method.http[*binding]
+        let Route { endpoint, binding } = &self.routes[route];
+        &endpoint.method.http[*binding]
     }
 }
 

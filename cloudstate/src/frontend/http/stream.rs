@@ -7,10 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body, Frame};
+use tonic::Code;
 
 use super::response::{JSON, Writer, failure};
 use crate::call::{CallError, Replies, Reply};
-use crate::frontend::admission::Admitted;
+use crate::frontend::admission::Ticket;
 use crate::frontend::body::{BodyError, FrontBody};
 use crate::frontend::metadata;
 
@@ -31,7 +32,9 @@ struct StreamBody {
     first: Option<Reply>,
     /// `None` once all is said; dropping the replies cancels the call.
     replies: Option<Replies>,
-    _admitted: Admitted,
+    /// What the body breaks off with, once what came before it has been sent.
+    broken: Option<CallError>,
+    ticket: Option<Ticket>,
 }
 
 /// The response to a call with any number of replies, of which the first has been awaited.
@@ -40,7 +43,7 @@ pub(super) fn response(
     request: &HeaderMap,
     first: Option<Reply>,
     replies: Replies,
-    admitted: Admitted,
+    ticket: Ticket,
 ) -> Response<FrontBody> {
     let format = if writer.is_raw() {
         Format::Raw
@@ -54,11 +57,14 @@ pub(super) fn response(
         Format::Lines => JSON,
         Format::Raw => match raw_content_type(&writer, first.as_ref()) {
             Ok(content_type) => content_type,
-            Err(error) => return failure(&error),
+            Err(error) => {
+                ticket.finish(error.code());
+                return failure(&error);
+            }
         },
     };
     let reply_metadata = first.as_ref().and_then(|reply| reply.metadata.clone());
-    let body = StreamBody { writer, format, first, replies: Some(replies), _admitted: admitted };
+    let body = StreamBody { writer, format, first, replies: Some(replies), broken: None, ticket: Some(ticket) };
     let mut response = Response::new(FrontBody::stream(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
@@ -90,15 +96,23 @@ impl StreamBody {
         Ok(framed.freeze())
     }
 
+    fn end(&mut self, code: Code) {
+        self.replies = None;
+        if let Some(ticket) = self.ticket.take() {
+            ticket.finish(code);
+        }
+    }
+
     /// Events can say what went wrong; elsewhere the body breaks off, so that nobody takes what
     /// came so far for all of it.
-    fn failed(&mut self, error: CallError) -> Result<Frame<Bytes>, BodyError> {
-        self.replies = None;
+    fn failed(&mut self, error: CallError) -> Option<Frame<Bytes>> {
+        self.end(error.code());
         if self.format != Format::Events {
-            return Err(error.into());
+            self.broken = Some(error);
+            return None;
         }
         let text = error.message().replace(['\r', '\n'], " ");
-        Ok(Frame::data(Bytes::from(format!("event: error\ndata: {text}\n\n"))))
+        Some(Frame::data(Bytes::from(format!("event: error\ndata: {text}\n\n"))))
     }
 }
 
@@ -108,6 +122,9 @@ impl Body for StreamBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
         let Some(replies) = &mut this.replies else {
             return Poll::Ready(None);
         };
@@ -117,16 +134,23 @@ impl Body for StreamBody {
         };
         Poll::Ready(match reply.map(|reply| this.framed(&reply?)) {
             Some(Ok(data)) => Some(Ok(Frame::data(data))),
-            Some(Err(error)) => Some(this.failed(error)),
+            Some(Err(error)) => match this.failed(error) {
+                Some(last) => Some(Ok(last)),
+                None => {
+                    // The server drops what it has not flushed when a body fails: let it flush first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            },
             None => {
-                this.replies = None;
+                this.end(Code::Ok);
                 None
             }
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.replies.is_none()
+        self.replies.is_none() && self.broken.is_none()
     }
 }
 
