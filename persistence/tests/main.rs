@@ -2,6 +2,10 @@
 
 mod crash;
 mod damage;
+mod entity;
 mod journal_contract;
 mod opening;
+mod recovery;
+mod snapshots;
 mod store;
+mod wallet;

@@ -1,0 +1,176 @@
+//! What an entity does when its log cannot be read, or is not believed.
+
+use crate::wallet::{Signals, WalletCommand, WalletEntity, WalletEvent};
+use actors::{ActorRef, AskError, testkit::TestKit};
+use persistence::{
+    Append, EventSourcedBehavior, FenceScope, InMemoryJournal, Journal, JournalError, PersistenceId, PersistenceSignal,
+    RecoveryLimit, testkit::FaultyJournal,
+};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3_600);
+const MIN: Duration = Duration::from_secs(1);
+const MAX: Duration = Duration::from_secs(10);
+
+fn id() -> PersistenceId {
+    PersistenceId::of("wallet", "ada")
+}
+
+fn unavailable() -> JournalError {
+    JournalError::Unavailable { reason: "as told".into() }
+}
+
+fn damaged() -> JournalError {
+    JournalError::Damaged { id: id(), seq_nr: 2, place: "journal.ordering 2".into(), reason: "as told".into() }
+}
+
+/// A journal with `events` of the wallet in it.
+fn journal_with(kit: &TestKit, events: &[WalletEvent]) -> FaultyJournal<WalletEvent> {
+    let journal = InMemoryJournal::default();
+    if !events.is_empty() {
+        let fence = kit.block_on(journal.claim(FenceScope::Entity(id()))).unwrap();
+        let append = Append {
+            id: id(),
+            expected_seq: 1,
+            fence,
+            batch_id: 1,
+            events: events.to_vec(),
+            tags: Vec::new(),
+            time_ms: 0,
+        };
+        kit.block_on(journal.append(append)).unwrap();
+    }
+    FaultyJournal::new(journal)
+}
+
+fn spawn(kit: &TestKit, journal: &FaultyJournal<WalletEvent>) -> (ActorRef<WalletCommand>, Signals) {
+    let entity = WalletEntity::named("ada");
+    let signals = entity.signals.clone();
+    let behavior = EventSourcedBehavior::new(entity, journal.clone()).restart_with_backoff(MIN, MAX);
+    (kit.spawn("ada", behavior), signals)
+}
+
+fn balance(kit: &TestKit, wallet: &ActorRef<WalletCommand>) -> Result<u64, AskError> {
+    kit.block_on(wallet.ask(WalletCommand::Balance, LONG))
+}
+
+#[test]
+fn completion_is_told_to_new_entities_too() {
+    let kit = TestKit::new();
+    let (_wallet, signals) = spawn(&kit, &journal_with(&kit, &[]));
+    kit.settle();
+    assert_eq!(signals.take(), [PersistenceSignal::RecoveryCompleted { highest_seq: 0 }]);
+}
+
+/// More events than fit a page of the replay.
+#[test]
+fn long_logs_are_replayed_whole() {
+    let kit = TestKit::new();
+    let journal = journal_with(&kit, &vec![WalletEvent::Deposited { cents: 1 }; 1_700]);
+    let (wallet, _) = spawn(&kit, &journal);
+    assert_eq!(balance(&kit, &wallet), Ok(1_700));
+}
+
+/// A store that is down for a while is asked again and again, with growing pauses; nobody's command is lost.
+#[test]
+fn an_unreachable_store_is_tried_until_it_answers() {
+    let kit = TestKit::new();
+    let journal = journal_with(&kit, &[WalletEvent::Deposited { cents: 5 }]);
+    (0..6).for_each(|_| journal.fail_next_read(unavailable()));
+    let (wallet, signals) = spawn(&kit, &journal);
+    let waiting = wallet.ask(WalletCommand::Balance, LONG);
+    kit.advance(Duration::from_secs(5));
+    assert_eq!(signals.take(), [], "it has not recovered yet");
+    assert_eq!(kit.block_on(waiting), Ok(5));
+}
+
+/// Damage does not go away: after three equal failures the entity is parked and the store left alone.
+#[test]
+fn damaged_data_parks_the_entity() {
+    let kit = TestKit::new();
+    let journal = journal_with(&kit, &[WalletEvent::Deposited { cents: 5 }]);
+    // Each attempt claims first; fail there, three times.
+    (0..3).for_each(|_| journal.fail_next_read(damaged()));
+    let (wallet, _) = spawn(&kit, &journal);
+    kit.advance(Duration::from_secs(3_000));
+    assert_eq!(balance(&kit, &wallet), Err(AskError::Stopped), "the third failure was the last attempt");
+}
+
+#[test]
+fn two_equal_failures_are_not_three() {
+    let kit = TestKit::new();
+    let journal = journal_with(&kit, &[WalletEvent::Deposited { cents: 5 }]);
+    journal.fail_next_read(damaged());
+    journal.fail_next_read(damaged());
+    journal.fail_next_read(unavailable()); // in between: the count starts again
+    journal.fail_next_read(damaged());
+    journal.fail_next_read(damaged());
+    let (wallet, _) = spawn(&kit, &journal);
+    assert_eq!(balance(&kit, &wallet), Ok(5));
+}
+
+#[test]
+fn an_event_the_handler_cannot_apply_parks_the_entity() {
+    let kit = TestKit::new();
+    let (wallet, signals) = spawn(&kit, &journal_with(&kit, &[WalletEvent::Cursed]));
+    kit.advance(Duration::from_secs(3_000));
+    assert_eq!(balance(&kit, &wallet), Err(AskError::Stopped));
+    assert_eq!(signals.take(), []);
+}
+
+#[test]
+fn a_store_that_never_answers_fails_recovery() {
+    let kit = TestKit::new();
+    let limit = RecoveryLimit::new(1);
+    let stuck = EventSourcedBehavior::new(WalletEntity::named("ada"), Silent)
+        .recovery_limit(limit.clone())
+        .recovery_timeout(Duration::from_secs(9));
+    let stuck = kit.spawn("stuck", stuck);
+    let next = EventSourcedBehavior::new(WalletEntity::named("bob"), InMemoryJournal::default()).recovery_limit(limit);
+    let next = kit.spawn("next", next);
+    let waiting = next.ask(WalletCommand::Balance, LONG);
+    kit.advance(Duration::from_secs(8));
+    let asked = stuck.ask(WalletCommand::Balance, LONG);
+    kit.advance(Duration::from_secs(2));
+    assert_eq!(kit.block_on(asked), Err(AskError::Stopped));
+    assert_eq!(kit.block_on(waiting), Ok(0), "the next one recovers once the first has given up its place");
+}
+
+/// A journal that takes requests and never answers.
+struct Silent;
+
+impl Journal<WalletEvent> for Silent {
+    fn claim(&self, _: FenceScope) -> persistence::BoxFuture<'static, Result<persistence::Fence, JournalError>> {
+        Box::pin(std::future::pending())
+    }
+    fn claim_all(
+        &self,
+        _: std::sync::Arc<str>,
+        _: std::ops::Range<u16>,
+    ) -> persistence::BoxFuture<'static, Result<Vec<persistence::Fence>, JournalError>> {
+        Box::pin(std::future::pending())
+    }
+    fn append(&self, _: Append<WalletEvent>) -> persistence::BoxFuture<'static, Result<u64, persistence::AppendError>> {
+        Box::pin(std::future::pending())
+    }
+    fn replay(
+        &self,
+        _: PersistenceId,
+        _: u64,
+        _: u64,
+        _: persistence::ReplayLimit,
+    ) -> persistence::BoxFuture<'static, Result<Vec<persistence::Stored<WalletEvent>>, JournalError>> {
+        Box::pin(std::future::pending())
+    }
+    fn highest_seq(&self, _: PersistenceId) -> persistence::BoxFuture<'static, Result<u64, JournalError>> {
+        Box::pin(std::future::pending())
+    }
+    fn delete_to(
+        &self,
+        _: PersistenceId,
+        _: u64,
+        _: persistence::Fence,
+    ) -> persistence::BoxFuture<'static, Result<(), persistence::AppendError>> {
+        Box::pin(std::future::pending())
+    }
+}
