@@ -277,6 +277,16 @@ async fn without_a_client_deadline_the_relay_timeout_holds_for_unary_calls_only(
 }
 
 #[tokio::test]
+async fn a_request_that_never_comes_is_given_up_even_when_the_replies_may_take_for_ever() {
+    let settings = FrontendSettings { relay_timeout: Duration::from_millis(50), ..Default::default() };
+    let seam = Seam::new(settings, echo).await;
+    let mut grpc = seam.grpc().await;
+    let silent = futures_util::stream::pending::<Bytes>();
+    let status = soon(grpc.streaming(Request::new(silent), path(WATCH), Raw)).await.expect_err("given up");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
 async fn a_deadline_in_the_middle_of_a_stream_is_a_status() {
     let seam = Seam::scripted(|_| {
         let first = Ok(Reply { payload: text("1"), type_url: "x".into(), metadata: None });

@@ -462,6 +462,7 @@ async fn nothing_served_is_503_with_the_reason() {
     let seam = Seam::idle(FrontendSettings::default()).await;
     let answer = seam.get("/echo/x").await;
     assert_eq!(answer.is(), (503, "the user function has not been discovered yet"));
+    assert_eq!(answer.headers["retry-after"], "1");
     seam.frontend.stop_serving("gone");
     assert_eq!(seam.get("/echo/x").await.is(), (503, "gone"));
 }

@@ -126,7 +126,10 @@ impl Exchange<'_> {
         let deadline = Deadline::streamed(&front.clock, wire.timeout);
         let work = async {
             let metadata = call_metadata(front, method, headers)?;
-            let requests = requests(method, reader).await?;
+            // Replies may come for hours, but the one request they answer may not take that long.
+            let settings = &front.settings;
+            let arrival = Deadline::unary(&front.clock, wire.timeout, settings.relay_timeout, settings.deadline_max);
+            let requests = arrival.run(&front.clock, requests(method, reader)).await??;
             let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
             let mut replies = serving.dispatch.dispatch(call).await?;
             // Headers go out with the first reply, since they carry its metadata.

@@ -65,7 +65,7 @@ where
 {
     let serving = match front.serving() {
         Ok(serving) => serving,
-        Err(reason) => return Some(service::plain(StatusCode::SERVICE_UNAVAILABLE, reason)),
+        Err(reason) => return Some(refused(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason))),
     };
     let path = std::mem::take(&mut parts.uri);
     let found = match serving.routes.find(&parts.method, path.path()) {
@@ -209,7 +209,11 @@ where
 }
 
 fn refused(refusal: Refusal) -> Response<FrontBody> {
-    service::plain(refusal.status, refusal.text)
+    let mut response = service::plain(refusal.status, refusal.text);
+    if matches!(refusal.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// The answer to a plain OPTIONS request: what the path is good for.

@@ -167,3 +167,115 @@ impl Node {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost_types::{
+        DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+        ServiceDescriptorProto, field_descriptor_proto::Label, field_descriptor_proto::Type,
+    };
+    use proto::cloudstate::{Entity, EntitySpec};
+
+    use super::*;
+    use crate::spec::{Body, EntityType, MethodSpec, PathTemplate, ResponseBody, ServedSpec, SpecSettings};
+    use crate::telemetry::RequestMetrics;
+
+    /// Any method will do: the routes look at its bindings only.
+    fn some_method() -> MethodSpec {
+        let field = FieldDescriptorProto {
+            name: Some("a".to_owned()),
+            number: Some(1),
+            label: Some(Label::Optional as i32),
+            r#type: Some(Type::String as i32),
+            ..Default::default()
+        };
+        let call = MethodDescriptorProto {
+            name: Some("Call".to_owned()),
+            input_type: Some(".t.M".to_owned()),
+            output_type: Some(".t.M".to_owned()),
+            ..Default::default()
+        };
+        let file = FileDescriptorProto {
+            name: Some("t.proto".to_owned()),
+            package: Some("t".to_owned()),
+            message_type: vec![DescriptorProto {
+                name: Some("M".to_owned()),
+                field: vec![field],
+                ..Default::default()
+            }],
+            service: vec![ServiceDescriptorProto {
+                name: Some("S".to_owned()),
+                method: vec![call],
+                ..Default::default()
+            }],
+            syntax: Some("proto3".to_owned()),
+            ..Default::default()
+        };
+        let set = FileDescriptorSet { file: vec![file] };
+        let entity = Entity {
+            entity_type: EntityType::Action.as_str().to_owned(),
+            service_name: "t.S".to_owned(),
+            ..Default::default()
+        };
+        let spec = EntitySpec {
+            proto: prost::Message::encode_to_vec(&set).into(),
+            entities: vec![entity],
+            service_info: None,
+        };
+        let spec = ServedSpec::check(&spec, &SpecSettings::default()).expect("valid");
+        MethodSpec::clone(&spec.services[0].methods[0])
+    }
+
+    fn routes(templates: &[PathTemplate]) -> Routes {
+        let binding = |template: &PathTemplate| HttpBinding {
+            method: HttpMethod::Any,
+            template: template.clone(),
+            variables: Vec::new(),
+            body: Body::Discarded,
+            response_body: ResponseBody::Message,
+        };
+        let method = MethodSpec { http: templates.iter().map(binding).collect(), ..some_method() };
+        let metrics = RequestMetrics::for_method("t.S", "Call");
+        Routes::new(&[Arc::new(Endpoint { method: Arc::new(method), metrics })])
+    }
+
+    /// Whether `template` fits `path`, decided the slow and obvious way.
+    fn fits(template: &PathTemplate, path: &str) -> bool {
+        let path = match &template.verb {
+            None => path,
+            Some(verb) => match path.strip_suffix(verb.as_str()).and_then(|path| path.strip_suffix(':')) {
+                Some(path) => path,
+                None => return false,
+            },
+        };
+        let parts: Vec<&str> = path[1..].split('/').collect();
+        let fixed = template.segments.iter().filter(|segment| **segment != Segment::Rest).count();
+        let enough = if template.takes_rest() { parts.len() > fixed } else { parts.len() == fixed };
+        enough
+            && template.segments.iter().zip(&parts).all(|(segment, part)| match segment {
+                Segment::Literal(text) => text == part,
+                Segment::Single => !part.is_empty(),
+                Segment::Rest => true,
+            })
+    }
+
+    proptest! {
+        /// The trie finds the same endpoint as trying all templates one by one.
+        #[test]
+        fn the_trie_agrees_with_trying_every_template(
+            templates in prop::collection::vec("(/([ab]|\\*|\\{v\\})){1,3}(/\\*\\*)?(:[xy])?", 1..6),
+            path in "(/[ab]{0,1}){1,4}(:[xy])?",
+        ) {
+            let templates: Vec<_> = templates.iter().filter_map(|text| PathTemplate::parse(text).ok()).collect();
+            let rank = |at: &usize| (templates[*at].verb.is_some(), *at);
+            let expected = (0..templates.len()).filter(|at| fits(&templates[*at], &path)).max_by_key(rank);
+            let routes = routes(&templates);
+            let found = match routes.find(&Method::GET, &path).expect("a plain path") {
+                Found::Match(found) => Some(found.binding.template.clone()),
+                Found::OtherMethods(_) | Found::Nothing => None,
+            };
+            prop_assert_eq!(found, expected.map(|at| templates[at].clone()));
+        }
+    }
+}
