@@ -35,7 +35,8 @@ impl CartClient {
 
     pub(crate) async fn add(&mut self, cart: &str, product: &str, quantity: i32, by_http: bool) -> Result<(), String> {
         if by_http {
-            let body = serde_json::json!({ "productId": product, "name": format!("name of {product}"), "quantity": quantity });
+            let body =
+                serde_json::json!({ "productId": product, "name": format!("name of {product}"), "quantity": quantity });
             return self.call(Method::POST, &format!("/cart/{cart}/items/add"), body.to_string()).await.map(drop);
         }
         let request = AddLineItem {
@@ -49,7 +50,10 @@ impl CartClient {
 
     pub(crate) async fn remove(&mut self, cart: &str, product: &str, by_http: bool) -> Result<(), String> {
         if by_http {
-            return self.call(Method::POST, &format!("/cart/{cart}/items/{product}/remove"), String::new()).await.map(drop);
+            return self
+                .call(Method::POST, &format!("/cart/{cart}/items/{product}/remove"), String::new())
+                .await
+                .map(drop);
         }
         let request = RemoveLineItem { user_id: cart.to_owned(), product_id: product.to_owned() };
         self.grpc.remove_item(request).await.map(drop).map_err(|status| status.to_string())

@@ -1,6 +1,8 @@
 //! Tests of the cloudstate crate, one module a subject.
 
 mod admin;
+mod cart_client;
+mod chaos;
 mod child;
 mod cli;
 mod config;
@@ -9,6 +11,7 @@ mod front_seam;
 mod frontend_grpc;
 mod frontend_http;
 mod frontend_web;
+mod process;
 mod proto_text;
 mod reflection;
 mod spec;

@@ -23,6 +23,7 @@ impl Function {
     pub(crate) fn start(port: u16) -> Self {
         let mut command = cloudstate();
         command.arg("demo-user-function").env("HOST", "127.0.0.1").env("PORT", port.to_string());
+        command.env("CLOUDSTATE_LOG_LEVEL", "error");
         Self(command.stdout(Stdio::null()).spawn().expect("the user function starts"))
     }
 
