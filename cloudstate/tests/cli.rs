@@ -280,6 +280,7 @@ fn json_logs_wrap_the_lines_of_the_user_function() {
 /// A request over a connection of its own: status and body.
 fn http(port: &str, request_line: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("listening");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let length = body.len();
     let request = format!(
         "{request_line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
