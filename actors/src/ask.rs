@@ -173,6 +173,10 @@ impl<T: Send> Returning for Slot<T> {
     fn fail_with_cycle(&self) {
         self.finish(Err(AskError::Cycle));
     }
+
+    fn is_answered(&self) -> bool {
+        !matches!(*self.0.lock(), SlotState::Waiting(_))
+    }
 }
 
 struct Asked {

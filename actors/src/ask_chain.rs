@@ -4,6 +4,7 @@
 //! awaits an ask to an actor further up the chain, and that actor still awaits its own ask, nobody can move: the ask
 //! fails with [`AskError::Cycle`](crate::AskError::Cycle). Independent chains are left to the time limit.
 
+use std::any::type_name;
 use std::cell::RefCell;
 use std::future::Future;
 use std::mem;
@@ -14,7 +15,9 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
+use crate::event_stream::{DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
+use crate::system::ActorSystem;
 
 thread_local! {
     /// The actor whose task this thread is polling.
@@ -24,13 +27,22 @@ thread_local! {
 /// What an actor is doing, as far as asks need to know.
 pub(crate) struct Turn {
     path: ActorPath,
+    system: ActorSystem,
     /// The ask behind the message in hand.
     cause: Mutex<Option<Arc<Link>>>,
 }
 
 impl Turn {
-    pub(crate) fn new(path: ActorPath) -> Arc<Self> {
-        Arc::new(Self { path, cause: Mutex::new(None) })
+    pub(crate) fn new(path: ActorPath, system: ActorSystem) -> Arc<Self> {
+        Arc::new(Self { path, system, cause: Mutex::new(None) })
+    }
+
+    /// Counts messages to this actor that are dropped in its turn.
+    pub(crate) fn dead_letters<M>(&self, count: usize, reason: DeadLetterReason) {
+        for _ in 0..count {
+            let (recipient, message_type) = (self.path.clone(), type_name::<M>());
+            self.system.event_stream().dead_letter(DeadLetter { recipient, message_type, reason });
+        }
     }
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
@@ -39,7 +51,7 @@ impl Turn {
 
     /// The actor that is running on this thread, if any.
     pub(crate) fn current() -> Option<Arc<Self>> {
-        CURRENT.with_borrow(Clone::clone)
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 }
 
@@ -52,8 +64,8 @@ pub(crate) struct Link {
 
 #[derive(Default)]
 struct LinkState {
-    /// The asker's handler is suspended on this ask.
-    awaited: bool,
+    /// The ask, once the asker's handler is suspended on it.
+    awaited: Option<Arc<dyn Returning>>,
     /// Asks that came back to the asker and would close a cycle as soon as it awaits.
     returning: Vec<Arc<dyn Returning>>,
 }
@@ -61,6 +73,8 @@ struct LinkState {
 /// An ask that can be told that it went in a circle.
 pub(crate) trait Returning: Send + Sync {
     fn fail_with_cycle(&self);
+    /// Whether its asker can go on.
+    fn is_answered(&self) -> bool;
 }
 
 impl Link {
@@ -84,7 +98,7 @@ impl Link {
         }
         let returning = {
             let mut state = self.state.lock();
-            state.awaited = true;
+            state.awaited = Some(ask.clone());
             mem::take(&mut state.returning)
         };
         returning.iter().for_each(|ask| ask.fail_with_cycle());
@@ -93,11 +107,12 @@ impl Link {
         while let Some(link) = cause {
             if link.asker.path == *target {
                 let mut state = link.state.lock();
-                if state.awaited {
-                    return true;
+                match &state.awaited {
+                    Some(awaited) if awaited.is_answered() => {}
+                    Some(_) => return true,
+                    // Sent but not awaited yet: whoever comes second closes the circle.
+                    None => state.returning.push(ask.clone()),
                 }
-                // Sent but not awaited yet: whoever comes second closes the circle.
-                state.returning.push(ask.clone());
             }
             cause = link.cause.as_ref();
         }
@@ -106,9 +121,8 @@ impl Link {
 
     /// The ask is answered, or given up.
     pub(crate) fn over(&self) {
-        let mut state = self.state.lock();
-        state.awaited = false;
-        state.returning.clear();
+        let over = mem::take(&mut *self.state.lock());
+        drop(over); // outside the lock
     }
 }
 
@@ -132,9 +146,18 @@ impl<F: Future> Future for InTurn<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        /// Also when the poll panics: the thread goes on with other actors.
+        struct Leave<'a> {
+            turn: &'a mut Option<Arc<Turn>>,
+            outer: Option<Arc<Turn>>,
+        }
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                *self.turn = CURRENT.replace(self.outer.take());
+            }
+        }
         let outer = CURRENT.replace(this.turn.take());
-        let polled = this.future.poll(cx);
-        *this.turn = CURRENT.replace(outer);
-        polled
+        let _leave = Leave { turn: this.turn, outer };
+        this.future.poll(cx)
     }
 }

@@ -25,8 +25,8 @@ use crate::system::ActorSystem;
 pub(crate) enum Internal<M> {
     /// The parent wants this actor to stop.
     Stop,
-    ChildEnded(Ended),
-    WatchedEnded(ActorPath),
+    /// Frees the child's name. The signal, if it is watched, comes as [`Envelope::Ended`].
+    ChildEnded(ActorPath),
     Answer(Arc<dyn PendingAnswer<M>>),
     /// Outcome of a tied task of the given life.
     Piped {
@@ -55,7 +55,8 @@ pub(crate) trait Control: Send + Sync {
     fn head(&self) -> &Head;
     fn stop(&self);
     fn is_closed(&self) -> bool;
-    fn watched_ended(&self, path: ActorPath);
+    /// Somebody this actor watches, or its child, has ended.
+    fn notice_end(&self, ended: Ended);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
@@ -134,7 +135,7 @@ impl Head {
     /// From now on whoever watches learns at once that it has ended.
     pub(crate) fn end(&self) {
         if let Watchers::Alive(watchers) = mem::replace(&mut *self.watchers.lock(), Watchers::Ended) {
-            watchers.values().for_each(|watcher| watcher.watched_ended(self.path.clone()));
+            watchers.values().for_each(|watcher| watcher.notice_end(Ended { path: self.path.clone(), failure: None }));
         }
     }
 }
@@ -161,7 +162,7 @@ impl<M: Send + 'static> Cell<M> {
                 Refusal::Full => TryTellError::Full(message),
                 Refusal::Stopped => TryTellError::Stopped(message),
             }),
-            Err((_, Envelope::Adapted(_))) => unreachable!("the envelope made above is returned"),
+            Err((_, Envelope::Adapted(_) | Envelope::Ended(_))) => unreachable!("the envelope made above is returned"),
         }
     }
 
@@ -175,9 +176,7 @@ impl<M: Send + 'static> Cell<M> {
             Ok(permit) => match permit.push(Envelope::Message(message)) {
                 Ok(()) => Ok(()),
                 Err(Envelope::Message(message)) => Err(Stopped(message)),
-                Err(Envelope::Asked(..) | Envelope::Adapted(_)) => {
-                    unreachable!("the envelope made above is returned")
-                }
+                Err(_) => unreachable!("the envelope made above is returned"),
             },
             Err(()) => Err(Stopped(message)),
         }
@@ -209,8 +208,8 @@ impl<M: Send + 'static> Control for Cell<M> {
         self.queue.is_closed()
     }
 
-    fn watched_ended(&self, path: ActorPath) {
-        self.queue.push_internal(Internal::WatchedEnded(path));
+    fn notice_end(&self, ended: Ended) {
+        self.queue.push_ended(ended);
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -220,6 +219,7 @@ impl<M: Send + 'static> Control for Cell<M> {
 
 impl<M: Send + 'static> Parent for Cell<M> {
     fn child_ended(&self, ended: Ended) {
-        self.queue.push_internal(Internal::ChildEnded(ended));
+        self.queue.push_internal(Internal::ChildEnded(ended.path.clone()));
+        self.queue.push_ended(ended);
     }
 }

@@ -15,8 +15,9 @@ use std::task::{Context, Poll};
 use futures_util::FutureExt;
 
 use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
+use crate::ask::AskError;
 use crate::ask_chain::{Link, Turn};
-use crate::cell::{Cell, Control, Internal, Parent};
+use crate::cell::{Cell, Control, Ended, Internal, Parent};
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::event_stream::UnhandledMessage;
@@ -51,6 +52,7 @@ enum Step<M> {
     /// A message the actor or the runtime made for itself.
     Own(M),
     Internal(Internal<M>),
+    Ended(Box<Ended>),
 }
 
 /// How a life went on after a step.
@@ -85,11 +87,13 @@ impl<A: Actor> Engine<A> {
     pub(crate) async fn run(mut self) {
         let mut state: Option<A> = None;
         let failure = loop {
-            match self.guarded_life(&mut state).await {
+            let end = self.guarded_life(&mut state).await;
+            self.clear_cause();
+            match end {
                 LifeEnd::Stopped => break None,
                 LifeEnd::Forced => {
                     self.note_forced();
-                    endings::drop_state(state.take());
+                    endings::drop_state(state.take(), AskError::Stopped);
                     break None;
                 }
                 LifeEnd::Failed(failure) => {
@@ -107,7 +111,7 @@ impl<A: Actor> Engine<A> {
                         Decision::Stop => {
                             self.note_failure(&failure);
                             if poisoned {
-                                endings::drop_state(state.take());
+                                endings::drop_state(state.take(), AskError::Stopped);
                             }
                             break Some(failure);
                         }
@@ -170,6 +174,7 @@ impl<A: Actor> Engine<A> {
     async fn take(&mut self, actor: &mut A, step: Step<A::Message>) -> Result<Flow, BoxError> {
         let message = match step {
             Step::Internal(internal) => return self.take_internal(actor, internal).await,
+            Step::Ended(ended) => return self.take_end(actor, *ended).await,
             Step::Own(message) => return self.handle(actor, message).await,
             Step::Message(message) => message,
             Step::Adapted(adapt) => adapt(),
@@ -210,16 +215,10 @@ impl<A: Actor> Engine<A> {
     async fn take_internal(&mut self, actor: &mut A, internal: Internal<A::Message>) -> Result<Flow, BoxError> {
         match internal {
             Internal::Stop => Ok(Flow::Stop),
-            Internal::ChildEnded(ended) => {
-                self.ctx.children.remove(&ended.path);
-                let child = ended.path.clone();
-                let signal = match ended.failure {
-                    None => Signal::Terminated(ended.path),
-                    Some(cause) => Signal::ChildFailed { child: ended.path, cause },
-                };
-                self.take_end(actor, child, signal).await
+            Internal::ChildEnded(path) => {
+                self.ctx.children.remove(&path);
+                Ok(Flow::On)
             }
-            Internal::WatchedEnded(path) => self.take_end(actor, path.clone(), Signal::Terminated(path)).await,
             Internal::Answer(answer) => match self.ctx.asks.answered(&*answer, self.ctx.life) {
                 Some(message) => self.handle(actor, message).await,
                 None => Ok(Flow::On),
@@ -231,18 +230,16 @@ impl<A: Actor> Engine<A> {
     }
 
     /// Somebody has ended: tell the actor, if it watches.
-    async fn take_end(
-        &mut self,
-        actor: &mut A,
-        terminated: crate::path::ActorPath,
-        signal: Signal,
-    ) -> Result<Flow, BoxError> {
-        let Some(watch) = self.ctx.watching.take(&terminated) else {
-            return Ok(Flow::On);
-        };
+    async fn take_end(&mut self, actor: &mut A, ended: Ended) -> Result<Flow, BoxError> {
+        let Some(watch) = self.ctx.watching.take(&ended.path) else { return Ok(Flow::On) };
         if let Some(message) = watch.message {
             return self.handle(actor, message).await;
         }
+        let terminated = ended.path.clone();
+        let signal = match ended.failure {
+            None => Signal::Terminated(ended.path),
+            Some(cause) => Signal::ChildFailed { child: ended.path, cause },
+        };
         match actor.on_signal(&mut self.ctx, signal).await? {
             Behavior::Same => Ok(Flow::On),
             Behavior::Stopped => Ok(Flow::Stop),
@@ -271,6 +268,7 @@ impl<A: Actor> Engine<A> {
                     Envelope::Message(message) => Step::Message(message),
                     Envelope::Asked(message, link) => Step::Asked(message, link),
                     Envelope::Adapted(adapt) => Step::Adapted(adapt),
+                    Envelope::Ended(ended) => Step::Ended(ended),
                 });
             }
             if ctx.receiver.poll_batch(ctx.cell.queue(), cx).is_pending() {

@@ -41,20 +41,23 @@ pub enum DeadLetterReason {
     MailboxFull,
     /// The recipient stopped while the message waited.
     StoppedBefore,
-    /// The recipient's stash was dropped with the message in it.
-    Stashed,
+    /// The recipient wanted to stash it and the stash was full.
+    StashFull,
+    /// The recipient's stash was dropped with the message in it, by a restart or a stop for instance.
+    StashDropped,
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 4] = [Self::Stopped, Self::MailboxFull, Self::StoppedBefore, Self::Stashed];
+    const ALL: [Self; 5] = [Self::Stopped, Self::MailboxFull, Self::StoppedBefore, Self::StashFull, Self::StashDropped];
 
-    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stashed`.
+    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
             Self::MailboxFull => "mailbox_full",
             Self::StoppedBefore => "stopped_before",
-            Self::Stashed => "stashed",
+            Self::StashFull => "stash_full",
+            Self::StashDropped => "stash_dropped",
         }
     }
 }
@@ -105,8 +108,11 @@ struct Subscriber {
 
 impl EventStream {
     pub(crate) fn new(clock: Clock) -> Self {
-        let dead_letters =
-            DeadLetters { counts: [const { AtomicU64::new(0) }; 4], clock, silent_until: Mutex::new(None) };
+        let dead_letters = DeadLetters {
+            counts: [const { AtomicU64::new(0) }; DeadLetterReason::ALL.len()],
+            clock,
+            silent_until: Mutex::new(None),
+        };
         Self { subscribers: RwLock::default(), dropped: AtomicU64::new(0), dead_letters }
     }
 
@@ -183,7 +189,7 @@ impl fmt::Debug for EventStream {
 
 /// Counts always, logs samples.
 struct DeadLetters {
-    counts: [AtomicU64; 4], // by `DeadLetterReason`
+    counts: [AtomicU64; DeadLetterReason::ALL.len()], // by `DeadLetterReason`
     clock: Clock,
     silent_until: Mutex<Option<Tick>>,
 }

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::ask_chain::Link;
+use crate::cell::Ended;
 
 /// Buffers larger than this many slots are given back when the actor has nothing to do.
 const SLOTS_KEPT_IDLE: usize = 64;
@@ -27,6 +28,8 @@ pub(crate) enum Envelope<M> {
     Asked(M, Arc<Link>),
     /// Came through a message adapter, whose function runs in the receiver's turn.
     Adapted(Box<dyn FnOnce() -> M + Send>),
+    /// An actor has ended. In this lane because the notice must not overtake what that actor said before.
+    Ended(Box<Ended>),
 }
 
 impl<M> Envelope<M> {
@@ -161,6 +164,15 @@ impl<M, I> Queue<M, I> {
         self.flags.0.internal.store(true, Ordering::Release);
         wake(state);
         true
+    }
+
+    /// Puts a notice behind the messages that are there. Never refused for want of room; dropped once it has ended.
+    pub(crate) fn push_ended(&self, ended: Ended) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.messages.push_back(Envelope::Ended(Box::new(ended)));
+            wake(state);
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -37,7 +37,7 @@ impl Nursery {
         let head = Head::new(path.clone(), self.system.clone(), props.stop_timeout);
         let cell = Arc::new(Cell::new(head, props.mailbox.capacity()));
         register(cell.clone());
-        let turn = Turn::new(path.clone());
+        let turn = Turn::new(path.clone(), self.system.clone());
         let engine = Engine::new(cell.clone(), self.parent, turn.clone(), props);
         let span = info_span!("actor", %path);
         self.system.runtime().spawn(InTurn::new(turn, engine.run()).instrument(span));

@@ -3,9 +3,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::ask_chain::Turn;
+use crate::event_stream::DeadLetterReason;
+
 /// Messages an actor holds back, in order, at most as many as it was made for.
 ///
-/// [`ActorContext::unstash_all`](crate::ActorContext::unstash_all) brings them back.
+/// A stash that is dropped, with the state of a life that failed for instance, takes its messages along; each is counted
+/// as a dead letter. [`ActorContext::unstash_all`](crate::ActorContext::unstash_all) brings them back.
 pub struct StashBuffer<M> {
     messages: VecDeque<M>,
     capacity: usize,
@@ -20,9 +24,12 @@ impl<M> StashBuffer<M> {
     /// Holds `message` back.
     ///
     /// # Errors
-    /// [`StashFull`] when as many as allowed are held; `message` is dropped, which tells an asker so.
+    /// [`StashFull`] when as many as allowed are held; `message` is dropped and counted as a dead letter, and an asker learns so.
     pub fn stash(&mut self, message: M) -> Result<(), StashFull> {
-        self.try_stash(message).map_err(|_| StashFull { capacity: self.capacity })
+        self.try_stash(message).map_err(|_| {
+            count_dropped::<M>(1, DeadLetterReason::StashFull);
+            StashFull { capacity: self.capacity }
+        })
     }
 
     /// Holds `message` back, or returns it when as many as allowed are held.
@@ -49,6 +56,21 @@ impl<M> StashBuffer<M> {
 
     pub(crate) fn take(&mut self) -> VecDeque<M> {
         std::mem::take(&mut self.messages)
+    }
+}
+
+impl<M> Drop for StashBuffer<M> {
+    fn drop(&mut self) {
+        count_dropped::<M>(self.messages.len(), DeadLetterReason::StashDropped);
+    }
+}
+
+/// A stash is part of an actor's state, so whoever drops from it runs in that actor's turn.
+fn count_dropped<M>(count: usize, reason: DeadLetterReason) {
+    if count > 0
+        && let Some(turn) = Turn::current()
+    {
+        turn.dead_letters::<M>(count, reason);
     }
 }
 

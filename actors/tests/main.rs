@@ -1,3 +1,17 @@
 //! Tests of the actors crate, one module a subject.
 
+mod alloc;
+mod cycle;
+mod dead_letters;
 mod guide;
+mod mailbox;
+mod pipe_to_self;
+mod script;
+mod shutdown;
+mod stash;
+mod stop_order;
+mod supervision;
+mod tell_ask;
+mod threads;
+mod timers;
+mod watch;

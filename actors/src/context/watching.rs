@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
-use crate::cell::Control;
+use crate::cell::{Control, Ended};
 use crate::path::ActorPath;
 
 /// Whom an actor watches.
@@ -29,10 +29,6 @@ impl<M> Default for Watching<M> {
 impl<M> Watching<M> {
     pub(crate) fn take(&mut self, path: &ActorPath) -> Option<Watch<M>> {
         self.0.remove(path)
-    }
-
-    pub(crate) fn contains(&self, path: &ActorPath) -> bool {
-        self.0.contains_key(path)
     }
 
     /// Gives up all watches, as `watcher`.
@@ -81,7 +77,7 @@ impl<M: Send + 'static> ActorContext<M> {
             return;
         }
         if !target.head().add_watcher(self.path().clone(), self.cell.clone()) {
-            self.cell.watched_ended(path);
+            self.cell.notice_end(Ended { path, failure: None });
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::cell::{Control, Ended, Internal};
 use crate::discard;
 use crate::event_stream::{ActorRestarted, DeadLetterReason, StopForced};
 use crate::panic_text::panic_text;
+use crate::queue::Envelope;
 use crate::supervision::Failure;
 
 impl<A: Actor> Engine<A> {
@@ -35,79 +36,77 @@ impl<A: Actor> Engine<A> {
         keep_children: bool,
     ) -> ControlFlow<()> {
         self.ctx.end_life();
-        self.clear_cause();
         let mut state = state;
         if failure.is_panic() {
-            drop_state(state.take());
+            drop_state(state.take(), AskError::NoReply);
         } else if let Some(actor) = &mut state {
             self.last_signal(actor, Signal::PreRestart).await;
         }
         self.note_restart(failure, delay);
 
         let mut waiting = VecDeque::new();
+        let mut stop = ControlFlow::Continue(());
         if !keep_children {
             self.ctx.forget_children_watches();
             self.ctx.children.stop_all();
+            stop = self.children_ended(&mut waiting).await;
         }
-        let stop = self.wait_without_life(&mut waiting, !keep_children, None).await;
-        drop_state(state);
-        let stop = match stop {
-            ControlFlow::Break(()) => stop,
-            ControlFlow::Continue(()) if delay.is_zero() => stop,
-            ControlFlow::Continue(()) => self.wait_without_life(&mut waiting, false, Some(delay)).await,
-        };
+        drop_state(state, AskError::NoReply);
+        self.ctx.end_life(); // `PreRestart` may have started something
+        if stop.is_continue() && !delay.is_zero() {
+            stop = self.delay_passed(&mut waiting, delay).await;
+        }
         self.ctx.receiver.put_back(waiting);
         stop
     }
 
-    /// Waits for the children to end, or for a delay to pass. Of what comes meanwhile only a wish to stop and the ends
-    /// of children are looked at; the rest is kept, in order, in `waiting`.
-    async fn wait_without_life(
-        &mut self,
-        waiting: &mut VecDeque<Internal<A::Message>>,
-        for_children: bool,
-        delay: Option<Duration>,
-    ) -> ControlFlow<()> {
-        let deadline = delay.map(|delay| self.ctx.clock().now() + delay);
+    /// Waits, between two lives, until all children have ended. What comes meanwhile is kept, in order, in `waiting`.
+    async fn children_ended(&mut self, waiting: &mut VecDeque<Internal<A::Message>>) -> ControlFlow<()> {
         let mut stop = ControlFlow::Continue(());
-        loop {
-            if for_children && self.ctx.children.is_empty() {
-                return stop;
+        while !self.ctx.children.is_empty() {
+            match self.next_internal().await {
+                Internal::ChildEnded(path) => self.ctx.children.remove(&path),
+                Internal::Stop => stop = ControlFlow::Break(()), // the children are awaited all the same
+                other => waiting.push_back(other),
             }
+        }
+        stop
+    }
+
+    /// Waits, between two lives, until `delay` has passed or the actor is to stop.
+    async fn delay_passed(&mut self, waiting: &mut VecDeque<Internal<A::Message>>, delay: Duration) -> ControlFlow<()> {
+        let deadline = self.ctx.clock().now() + delay;
+        loop {
             let ctx = &mut self.ctx;
-            let internal = poll_fn(|cx| {
-                if let Poll::Ready(internal) = ctx.receiver.poll_internal(ctx.cell.queue(), cx) {
-                    return Poll::Ready(Some(internal));
-                }
-                match deadline {
-                    Some(deadline) => ctx.poll_sleep(deadline, cx).map(|()| None),
-                    None => Poll::Pending,
-                }
-            })
-            .await;
-            match internal {
-                None => return stop,
-                Some(Internal::Stop) if for_children => stop = ControlFlow::Break(()), // they are awaited anyway
+            let internal = poll_fn(|cx| match ctx.receiver.poll_internal(ctx.cell.queue(), cx) {
+                Poll::Ready(internal) => Poll::Ready(Some(internal)),
+                Poll::Pending => ctx.poll_sleep(deadline, cx).map(|()| None),
+            });
+            match internal.await {
+                None => return ControlFlow::Continue(()),
                 Some(Internal::Stop) => return ControlFlow::Break(()),
-                Some(Internal::ChildEnded(ended)) => {
-                    self.ctx.children.remove(&ended.path);
-                    if self.ctx.watching.contains(&ended.path) {
-                        waiting.push_back(Internal::ChildEnded(ended));
-                    }
-                }
+                Some(Internal::ChildEnded(path)) => self.ctx.children.remove(&path),
                 Some(other) => waiting.push_back(other),
             }
         }
+    }
+
+    async fn next_internal(&mut self) -> Internal<A::Message> {
+        let ctx = &mut self.ctx;
+        poll_fn(|cx| ctx.receiver.poll_internal(ctx.cell.queue(), cx)).await
     }
 
     /// The end of the actor.
     pub(super) async fn finish(mut self, mut state: Option<A>, failure: Option<Failure>) {
         self.ctx.receiver.close(self.ctx.cell.queue());
         self.ctx.end_life();
-        self.clear_cause();
         self.ctx.children.close();
         self.ctx.children.stop_all();
-        self.wait_for_children().await;
+        while !self.ctx.children.is_empty() {
+            if let Internal::ChildEnded(path) = self.next_internal().await {
+                self.ctx.children.remove(&path);
+            }
+        }
         if let Some(actor) = &mut state {
             let cell = self.ctx.cell.clone();
             if unless_forced(&cell, self.last_signal(actor, Signal::PostStop)).await.is_none() {
@@ -115,7 +114,7 @@ impl<A: Actor> Engine<A> {
             }
         }
         self.ctx.end_life(); // `PostStop` may have started something
-        drop_state(state);
+        drop_state(state, AskError::Stopped);
 
         let path = self.ctx.path().clone();
         self.ctx.watching.clear(&path);
@@ -125,21 +124,12 @@ impl<A: Actor> Engine<A> {
         self.ctx.cell.head().end();
     }
 
-    async fn wait_for_children(&mut self) {
-        while !self.ctx.children.is_empty() {
-            let ctx = &mut self.ctx;
-            let internal = poll_fn(|cx| ctx.receiver.poll_internal(ctx.cell.queue(), cx)).await;
-            if let Internal::ChildEnded(ended) = internal {
-                self.ctx.children.remove(&ended.path);
-            }
-        }
-    }
-
     fn drop_undelivered(&mut self) {
         let unstashed = std::mem::take(&mut self.ctx.unstashed);
         let (messages, internal) = self.ctx.receiver.end(self.ctx.cell.queue());
         let head = self.ctx.cell.head();
-        for _ in 0..unstashed.len() + messages.len() {
+        let accepted = messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_))).count();
+        for _ in 0..unstashed.len() + accepted {
             head.dead_letter::<A::Message>(DeadLetterReason::StoppedBefore);
         }
         drop_caught(|| discard::because(AskError::Stopped, (unstashed, messages, internal)));
@@ -155,7 +145,7 @@ impl<A: Actor> Engine<A> {
         }
     }
 
-    fn clear_cause(&mut self) {
+    pub(super) fn clear_cause(&mut self) {
         self.turn.set_cause(None);
         self.has_cause = false;
     }
@@ -186,9 +176,9 @@ impl<A: Actor> Engine<A> {
     }
 }
 
-/// Drops what an actor was; asks it kept a `ReplyTo` of learn that it has stopped.
-pub(super) fn drop_state<A>(state: Option<A>) {
-    drop_caught(|| discard::because(AskError::Stopped, state));
+/// Drops what an actor was; asks it kept a `ReplyTo` of end with `reason`.
+pub(super) fn drop_state<A>(state: Option<A>, reason: AskError) {
+    drop_caught(|| discard::because(reason, state));
 }
 
 /// A destructor that panics must not take the supervision tree with it.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Ground;
@@ -22,11 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Stands in for any actor: its reference is like any other, and the test reads the messages.
 ///
 /// Waiting verbs let actors run and time pass; if what they wait for does not come they panic, which fails the test.
-/// Dropping a probe ends its actor.
+/// Dropping a probe ends its actor. Any number of messages may wait for it: what is tested is the other side.
 pub struct TestProbe<M: Send + 'static> {
     ground: Rc<Ground>,
     cell: Arc<Cell<M>>,
     receiver: Receiver<M, Internal<M>>,
+    messages: VecDeque<M>,
     ended: VecDeque<ActorPath>,
 }
 
@@ -34,8 +35,8 @@ impl<M: Send + 'static> TestProbe<M> {
     pub(super) fn new(ground: Rc<Ground>, system: &ActorSystem) -> Self {
         let uid = system.next_uid();
         let path = ActorPath::root(system.uid(), 0, "probe").child(uid, &format!("${uid}"));
-        let cell = Arc::new(Cell::new(Head::new(path, system.clone(), None), Mailbox::default().capacity()));
-        Self { ground, cell, receiver: Receiver::new(), ended: VecDeque::new() }
+        let cell = Arc::new(Cell::new(Head::new(path, system.clone(), None), Mailbox::unbounded().capacity()));
+        Self { ground, cell, receiver: Receiver::new(), messages: VecDeque::new(), ended: VecDeque::new() }
     }
 
     /// The reference to hand to actors.
@@ -92,7 +93,7 @@ impl<M: Send + 'static> TestProbe<M> {
             return;
         }
         let ended = self.wait(PATIENCE, |probe, cx| {
-            while let Poll::Ready(()) = probe.poll_internal(cx) {}
+            probe.collect(cx);
             if probe.ended.contains(&path) { Poll::Ready(()) } else { Poll::Pending }
         });
         assert!(ended.is_some(), "expected {path} to terminate within {PATIENCE:?}, it has not");
@@ -101,11 +102,8 @@ impl<M: Send + 'static> TestProbe<M> {
 
     /// The next message without letting anything happen first, if one is there.
     fn take(&mut self) -> Option<M> {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll_message(&mut cx) {
-            Poll::Ready(message) => Some(message),
-            Poll::Pending => None,
-        }
+        self.collect(&mut Context::from_waker(Waker::noop()));
+        self.messages.pop_front()
     }
 
     /// What `poll` waits for, or `None` when the time is over first.
@@ -119,28 +117,27 @@ impl<M: Send + 'static> TestProbe<M> {
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<M> {
-        loop {
-            while let Poll::Ready(()) = self.poll_internal(cx) {}
-            let queue = self.cell.queue();
-            if let Some(envelope) = self.receiver.next_message(queue) {
-                return Poll::Ready(match envelope {
-                    Envelope::Message(message) | Envelope::Asked(message, _) => message,
-                    Envelope::Adapted(adapt) => adapt(),
-                });
-            }
-            if self.receiver.poll_batch(queue, cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
+        self.collect(cx);
+        self.messages.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn poll_internal(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        match self.receiver.next_internal(self.cell.queue()) {
-            Some(Internal::WatchedEnded(path)) => self.ended.push_back(path),
-            Some(_) => {} // a probe has no children, asks or tasks
-            None => return Poll::Pending,
+    /// Sorts all that has come; when more comes, `cx` is woken.
+    fn collect(&mut self, cx: &mut Context<'_>) {
+        let queue = self.cell.queue();
+        loop {
+            // A probe has no parent, children, asks or tasks: nothing comes in this lane that matters to it.
+            while self.receiver.next_internal(queue).is_some() {}
+            while let Some(envelope) = self.receiver.next_message(queue) {
+                match envelope {
+                    Envelope::Message(message) | Envelope::Asked(message, _) => self.messages.push_back(message),
+                    Envelope::Adapted(adapt) => self.messages.push_back(adapt()),
+                    Envelope::Ended(ended) => self.ended.push_back(ended.path),
+                }
+            }
+            if self.receiver.poll_batch(queue, cx).is_pending() {
+                return;
+            }
         }
-        Poll::Ready(())
     }
 }
 

@@ -1,0 +1,119 @@
+//! What the verbs allocate: counted, not measured.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use actors::testkit::TestKit;
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, ReplyTo};
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
+// SAFETY: every call is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are those the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread during `work`. The test kit runs everything on this thread.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = COUNT.get();
+    work();
+    COUNT.get() - before
+}
+
+struct Adder {
+    sum: u64,
+    other: Option<ActorRef<AdderMessage>>,
+}
+
+enum AdderMessage {
+    Add(u64),
+    Sum(ReplyTo<u64>),
+    AskOther(u32),
+    Answer(u32, u64),
+}
+
+const WITHIN: Duration = Duration::from_secs(1);
+
+impl Actor for Adder {
+    type Message = AdderMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<AdderMessage>, message: AdderMessage) -> Handled {
+        match message {
+            AdderMessage::Add(number) => self.sum += number,
+            AdderMessage::Sum(reply_to) => reply_to.tell(self.sum),
+            AdderMessage::AskOther(left) => {
+                let other = self.other.as_ref().unwrap();
+                ctx.ask(other, AdderMessage::Sum, WITHIN, move |sum| AdderMessage::Answer(left, sum.unwrap()));
+            }
+            AdderMessage::Answer(0, sum) => self.sum = sum,
+            AdderMessage::Answer(left, _) => {
+                let other = self.other.as_ref().unwrap();
+                ctx.ask(other, AdderMessage::Sum, WITHIN, move |sum| AdderMessage::Answer(left - 1, sum.unwrap()));
+            }
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn a_tell_allocates_nothing() {
+    let kit = TestKit::new();
+    let adder = kit.spawn("adder", Adder { sum: 0, other: None });
+    let mut round = || {
+        for number in 0..10_000 {
+            adder.tell(AdderMessage::Add(number));
+        }
+        kit.settle();
+    };
+    round();
+    let counted = allocations(round);
+    assert!(counted <= 40, "{counted} allocations for 10,000 messages: buffers grow by doubling, nothing else");
+}
+
+#[test]
+fn an_ask_allocates_its_slot() {
+    let kit = TestKit::new();
+    let adder = kit.spawn("adder", Adder { sum: 0, other: None });
+    let mut round = || {
+        kit.block_on(async {
+            for _ in 0..1_000 {
+                adder.ask(AdderMessage::Sum, WITHIN).await.unwrap();
+            }
+        });
+    };
+    round();
+    let counted = allocations(round);
+    assert!(counted <= 1_010, "{counted} allocations for 1,000 asks");
+}
+
+#[test]
+fn an_ask_from_inside_allocates_its_slot_and_little_else() {
+    let kit = TestKit::new();
+    let other = kit.spawn("other", Adder { sum: 0, other: None });
+    let adder = kit.spawn("adder", Adder { sum: 0, other: Some(other) });
+    let mut round = || {
+        adder.tell(AdderMessage::AskOther(999));
+        kit.settle();
+    };
+    round();
+    let counted = allocations(round);
+    assert!(counted <= 2_100, "{counted} allocations for 1,000 asks");
+}

@@ -1,0 +1,197 @@
+//! Keyed timers and the receive timeout.
+
+use std::time::Duration;
+
+use actors::testkit::TestKit;
+use actors::{ActorContext, MissedTicks, Props, SupervisorStrategy};
+
+use crate::script::{Diary, Order, Scripted};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn single(key: &'static str, delay: Duration, says: &'static str) -> Order {
+    Order::run(move |_, ctx| ctx.timers().start_single(key, delay, Order::note(says)))
+}
+
+#[test]
+fn a_single_timer_fires_once_at_its_time_and_never_early() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    actor.tell(single("key", SECOND, "fired"));
+    kit.advance(Duration::from_millis(999));
+    assert_eq!(diary.read(), ["it started"]);
+    kit.advance(Duration::from_millis(1));
+    assert_eq!(diary.read(), ["it fired"]);
+    kit.advance(SECOND * 60);
+    assert_eq!(diary.read(), [""; 0]);
+}
+
+#[test]
+fn a_cancelled_timer_never_fires_even_if_it_was_due_already() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    actor.tell(single("a", SECOND, "a"));
+    actor.tell(single("b", SECOND, "b"));
+    // Both are due at one moment; the first to be handled cancels the other.
+    actor.tell(Order::run(|_, ctx| {
+        ctx.timers().start_single(
+            "killer",
+            SECOND / 2,
+            Order::run(|_, ctx| {
+                ctx.timers().start_single("z", SECOND / 2, Order::note("z"));
+                ctx.timers().cancel("b");
+            }),
+        );
+    }));
+    actor.tell(Order::run(|_, ctx| {
+        ctx.timers().start_single("first", SECOND, Order::run(|_, ctx| ctx.timers().cancel("z")));
+    }));
+    kit.advance(SECOND * 10);
+    assert_eq!(diary.read(), ["it started", "it a"]);
+}
+
+#[test]
+fn a_replaced_timer_never_fires() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    actor.tell(single("key", SECOND, "old"));
+    actor.tell(single("key", SECOND * 2, "new"));
+    kit.advance(SECOND * 10);
+    assert_eq!(diary.read(), ["it started", "it new"]);
+}
+
+#[test]
+fn a_timer_that_is_due_while_the_actor_is_busy_can_still_be_replaced() {
+    let kit = TestKit::new();
+    let mut probe = kit.probe::<&'static str>();
+    let told = probe.actor_ref();
+    let actor = kit.spawn("actor", Napper { told });
+    actor.tell(NapperMessage::Nap(SECOND * 5)); // starts a timer of one second first, replaces it at the end
+    kit.advance(SECOND * 5);
+    assert_eq!(probe.drain(), [""; 0], "its time came during the nap, but the replacement came first");
+    kit.advance(SECOND);
+    assert_eq!(probe.drain(), ["new"]);
+}
+
+struct Napper {
+    told: actors::ActorRef<&'static str>,
+}
+
+enum NapperMessage {
+    Nap(Duration),
+    Tick(&'static str),
+}
+
+impl actors::Actor for Napper {
+    type Message = NapperMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<NapperMessage>, message: NapperMessage) -> actors::Handled {
+        match message {
+            NapperMessage::Nap(time) => {
+                ctx.timers().start_single("key", SECOND, NapperMessage::Tick("old"));
+                ctx.clock().sleep(time).await;
+                ctx.timers().start_single("key", SECOND, NapperMessage::Tick("new"));
+            }
+            NapperMessage::Tick(says) => self.told.tell(says),
+        }
+        Ok(actors::Behavior::Same)
+    }
+}
+
+#[test]
+fn a_fixed_delay_counts_from_each_delivery() {
+    let kit = TestKit::new();
+    let mut probe = kit.probe::<Duration>();
+    let told = probe.actor_ref();
+    kit.spawn("ticker", Ticker { told, takes: SECOND * 3, fixed_rate: None });
+    kit.advance(SECOND * 12);
+    let at: Vec<u64> = probe.drain().iter().map(Duration::as_secs).collect();
+    assert_eq!(at, [1, 4, 7, 10], "one at a time: ticks do not pile up while the actor is busy");
+}
+
+#[test]
+fn a_fixed_rate_keeps_to_its_multiples_and_skips_what_it_missed() {
+    let kit = TestKit::new();
+    let mut probe = kit.probe::<Duration>();
+    let told = probe.actor_ref();
+    kit.spawn("ticker", Ticker { told, takes: Duration::from_millis(2_500), fixed_rate: Some(MissedTicks::Skip) });
+    kit.advance(SECOND * 9);
+    let at: Vec<u128> = probe.drain().iter().map(Duration::as_millis).collect();
+    assert_eq!(at, [1_000, 3_500, 6_000, 8_500]);
+}
+
+struct Ticker {
+    told: actors::ActorRef<Duration>,
+    takes: Duration,
+    fixed_rate: Option<MissedTicks>,
+}
+
+impl actors::Actor for Ticker {
+    type Message = ();
+
+    async fn started(&mut self, ctx: &mut ActorContext<()>) -> actors::Handled {
+        match self.fixed_rate {
+            None => ctx.timers().start_with_fixed_delay("tick", SECOND, || ()),
+            Some(missed) => ctx.timers().start_at_fixed_rate("tick", SECOND, missed, || ()),
+        }
+        Ok(actors::Behavior::Same)
+    }
+
+    async fn receive(&mut self, ctx: &mut ActorContext<()>, (): ()) -> actors::Handled {
+        self.told.tell(ctx.clock().now().since_start());
+        ctx.clock().sleep(self.takes).await;
+        Ok(actors::Behavior::Same)
+    }
+}
+
+#[test]
+fn timers_end_with_the_life() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let made = diary.clone();
+    let mut life = 0;
+    let props = Props::new(move || {
+        life += 1;
+        Scripted::new(format!("life{life}"), &made)
+    });
+    let actor = kit.spawn("actor", props.supervise(SupervisorStrategy::restart()));
+    actor.tell(single("key", SECOND, "fired"));
+    actor.tell(Order::Fail("broken"));
+    kit.advance(SECOND * 10);
+    assert!(!diary.read().iter().any(|entry| entry.contains("fired")));
+}
+
+#[test]
+fn the_receive_timeout_comes_after_each_quiet_span_and_messages_put_it_off() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    actor.tell(Order::run(|_, ctx| ctx.set_receive_timeout(SECOND * 2, || Order::note("quiet"))));
+    kit.advance(SECOND);
+    actor.tell(Order::note("message"));
+    kit.advance(SECOND + SECOND / 2);
+    assert_eq!(diary.read(), ["it started", "it message"]);
+    kit.advance(SECOND / 2);
+    assert_eq!(diary.read(), ["it quiet"]);
+    kit.advance(SECOND * 4);
+    assert_eq!(diary.read(), ["it quiet", "it quiet"]);
+    actor.tell(Order::run(|_, ctx| ctx.cancel_receive_timeout()));
+    kit.advance(SECOND * 60);
+    assert_eq!(diary.read(), [""; 0]);
+}
+
+#[test]
+fn timers_do_not_put_the_receive_timeout_off() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    actor.tell(Order::run(|_, ctx| {
+        ctx.timers().start_with_fixed_delay("tick", SECOND, || Order::run(|_, _| {}));
+        ctx.set_receive_timeout(SECOND * 3, || Order::note("quiet"));
+    }));
+    kit.advance(SECOND * 3);
+    assert_eq!(diary.read(), ["it started", "it quiet"]);
+}
