@@ -96,7 +96,7 @@ pub(crate) struct Setup<E: EventSourced> {
     pub(crate) journal: Arc<dyn Journal<E::Event>>,
     pub(crate) snapshots: Option<Snapshots<E::State>>,
     pub(crate) fence: Option<Fence>,
-    pub(crate) apply_before: Option<fn(&E::State) -> E::State>,
+    pub(crate) apply_before: Option<Copy<E::State>>,
     pub(crate) write_timeout: Duration,
     pub(crate) recovery_timeout: Duration,
     pub(crate) recovery_limit: Option<RecoveryLimit>,
@@ -105,8 +105,11 @@ pub(crate) struct Setup<E: EventSourced> {
 
 pub(crate) struct Snapshots<S> {
     pub(crate) store: Arc<dyn SnapshotStore<S>>,
-    pub(crate) copy: fn(&S) -> S,
+    pub(crate) copy: Copy<S>,
 }
+
+/// `Clone::clone`, kept from where the bound is known to where it is needed.
+type Copy<S> = fn(&S) -> S;
 
 /// Counts recoveries that failed with the same text.
 #[derive(Debug, Default)]

@@ -2,7 +2,9 @@
 
 mod crash;
 mod damage;
+mod disk;
 mod entity;
+mod faulty_vfs;
 mod journal_contract;
 mod opening;
 mod recovery;

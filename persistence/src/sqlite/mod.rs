@@ -120,7 +120,7 @@ impl SqliteStore {
         join(writer).await;
     }
 
-    /// Syncs of the disk since the store was opened: one per commit that wrote, two per checkpoint.
+    /// Syncs of the disk since the store was opened: one per commit that wrote, three per checkpoint.
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.inner.stats.syncs.load(Ordering::Relaxed)

@@ -1,0 +1,193 @@
+//! Full and failing disks: what is certain is said, what is not is called unknown, and reading goes on.
+
+use crate::{
+    faulty_vfs::FaultyDisk,
+    store::{Entity, recover},
+};
+use persistence::{AppendError, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore};
+use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst, time::Duration};
+use tempfile::TempDir;
+
+fn open_on(disk: &FaultyDisk) -> (TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
+    let store = SqliteStore::open(folder.path(), options).unwrap();
+    (folder, store)
+}
+
+async fn texts(store: &SqliteStore, entity: &Entity) -> Vec<String> {
+    recover(store, &entity.id).await.unwrap().events.into_iter().map(|(_, text)| text).collect()
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_serves_reads() {
+    let disk = FaultyDisk::register("disk-full");
+    let (_folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "full").await;
+    entity.append(&store, &["a"]).await.unwrap();
+
+    disk.full.store(true, SeqCst);
+    for _ in 0..3 {
+        let error = entity.append(&store, &["x"]).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unavailable { .. }), "{error:?}");
+        assert!(error.to_string().contains("no room for the database"), "{error}");
+        assert_eq!(texts(&store, &entity).await, ["a"], "reading goes on, and nothing of the batch is there");
+    }
+    disk.full.store(false, SeqCst);
+    entity.append(&store, &["b"]).await.expect("service resumes when there is room again");
+    assert_eq!(texts(&store, &entity).await, ["a", "b"]);
+    store.close().await;
+}
+
+/// The same through the limit that anybody can set, and across a restart.
+#[tokio::test]
+async fn a_store_at_its_size_limit_is_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = SqliteOptions { pages_max: NonZeroU32::new(60), ..SqliteOptions::default() };
+    let store = SqliteStore::open(folder.path(), limited).unwrap();
+    let mut entity = Entity::claim(&store, "limit").await;
+    let text = "x".repeat(3_000);
+    let error = loop {
+        if let Err(error) = entity.append(&store, &[&text, &text]).await {
+            break error;
+        }
+        assert!(entity.highest < 200, "the limit is never reached");
+    };
+    assert!(matches!(error, AppendError::Unavailable { .. }), "{error:?}");
+    assert_eq!(store.highest_seq(entity.id.clone()).await.unwrap(), entity.highest, "half a batch was stored");
+    assert_eq!(texts(&store, &entity).await.len() as u64, entity.highest);
+    store.close().await;
+
+    let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
+    entity = Entity::claim(&store, "limit").await;
+    entity.append(&store, &[&text, &text]).await.unwrap();
+    assert_eq!(texts(&store, &entity).await.len() as u64, entity.highest);
+    store.close().await;
+}
+
+/// After a failed sync nobody can say what is on the disk: unknown, then reopened. The same batch sent again settles it.
+#[tokio::test]
+async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
+    let disk = FaultyDisk::register("sync-fails");
+    let (_folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "sync").await;
+    entity.append(&store, &["a"]).await.unwrap();
+
+    let batch = entity.batch(&["b", "c"]);
+    disk.fail_syncs.store(true, SeqCst);
+    let error = store.append(batch.clone()).await.unwrap_err();
+    assert!(matches!(error, AppendError::Unknown { .. }), "{error:?}");
+    // As long as the disk fails, neither writes nor reads may claim anything.
+    let error = store.append(batch.clone()).await.unwrap_err();
+    assert!(matches!(error, AppendError::Unavailable { .. }), "{error:?}");
+    let read = store.replay(entity.id.clone(), 1, 9, ReplayLimit::default()).await;
+    assert!(matches!(read, Err(JournalError::Unavailable { .. })), "{read:?}");
+
+    disk.fail_syncs.store(false, SeqCst);
+    assert_eq!(append_when_reopened(&store, &batch).await, Ok(3), "the same batch again");
+    assert_eq!(texts(&store, &entity).await, ["a", "b", "c"], "once each");
+    entity.highest = 3;
+    entity.append(&store, &["d"]).await.unwrap();
+    store.close().await;
+}
+
+/// Reads come back by themselves, even if nobody writes.
+#[tokio::test]
+async fn a_store_reopens_without_being_asked() {
+    let disk = FaultyDisk::register("reopens");
+    let (_folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "reopens").await;
+    entity.append(&store, &["a"]).await.unwrap();
+    disk.fail_syncs.store(true, SeqCst);
+    entity.append(&store, &["b"]).await.unwrap_err();
+    disk.fail_syncs.store(false, SeqCst);
+    loop {
+        match store.highest_seq(entity.id.clone()).await {
+            Ok(highest) => {
+                assert!((1..=2).contains(&highest));
+                break;
+            }
+            Err(JournalError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_failed_write_leaves_whole_batches() {
+    let disk = FaultyDisk::register("write-fails");
+    let (folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "write").await;
+    entity.append(&store, &["a"]).await.unwrap();
+    for round in 0..5 {
+        let batch = entity.batch(&[format!("{round}-1"), format!("{round}-2")]);
+        disk.fail_writes.store(true, SeqCst);
+        store.append(batch.clone()).await.unwrap_err();
+        disk.fail_writes.store(false, SeqCst);
+        entity.highest = append_when_reopened(&store, &batch).await.unwrap();
+    }
+    assert_eq!(entity.highest, 11, "each batch is there once");
+    let before = texts(&store, &entity).await;
+    store.close().await;
+    let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
+    assert_eq!(texts(&store, &entity).await, before);
+    store.close().await;
+}
+
+/// `syncs()` is what an operator trusts: compared here with what the disk saw, checkpoints included.
+#[tokio::test]
+async fn syncs_are_counted_as_the_disk_sees_them() {
+    let disk = FaultyDisk::register("counts");
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { vfs: Some(disk.name()), checkpoint_pages: 30, ..SqliteOptions::default() };
+    let store = SqliteStore::open(folder.path(), options).unwrap();
+    let before = disk.syncs.load(SeqCst);
+    let mut entity = Entity::claim(&store, "counts").await;
+    for _ in 0..200 {
+        entity.append(&store, &["event"]).await.unwrap();
+    }
+    let text = "large".repeat(1_000);
+    entity.append(&store, &[text]).await.unwrap();
+    let reader = store.highest_seq(entity.id.clone()).await.unwrap();
+    assert_eq!(reader, 201);
+    store.close().await;
+    let (counted, seen) = (store.syncs(), disk.syncs.load(SeqCst) - before);
+    assert_eq!((store.batches(), store.events()), (202, 201));
+    assert!(counted > 202, "there were checkpoints");
+    assert!((counted - 3..=counted + 3).contains(&seen), "counted {counted}, the disk saw {seen}, closing included");
+}
+
+/// Many writers share syncs.
+#[tokio::test]
+async fn concurrent_writers_share_syncs() {
+    let disk = FaultyDisk::register("shared");
+    let (_folder, store) = open_on(disk);
+    let mut entities = Vec::new();
+    for name in 0..64 {
+        entities.push(Entity::claim(&store, &format!("shared-{name}")).await);
+    }
+    let before = disk.syncs.load(SeqCst);
+    for _ in 0..20 {
+        let appends = entities.iter_mut().map(|entity| entity.append(&store, &["event"]));
+        for outcome in futures_util::future::join_all(appends).await {
+            outcome.unwrap();
+        }
+    }
+    let syncs = disk.syncs.load(SeqCst) - before;
+    assert!(syncs * 100 <= 64 * 20 * 15, "{syncs} syncs for {} appends, more than 0.15 each", 64 * 20);
+    store.close().await;
+}
+
+/// The writer reopens in its own time; until then it says that it is not there.
+async fn append_when_reopened(
+    store: &SqliteStore,
+    batch: &persistence::Append<persistence::RawEvent>,
+) -> Result<u64, AppendError> {
+    loop {
+        match store.append(batch.clone()).await {
+            Err(AppendError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            settled => return settled,
+        }
+    }
+}
