@@ -80,7 +80,7 @@ struct Sidecar {
     health: Health,
     proxy: Proxy,
     child: Option<Child>,
-    _admin: JoinSet<()>, // ends with this struct: probes are answered to the end
+    _background: JoinSet<()>, // the admin ports: probes are answered until the process ends
 }
 
 /// The user function we started.
@@ -99,7 +99,7 @@ impl Sidecar {
     ) -> Result<Self, Failure> {
         let signals = Signals::listen()?;
         let health = Health::new();
-        let admin = start_admin(&config, &health).await?;
+        let mut background = start_admin(&config, &health).await?;
         let command = launch.command(&mut config, resolved).await?;
         let store = Store::open(&config.store).await?;
         let proxy = Proxy::start(config.clone(), store.clone(), health.clone())?;
@@ -113,10 +113,8 @@ impl Sidecar {
                 }
             },
         };
-        if let Launch::Demo = launch {
-            tokio::spawn(instruct(health.clone(), proxy.address().port()));
-        }
-        Ok(Self { config, clock, signals, health, proxy, child, _admin: admin })
+        background.spawn(announce(health.clone(), proxy.address(), matches!(launch, Launch::Demo)));
+        Ok(Self { config, clock, signals, health, proxy, child, _background: background })
     }
 
     /// Serves until a signal comes, then drains; a second signal ends at once.
@@ -301,12 +299,16 @@ fn demo_user_function(args: &DemoUserFunctionArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Says what to try, once there is something to try it on.
-async fn instruct(health: Health, port: u16) {
+/// Says where clients are served once they are, and for the demo what to try there.
+async fn announce(health: Health, address: SocketAddr, demo: bool) {
     health.until_serving().await;
+    info!(%address, "serving");
+    if !demo {
+        return;
+    }
     let started_as: Vec<_> = std::env::args().collect();
     // Nobody reads it, then nobody misses it.
-    let _ = print(&demo::instructions(port, std::process::id(), &started_as.join(" ")));
+    let _ = print(&demo::instructions(address.port(), std::process::id(), &started_as.join(" ")));
 }
 
 fn print(text: &str) -> Result<(), Failure> {

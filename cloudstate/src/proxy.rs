@@ -302,6 +302,7 @@ mod settings {
     pub(super) fn spec(config: &ProxyConfig) -> SpecSettings {
         SpecSettings {
             strict_version: config.user_function.version_check == VersionCheck::Strict,
+            any_version: config.user_function.version_check == VersionCheck::Off,
             supported: EntityType::ALL.to_vec(),
         }
     }

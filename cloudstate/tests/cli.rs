@@ -158,11 +158,11 @@ fn a_wrong_configuration_ends_with_status_2_and_a_line_each() {
     assert_eq!(status, Some(2));
     assert_eq!(text, "error: unknown configuration key `relay-timout` (flag --set); did you mean `relay-timeout`?\n");
 
-    let (status, text) = ended(run(&["--set=proxy-parallelism=0"]).env("METRICS_HOST", "here"));
+    let (status, text) = ended(run(&["--set=relay-buffer-size=0"]).env("METRICS_HOST", "here"));
     assert_eq!(status, Some(2));
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("`telemetry.prometheus.host` is `here` (environment METRICS_HOST)"), "{text}");
-    assert!(text.contains("`proxy-parallelism` is `0` (flag --set), but must be a number from 1 to 10000"), "{text}");
+    assert!(text.contains("`relay-buffer-size` is `0` (flag --set), but must be a number from 1 to 100000"), "{text}");
 
     let (status, text) = ended(&mut run(&["--config=/nowhere/sidecar.toml"]));
     assert_eq!(status, Some(2));

@@ -66,6 +66,16 @@ fn other_versions_are_refused_and_none_is_only_warned_about() {
 }
 
 #[test]
+fn with_the_check_off_every_version_is_served_with_a_warning() {
+    let lax = SpecSettings { any_version: true, ..Default::default() };
+    for (major, minor) in [(1, 0), (0, 1), (0, 0)] {
+        let served = ServedSpec::check(&with_version(major, minor), &lax).expect("tolerated");
+        assert_eq!(served.warnings.len(), 1, "{:?}", served.warnings);
+    }
+    assert!(ServedSpec::check(&with_version(0, 2), &lax).expect("current").warnings.is_empty());
+}
+
+#[test]
 fn a_crdt_of_the_older_dialect_is_refused_and_its_other_kinds_are_served() {
     let mut spec = shop("service S { rpc Get(Old) returns (Plain); }", &[(EVENT_SOURCED, "shop.S", "s")]);
     spec.service_info = None;

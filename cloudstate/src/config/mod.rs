@@ -75,8 +75,6 @@ pub struct IngressConfig {
     pub streams_per_connection_max: NonZeroU32,
     /// `ingress.header-timeout`: time for a request's header to arrive. Default 10 s; 100 ms to 10 min.
     pub header_timeout: Duration,
-    /// `ingress.body-stall-timeout`: time for the next piece of a request's body to arrive. Default 30 s; 100 ms to 1 h.
-    pub body_stall_timeout: Duration,
     /// `ingress.idle-timeout`: time after which a connection without requests is closed. Default 5 min; 1 s to 24 h.
     pub idle_timeout: Duration,
     /// `ingress.connection-age-max`: age at which a connection is told to go away; requests on it finish. Default 30 min; `None` (0) means never.
@@ -105,8 +103,6 @@ pub struct RequestConfig {
     pub timeout: Duration,
     /// `relay-timeout-max`: the longest deadline a caller gets; later ones are cut to it. Default 5 min; up to 24 h.
     pub timeout_max: Duration,
-    /// `proxy-parallelism`: elements of one client-streamed call in flight to entities. Default 100; 1 to 10,000.
-    pub parallelism: NonZeroUsize,
 }
 
 /// Where the user function is and how it is called.
@@ -199,8 +195,6 @@ pub struct AdminConfig {
     pub management: Option<Listen>,
     /// `telemetry.prometheus.host`, `telemetry.prometheus.port`: `/metrics`. Default 0.0.0.0:9090; `None` (`off`, disabled, or development mode) opens nothing.
     pub metrics: Option<Listen>,
-    /// `ready-timeout`: time for all checks of `/ready` together. Default 1 s; 10 ms to 1 min.
-    pub ready_timeout: Duration,
 }
 
 /// An address to listen on.

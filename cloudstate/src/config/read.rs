@@ -96,7 +96,6 @@ impl Reader<'_> {
             )
             .unwrap_or(NonZeroU32::MIN),
             header_timeout: self.duration("ingress.header-timeout", 100 * MS..=10 * MINUTE),
-            body_stall_timeout: self.duration("ingress.body-stall-timeout", 100 * MS..=HOUR),
             idle_timeout: self.duration("ingress.idle-timeout", SECOND..=DAY),
             connection_age_max: self.duration_or_never("ingress.connection-age-max"),
             keepalive_interval: self.duration_or_never("ingress.keepalive-interval"),
@@ -109,7 +108,6 @@ impl Reader<'_> {
         RequestConfig {
             timeout: self.duration("relay-timeout", MS..=DAY),
             timeout_max: self.duration("relay-timeout-max", MS..=DAY),
-            parallelism: self.count("proxy-parallelism", 10_000),
         }
     }
 
@@ -162,7 +160,6 @@ impl Reader<'_> {
         AdminConfig {
             management: self.listen("management.host", "management.port", development),
             metrics: if disabled { None } else { metrics },
-            ready_timeout: self.duration("ready-timeout", 10 * MS..=MINUTE),
         }
     }
 

@@ -41,7 +41,6 @@ pub const SETTINGS: &[Setting] = &[
         "100",
         "messages buffered towards the user function per entity",
     ),
-    s("proxy-parallelism", "CLOUDSTATE_PROXY_PARALLELISM", "100", "elements of one streamed call in flight"),
     s(
         "graceful-termination-timeout",
         "CLOUDSTATE_GRACEFUL_TERMINATION_TIMEOUT",
@@ -60,7 +59,6 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "no management and no metrics port, unless they are set",
     ),
-    s("ready-timeout", "CLOUDSTATE_READY_TIMEOUT", "1s", "how long /ready may take"),
     s("backoff.min", "CLOUDSTATE_BACKOFF_MIN", "1s", "first delay before the user function is called again"),
     s("backoff.max", "CLOUDSTATE_BACKOFF_MAX", "10s", "longest delay before the user function is called again"),
     s(
@@ -131,12 +129,6 @@ pub const SETTINGS: &[Setting] = &[
         "how long a request's header may take to arrive",
     ),
     s(
-        "ingress.body-stall-timeout",
-        "CLOUDSTATE_INGRESS_BODY_STALL_TIMEOUT",
-        "30s",
-        "how long a request's body may stand still",
-    ),
-    s(
         "ingress.idle-timeout",
         "CLOUDSTATE_INGRESS_IDLE_TIMEOUT",
         "5m",
@@ -201,6 +193,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("value-entity.persistence.store", "one store serves all entity types: choose it with `store`"),
     ("telemetry.prometheus.use-default-registry", "there is one registry: remove the key"),
     ("number-of-shards", "the number of shards is fixed: remove the key"),
+    ("proxy-parallelism", "streamed calls go at the pace of their entities: remove the key"),
+    ("ready-timeout", "/ready answers at once: remove the key"),
 ];
 
 impl Setting {

@@ -193,6 +193,12 @@ fn check_version(
             warnings.push(format!("the user function speaks protocol version {major}.{minor}; served as 0.2"));
             Ok(Dialect::Current)
         }
+        _ if settings.any_version => {
+            warnings.push(format!(
+                "the user function speaks protocol version {major}.{minor}; served as 0.2 because the check is off"
+            ));
+            Ok(Dialect::Unknown)
+        }
         _ => Err(SpecError::Version { major, minor }),
     }
 }

@@ -111,6 +111,8 @@ pub enum EntityType {
 pub struct SpecSettings {
     /// Refuse a function that reports no protocol version. Default false: accepted with a warning.
     pub strict_version: bool,
+    /// Accept every protocol version, with a warning. Default false; `strict_version` wins.
+    pub any_version: bool,
     /// The entity types this proxy can serve.
     pub supported: Vec<EntityType>,
 }
@@ -169,6 +171,6 @@ impl fmt::Display for EntityType {
 
 impl Default for SpecSettings {
     fn default() -> Self {
-        Self { strict_version: false, supported: EntityType::ALL.to_vec() }
+        Self { strict_version: false, any_version: false, supported: EntityType::ALL.to_vec() }
     }
 }

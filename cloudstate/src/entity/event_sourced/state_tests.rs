@@ -36,7 +36,7 @@ fn method() -> Arc<MethodSpec> {
             entities: vec![entity],
             service_info: Some(ServiceInfo { protocol_minor_version: 2, ..ServiceInfo::default() }),
         };
-        let settings = SpecSettings { strict_version: true, supported: EntityType::ALL.to_vec() };
+        let settings = SpecSettings { strict_version: true, ..SpecSettings::default() };
         ServedSpec::check(&spec, &settings).expect("the sample is valid")
     });
     SPEC.method("com.example.shoppingcart.ShoppingCart", "GetCart").expect("a method").clone()
