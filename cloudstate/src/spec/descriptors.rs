@@ -16,6 +16,7 @@ const FILE_NAME: u32 = 1;
 const FILE_PACKAGE: u32 = 2;
 const FILE_DEPENDENCY: u32 = 3;
 const FILE_SERVICE: u32 = 6;
+const FILE_SYNTAX: u32 = 12;
 const SERVICE_NAME: u32 = 1;
 
 /// One file of the descriptor set, as its bytes.
@@ -29,6 +30,8 @@ pub struct RawFile {
     pub dependencies: Vec<Arc<str>>,
     /// Bare names of the services in it.
     pub services: Vec<Arc<str>>,
+    /// `proto3`, or `proto2` when it does not say.
+    pub syntax: Arc<str>,
     /// The serialised `google.protobuf.FileDescriptorProto`.
     pub bytes: Bytes,
 }
@@ -132,6 +135,10 @@ pub(super) fn encode(files: &[RawFile]) -> Bytes {
 }
 
 fn build(files: &[RawFile]) -> Result<DescriptorPool, String> {
+    if let Some(file) = files.iter().find(|file| !["", "proto2", "proto3"].contains(&&*file.syntax)) {
+        let RawFile { name, syntax, .. } = file;
+        return Err(format!("file [{name}] has the syntax [{syntax}]; write it in proto2 or proto3"));
+    }
     let mut pool = DescriptorPool::new();
     pool.decode_file_descriptor_set(encode(files)).map_err(|error| error.to_string())?;
     any_values::add_to(&mut pool);
@@ -165,6 +172,7 @@ fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
     let mut package: Arc<str> = "".into();
     let mut dependencies = Vec::new();
     let mut services = Vec::new();
+    let mut syntax: Arc<str> = "proto2".into();
     let mut fields = Fields::new(&bytes);
     while let Some((number, value)) = fields.next_field().map_err(|error| error.to_string())? {
         let WireValue::Bytes(value) = value else {
@@ -173,6 +181,7 @@ fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
         match number {
             FILE_NAME => name = Some(text(value)?),
             FILE_PACKAGE => package = text(value)?,
+            FILE_SYNTAX => syntax = text(value)?,
             FILE_DEPENDENCY => dependencies.push(text(value)?),
             FILE_SERVICE => {
                 let names = Fields::new(value).all_bytes(SERVICE_NAME).map_err(|e| e.to_string())?;
@@ -182,5 +191,5 @@ fn parse_file(bytes: Bytes) -> Result<RawFile, String> {
         }
     }
     let name = name.ok_or("a file has no name")?;
-    Ok(RawFile { name, package, dependencies, services, bytes })
+    Ok(RawFile { name, package, dependencies, services, syntax, bytes })
 }

@@ -59,9 +59,9 @@ impl EntityKey {
         self.fields.is_empty()
     }
 
-    /// Name, number and form of every key field, for comparison and messages.
+    /// Form, name and number of every key field, for comparison and messages.
     pub fn describe(&self) -> String {
-        let fields = self.fields.iter().map(|field| format!("{} = {}", field.name, field.number));
+        let fields = self.fields.iter().map(|field| format!("{} {} = {}", field.kind.name(), field.name, field.number));
         fields.collect::<Vec<_>>().join(", ")
     }
 
@@ -140,6 +140,24 @@ enum KeyKind {
     Float,
     Double,
     Enum(EnumDescriptor),
+}
+
+impl KeyKind {
+    fn name(&self) -> &'static str {
+        match self {
+            KeyKind::Text => "string",
+            KeyKind::Int32 => "int32",
+            KeyKind::Int64 => "int64",
+            KeyKind::Sint32 => "sint32",
+            KeyKind::Sint64 => "sint64",
+            KeyKind::Fixed32 => "fixed32",
+            KeyKind::Fixed64 => "fixed64",
+            KeyKind::Bool => "bool",
+            KeyKind::Float => "float",
+            KeyKind::Double => "double",
+            KeyKind::Enum(_) => "enum",
+        }
+    }
 }
 
 impl KeyField {

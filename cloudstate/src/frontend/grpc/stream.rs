@@ -79,16 +79,16 @@ impl ReplyStream {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
+        // First, so that a stream that is always ready ends in time as well.
+        if let Some((expiry, exceeded)) = &mut self.expiry
+            && expiry.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(exceeded.clone())));
+        }
         let Some(replies) = &mut self.replies else {
             return Poll::Ready(None);
         };
-        if let Poll::Ready(reply) = replies.poll_next_unpin(cx) {
-            return Poll::Ready(reply.map(|reply| reply.map_err(Status::from)));
-        }
-        let Some((expiry, exceeded)) = &mut self.expiry else {
-            return Poll::Pending;
-        };
-        expiry.as_mut().poll(cx).map(|()| Some(Err(exceeded.clone())))
+        replies.poll_next_unpin(cx).map(|reply| reply.map(|reply| reply.map_err(Status::from)))
     }
 }
 
