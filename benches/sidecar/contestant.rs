@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
 
+use crate::build::Binaries;
 use crate::caller::Door;
 use crate::cart::{self, ShoppingCartClient};
 use crate::http_get::{http_get, syncs};
@@ -83,7 +85,7 @@ pub struct Running {
     function: Option<Process>,
     metrics: Option<SocketAddr>,
     /// Its data and what it said; removed with it.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What starting showed.
@@ -100,10 +102,11 @@ pub struct Started {
 
 impl Running {
     /// Starts `contestant` with its data in a folder of its own under `root`.
-    pub async fn start(contestant: Contestant, binary: Option<&Path>, root: &Path) -> anyhow::Result<Self> {
+    pub async fn start(contestant: Contestant, binaries: &Binaries, root: &Path) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix_in(contestant.name(), root)?;
         let path = folder.path().to_owned();
         let log = |name: &str| path.join(name);
+        let roles = &binaries.roles;
         let (target, metrics) = (free_address()?, free_address()?);
         let mut running = Self {
             contestant,
@@ -113,15 +116,15 @@ impl Running {
             server: None,
             function: None,
             metrics: None,
-            _folder: folder,
+            folder,
         };
         if contestant == Contestant::PlainTonic {
-            running.server = Some(Process::role("plain", &[target.to_string()], &log("plain.log"))?);
+            running.server = Some(Process::role(roles, "plain", &[target.to_string()], &log("plain.log"))?);
             return running.measured(None).await;
         }
 
         let function = if contestant == Contestant::FunctionDirect { target } else { free_address()? };
-        let mut process = Process::role("function", &[function.to_string()], &log("function.log"))?;
+        let mut process = Process::role(roles, "function", &[function.to_string()], &log("function.log"))?;
         let listening = process.until_listening(function).await?;
         running.function = Some(process);
         if contestant == Contestant::FunctionDirect {
@@ -131,23 +134,36 @@ impl Running {
         }
 
         running.metrics = Some(metrics);
-        if let Some(binary) = binary.filter(|_| contestant.is_sidecar()) {
-            let management = free_address()?;
-            let env = sidecar_env(target, function, management, metrics);
-            let store = match contestant {
-                Contestant::SidecarMemory => "memory".to_owned(),
-                _ => format!("sqlite:{}", log("store").display()),
-            };
-            running.server = Some(Process::program(binary, &["run", "--store", &store], &env, &log("sidecar.log"))?);
-            return running.measured(Some(management)).await;
+        match &binaries.sidecar {
+            Some(binary) if contestant.is_sidecar() => running.start_sidecar(roles, binary, function).await,
+            _ => running.start_relay(roles, function).await,
         }
-        let mut args =
-            vec![format!("--address={target}"), format!("--function={function}"), format!("--metrics={metrics}")];
-        if contestant == Contestant::RelaySynced {
-            args.push(format!("--log={}", log("relay-events").display()));
+    }
+
+    async fn start_sidecar(mut self, roles: &Path, binary: &Path, function: SocketAddr) -> anyhow::Result<Self> {
+        let (management, metrics) = (free_address()?, self.metrics.context("set by start")?);
+        let env = sidecar_env(self.target, function, management, metrics);
+        let store = match self.contestant {
+            Contestant::SidecarMemory => "memory".to_owned(),
+            _ => format!("sqlite:{}", self.folder.path().join("store").display()),
+        };
+        let log = self.folder.path().join("sidecar.log");
+        self.server = Some(Process::program(roles, binary, &["run", "--store", &store], &env, &log)?);
+        self.measured(Some(management)).await
+    }
+
+    async fn start_relay(mut self, roles: &Path, function: SocketAddr) -> anyhow::Result<Self> {
+        let metrics = self.metrics.context("set by start")?;
+        let mut args = vec![
+            format!("--address={}", self.target),
+            format!("--function={function}"),
+            format!("--metrics={metrics}"),
+        ];
+        if self.contestant == Contestant::RelaySynced {
+            args.push(format!("--log={}", self.folder.path().join("relay-events").display()));
         }
-        running.server = Some(Process::role("relay", &args, &log("relay.log"))?);
-        running.measured(None).await
+        self.server = Some(Process::role(roles, "relay", &args, &self.folder.path().join("relay.log"))?);
+        self.measured(None).await
     }
 
     /// The processes whose processor time counts: the server first, then the user function.

@@ -7,6 +7,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::print_stdout, reason = "a program whose table is for the terminal")]
 
 mod args;
+mod build;
 mod caller;
 mod cart;
 mod contestant;

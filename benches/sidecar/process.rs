@@ -26,21 +26,22 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a role of this binary. What it says goes to `log`.
-    pub fn role<S: AsRef<OsStr>>(name: &'static str, args: &[S], log: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+    /// Starts a role. What it says goes to `log`.
+    pub fn role<S: AsRef<OsStr>>(roles: &Path, name: &'static str, args: &[S], log: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(roles);
         command.arg(ROLE).arg(name).args(args);
         Self::spawn(name, command, log)
     }
 
     /// Starts another program that ends with the bench.
     pub fn program<S: AsRef<OsStr>>(
+        roles: &Path,
         program: &Path,
         args: &[S],
         env: &[(&str, String)],
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(roles);
         command.arg(ROLE).arg("become").arg(program).args(args);
         command.envs(env.iter().map(|(name, value)| (name, value)));
         Self::spawn("sidecar", command, log)

@@ -4,15 +4,16 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio::process;
 use tokio::time::timeout;
 
-use crate::args::{Args, CARTS_MAIN, Kind};
+use crate::args::{Args, CARTS_MAIN};
+use crate::build::Binaries;
 use crate::contestant::Running;
 use crate::load::{Outcome, Plan};
 use crate::record::{Cell, CellRecord, Record};
@@ -31,13 +32,12 @@ const CELL_EXTRA: Duration = Duration::from_secs(30);
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(scratch)?;
-    let needs_binary = args.contestants.iter().any(|contestant| contestant.is_sidecar());
-    let binary = if needs_binary { Some(sidecar_binary(args)?) } else { None };
+    let binaries = Binaries::build(args)?;
     let results = scratch.join("sidecar.jsonl");
     let mut run = Run {
         args,
         scratch,
-        binary,
+        binaries,
         results: File::create(&results)?,
         records: Vec::new(),
         failures: Vec::new(),
@@ -57,7 +57,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 struct Run<'a> {
     args: &'a Args,
     scratch: &'a Path,
-    binary: Option<PathBuf>,
+    binaries: Binaries,
     results: File,
     records: Vec<Record>,
     failures: Vec<String>,
@@ -71,7 +71,7 @@ impl Run<'_> {
         contestants.rotate_left(round % count.max(1));
         let mut running = Vec::new();
         for contestant in contestants {
-            let one = Running::start(contestant, self.binary.as_deref(), self.scratch).await;
+            let one = Running::start(contestant, &self.binaries, self.scratch).await;
             let one = one.with_context(|| format!("start {}", contestant.name()))?;
             self.keep(Record::Start { round, contestant, started: one.started.clone() })?;
             running.push(one);
@@ -110,7 +110,7 @@ impl Run<'_> {
         };
         let what = format!("round {round}, {}, {} carts, {} clients", one.contestant.name(), cell.carts, cell.clients);
         let before = one.syncs().await?;
-        let outcome = match drive(&plan).await {
+        let outcome = match drive(&self.binaries.roles, &plan).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 println!("{what}: {error:#}");
@@ -140,8 +140,8 @@ impl Run<'_> {
 }
 
 /// Runs one cell in a process of its own.
-async fn drive(plan: &Plan) -> anyhow::Result<Outcome> {
-    let mut load = process::Command::new(std::env::current_exe()?);
+async fn drive(roles: &Path, plan: &Plan) -> anyhow::Result<Outcome> {
+    let mut load = process::Command::new(roles);
     load.args([ROLE, "load", &serde_json::to_string(plan)?]).kill_on_drop(true);
     let limit = plan.warm_up + plan.measured + CELL_EXTRA;
     let output =
@@ -149,22 +149,4 @@ async fn drive(plan: &Plan) -> anyhow::Result<Outcome> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", said.trim());
     Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// The sidecar's binary, built now unless one was given.
-fn sidecar_binary(args: &Args) -> anyhow::Result<PathBuf> {
-    if let Some(binary) = &args.binary {
-        return Ok(binary.clone());
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("the target folder")?;
-    // A smoke run of an unoptimised bench does not wait minutes for an optimised sidecar.
-    let optimised = args.kind != Kind::Smoke || !cfg!(debug_assertions);
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "cloudstate", "--bin", "cloudstate", "--target-dir"]).arg(target);
-    if optimised {
-        cargo.arg("--release");
-    }
-    let status = cargo.status().context("build the sidecar")?;
-    ensure!(status.success(), "the sidecar does not build: {status}");
-    Ok(target.join(if optimised { "release" } else { "debug" }).join("cloudstate"))
 }
