@@ -150,10 +150,13 @@ impl State {
 
     /// A command has arrived.
     pub(super) fn command(&mut self, command: Box<EntityCommand>, now: Tick) -> Vec<Effect> {
-        if self.waiting.len() >= self.waiting_max {
+        // The one that will be next does not count as waiting.
+        let in_progress = matches!(self.phase, Phase::Processing { .. } | Phase::Persisting { .. });
+        let room = self.waiting_max + usize::from(!in_progress);
+        if self.waiting.len() >= room {
             self.waiting.retain(|queued| !expired(queued, now));
         }
-        if self.waiting.len() >= self.waiting_max {
+        if self.waiting.len() >= room {
             let text = format!("too many commands wait for this entity ({}); try again later", self.waiting_max);
             return vec![Effect::Answer { command, answer: Err(CallError::status(Code::ResourceExhausted, text)) }];
         }
@@ -312,11 +315,10 @@ impl State {
 
     /// The entity has been idle for long enough.
     pub(super) fn idle_timeout(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if self.is_idle() {
-            self.request_passivation(&mut effects);
+        if self.is_idle() && !std::mem::replace(&mut self.passivating, true) {
+            return vec![Effect::RequestPassivation];
         }
-        effects
+        Vec::new()
     }
 
     /// The region has asked the entity to stop: whatever was sent to it before is served first.
@@ -383,18 +385,10 @@ impl State {
         effects
     }
 
-    fn rest(&mut self, effects: &mut Vec<Effect>) {
-        if self.stopping {
-            effects.push(Effect::Stop);
-        } else {
-            self.request_passivation(effects);
-        }
-    }
-
-    fn request_passivation(&mut self, effects: &mut Vec<Effect>) {
-        if !std::mem::replace(&mut self.passivating, true) {
-            effects.push(Effect::RequestPassivation);
-        }
+    /// Without a stream and with nothing to do: stops if it is to, else waits for a command or for
+    /// the idle timeout.
+    fn rest(&self, effects: &mut Vec<Effect>) {
+        effects.extend(self.stopping.then_some(Effect::Stop));
     }
 }
 

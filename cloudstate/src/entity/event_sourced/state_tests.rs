@@ -274,7 +274,7 @@ fn protocol_violations_end_the_stream_with_their_texts() {
             vec![format!("fail a: {text}"), "fail b: Entity terminated".to_owned(), "half-close".to_owned()];
         expected.extend(reported.then(|| "report".to_owned()));
         assert_eq!(told(state.received(message, now())), expected);
-        assert_eq!(told(state.closed(now())), ["request passivation"]);
+        assert_eq!(told(state.closed(now())), Vec::<String>::new(), "rests until the next command");
     }
 }
 
@@ -295,7 +295,7 @@ fn a_broken_stream_fails_the_command_and_those_behind_it() {
         told(state.ended()),
         ["fail a: Unexpected entity termination", "fail b: Entity terminated", "half-close"]
     );
-    assert_eq!(told(state.closed(now())), ["request passivation"]);
+    assert_eq!(told(state.closed(now())), Vec::<String>::new());
     let (c, _c) = command("c");
     assert_eq!(told(state.command(c, now())), ["activate"], "the next command starts a new life");
 }
@@ -334,10 +334,7 @@ fn a_failed_activation_answers_everybody() {
     state.command(a, now());
     state.command(b, now());
     let error = ActivationError::Recovery("hole at 3".to_owned());
-    assert_eq!(
-        told(state.activation_failed(&error)),
-        ["fail a: Unavailable", "fail b: Unavailable", "request passivation"]
-    );
+    assert_eq!(told(state.activation_failed(&error)), ["fail a: Unavailable", "fail b: Unavailable"]);
 }
 
 #[test]

@@ -1,0 +1,380 @@
+//! A user function that the test plays by hand, and a sidecar in this process in front of it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cloudstate::admin::Health;
+use cloudstate::config::ProxyConfig;
+use cloudstate::proxy::Proxy;
+use cloudstate::store::Store;
+use parking_lot::Mutex;
+use prost::Message;
+use proto::Any;
+use proto::cloudstate::entity_discovery_server::{EntityDiscovery, EntityDiscoveryServer};
+use proto::cloudstate::entity_passivation_strategy::Strategy;
+use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventSourcedServer};
+use proto::cloudstate::eventsourced::{
+    EventSourcedEvent, EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut,
+    event_sourced_stream_in, event_sourced_stream_out,
+};
+use proto::cloudstate::{
+    ClientAction, Command, Entity, EntityPassivationStrategy, EntitySpec, Failure, ProxyInfo, Reply, ServiceInfo,
+    TimeoutPassivationStrategy, UserFunctionError, client_action,
+};
+use proto::model::tck;
+use proto::model::tck::event_sourced_tck_model_client::EventSourcedTckModelClient;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+/// Longest wait for anything that must happen.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Fails the test when `wait` takes too long.
+pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// The specification of event-sourced model services: (service, persistence id, passivation timeout).
+pub(crate) fn spec(services: &[(&str, &str, Option<Duration>)]) -> EntitySpec {
+    let entity = |(service, id, timeout): &(&str, &str, Option<Duration>)| Entity {
+        entity_type: "cloudstate.eventsourced.EventSourced".to_owned(),
+        service_name: format!("cloudstate.tck.model.{service}"),
+        persistence_id: (*id).to_owned(),
+        passivation_strategy: timeout.map(|timeout| EntityPassivationStrategy {
+            strategy: Some(Strategy::Timeout(TimeoutPassivationStrategy {
+                timeout: i64::try_from(timeout.as_millis()).expect("short"),
+            })),
+        }),
+    };
+    EntitySpec {
+        proto: Bytes::from_static(proto::model::FILE_DESCRIPTOR_SET),
+        entities: services.iter().map(entity).collect(),
+        service_info: Some(ServiceInfo { protocol_minor_version: 2, ..ServiceInfo::default() }),
+    }
+}
+
+pub(crate) fn model_spec() -> EntitySpec {
+    spec(&[("EventSourcedTckModel", "model", None), ("EventSourcedTwo", "two", None)])
+}
+
+/// A user function whose streams are played by the test.
+pub(crate) struct ScriptedFunction {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+    streams: mpsc::UnboundedReceiver<ScriptedStream>,
+    reports: mpsc::UnboundedReceiver<String>,
+    /// Of its own, so that ending it ends every connection, as when a process dies.
+    runtime: Option<Runtime>,
+}
+
+struct Shared {
+    spec: Mutex<EntitySpec>,
+    discovered: AtomicUsize,
+    info: Mutex<Option<ProxyInfo>>,
+    streams: mpsc::UnboundedSender<ScriptedStream>,
+    reports: mpsc::UnboundedSender<String>,
+}
+
+impl ScriptedFunction {
+    pub(crate) async fn start(spec: EntitySpec) -> Self {
+        Self::start_on(0, spec, None).await
+    }
+
+    /// On a given port, serving at most so many streams on one connection.
+    pub(crate) async fn start_on(port: u16, spec: EntitySpec, streams_max: Option<u32>) -> Self {
+        let (streams_in, streams) = mpsc::unbounded_channel();
+        let (reports_in, reports) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            spec: Mutex::new(spec),
+            discovered: AtomicUsize::new(0),
+            info: Mutex::new(None),
+            streams: streams_in,
+            reports: reports_in,
+        });
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let discovery = EntityDiscoveryServer::from_arc(shared.clone());
+        let event_sourced = EventSourcedServer::from_arc(shared.clone()).max_encoding_message_size(64 << 20);
+        let serving = async move {
+            let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            let mut server = Server::builder().max_concurrent_streams(streams_max);
+            let server = server.add_service(discovery).add_service(event_sourced);
+            (port, server.serve_with_incoming(TcpListenerStream::new(listener)))
+        };
+        let (port, server) = runtime.spawn(serving).await.expect("listening");
+        runtime.spawn(server);
+        Self { port, shared, streams, reports, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn discovered(&self) -> usize {
+        self.shared.discovered.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn proxy_info(&self) -> Option<ProxyInfo> {
+        self.shared.info.lock().clone()
+    }
+
+    pub(crate) fn serve(&self, spec: EntitySpec) {
+        *self.shared.spec.lock() = spec;
+    }
+
+    /// The next stream that the sidecar opens.
+    pub(crate) async fn stream(&mut self) -> ScriptedStream {
+        soon("a new stream", self.streams.recv()).await.expect("the function runs")
+    }
+
+    /// The next mistake that the sidecar reports.
+    pub(crate) async fn report(&mut self) -> String {
+        soon("a report", self.reports.recv()).await.expect("the function runs")
+    }
+
+    pub(crate) fn has_no_stream(&mut self) -> bool {
+        self.streams.try_recv().is_err()
+    }
+
+    pub(crate) fn has_no_report(&mut self) -> bool {
+        self.reports.try_recv().is_err()
+    }
+}
+
+impl Drop for ScriptedFunction {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EntityDiscovery for Shared {
+    async fn discover(&self, request: Request<ProxyInfo>) -> Result<Response<EntitySpec>, Status> {
+        self.discovered.fetch_add(1, Ordering::SeqCst);
+        *self.info.lock() = Some(request.into_inner());
+        Ok(Response::new(self.spec.lock().clone()))
+    }
+
+    async fn report_error(&self, request: Request<UserFunctionError>) -> Result<Response<()>, Status> {
+        let _ = self.reports.send(request.into_inner().message);
+        Ok(Response::new(()))
+    }
+}
+
+#[tonic::async_trait]
+impl EventSourced for Shared {
+    type handleStream = ReceiverStream<Result<EventSourcedStreamOut, Status>>;
+
+    async fn handle(
+        &self,
+        request: Request<Streaming<EventSourcedStreamIn>>,
+    ) -> Result<Response<Self::handleStream>, Status> {
+        let (outbound, receiver) = mpsc::channel(16);
+        let stream = ScriptedStream { inbound: request.into_inner(), outbound: Some(outbound), held: VecDeque::new() };
+        let _ = self.streams.send(stream);
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// One stream, the test being the function.
+pub(crate) struct ScriptedStream {
+    inbound: Streaming<EventSourcedStreamIn>,
+    outbound: Option<mpsc::Sender<Result<EventSourcedStreamOut, Status>>>,
+    held: VecDeque<EventSourcedStreamIn>,
+}
+
+impl ScriptedStream {
+    async fn next(&mut self) -> event_sourced_stream_in::Message {
+        let message = match self.held.pop_front() {
+            Some(message) => message,
+            None => soon("a message", self.inbound.message()).await.expect("no error").expect("not closed"),
+        };
+        message.message.expect("not empty")
+    }
+
+    pub(crate) async fn init(&mut self) -> EventSourcedInit {
+        match self.next().await {
+            event_sourced_stream_in::Message::Init(init) => init,
+            other => panic!("expected init, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn event(&mut self) -> EventSourcedEvent {
+        match self.next().await {
+            event_sourced_stream_in::Message::Event(event) => event,
+            other => panic!("expected an event, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn command(&mut self) -> Command {
+        match self.next().await {
+            event_sourced_stream_in::Message::Command(command) => command,
+            other => panic!("expected a command, got {other:?}"),
+        }
+    }
+
+    /// Init without a snapshot, then `events` events, then a command.
+    pub(crate) async fn until_command(&mut self, events: usize) -> Command {
+        assert_eq!(self.init().await.snapshot, None);
+        for _ in 0..events {
+            self.event().await;
+        }
+        self.command().await
+    }
+
+    pub(crate) async fn send(&self, message: event_sourced_stream_out::Message) {
+        let outbound = self.outbound.as_ref().expect("not ended");
+        outbound.send(Ok(EventSourcedStreamOut { message: Some(message) })).await.expect("the sidecar reads");
+    }
+
+    pub(crate) async fn send_empty(&self) {
+        let outbound = self.outbound.as_ref().expect("not ended");
+        outbound.send(Ok(EventSourcedStreamOut { message: None })).await.expect("the sidecar reads");
+    }
+
+    pub(crate) async fn reply(&self, reply: EventSourcedReply) {
+        self.send(event_sourced_stream_out::Message::Reply(reply)).await;
+    }
+
+    pub(crate) async fn fail(&self, command_id: i64, description: &str) {
+        let failure = Failure { command_id, description: description.to_owned(), restart: false };
+        self.send(event_sourced_stream_out::Message::Failure(failure)).await;
+    }
+
+    /// Ends the function's side.
+    pub(crate) fn end(&mut self) {
+        self.outbound = None;
+    }
+
+    /// Ends the function's side unasked, and waits until the sidecar has let go of the stream.
+    pub(crate) async fn over(mut self) {
+        self.end();
+        let gone = async { while let Ok(Some(_)) = self.inbound.message().await {} };
+        soon("the end of the stream", gone).await;
+    }
+
+    /// Waits until the sidecar has half-closed, and ends the function's side then.
+    pub(crate) async fn closed(mut self) {
+        self.half_closed().await;
+    }
+
+    /// Waits until the sidecar has half-closed.
+    pub(crate) async fn half_closed(&mut self) {
+        let next = soon("the half-close", self.inbound.message()).await.expect("half-closed, not reset");
+        assert_eq!(next, None, "closed");
+    }
+
+    /// Whether the sidecar has reset the stream.
+    pub(crate) async fn reset(&mut self) {
+        let outcome = async { while let Ok(Some(_)) = self.inbound.message().await {} };
+        soon("the half-close", outcome).await;
+        soon("the reset", self.outbound.as_ref().expect("not ended").closed()).await;
+    }
+}
+
+fn persisted(text: &str) -> Any {
+    Any::pack("cloudstate.tck.model.Persisted", &tck::Persisted { value: text.to_owned() })
+}
+
+/// A reply with `message`, emitting `events`.
+pub(crate) fn reply(command_id: i64, message: &str, events: &[&str]) -> EventSourcedReply {
+    let payload = Any::pack("cloudstate.tck.model.Response", &tck::Response { message: message.to_owned() });
+    let action = client_action::Action::Reply(Reply { payload: Some(payload), metadata: None });
+    EventSourcedReply {
+        command_id,
+        client_action: Some(ClientAction { action: Some(action) }),
+        events: events.iter().map(|text| persisted(text)).collect(),
+        ..EventSourcedReply::default()
+    }
+}
+
+pub(crate) fn with_snapshot(reply: EventSourcedReply, state: &str) -> EventSourcedReply {
+    EventSourcedReply { snapshot: Some(persisted(state)), ..reply }
+}
+
+/// A failure in place of a reply.
+pub(crate) fn failure(command_id: i64, text: &str, restart: bool) -> EventSourcedReply {
+    let failure = Failure { command_id, description: text.to_owned(), restart };
+    let action = client_action::Action::Failure(failure);
+    EventSourcedReply {
+        command_id,
+        client_action: Some(ClientAction { action: Some(action) }),
+        ..EventSourcedReply::default()
+    }
+}
+
+/// The text of a stored event or snapshot.
+pub(crate) fn text(any: Option<Any>) -> String {
+    let any = any.expect("a payload");
+    assert_eq!(any.type_url, "type.googleapis.com/cloudstate.tck.model.Persisted");
+    tck::Persisted::decode(any.value).expect("as it was sent").value
+}
+
+/// A sidecar in this process, on free ports and a store in memory unless told otherwise.
+pub(crate) struct TestSidecar {
+    pub(crate) proxy: Proxy,
+    pub(crate) health: Health,
+    pub(crate) address: SocketAddr,
+}
+
+impl TestSidecar {
+    pub(crate) fn new(function: &ScriptedFunction, change: impl FnOnce(&mut ProxyConfig)) -> Self {
+        Self::over(Store::in_memory(), function, change)
+    }
+
+    pub(crate) fn over(store: Store, function: &ScriptedFunction, change: impl FnOnce(&mut ProxyConfig)) -> Self {
+        let mut config = ProxyConfig::default();
+        config.http.interface = [127, 0, 0, 1].into();
+        config.http.port = 0;
+        config.user_function.port = function.port;
+        config.user_function.reconnect.min = Duration::from_millis(20);
+        config.user_function.reconnect.max = Duration::from_millis(200);
+        change(&mut config);
+        let health = Health::new();
+        let proxy = Proxy::start(config, store, health.clone()).expect("a free port");
+        let address = proxy.address();
+        Self { proxy, health, address }
+    }
+
+    /// Waits until it serves.
+    pub(crate) async fn ready(self) -> Self {
+        soon("readiness", self.health.until_serving()).await;
+        self
+    }
+
+    pub(crate) fn client(&self) -> Model {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
+        Model(EventSourcedTckModelClient::new(endpoint.connect_lazy()))
+    }
+}
+
+/// A client of the model service.
+#[derive(Clone)]
+pub(crate) struct Model(EventSourcedTckModelClient<Channel>);
+
+impl Model {
+    /// Calls `Process` on the entity `id`, in a task of its own.
+    pub(crate) fn process(&self, id: &str) -> tokio::task::JoinHandle<Result<String, Status>> {
+        let mut client = self.0.clone();
+        let request = tck::Request { id: id.to_owned(), actions: Vec::new() };
+        tokio::spawn(async move { Ok(client.process(request).await?.into_inner().message) })
+    }
+
+    /// The same, with a time limit that travels with the call.
+    pub(crate) fn process_within(&self, id: &str, limit: Duration) -> tokio::task::JoinHandle<Result<String, Status>> {
+        let mut client = self.0.clone();
+        let mut request = Request::new(tck::Request { id: id.to_owned(), actions: Vec::new() });
+        request.set_timeout(limit);
+        tokio::spawn(async move { Ok(client.process(request).await?.into_inner().message) })
+    }
+}
+
+pub(crate) async fn answer(call: tokio::task::JoinHandle<Result<String, Status>>) -> Result<String, Status> {
+    soon("the answer", call).await.expect("the call did not panic")
+}
