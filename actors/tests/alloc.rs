@@ -77,7 +77,7 @@ impl Actor for Adder {
 fn a_tell_allocates_nothing() {
     let kit = TestKit::new();
     let adder = kit.spawn("adder", Adder { sum: 0, other: None });
-    let mut round = || {
+    let round = || {
         for number in 0..10_000 {
             adder.tell(AdderMessage::Add(number));
         }
@@ -92,7 +92,7 @@ fn a_tell_allocates_nothing() {
 fn an_ask_allocates_its_slot() {
     let kit = TestKit::new();
     let adder = kit.spawn("adder", Adder { sum: 0, other: None });
-    let mut round = || {
+    let round = || {
         kit.block_on(async {
             for _ in 0..1_000 {
                 adder.ask(AdderMessage::Sum, WITHIN).await.unwrap();
@@ -109,7 +109,7 @@ fn an_ask_from_inside_allocates_its_slot_and_little_else() {
     let kit = TestKit::new();
     let other = kit.spawn("other", Adder { sum: 0, other: None });
     let adder = kit.spawn("adder", Adder { sum: 0, other: Some(other) });
-    let mut round = || {
+    let round = || {
         adder.tell(AdderMessage::AskOther(999));
         kit.settle();
     };

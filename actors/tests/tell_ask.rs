@@ -1,5 +1,7 @@
 //! The four verbs, and why an answer does not come.
 
+use std::future::Future;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use actors::testkit::TestKit;
@@ -191,6 +193,26 @@ impl Actor for Forward {
 }
 
 #[test]
+fn room_given_to_a_send_that_is_dropped_goes_to_the_next() {
+    let kit = TestKit::new();
+    let mut probe = kit.probe();
+    let to = probe.actor_ref();
+    let gate = kit.spawn("gate", Props::new(move || Forward { to: to.clone() }).mailbox(Mailbox::bounded(1)));
+    gate.tell(Step::Number(1));
+    let mut first = Box::pin(gate.send(Step::Number(2)));
+    let mut second = Box::pin(gate.send(Step::Number(3)));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    kit.settle(); // room is given to the first
+    drop(first);
+    assert!(second.as_mut().poll(&mut cx).is_ready());
+    drop(second);
+    assert_eq!(probe.drain(), [1, 3]);
+    assert!(gate.try_tell(Step::Number(4)).is_ok(), "and it is free again");
+}
+
+#[test]
 fn those_who_wait_get_room_in_the_order_they_came() {
     let kit = TestKit::new();
     let mut probe = kit.probe();
@@ -321,4 +343,9 @@ fn an_answer_to_an_earlier_life_is_not_delivered() {
     target.tell(AnswerKept(1));
     kit.advance(WITHIN);
     assert_eq!(report.drain(), []);
+
+    asker.tell(AskerMessage::Ask(2, Keep));
+    asker.tell(AskerMessage::Fail);
+    kit.advance(WITHIN * 2);
+    assert_eq!(report.drain(), [], "nor is its timeout");
 }
