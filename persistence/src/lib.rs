@@ -1,4 +1,92 @@
-//! Event-sourced actors, journals and snapshots.
+//! Event-sourced actors, and the journals and snapshot stores under them.
+//!
+//! An entity's state is the fold of its events. A command handler sees the state and decides on events; an event handler
+//! applies them and can do nothing else. What is stored is what happened, so the state can always be computed again.
+//!
+//! ```
+//! use actors::{ActorSystem, ReplyTo};
+//! use persistence::{Effect, EventSourced, EventSourcedBehavior, InMemoryJournal, PersistenceId};
+//! use std::time::Duration;
+//!
+//! struct CounterEntity;
+//!
+//! enum CounterCommand {
+//!     Add(u64),
+//!     Total(ReplyTo<u64>),
+//! }
+//!
+//! #[derive(Clone)]
+//! struct Added(u64);
+//!
+//! impl EventSourced for CounterEntity {
+//!     type Command = CounterCommand;
+//!     type Event = Added;
+//!     type State = u64;
+//!
+//!     fn persistence_id(&self) -> PersistenceId {
+//!         PersistenceId::of("counter", "visitors")
+//!     }
+//!
+//!     fn handle_command(&self, total: &u64, command: CounterCommand) -> Effect<Self> {
+//!         match command {
+//!             CounterCommand::Add(count) => Effect::persist(Added(count)),
+//!             CounterCommand::Total(reply_to) => Effect::reply(reply_to, *total),
+//!         }
+//!     }
+//!
+//!     fn handle_event(total: &mut u64, event: &Added) {
+//!         *total += event.0;
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), actors::AskError> {
+//! let system = ActorSystem::new("guide");
+//! let journal = InMemoryJournal::default();
+//! let counter = system.spawn("visitors", EventSourcedBehavior::new(CounterEntity, journal));
+//! counter.tell(CounterCommand::Add(2));
+//! counter.tell(CounterCommand::Add(3));
+//! assert_eq!(counter.ask(CounterCommand::Total, Duration::from_secs(3)).await?, 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is durable when
+//!
+//! - **A reply after an event is sent when the event is durable.** With [`SqliteStore`] at [`Durability::Fsync`], the
+//!   default, the disk has confirmed it: it survives `kill -9` and power loss. At [`Durability::Os`] it survives
+//!   `kill -9` only. [`InMemoryJournal`] keeps nothing beyond the process.
+//! - **A batch is stored entirely or not at all**, and each answer of [`Journal::append`] but one says which.
+//! - **[`AppendError::Unknown`] means that the batch is stored or not.** The entity drops its state and reads the journal
+//!   before it says anything more. The same batch sent again, with the same id, settles it.
+//! - **One writer.** Whoever claims an entity, or its shard, last is the only one whose writes are taken: events,
+//!   snapshots and deletions of an older writer are refused in the transaction that would have stored them. So claim
+//!   first, then read.
+//!
+//! # What a crash may lose
+//!
+//! - Commands that were not answered: nobody was told that they happened. Their events may be stored all the same.
+//! - Chained effects ([`Effect::then_run`] and its kin) of the last command: they run at most once, and not after a
+//!   restart. Work that must happen belongs into an event and whoever follows the events.
+//! - Stashed and waiting commands. Never an event that was answered for, and never half a batch.
+//! - A snapshot: it costs time at the next recovery, no data, unless its events were deleted.
+//!
+//! # What is refused rather than repaired
+//!
+//! Each row carries a checksum over all it says. A torn tail of SQLite's write-ahead log is cut off, which loses nothing
+//! that was acknowledged; a row that fails its check is refused with its place ([`JournalError::Damaged`]), and a log with
+//! a hole, a lost tail or a writer out of turn is not believed ([`Recovery`]). After three equal failures of that kind an
+//! entity is parked. Damage to SQLite's own index pages is found as far as SQLite finds it; `PRAGMA integrity_check` looks
+//! at all of them.
+//!
+//! # Parts
+//!
+//! - [`EventSourced`], [`Effect`], [`EventSourcedBehavior`]: the entity and how it becomes an actor.
+//! - [`Journal`], [`SnapshotStore`]: the contract; [`testkit::contract`] checks any store for it.
+//! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`]: the stores.
+//! - [`Codec`], [`MessagePack`], [`Coded`]: values as bytes, with versions.
+//! - [`Fence`], [`FenceScope`]: the right to write.
+//! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.
 
 mod codec;
 mod effect;

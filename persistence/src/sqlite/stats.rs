@@ -18,7 +18,8 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn committed(&self, events: u64, syncs: u64) {
+    pub(crate) fn committed(&self, requests: usize, events: u64, syncs: u64) {
+        metrics::histogram!("persistence_batch_requests").record(requests as f64);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.events.fetch_add(events, Ordering::Relaxed);
         metrics::counter!("persistence_batches_total").increment(1);

@@ -159,7 +159,7 @@ impl Writer {
         match committed {
             Ok(answers) => {
                 // One sync of the log per commit that wrote; a batch of refusals touches no disk.
-                self.stats.committed(events, u64::from(dirty) * self.syncs(1));
+                self.stats.committed(batch.len(), events, u64::from(dirty) * self.syncs(1));
                 self.sweeping |= batch.iter().any(|request| matches!(request.work, Work::DeleteEvents { .. }));
                 Ok(answers)
             }

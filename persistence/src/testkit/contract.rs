@@ -1,8 +1,8 @@
 //! What every [`Journal`] and [`SnapshotStore`] must do, as one suite.
 
 use crate::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, PersistenceId, RawEvent, RawSnapshot, ReplayLimit,
-    SnapshotStore, Stored,
+    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, PersistenceId, RawEvent, RawSnapshot, Recovery,
+    ReplayLimit, SnapshotStore, Stored,
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -38,6 +38,8 @@ pub async fn contract(subject: &mut dyn Subject) {
     a_fence_covers_its_own_entities(&stores).await;
     one_of_many_writers_wins_each_number(&stores).await;
     writers_of_different_entities_all_succeed(&stores).await;
+    claims_under_load_leave_one_history(&stores).await;
+    events_vanish_from_the_front_only(&stores).await;
     deleted_events_are_gone_and_their_numbers_used(&stores).await;
     the_newest_snapshot_not_above_is_found(&stores).await;
     a_snapshot_ahead_of_the_journal_is_refused(&stores).await;
@@ -222,6 +224,59 @@ async fn writers_of_different_entities_all_succeed(stores: &Stores) {
         let outcomes = join_all(owned.iter().map(|owned| stores.append(owned, seq_nr, &["x"]))).await;
         assert!(outcomes.iter().all(|outcome| *outcome == Ok(seq_nr)), "{outcomes:?}");
     }
+}
+
+/// Owners take the log from each other while others still write: each does what an owner does, claim, read, write.
+async fn claims_under_load_leave_one_history(stores: &Stores) {
+    let contend = async |contender: u32| {
+        let mut written = Vec::new();
+        for round in 0..25 {
+            let owned = stores.claim("contended").await;
+            let highest = stores.journal.highest_seq(owned.id.clone()).await.expect("highest");
+            let text = format!("{contender}-{round}");
+            match stores.append(&owned, highest + 1, &[&text]).await {
+                Ok(seq_nr) => written.push((seq_nr, owned.fence.epoch, text)),
+                Err(AppendError::Stale { .. }) => {}
+                Err(other) => panic!("fence, then read: only a later claim can come between, not {other:?}"),
+            }
+        }
+        written
+    };
+    let mut written: Vec<_> = join_all((0..8).map(contend)).await.concat();
+    written.sort();
+    let id = PersistenceId::of("contract", "contended");
+    let mut recovery = Recovery::new(id.clone());
+    let mut found = Vec::new();
+    for stored in stores.events(&id, 1, u64::MAX, ALL).await {
+        recovery.event(stored.seq_nr, stored.epoch).expect("one history");
+        let text = String::from_utf8(stored.event.payload.to_vec()).expect("text");
+        found.push((stored.seq_nr, stored.epoch, text));
+    }
+    assert_eq!(found, written, "what is stored is what was acknowledged, each with its writer's epoch");
+    assert!(!written.is_empty(), "nobody ever got to write");
+}
+
+/// A reader beside a deletion sees the log from some number on, never with a hole.
+async fn events_vanish_from_the_front_only(stores: &Stores) {
+    let owned = stores.claim("vanish").await;
+    let texts: Vec<String> = (1..=2_400).map(|n| n.to_string()).collect();
+    stores.append(&owned, 1, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("append");
+    let delete = async {
+        for seq in (300..=2_100).step_by(300) {
+            stores.journal.delete_to(owned.id.clone(), seq, owned.fence.clone()).await.expect("delete");
+        }
+    };
+    let read = async {
+        for _ in 0..20 {
+            let numbers: Vec<u64> =
+                stores.events(&owned.id, 1, u64::MAX, ALL).await.iter().map(|stored| stored.seq_nr).collect();
+            let first = numbers[0];
+            assert!(first % 300 == 1, "the log begins at {first}, in the middle of a deletion");
+            assert_eq!(numbers, (first..=2_400).collect::<Vec<_>>());
+        }
+    };
+    futures_util::join!(delete, read);
+    assert_eq!(stores.texts(&owned.id, 1, 2_101, ALL).await, ["2101"]);
 }
 
 async fn deleted_events_are_gone_and_their_numbers_used(stores: &Stores) {
