@@ -2,7 +2,7 @@
 //! what it was asked.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use actors::Clock;
@@ -141,7 +141,9 @@ impl Seam {
 
     /// A front end that serves nothing.
     pub(crate) async fn idle(settings: FrontendSettings) -> Self {
-        let spec = served(SERVICES, &[(EVENT_SOURCED, "shop.Cart", "cart"), (ACTION, "shop.Kinds", "")]);
+        static SPEC: LazyLock<Arc<ServedSpec>> =
+            LazyLock::new(|| served(SERVICES, &[(EVENT_SOURCED, "shop.Cart", "cart"), (ACTION, "shop.Kinds", "")]));
+        let spec = SPEC.clone();
         let frontend = Frontend::new(settings, Clock::tokio());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");

@@ -505,6 +505,19 @@ proptest! {
         });
     }
 
+    /// Any query string is carried out or refused by name.
+    #[test]
+    fn any_query_is_answered(query in "((text|small|list|inner_message|map|any|at|x)[.a-z]{0,6}=?[ -~]{0,8}&?){0,4}") {
+        let query = query.replace([' ', '#', '"', '<', '>', '`', '{', '}', '|', '\\', '^'], "%7C");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let seam = Seam::echo().await;
+            let answer = seam.get(&format!("/echo/x?{query}")).await;
+            let named = answer.text().starts_with("Bad Request: ");
+            assert!(answer.status == 200 || answer.status == 400 && named, "{query}: {}", answer.text());
+        });
+    }
+
     #[test]
     fn no_request_makes_it_panic(path in "/(echo|small|color|named|files)/[ -~]{0,20}", body in any::<Vec<u8>>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

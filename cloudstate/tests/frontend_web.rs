@@ -8,6 +8,7 @@ use cloudstate::frontend::{CorsSettings, FrontendSettings};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use proptest::prelude::*;
 
 use crate::front_seam::{Answered, Seam, echo, replies, soon};
 
@@ -140,4 +141,20 @@ async fn listed_origins_only_where_there_is_a_list() {
     let answer = preflight(&seam, "https://evil.example").await;
     assert_eq!(answer.status, 204);
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")), "{:?}", answer.headers);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever arrives as text is answered with a status in a trailers frame.
+    #[test]
+    fn any_text_is_answered_with_a_status(body in "[A-Za-z0-9+/=\\r\\n!]{0,60}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let seam = Seam::echo().await;
+            let answer = call(&seam, "application/grpc-web-text", "*/*", body).await;
+            let answer = decoded(&answer.body);
+            assert!(String::from_utf8_lossy(&answer).contains("grpc-status: "), "{answer:?}");
+        });
+    }
 }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::grpc::Framed;
+
 /// What can go wrong while a body is sent.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -17,7 +19,7 @@ enum Kind {
     /// All of it, or nothing.
     Whole(Option<Bytes>),
     /// One gRPC message, if any, and the trailers.
-    Message { data: Option<Bytes>, trailers: Option<Box<HeaderMap>> },
+    Message { data: Option<Bytes>, rest: Option<Bytes>, trailers: Option<Box<HeaderMap>> },
     /// As it comes.
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
 }
@@ -31,8 +33,9 @@ impl FrontBody {
         Self(Kind::Whole(Some(data.into()).filter(|data| !data.is_empty())))
     }
 
-    pub(super) fn message(data: Option<Bytes>, trailers: HeaderMap) -> Self {
-        Self(Kind::Message { data, trailers: Some(Box::new(trailers)) })
+    pub(super) fn message(framed: Option<Framed>, trailers: HeaderMap) -> Self {
+        let (data, rest) = framed.map_or((None, None), |framed| (Some(framed.first), framed.rest));
+        Self(Kind::Message { data, rest, trailers: Some(Box::new(trailers)) })
     }
 
     pub(super) fn stream(body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
@@ -47,7 +50,7 @@ impl Body for FrontBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Kind::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
-            Kind::Message { data, trailers } => Poll::Ready(match data.take() {
+            Kind::Message { data, rest, trailers } => Poll::Ready(match data.take().or_else(|| rest.take()) {
                 Some(data) => Some(Ok(Frame::data(data))),
                 None => trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))),
             }),
@@ -58,7 +61,7 @@ impl Body for FrontBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(data) => data.is_none(),
-            Kind::Message { data, trailers } => data.is_none() && trailers.is_none(),
+            Kind::Message { data, rest, trailers } => data.is_none() && rest.is_none() && trailers.is_none(),
             Kind::Stream(body) => body.is_end_stream(),
         }
     }

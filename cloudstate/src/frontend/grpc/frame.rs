@@ -15,6 +15,9 @@ use crate::frontend::body::BodyError;
 
 const HEADER: usize = 5;
 
+/// From this size on copying a payload behind its prefix costs more than a frame of its own.
+const UNCOPIED_MIN: usize = 16 * 1024;
+
 /// The messages of a request body.
 pub(super) struct MessageReader<B> {
     body: B,
@@ -138,26 +141,40 @@ where
     }
 }
 
+/// A message on the wire: in one piece, or the prefix and then the payload as it came.
+pub(crate) struct Framed {
+    pub(crate) first: Bytes,
+    pub(crate) rest: Option<Bytes>,
+}
+
 /// `payload` with its prefix, compressed when that is asked for.
-pub(super) fn encode(payload: &[u8], gzip: bool, message_max: usize) -> Result<Bytes, Status> {
-    if payload.len() > message_max {
-        return Err(too_large("reply", payload.len(), message_max));
+pub(super) fn encode(payload: Bytes, gzip: bool, message_max: usize) -> Result<Framed, Status> {
+    let length = payload.len();
+    if length > message_max {
+        return Err(too_large("reply", length, message_max));
     }
     if gzip {
-        let mut packed = vec![0; HEADER];
-        GzEncoder::new(payload, Compression::fast())
-            .read_to_end(&mut packed)
-            .map_err(|error| Status::internal(format!("reply cannot be compressed: {error}")))?;
-        packed[0] = 1;
-        let length = (packed.len() - HEADER) as u32;
-        packed[1..HEADER].copy_from_slice(&length.to_be_bytes());
-        return Ok(packed.into());
+        return Ok(Framed { first: compress(&payload)?, rest: None });
     }
-    let mut framed = BytesMut::with_capacity(HEADER + payload.len());
-    framed.put_u8(0);
-    framed.put_u32(payload.len() as u32);
-    framed.put_slice(payload);
-    Ok(framed.freeze())
+    let whole = length < UNCOPIED_MIN;
+    let mut first = BytesMut::with_capacity(if whole { HEADER + length } else { HEADER });
+    first.put_u8(0);
+    first.put_u32(length as u32);
+    if whole {
+        first.put_slice(&payload);
+    }
+    Ok(Framed { first: first.freeze(), rest: (!whole).then_some(payload) })
+}
+
+fn compress(payload: &[u8]) -> Result<Bytes, Status> {
+    let mut packed = vec![0; HEADER];
+    GzEncoder::new(payload, Compression::fast())
+        .read_to_end(&mut packed)
+        .map_err(|error| Status::internal(format!("reply cannot be compressed: {error}")))?;
+    packed[0] = 1;
+    let length = (packed.len() - HEADER) as u32;
+    packed[1..HEADER].copy_from_slice(&length.to_be_bytes());
+    Ok(packed.into())
 }
 
 /// The limit holds for what comes out, so a small message cannot unpack to a large one.
@@ -216,6 +233,19 @@ mod tests {
         futures_util::FutureExt::now_or_never(messages.collect()).expect("never pending")
     }
 
+    fn encoded(message: &[u8], gzip: bool) -> Bytes {
+        let framed = encode(Bytes::copy_from_slice(message), gzip, usize::MAX).expect("no limit");
+        [framed.first, framed.rest.unwrap_or_default()].concat().into()
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        let payload = Bytes::from(vec![7; UNCOPIED_MIN]);
+        let framed = encode(payload.clone(), false, usize::MAX).expect("no limit");
+        assert_eq!(framed.first, [&[0][..], &(UNCOPIED_MIN as u32).to_be_bytes()].concat());
+        assert_eq!(framed.rest.map(|rest| rest.as_ptr()), Some(payload.as_ptr()));
+    }
+
     proptest! {
         /// However the transport cuts the bytes, the messages come out as they went in.
         #[test]
@@ -225,7 +255,7 @@ mod tests {
         ) {
             let mut wire = Vec::new();
             for (message, gzip) in &messages {
-                wire.extend_from_slice(&encode(message, *gzip, 1000).expect("small"));
+                wire.extend_from_slice(&encoded(message, *gzip));
             }
             let chunks = wire.chunks(cut).map(Bytes::copy_from_slice).collect();
             let expected: Vec<_> = messages.into_iter().map(|(message, _)| Ok(Bytes::from(message))).collect();
@@ -242,7 +272,7 @@ mod tests {
     fn limits_hold_before_anything_is_allocated_and_after_unpacking() {
         let claims_too_much = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(read(vec![claims_too_much], false), [Err(Code::ResourceExhausted)]);
-        let bomb = encode(&vec![0; 100_000], true, usize::MAX).expect("fits");
+        let bomb = encoded(&vec![0; 100_000], true);
         assert!(bomb.len() < 1000);
         assert_eq!(read(vec![bomb], true), [Err(Code::ResourceExhausted)]);
     }

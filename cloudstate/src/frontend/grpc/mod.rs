@@ -24,6 +24,7 @@ use crate::frontend::serving::{Serving, Target};
 use crate::frontend::{FrontendSettings, Inner, metadata, reflection};
 use crate::spec::{EntityType, MethodSpec};
 
+pub(super) use frame::Framed;
 use frame::MessageReader;
 pub(super) use status::{GRPC_CONTENT_TYPE, GRPC_STATUS, trailers_only};
 use stream::ReplyStream;
@@ -196,8 +197,8 @@ impl Wire {
             return Ok(self.response(FrontBody::message(None, status::ok_trailers()), None));
         };
         self.gzip_out &= reply.payload.len() >= settings.compression_min;
-        let data = frame::encode(&reply.payload, self.gzip_out, settings.message_out_max)?;
-        Ok(self.response(FrontBody::message(Some(data), status::ok_trailers()), Some(&reply)))
+        let framed = frame::encode(reply.payload.clone(), self.gzip_out, settings.message_out_max)?;
+        Ok(self.response(FrontBody::message(Some(framed), status::ok_trailers()), Some(&reply)))
     }
 
     fn response(&self, body: FrontBody, reply: Option<&Reply>) -> Response<FrontBody> {

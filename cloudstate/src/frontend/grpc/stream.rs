@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use tonic::{Code, Status};
 
+use super::frame::Framed;
 use super::{frame, status};
 use crate::call::{Replies, Reply};
 use crate::frontend::Inner;
@@ -32,6 +33,8 @@ pub(super) struct Encoding {
 pub(super) struct ReplyStream {
     clock: Clock,
     first: Option<Reply>,
+    /// The payload of a reply whose prefix has been sent.
+    rest: Option<Bytes>,
     /// `None` once the trailers are out; dropping the replies cancels the call.
     replies: Option<Replies>,
     encoding: Encoding,
@@ -48,7 +51,7 @@ impl ReplyStream {
         ticket: Ticket,
     ) -> Self {
         let clock = front.clock.clone();
-        Self { clock, first, replies: Some(replies), encoding, expiry: None, ticket: Some(ticket) }
+        Self { clock, first, rest: None, replies: Some(replies), encoding, expiry: None, ticket: Some(ticket) }
     }
 
     pub(super) fn with_deadline(mut self, deadline: Deadline) -> Self {
@@ -69,10 +72,10 @@ impl ReplyStream {
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
-    fn framed(&self, reply: &Reply) -> Result<Bytes, Status> {
+    fn framed(&self, reply: Reply) -> Result<Framed, Status> {
         let length = reply.payload.len();
         let gzip = self.encoding.compression_min.is_some_and(|min| length >= min);
-        frame::encode(&reply.payload, gzip, self.encoding.message_max)
+        frame::encode(reply.payload, gzip, self.encoding.message_max)
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Reply, Status>>> {
@@ -101,9 +104,15 @@ impl Body for ReplyStream {
         if this.replies.is_none() {
             return Poll::Ready(None);
         }
+        if let Some(rest) = this.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
         match ready!(this.poll_reply(cx)) {
-            Some(Ok(reply)) => match this.framed(&reply) {
-                Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Ok(reply)) => match this.framed(reply) {
+                Ok(Framed { first, rest }) => {
+                    this.rest = rest;
+                    Poll::Ready(Some(Ok(Frame::data(first))))
+                }
                 Err(too_large) => this.end(too_large.code(), status::trailers(&too_large)),
             },
             Some(Err(failed)) => this.end(failed.code(), status::trailers(&failed)),
