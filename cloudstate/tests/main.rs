@@ -19,3 +19,4 @@ mod reflection;
 mod router;
 mod scripted;
 mod spec;
+mod tck;
