@@ -148,7 +148,9 @@ impl ScriptedFunction {
 impl Drop for ScriptedFunction {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Returns when its sockets are closed, so that the port is free; not allowed on a runtime's own thread.
+            let ended = std::thread::spawn(move || runtime.shutdown_timeout(SOON)).join();
+            ended.expect("the function ends");
         }
     }
 }
