@@ -1,5 +1,6 @@
 //! Tests of the persistence crate, one module a subject.
 
+mod codec;
 mod crash;
 mod damage;
 mod disk;

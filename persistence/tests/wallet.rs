@@ -6,6 +6,7 @@ use persistence::{Effect, EventSourced, PersistenceId, PersistenceSignal, Retent
 use std::sync::Arc;
 
 pub(crate) struct WalletEntity {
+    pub(crate) entity_type: &'static str,
     pub(crate) id: String,
     pub(crate) retention: Retention,
     pub(crate) signals: Signals,
@@ -58,7 +59,7 @@ pub(crate) struct Insufficient {
 
 impl WalletEntity {
     pub(crate) fn named(id: &str) -> Self {
-        Self { id: id.to_owned(), retention: Retention::default(), signals: Signals::default() }
+        Self { entity_type: "wallet", id: id.to_owned(), retention: Retention::default(), signals: Signals::default() }
     }
 }
 
@@ -74,7 +75,7 @@ impl EventSourced for WalletEntity {
     type State = Wallet;
 
     fn persistence_id(&self) -> PersistenceId {
-        PersistenceId::of("wallet", &self.id)
+        PersistenceId::of(self.entity_type, &self.id)
     }
 
     fn handle_command(&self, wallet: &Wallet, command: WalletCommand) -> Effect<Self> {
