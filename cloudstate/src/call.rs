@@ -19,7 +19,8 @@ use crate::spec::{KeyError, MethodSpec};
 pub struct Call {
     /// The method called; its service is `method.service`.
     pub method: Arc<MethodSpec>,
-    /// Headers of the request, without pseudo, hop-by-hop and transport-owned ones, in order.
+    /// Headers of the request, without pseudo, hop-by-hop and transport-owned ones, in order. Empty for methods of
+    /// stateful entities, whose commands carry none.
     pub metadata: Metadata,
     /// When the caller gives up. The front end answers for itself then and drops the call;
     /// whoever queues a call drops it unstarted once this is past.

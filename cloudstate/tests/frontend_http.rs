@@ -316,6 +316,7 @@ async fn failures_are_500_with_the_bare_text_and_statuses_map() {
     ] {
         let answer = seam.get(&format!("/echo/x?small={code}")).await;
         assert_eq!(answer.is(), (status, "why"), "{code}");
+        assert_eq!(answer.headers.contains_key("retry-after"), [429, 503].contains(&status), "{code}");
     }
 }
 

@@ -311,6 +311,21 @@ fn options_count_by_number_whatever_they_are_called() {
 }
 
 #[test]
+fn services_without_a_package_and_messages_named_like_primitives_are_fine() {
+    let own = r#"syntax = "proto3"; import "cloudstate/entity_key.proto";
+        message string { .string inner = 1; bytes id = 2; }
+        message M { bool id = 1 [(cloudstate.entity_key) = true]; .string text = 2; }
+        service S { rpc Get(M) returns (.string); }"#;
+    let spec = entity_spec(compile(&[("own.proto", own)]), &[(VALUE_ENTITY, "S", "x")]);
+    let served = check(&spec).expect("valid");
+    let method = served.method("S", "Get").expect("served");
+    assert_eq!(method.http[0].template.to_string(), "/S/Get");
+    assert_eq!(&*method.output_type_url, "type.googleapis.com/string");
+    assert!(method.output.get_field_by_name("inner").is_some(), "the function's own message, not ours");
+    assert_eq!(method.key.extract(b"").as_deref(), Ok("false"));
+}
+
+#[test]
 fn eventing_is_read() {
     let body = r#"service S { rpc On(Plain) returns (Plain) {
         option (.cloudstate.eventing) = { in: { event_log: "cart" consumer_group: "g" } out: { topic: "t" } }; } }"#;

@@ -122,11 +122,14 @@ where
     response
 }
 
-/// A response of plain text.
+/// A response of plain text. One that may go better later says when to try again.
 pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response<FrontBody> {
     let mut response = Response::new(FrontBody::whole(text.into()));
     *response.status_mut() = status;
     let text_plain = ::http::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text_plain);
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        response.headers_mut().insert(header::RETRY_AFTER, ::http::HeaderValue::from_static("1"));
+    }
     response
 }

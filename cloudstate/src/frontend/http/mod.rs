@@ -209,11 +209,7 @@ where
 }
 
 fn refused(refusal: Refusal) -> Response<FrontBody> {
-    let mut response = service::plain(refusal.status, refusal.text);
-    if matches!(refusal.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
+    service::plain(refusal.status, refusal.text)
 }
 
 /// The answer to a plain OPTIONS request: what the path is good for.
