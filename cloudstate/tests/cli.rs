@@ -239,14 +239,19 @@ fn without_a_port_the_command_gets_a_free_one() {
     assert_ne!(port, 8080);
 }
 
-/// A sidecar that is killed cannot clean up; the kernel does.
+/// A sidecar that is killed cannot clean up: the command ends all the same, and so does what the command has started.
 #[test]
-fn killing_the_sidecar_ends_the_command() {
-    let mut sidecar = Running::start(&mut run(&["--", "sh", "-c", "echo pid $$; exec sleep 100000"]));
+fn killing_the_sidecar_ends_the_command_and_its_descendants() {
+    let script = "sleep 100000 & echo grandchild $!; echo pid $$; wait";
+    let mut sidecar = Running::start(&mut run(&["--", "sh", "-c", script]));
+    let grandchild = after(&sidecar.out, "[function] grandchild ");
     let pid = after(&sidecar.out, "[function] pid ");
     sidecar.signal(Signal::KILL);
     sidecar.exit_status();
     dies(&pid);
+    dies(&grandchild);
+    // Nobody keeps the sidecar's own output open either.
+    assert!(sidecar.err.iter().count() > 0);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The user function as a child process: started, prefixed, restarted when it dies, and stopped with the sidecar.
 //!
 //! The child and all its descendants share a process group, which is signalled as a whole. When the sidecar itself is killed without a chance to
-//! clean up, the kernel kills the child; descendants of it that moved elsewhere are their own.
+//! clean up, a guard ends the group; descendants that made a group of their own are their own.
 
+mod guard;
 mod output;
 mod process;
 mod restarts;
@@ -10,6 +11,7 @@ mod restarts;
 use std::time::Duration;
 
 use actors::Clock;
+use rustix::process::Pid;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,6 +22,7 @@ pub use restarts::Restarts;
 
 use crate::config::ChildConfig;
 use crate::telemetry::metrics;
+use guard::Guard;
 use process::{Group, Spawner};
 
 /// What to run.
@@ -41,6 +44,7 @@ pub struct UserFunctionChild {
     output: Output,
     readers: JoinSet<()>, // one for each pipe of each process started
     running: Group,
+    guard: Option<Guard>, // without one, the kernel still kills the child, but not its descendants
 }
 
 impl UserFunctionChild {
@@ -54,9 +58,11 @@ impl UserFunctionChild {
         clock: Clock,
         output: Output,
     ) -> Result<Self, StartError> {
+        let guard =
+            Guard::start().inspect_err(|error| warn!(%error, "no guard for the user function's descendants")).ok();
         let spawner = Spawner::new(command)?;
         let running = spawner.spawn().await?;
-        let mut child = Self { spawner, config, clock, output, readers: JoinSet::new(), running };
+        let mut child = Self { spawner, config, clock, output, readers: JoinSet::new(), running, guard };
         child.adopt();
         Ok(child)
     }
@@ -76,6 +82,7 @@ impl UserFunctionChild {
                     warn!(status = %status, ?delay, "user function died, starting it again");
                     // Whatever it left behind may still hold its port.
                     self.running.kill();
+                    self.watch_over(None);
                     if self.restart(delay, &mut restarts, &stop).await.is_none() {
                         break;
                     }
@@ -83,6 +90,7 @@ impl UserFunctionChild {
             }
         }
         self.running.stop(self.config.stop_timeout, &self.clock).await;
+        self.watch_over(None);
         self.finish_reading().await;
         info!("user function stopped");
     }
@@ -110,6 +118,7 @@ impl UserFunctionChild {
 
     fn adopt(&mut self) {
         metrics::child_started();
+        self.watch_over(self.running.leader());
         info!(pid = self.running.pid(), "user function started");
         let (out, err) = self.running.take_pipes();
         while self.readers.try_join_next().is_some() {}
@@ -118,6 +127,12 @@ impl UserFunctionChild {
         }
         if let Some(pipe) = err {
             self.readers.spawn(self.output.clone().pump(pipe, Stream::Err));
+        }
+    }
+
+    fn watch_over(&mut self, group: Option<Pid>) {
+        if let Some(guard) = &mut self.guard {
+            guard.watch_over(group);
         }
     }
 

@@ -105,6 +105,10 @@ impl Group {
         Self { child, leader }
     }
 
+    pub(super) fn leader(&self) -> Option<Pid> {
+        self.leader
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.leader.map_or(0, |leader| leader.as_raw_nonzero().get().cast_unsigned())
     }
