@@ -248,7 +248,7 @@ async fn start_admin(config: &ProxyConfig, health: &Health) -> Result<JoinSet<()
     if let Some(address) = config.admin.metrics {
         let listener = listen::bind(address, METRICS_PORT).await?;
         info!(address = %shown(&listener), "metrics port open: /metrics");
-        let handle = telemetry::metrics::install().map_err(|error| failed(Exit::Failed, error))?;
+        let handle = telemetry::series::install().map_err(|error| failed(Exit::Failed, error))?;
         tasks.spawn(admin::metrics_upkeep(handle.clone()));
         tasks.spawn(admin::serve(listener, admin::metrics_router(handle)));
     }

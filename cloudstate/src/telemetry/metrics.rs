@@ -1,118 +1,13 @@
-//! What the sidecar counts and measures: every name, unit and meaning in one table, and handles to record with.
+//! Handles to count and measure with; [`series`](super::series) says what each series means.
 //!
 //! Handles are made once per method, entity type or connection and then cost an atomic operation a record; labels are never built on the request
-//! path. Without an installed recorder ([`install`]) they do nothing. Event-sourced series keep the reference proxy's names.
+//! path. Without an installed recorder ([`install`](super::series::install)) they do nothing.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tonic::Code;
-
-/// One series: name, what is recorded, unit and meaning.
-#[derive(Debug)]
-pub struct Metric {
-    /// The name as scraped.
-    pub name: &'static str,
-    /// Counter, gauge or histogram.
-    pub kind: MetricKind,
-    /// Unit of the value.
-    pub unit: Unit,
-    /// What it means, and its labels.
-    pub help: &'static str,
-}
-
-/// What a series records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Distribution over the buckets of [`BUCKETS`].
-    Histogram,
-}
-
-/// Upper bounds of all histograms, in seconds.
-pub const BUCKETS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-
-/// Every series of the sidecar, those of the store's crate included.
-pub const METRICS: &[Metric] = &[
-    c("cloudstate_requests_total", "requests answered; labels service, method, code (gRPC status)"),
-    g("cloudstate_requests_in_flight", Unit::Count, "requests being served; labels service, method"),
-    h(
-        "cloudstate_request_duration_seconds",
-        "from the request's header to the end of its answer; labels service, method",
-    ),
-    c("cloudstate_requests_refused_total", "requests refused before any work; label reason"),
-    c("cloudstate_eventsourced_activated_entities_total", "entities activated"),
-    c("cloudstate_eventsourced_passivated_entities_total", "entities stopped, for whatever reason"),
-    h("cloudstate_eventsourced_entity_active_time_seconds", "how long entities were active"),
-    c("cloudstate_eventsourced_failed_entities_total", "entities that crashed or whose stream ended unasked"),
-    h("cloudstate_eventsourced_recovery_time_seconds", "from activation to the end of replay"),
-    c("cloudstate_eventsourced_received_commands_total", "commands received"),
-    c("cloudstate_eventsourced_stashed_commands_total", "commands that had to wait for another one"),
-    c("cloudstate_eventsourced_unstashed_commands_total", "commands whose wait ended"),
-    c("cloudstate_eventsourced_rejected_commands_total", "commands refused because the waiting room was full"),
-    h("cloudstate_eventsourced_command_stash_time_seconds", "how long commands waited"),
-    h("cloudstate_eventsourced_command_processing_time_seconds", "from the command's sending to the function's reply"),
-    c("cloudstate_eventsourced_failed_commands_total", "commands that failed in the function or with its stream"),
-    c("cloudstate_eventsourced_completed_commands_total", "commands that were completed"),
-    h("cloudstate_eventsourced_command_total_time_seconds", "from receipt to completion, waiting and writing included"),
-    h("cloudstate_eventsourced_persist_time_seconds", "writing the events of one command"),
-    c("cloudstate_eventsourced_persisted_events_total", "events written"),
-    b("cloudstate_eventsourced_persisted_event_bytes_total", "bytes of the events written"),
-    c("cloudstate_eventsourced_loaded_events_total", "events replayed"),
-    b("cloudstate_eventsourced_loaded_event_bytes_total", "bytes of the events replayed"),
-    c("cloudstate_eventsourced_persisted_snapshots_total", "snapshots whose saving was started"),
-    b("cloudstate_eventsourced_persisted_snapshot_bytes_total", "bytes of these snapshots"),
-    c("cloudstate_eventsourced_loaded_snapshots_total", "snapshots loaded"),
-    b("cloudstate_eventsourced_loaded_snapshot_bytes_total", "bytes of the snapshots loaded"),
-    g(
-        "cloudstate_user_function_connected",
-        Unit::Count,
-        "1 while the user function's specification is being served, else 0",
-    ),
-    c("cloudstate_user_function_discoveries_total", "discover calls; label outcome (accepted, refused, failed)"),
-    c("cloudstate_user_function_errors_reported_total", "errors reported to the user function"),
-    c("cloudstate_user_function_starts_total", "starts of the user function as a child process"),
-    c("persistence_batches_total", "transactions that wrote to the store"),
-    c("persistence_events_total", "events written to the store"),
-    c("persistence_syncs_total", "times the store waited for the disk"),
-    g("cloudstate_build_info", Unit::Count, "always 1; label version"),
-    g("process_resident_memory_bytes", Unit::Bytes, "resident memory of this process"),
-    g("process_open_fds", Unit::Count, "open file descriptors of this process"),
-    g("process_start_time_seconds", Unit::Seconds, "when this process started, since 1970"),
-    c("process_cpu_seconds_total", "processor time of this process, user and system"),
-];
-
-/// Installs the recorder of this process and describes all series.
-///
-/// # Errors
-/// When the process has a recorder already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().set_buckets(BUCKETS)?.install_recorder()?;
-    describe();
-    gauge!("cloudstate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    Ok(handle)
-}
-
-/// Tells the current recorder unit and meaning of all series.
-pub fn describe() {
-    for metric in METRICS {
-        match metric.kind {
-            MetricKind::Counter => {
-                metrics::describe_counter!(metric.name, metric.unit, metric.help)
-            }
-            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
-            MetricKind::Histogram => {
-                metrics::describe_histogram!(metric.name, metric.unit, metric.help)
-            }
-        }
-    }
-}
 
 /// Counts and times the requests to one method. Cheap to clone.
 #[derive(Clone)]
@@ -395,27 +290,12 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-const fn c(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: MetricKind::Counter, unit: Unit::Count, help }
-}
-
-const fn b(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: MetricKind::Counter, unit: Unit::Bytes, help }
-}
-
-const fn g(name: &'static str, unit: Unit, help: &'static str) -> Metric {
-    Metric { name, kind: MetricKind::Gauge, unit, help }
-}
-
-const fn h(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: MetricKind::Histogram, unit: Unit::Seconds, help }
-}
-
 #[cfg(test)]
 mod tests {
-    use metrics_exporter_prometheus::PrometheusRecorder;
+    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
     use super::*;
+    use crate::telemetry::series::{BUCKETS, METRICS, describe};
 
     fn recorder() -> PrometheusRecorder {
         PrometheusBuilder::new().set_buckets(BUCKETS).expect("buckets").build_recorder()
