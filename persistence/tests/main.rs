@@ -8,6 +8,7 @@ mod entity;
 mod faulty_vfs;
 mod journal_contract;
 mod opening;
+mod power_loss;
 mod recovery;
 mod snapshots;
 mod store;
