@@ -1,6 +1,6 @@
 //! Asking: one question at a time, and 256 askers over 16 actors, beside a task with a oneshot per question.
 
-#![allow(missing_docs, reason = "a bench is a program")]
+#![allow(clippy::disallowed_methods, missing_docs, reason = "a bench is a program")]
 
 use std::time::Duration;
 

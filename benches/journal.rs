@@ -2,7 +2,7 @@
 //!
 //! The figure to hold against each other beside the rate is printed after each: syncs an append.
 
-#![allow(missing_docs, clippy::print_stdout, reason = "a bench is a program")]
+#![allow(clippy::disallowed_methods, missing_docs, clippy::print_stdout, reason = "a bench is a program")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Compiles the `.proto` files without an installed `protoc`.
 
+#![allow(clippy::disallowed_methods, reason = "cargo talks to a build script through the environment")]
+
 use std::path::{Path, PathBuf};
 
 /// The protocol between sidecar and user function, and the options of its front end.

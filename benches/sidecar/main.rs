@@ -4,7 +4,13 @@
 //! free loopback ports: the sidecar itself, and from this binary the load, the user function, the relay and a plain server.
 //! What is asserted is that every acknowledged call is in its cart, never a time.
 
-#![allow(missing_docs, unreachable_pub, clippy::print_stdout, reason = "a program whose table is for the terminal")]
+#![allow(
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "a program whose table is for the terminal"
+)]
 
 mod args;
 mod build;

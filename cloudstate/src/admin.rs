@@ -1,5 +1,7 @@
 //! The management port (`/ready`, `/alive`) and the metrics port (`/metrics`): read-only, for probes and scrapers.
 
+#![allow(clippy::disallowed_methods, reason = "probes and scrapers live in real time, whatever the actors do")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

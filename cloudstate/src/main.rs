@@ -1,5 +1,7 @@
 //! The `cloudstate` binary: reads flags, file and environment, puts the parts together, waits for a signal, drains.
 
+#![allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+
 use std::fmt::Display;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,5 +1,7 @@
 //! Tests of the cloudstate crate, one module a subject.
 
+#![allow(clippy::disallowed_methods, reason = "real processes and sockets take real time")]
+
 mod admin;
 mod cart_client;
 mod chaos;

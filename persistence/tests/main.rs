@@ -1,5 +1,7 @@
 //! Tests of the persistence crate, one module a subject.
 
+#![allow(clippy::disallowed_methods, reason = "real processes and disks take real time")]
+
 mod codec;
 mod crash;
 mod damage;

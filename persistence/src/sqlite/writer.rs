@@ -79,6 +79,7 @@ impl Writer {
             match self.queue.try_recv() {
                 Ok(request) => return Some(request),
                 Err(TryRecvError::Disconnected) => return None,
+                #[expect(clippy::disallowed_methods, reason = "the writer's own thread, which runs no actor")]
                 Err(TryRecvError::Empty) if broken => thread::sleep(REOPEN_PAUSE),
                 Err(TryRecvError::Empty) => self.sweep(),
             }
