@@ -4,9 +4,10 @@
 use crate::wallet::{Insufficient, Signals, Wallet, WalletCommand, WalletEntity, WalletEvent};
 use actors::{ActorRef, Ask, AskError, UnhandledMessage, testkit::TestKit};
 use persistence::{
-    AppendError, EventSourced, EventSourcedBehavior, Fence, FenceScope, InMemoryJournal, Journal, PersistenceId,
-    PersistenceSignal, ReplayLimit, testkit::FaultyJournal,
+    AppendError, EventSourced, EventSourcedBehavior, Fence, FenceScope, InMemoryJournal, Journal, JournalError,
+    PersistenceId, PersistenceSignal, ReplayLimit, testkit::FaultyJournal,
 };
+use proptest::prelude::*;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3_600);
@@ -275,4 +276,62 @@ fn poll_once<F: Future + Unpin>(kit: &TestKit, future: &mut F) -> Option<F::Outp
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),
     }))
+}
+
+/// One command of a random run, and what the journal does with its write.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Stored,
+    Rejected,
+    Unavailable,
+    UnknownStored,
+    UnknownLost,
+    Restarted,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the journal answers: a reply means stored once, a certain failure means not stored, an unknown one is
+    /// settled by the journal, and the state is always the fold of the log.
+    #[test]
+    fn the_state_is_the_fold_of_the_log(steps in proptest::collection::vec((step(), 1_u64..100), 1..40)) {
+        let scene = Scene::new(|behavior| {
+            behavior.restart_with_backoff(Duration::from_millis(10), Duration::from_millis(20))
+        });
+        let mut expected = Vec::new();
+        for (step, cents) in steps {
+            match step {
+                Step::Stored => {}
+                Step::Rejected => scene.journal.reject_next("as told"),
+                Step::Unavailable => scene.journal.fail_next(AppendError::Unavailable { reason: "as told".into() }),
+                Step::UnknownStored => scene.journal.unknown_next(true),
+                Step::UnknownLost => scene.journal.unknown_next(false),
+                Step::Restarted => {
+                    scene.journal.unknown_next(false);
+                    scene.journal.fail_next_read(JournalError::Unavailable { reason: "as told".into() });
+                }
+            }
+            let answer =
+                scene.kit.block_on(scene.wallet.ask(|reply_to| WalletCommand::DepositAll(vec![cents, 1], reply_to), LONG));
+            if matches!(step, Step::Stored | Step::UnknownStored) {
+                expected.extend([deposited(cents), deposited(1)]);
+            }
+            let total: u64 = expected.iter().map(|event| if let WalletEvent::Deposited { cents } = event { *cents } else { 0 }).sum();
+            prop_assert_eq!(answer, if matches!(step, Step::Stored) { Ok(total) } else { Err(AskError::NoReply) });
+            prop_assert_eq!(scene.balance(), Ok(total));
+        }
+        prop_assert_eq!(scene.stored(), expected);
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Stored),
+        1 => Just(Step::Rejected),
+        1 => Just(Step::Unavailable),
+        1 => Just(Step::UnknownStored),
+        1 => Just(Step::UnknownLost),
+        1 => Just(Step::Restarted),
+    ]
 }

@@ -45,9 +45,7 @@ impl<E> InMemoryJournal<E> {
         let log = logs.entry(append.id.clone()).or_default();
         let count = append.events.len() as u64;
         // A batch that is here already was acknowledged or is being retried: say so before looking at anything else.
-        if let Some(first) = log.iter().find(|logged| logged.stored.seq_nr == append.expected_seq)
-            && first.batch == Some((append.batch_id, count))
-        {
+        if at(log, append.expected_seq).is_some_and(|first| first.batch == Some((append.batch_id, count))) {
             return Ok(append.expected_seq + count - 1);
         }
         ledger.check(&append.id, &append.fence)?;
@@ -149,4 +147,10 @@ impl<E> Default for InMemoryJournal<E> {
     fn default() -> Self {
         Self::weighing(|_| 0)
     }
+}
+
+/// The event with this number. Logs have no holes, so its place follows from the first one's number.
+fn at<E>(log: &VecDeque<Logged<E>>, seq_nr: u64) -> Option<&Logged<E>> {
+    let first = log.front()?.stored.seq_nr;
+    log.get(usize::try_from(seq_nr.checked_sub(first)?).ok()?)
 }
