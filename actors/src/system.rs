@@ -134,6 +134,9 @@ impl ActorSystem {
 
     /// Runs the coordinated shutdown and waits for its end: every actor has stopped, or had the time its phase allows.
     /// However often it is called, the shutdown runs once. Cancel safe: the shutdown goes on.
+    ///
+    /// Awaited inside a handler it waits for the very actor that waits; an actor ends the system with
+    /// [`CoordinatedShutdown::start`].
     pub async fn terminate(&self) {
         self.coordinated_shutdown().run().await;
     }

@@ -205,3 +205,72 @@ fn children_are_found_by_name_and_message_type() {
     kit.settle();
     assert_eq!(diary.read(), ["parent started", "parent all as expected"]);
 }
+
+#[test]
+fn a_stopped_actor_holds_nothing_though_its_reference_lives_on() {
+    let kit = TestKit::new();
+    let held = std::sync::Arc::new(());
+    let diary = Diary::default();
+    let factory = held.clone();
+    let props = Props::new(move || {
+        let _held_by_the_factory = &factory;
+        Scripted::new("it", &diary)
+    });
+    let actor = kit.spawn("actor", props);
+    let watcher = kit.spawn("watcher", Scripted::new("watcher", &Diary::default()));
+    for number in 0..3 {
+        let (by_timer, by_task, by_watcher) = (held.clone(), held.clone(), held.clone());
+        actor.tell(Order::run(move |_, ctx| {
+            let key = format!("timer{number}");
+            ctx.timers().start_single(key, SECOND, Order::run(move |_, _| drop(by_timer)));
+            ctx.spawn_task(async move {
+                std::future::pending::<()>().await;
+                drop(by_task);
+            });
+        }));
+        let target = actor.clone();
+        watcher.tell(Order::run(move |_, ctx| ctx.watch_with(&target, Order::run(move |_, _| drop(by_watcher)))));
+    }
+    kit.settle();
+    actor.tell(Order::Stop);
+    let in_the_mailbox = held.clone();
+    actor.tell(Order::run(move |_, _| drop(in_the_mailbox)));
+    kit.settle();
+    assert_eq!(std::sync::Arc::strong_count(&held), 1);
+    assert!(actor.is_stopped());
+}
+
+/// Hangs in its last signal.
+struct HangsAtTheEnd;
+
+impl Actor for HangsAtTheEnd {
+    type Message = ();
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<()>, (): ()) -> Handled {
+        Err(actors::BoxError::from("told to"))
+    }
+
+    async fn on_signal(&mut self, _ctx: &mut ActorContext<()>, _signal: Signal) -> Handled {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn the_stop_timeout_covers_the_last_signals_too() {
+    for fail_first in [false, true] {
+        let kit = TestKit::new();
+        let mut forced = kit.probe::<StopForced>();
+        kit.system().event_stream().subscribe(&forced.actor_ref());
+        let props = Props::new(|| HangsAtTheEnd).supervise(actors::SupervisorStrategy::restart());
+        let actor = kit.spawn("hangs", props.stop_timeout(SECOND * 2));
+        if fail_first {
+            actor.tell(()); // hangs in `PreRestart`
+            kit.settle();
+        }
+        kit.system().coordinated_shutdown().start();
+        kit.advance(SECOND * 2);
+        assert_eq!(forced.drain().len(), 1, "fail first: {fail_first}");
+        kit.probe::<()>().expect_terminated(&actor);
+        assert_eq!(kit.clock().now().since_start(), SECOND * 2, "no further life has to end first");
+    }
+}

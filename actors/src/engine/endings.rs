@@ -56,6 +56,13 @@ impl<A: Actor> Engine<A> {
         if stop.is_continue() && !delay.is_zero() {
             stop = self.delay_passed(&mut waiting, delay).await;
         }
+        // Whoever is to stop anyway need not live again first.
+        while let Some(internal) = self.ctx.receiver.next_internal(self.ctx.cell.queue()) {
+            match internal {
+                Internal::Stop => stop = ControlFlow::Break(()),
+                other => waiting.push_back(other),
+            }
+        }
         self.ctx.receiver.put_back(waiting);
         stop
     }
@@ -108,10 +115,7 @@ impl<A: Actor> Engine<A> {
             }
         }
         if let Some(actor) = &mut state {
-            let cell = self.ctx.cell.clone();
-            if unless_forced(&cell, self.last_signal(actor, Signal::PostStop)).await.is_none() {
-                self.note_forced();
-            }
+            self.last_signal(actor, Signal::PostStop).await;
         }
         self.ctx.end_life(); // `PostStop` may have started something
         drop_state(state, AskError::Stopped);
@@ -138,10 +142,13 @@ impl<A: Actor> Engine<A> {
     /// Delivers a signal whose result does not matter any more.
     async fn last_signal(&mut self, actor: &mut A, signal: Signal) {
         let name = if matches!(signal, Signal::PreRestart) { "PreRestart" } else { "PostStop" };
-        match AssertUnwindSafe(actor.on_signal(&mut self.ctx, signal)).catch_unwind().await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => error!(error, signal = name, "handler of a last signal failed"),
-            Err(panic) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
+        let cell = self.ctx.cell.clone();
+        let handler = AssertUnwindSafe(actor.on_signal(&mut self.ctx, signal)).catch_unwind();
+        match unless_forced(&cell, handler).await {
+            Some(Ok(Ok(_))) => {}
+            Some(Ok(Err(error))) => error!(error, signal = name, "handler of a last signal failed"),
+            Some(Err(panic)) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
+            None => self.note_forced(),
         }
     }
 
