@@ -47,14 +47,16 @@ impl Store {
         Ok(Self { journal: Arc::new(store.clone()), snapshots: Arc::new(store.clone()), durable: Some(store) })
     }
 
+    /// A store made of any journal and snapshot store; [`Store::close`] does nothing to them.
+    #[must_use]
+    pub fn new(journal: impl Journal<RawEvent>, snapshots: impl SnapshotStore<RawSnapshot>) -> Self {
+        Self { journal: Arc::new(journal), snapshots: Arc::new(snapshots), durable: None }
+    }
+
     /// A store that ends with this process.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self {
-            journal: Arc::new(InMemoryJournal::default()),
-            snapshots: Arc::new(InMemorySnapshotStore::default()),
-            durable: None,
-        }
+        Self::new(InMemoryJournal::default(), InMemorySnapshotStore::default())
     }
 
     /// Writes what is waiting and lets go of the folder. Later requests through any handle are refused.

@@ -44,14 +44,34 @@ pub(crate) struct Sidecar(Child);
 
 impl Sidecar {
     pub(crate) fn start(store: &str, http_port: u16, function_port: u16) -> Self {
+        Self::start_with(store, http_port, function_port, |_| {})
+    }
+
+    pub(crate) fn start_with(
+        store: &str,
+        http_port: u16,
+        function_port: u16,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = cloudstate();
         command
             .args(["run", "--store", store])
             .env("HTTP_PORT", http_port.to_string())
             .env("CLOUDSTATE_HTTP_INTERFACE", "127.0.0.1")
             .env("USER_FUNCTION_PORT", function_port.to_string())
-            .env("CLOUDSTATE_LOG_LEVEL", "error");
-        Self(command.stdout(Stdio::null()).spawn().expect("the sidecar starts"))
+            .env("CLOUDSTATE_LOG_LEVEL", "error")
+            .stdout(Stdio::null());
+        change(&mut command);
+        Self(command.spawn().expect("the sidecar starts"))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        self.0.wait().expect("a child")
     }
 
     /// SIGKILL, and waits until it is gone.

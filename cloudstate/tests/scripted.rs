@@ -221,6 +221,16 @@ impl ScriptedStream {
         }
     }
 
+    /// The next command, past any events; `None` when the sidecar ended the stream.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Command> {
+        loop {
+            match soon("a message or the end", self.inbound.message()).await.ok()??.message? {
+                event_sourced_stream_in::Message::Command(command) => return Some(command),
+                _ => continue,
+            }
+        }
+    }
+
     /// Init without a snapshot, then `events` events, then a command.
     pub(crate) async fn until_command(&mut self, events: usize) -> Command {
         assert_eq!(self.init().await.snapshot, None);

@@ -1,0 +1,176 @@
+//! What callers and entities see when the store fails.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cloudstate::store::Store;
+use persistence::testkit::{FaultyJournal, FaultySnapshots};
+use persistence::{AppendError, InMemoryJournal, InMemorySnapshotStore, JournalError, RawEvent, RawSnapshot};
+use tonic::Code;
+
+use crate::cart_client::CartClient;
+use crate::process::{Function, Sidecar, free_port};
+use crate::scripted::{Model, ScriptedFunction, ScriptedStream, TestSidecar, answer, model_spec, reply, with_snapshot};
+
+struct Faulty {
+    journal: FaultyJournal<RawEvent>,
+    snapshots: FaultySnapshots<RawSnapshot>,
+    function: ScriptedFunction,
+    client: Model,
+    _sidecar: TestSidecar,
+}
+
+/// A sidecar over a store that fails on command, and an open entity with one event.
+async fn start() -> (Faulty, ScriptedStream) {
+    let journal = FaultyJournal::new(InMemoryJournal::default());
+    let snapshots = FaultySnapshots::new(InMemorySnapshotStore::default());
+    let mut function = ScriptedFunction::start(model_spec()).await;
+    let store = Store::new(journal.clone(), snapshots.clone());
+    let sidecar = TestSidecar::over(store, &function, |_| {}).ready().await;
+    let client = sidecar.client();
+    let call = client.process("ada");
+    let mut stream = function.stream().await;
+    stream.until_command(0).await;
+    stream.reply(reply(1, "opened", &["one"])).await;
+    answer(call).await.expect("served");
+    (Faulty { journal, snapshots, function, client, _sidecar: sidecar }, stream)
+}
+
+/// Emits an event whose write ends with `code`; then the entity is replayed to and has `events`.
+async fn write_that_fails(faulty: &mut Faulty, mut stream: ScriptedStream, code: Code, says: &str, events: usize) {
+    let (failing, waiting) = (faulty.client.process("ada"), faulty.client.process("ada"));
+    stream.command().await;
+    stream.reply(reply(2, "never said", &["two"])).await;
+    let status = answer(failing).await.expect_err("not written");
+    assert_eq!(status.code(), code, "{status}");
+    assert!(status.message().contains(says), "{status}");
+    stream.closed().await;
+    let mut stream = faulty.function.stream().await;
+    let command = stream.until_command(events).await;
+    stream.reply(reply(command.id, "served after all", &[])).await;
+    assert_eq!(answer(waiting).await.expect("waited"), "served after all");
+}
+
+#[tokio::test]
+async fn a_write_that_is_certainly_not_stored_says_so_and_the_entity_goes_on() {
+    let (mut faulty, stream) = start().await;
+    faulty.journal.fail_next(AppendError::Unavailable { reason: "the disk is full".to_owned() });
+    write_that_fails(&mut faulty, stream, Code::Unavailable, "were not stored: store unavailable: the disk is full", 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_rejected_write_does_not_wedge_the_entity() {
+    let (mut faulty, stream) = start().await;
+    faulty.journal.reject_next("too odd");
+    write_that_fails(&mut faulty, stream, Code::Unavailable, "were not stored", 1).await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_called_unknown_and_the_log_decides() {
+    let (mut faulty, stream) = start().await;
+    faulty.journal.unknown_next(true);
+    write_that_fails(&mut faulty, stream, Code::Unavailable, "unknown whether", 2).await;
+
+    let (mut faulty, stream) = start().await;
+    faulty.journal.unknown_next(false);
+    write_that_fails(&mut faulty, stream, Code::Unavailable, "unknown whether", 1).await;
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_the_write_is_durable() {
+    let (faulty, mut stream) = start().await;
+    faulty.journal.hold();
+    let mut call = faulty.client.process("ada");
+    stream.command().await;
+    stream.reply(reply(2, "held", &["two"])).await;
+    // Another entity's whole exchange fits in between: the reply had every chance to slip out.
+    let other = faulty.client.process("bob");
+    let mut function = faulty.function;
+    let mut second = function.stream().await;
+    second.until_command(0).await;
+    second.reply(reply(1, "no events", &[])).await;
+    answer(other).await.expect("needs no write");
+    assert!(futures_util::poll!(&mut call).is_pending());
+    faulty.journal.release();
+    assert_eq!(answer(call).await.expect("written"), "held");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_is_told_to_those_who_wait() {
+    let (mut faulty, stream) = start().await;
+    stream.over().await;
+    faulty.journal.fail_next_read(JournalError::Unavailable { reason: "cable out".to_owned() });
+    let status = answer(faulty.client.process("ada")).await.expect_err("not read");
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "Error recovering event log"));
+
+    let call = faulty.client.process("ada");
+    // The first attempt had opened a stream by then; the second one serves.
+    let mut stream = faulty.function.stream().await;
+    let command = match stream.init().await.snapshot {
+        None => loop {
+            match stream.next_or_end().await {
+                Some(command) => break command,
+                None => {
+                    stream = faulty.function.stream().await;
+                    stream.init().await;
+                }
+            }
+        },
+        Some(_) => panic!("there is no snapshot"),
+    };
+    stream.reply(reply(command.id, "readable again", &[])).await;
+    assert_eq!(answer(call).await.expect("served"), "readable again");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_saved_loses_nothing() {
+    let (mut faulty, mut stream) = start().await;
+    faulty.snapshots.fail_next(AppendError::Unavailable { reason: "no room".to_owned() });
+    let call = faulty.client.process("ada");
+    stream.command().await;
+    stream.reply(with_snapshot(reply(2, "kept", &["two"]), "onetwo")).await;
+    assert_eq!(answer(call).await.expect("the events are what counts"), "kept");
+    stream.over().await;
+    let call = faulty.client.process("ada");
+    faulty.function.stream().await.until_command(2).await;
+    call.abort();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_serves_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (function_port, http_port) = (free_port(), free_port());
+    let _function = Function::start(function_port);
+    // A file system of 2 MiB that only the sidecar sees, without being root.
+    let mount = format!("mount -t tmpfs -o size=2m none {0} && exec \"$@\"", folder.path().display());
+    let store = format!("sqlite:{}", folder.path().display());
+    let _sidecar = Sidecar::start_with(&store, http_port, function_port, |sidecar| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
+        command.arg(sidecar.get_program()).args(sidecar.get_args());
+        command.envs(sidecar.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdout(Stdio::null());
+        *sidecar = command;
+        sidecar.process_group(0);
+    });
+    let mut client = CartClient::new(http_port);
+    client.until_answered("ada", true).await;
+
+    let mut added = 0;
+    let refusal = loop {
+        let product = format!("p{added}-{}", "x".repeat(100_000));
+        match client.add("ada", &product, 1, added % 2 == 0).await {
+            Ok(()) => added += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(added < 100, "2 MiB hold no more than 20 of these");
+    };
+    assert!(refusal.contains("were not stored") || refusal.contains("unknown whether"), "{refusal}");
+    assert!(added > 0);
+    for by_http in [true, false] {
+        let items = tokio::time::timeout(Duration::from_secs(20), client.until_answered("ada", by_http)).await;
+        let items = items.expect("reads are served");
+        assert!((added..=added + 1).contains(&items.len()), "{added} acknowledged, {} there", items.len());
+    }
+}
