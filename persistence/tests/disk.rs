@@ -4,6 +4,7 @@ use crate::{
     faulty_vfs::FaultyDisk,
     store::{Entity, recover},
 };
+use futures_util::FutureExt;
 use persistence::{AppendError, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore};
 use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst, time::Duration};
 use tempfile::TempDir;
@@ -158,25 +159,73 @@ async fn syncs_are_counted_as_the_disk_sees_them() {
     assert!((counted - 3..=counted + 3).contains(&seen), "counted {counted}, the disk saw {seen}, closing included");
 }
 
-/// Many writers share syncs.
+/// While one batch syncs the next one collects: 64 writers, two syncs. Refusals cost none.
 #[tokio::test]
-async fn concurrent_writers_share_syncs() {
+async fn writers_that_come_during_a_sync_share_the_next() {
     let disk = FaultyDisk::register("shared");
     let (_folder, store) = open_on(disk);
     let mut entities = Vec::new();
     for name in 0..64 {
         entities.push(Entity::claim(&store, &format!("shared-{name}")).await);
     }
-    let before = disk.syncs.load(SeqCst);
-    for _ in 0..20 {
-        let appends = entities.iter_mut().map(|entity| entity.append(&store, &["event"]));
-        for outcome in futures_util::future::join_all(appends).await {
-            outcome.unwrap();
-        }
+    let before = (disk.syncs.load(SeqCst), store.syncs());
+    disk.hold_syncs();
+    let mut appends = vec![store.append(entities[0].batch(&["first"]))];
+    while disk.syncs.load(SeqCst) == before.0 {
+        tokio::task::yield_now().await; // until the writer thread waits for the disk
     }
-    let syncs = disk.syncs.load(SeqCst) - before;
-    assert!(syncs * 100 <= 64 * 20 * 15, "{syncs} syncs for {} appends, more than 0.15 each", 64 * 20);
+    assert!((&mut appends[0]).now_or_never().is_none(), "acknowledged before its sync");
+    appends.extend(entities[1..].iter().map(|entity| store.append(entity.batch(&["event"]))));
+    disk.release_syncs();
+    for outcome in futures_util::future::join_all(appends).await {
+        assert_eq!(outcome, Ok(1));
+    }
+    assert_eq!((disk.syncs.load(SeqCst) - before.0, store.syncs() - before.1), (2, 2));
+
+    store.append(entities[0].batch(&["a number that is taken"])).await.unwrap_err();
+    assert_eq!(disk.syncs.load(SeqCst) - before.0, 2, "a refusal touches no disk");
     store.close().await;
+}
+
+/// What waits is bounded, in requests and in bytes; the refused write is certainly not stored.
+#[tokio::test]
+async fn a_full_queue_refuses() {
+    let disk = FaultyDisk::register("queue");
+    for (limit, reason) in [("requests", "queue_requests"), ("bytes", "queue_bytes")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
+        if limit == "requests" {
+            options.queue_requests = 4
+        } else {
+            options.queue_bytes = 40
+        }
+        let store = SqliteStore::open(folder.path(), options).unwrap();
+        let mut entity = Entity::claim(&store, "queue").await;
+        let before = disk.syncs.load(SeqCst);
+        disk.hold_syncs();
+        let mut waiting = vec![store.append(entity.batch(&["ten bytes!"]))];
+        while disk.syncs.load(SeqCst) == before {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..8 {
+            entity.highest += 1;
+            waiting.push(store.append(entity.batch(&["ten bytes!"])));
+        }
+        disk.release_syncs();
+        let outcomes = futures_util::future::join_all(waiting).await;
+        let stored = outcomes.iter().take_while(|outcome| outcome.is_ok()).count() as u64;
+        assert_eq!(stored, if limit == "requests" { 5 } else { 4 }, "{limit}: {outcomes:?}");
+        for outcome in &outcomes[stored as usize..] {
+            assert!(
+                matches!(outcome, Err(AppendError::Unavailable { reason: why }) if why.contains(reason)),
+                "{outcome:?}"
+            );
+        }
+        assert_eq!(recover(&store, &entity.id).await.unwrap().highest, stored);
+        entity.highest = stored;
+        entity.append(&store, &["room again"]).await.unwrap();
+        store.close().await;
+    }
 }
 
 /// The writer reopens in its own time; until then it says that it is not there.

@@ -1,7 +1,7 @@
 //! A disk that fails on command: SQLite's own file access, with writes and syncs that can be told to fail.
 #![allow(unsafe_code)] // a VFS is a table of C functions
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::ffi;
 use std::{
     collections::HashMap,
@@ -25,6 +25,8 @@ pub(crate) struct FaultyDisk {
     pub(crate) full: AtomicBool,
     /// While set, each write fails as a broken disk's does.
     pub(crate) fail_writes: AtomicBool,
+    held: Mutex<bool>,
+    released: Condvar,
     /// Everything that changed the files since [`record`](Self::record), in order.
     tape: Mutex<Option<Vec<DiskOp>>>,
     real: OnceLock<ffi::sqlite3_io_methods>,
@@ -58,6 +60,8 @@ impl FaultyDisk {
             fail_syncs: AtomicBool::new(false),
             full: AtomicBool::new(false),
             fail_writes: AtomicBool::new(false),
+            held: Mutex::new(false),
+            released: Condvar::new(),
             tape: Mutex::new(None),
             real: OnceLock::new(),
             tables: Mutex::default(),
@@ -75,6 +79,16 @@ impl FaultyDisk {
         let registered = unsafe { ffi::sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0) };
         assert_eq!(registered, ffi::SQLITE_OK);
         disk
+    }
+
+    /// From now on each sync takes until [`release_syncs`](Self::release_syncs).
+    pub(crate) fn hold_syncs(&self) {
+        *self.held.lock() = true;
+    }
+
+    pub(crate) fn release_syncs(&self) {
+        *self.held.lock() = false;
+        self.released.notify_all();
     }
 
     /// From now on everything is recorded.
@@ -181,6 +195,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     unsafe {
         let Opened { disk, file: name } = opened(file);
         disk.syncs.fetch_add(1, SeqCst);
+        disk.released.wait_while(&mut disk.held.lock(), |held| *held);
         if disk.fail_syncs.load(SeqCst) {
             return ffi::SQLITE_IOERR_FSYNC;
         }
