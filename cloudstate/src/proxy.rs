@@ -194,7 +194,7 @@ impl Serving {
             created_at: clock.now(),
         };
         let region = Region::new(factory, self.settings.waiting_max);
-        Ok(self.system.spawn(&format!("region-{}", service.name), region))
+        Ok(self.system.spawn(format!("region-{}", service.name), region))
     }
 
     async fn serve_spec(&self, spec: Arc<ServedSpec>, link: Arc<Link>) -> Result<(), String> {

@@ -128,7 +128,7 @@ pub struct Internal(Event);
 #[derive(Debug)]
 enum Event {
     Activated { generation: u64, result: Result<Activated, ActivationError> },
-    Received { generation: u64, message: EventSourcedStreamOut },
+    Received { generation: u64, message: Box<EventSourcedStreamOut> },
     Ended { generation: u64 },
     Persisted(Result<u64, AppendError>),
     Tick,
@@ -235,7 +235,7 @@ impl EventSourcedEntity {
                 if let Some(sent_at) = self.sent_at.take() {
                     self.metrics.command_processed(now - sent_at);
                 }
-                self.state.received(message, now)
+                self.state.received(*message, now)
             }
             Event::Ended { generation } if generation == self.generation => {
                 if let Some(stream) = &mut self.stream {
@@ -460,7 +460,8 @@ async fn activate(
     let beginning = activation.begin().await?;
     let link = activation.link().await?;
     let reader_of = this.clone();
-    let deliver = move |message| {
+    let deliver = move |message: EventSourcedStreamOut| {
+        let message = Box::new(message);
         let this = reader_of.clone();
         async move { this.send(EntityMessage::Internal(Internal(Event::Received { generation, message }))).await.is_ok() }
     };
