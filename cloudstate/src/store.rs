@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use persistence::{
-    InMemoryJournal, InMemorySnapshotStore, Journal, OpenError, RawEvent, RawSnapshot, SnapshotStore, SqliteOptions,
-    SqliteStore,
+    InMemoryJournal, Journal, OpenError, RawEvent, RawSnapshot, SnapshotStore, SqliteOptions, SqliteStore,
 };
 
 use crate::config::{SqliteConfig, StoreConfig, StoreLocation};
@@ -56,7 +55,9 @@ impl Store {
     /// A store that ends with this process.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::new(InMemoryJournal::default(), InMemorySnapshotStore::default())
+        let journal = InMemoryJournal::raw();
+        let snapshots = journal.snapshots();
+        Self::new(journal, snapshots)
     }
 
     /// Writes what is waiting and lets go of the folder. Later requests through any handle are refused.

@@ -41,7 +41,7 @@ type Carts = BTreeMap<String, BTreeMap<String, (Product, i32)>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_nothing_happens_twice() {
     let seed: u64 = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    println!("CHAOS_SEED={seed}");
+    eprintln!("CHAOS_SEED={seed}");
     let folder = tempfile::tempdir().expect("a folder");
     let (function_port, http_port) = (free_port(), free_port());
     let mut function = Function::start(function_port);
@@ -79,7 +79,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_happens_twice() {
     }
     let sent = progress.sent.load(Ordering::Relaxed);
     let acknowledged = *progress.acknowledged.borrow();
-    println!("{sent} commands sent, {acknowledged} acknowledged, kills {kills:?}");
+    eprintln!("{sent} commands sent, {acknowledged} acknowledged, kills {kills:?}");
     assert!(acknowledged >= COMMANDS_MIN && carts.len() == WORKERS * CARTS_EACH);
 
     sidecar.kill();
@@ -193,5 +193,5 @@ fn check_journal(folder: &std::path::Path, carts: &Carts) {
     for (cart, _) in written {
         assert!(last.keys().any(|id| id.ends_with(&format!("|{cart}"))), "{cart} has no events");
     }
-    println!("{} events in the journal", journal.len());
+    eprintln!("{} events in the journal", journal.len());
 }

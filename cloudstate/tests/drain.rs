@@ -53,7 +53,7 @@ async fn add_until_refused(worker: usize, port: u16, acknowledged: watch::Sender
     let mut added = Vec::new();
     for number in 0.. {
         let product = format!("p{worker}-{number}");
-        if client.add(&format!("cart-{worker}"), &product, 1, worker % 2 == 0).await.is_err() {
+        if client.add(&format!("cart-{worker}"), &product, 1, worker.is_multiple_of(2)).await.is_err() {
             break;
         }
         added.push(product);

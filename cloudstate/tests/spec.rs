@@ -236,6 +236,8 @@ fn entities_must_be_there_once_and_of_a_known_kind() {
     );
     let text = refused(&[(VALUE_ENTITY, "shop.Cart", "")]);
     assert!(text.contains("no persistence id"), "{text}");
+    let text = refused(&[(EVENT_SOURCED, "shop.Cart", "a|b")]);
+    assert!(text.contains("[a|b], which contains `|`"), "{text}");
     // Actions have no state and CRDTs may share it.
     served(&both, &[(ACTION, "shop.Cart", ""), (ACTION, "shop.Two", "")]);
     served(&both, &[(CRDT, "shop.Cart", "x"), (CRDT, "shop.Two", "x")]);

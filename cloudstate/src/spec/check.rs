@@ -228,6 +228,12 @@ fn check_persistence_ids(services: &[Arc<ServiceSpec>]) -> Result<(), SpecError>
         if service.persistence_id.is_empty() {
             return Err(SpecError::NoPersistenceId { service: service.name.to_string() });
         }
+        if service.persistence_id.contains('|') {
+            return Err(SpecError::PersistenceIdWithSeparator {
+                service: service.name.to_string(),
+                persistence_id: service.persistence_id.to_string(),
+            });
+        }
         if let Some(first) = owners.insert(&service.persistence_id, service) {
             return Err(SpecError::DuplicatePersistenceId {
                 persistence_id: service.persistence_id.to_string(),

@@ -146,6 +146,17 @@ pub enum SpecError {
         /// The service.
         service: String,
     },
+    /// The id holds the mark that ends it in the store.
+    #[error(
+        "Service [{service}] has the persistence id [{persistence_id}], which contains `|`; the store separates it from \
+         the entity's id by that, choose an id without it"
+    )]
+    PersistenceIdWithSeparator {
+        /// The service.
+        service: String,
+        /// The id.
+        persistence_id: String,
+    },
     /// A `google.api.http` rule that cannot be served.
     #[error("HTTP API Config: {0}")]
     Http(String),
