@@ -5,6 +5,7 @@
 
 #![allow(unreachable_pub, reason = "one module of a test binary: nothing in it is reachable from outside")]
 
+mod beyond_the_suite;
 mod discovery;
 mod engine;
 mod event_sourced;
@@ -50,6 +51,14 @@ async fn verifying_proxy_test_grpc_server_reflection() {
     let mut report = Report::new("verifying proxy test: gRPC server reflection");
     reflection::run(&mut setup, &mut report).await;
     report.finish(reflection::TESTS, || setup.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_suite() {
+    let mut setup = setup().await;
+    let mut report = Report::new("beyond the suite");
+    beyond_the_suite::run(&mut setup, &mut report).await;
+    report.finish(beyond_the_suite::TESTS, || setup.logs());
 }
 
 async fn setup() -> Setup {

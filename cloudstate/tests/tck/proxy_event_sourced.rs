@@ -173,13 +173,18 @@ async fn passivation(setup: &mut Setup) -> Result<()> {
 
 impl Setup {
     /// `actions ⇒ text`
-    async fn process(&self, entity: &Entity, actions: impl Into<Vec<RequestAction>>, text: &str) -> Result<()> {
+    pub async fn process(&self, entity: &Entity, actions: impl Into<Vec<RequestAction>>, text: &str) -> Result<()> {
         let mut client = EventSourcedTckModelClient::new(self.channel.clone());
         answered(client.process(request(&entity.id, actions)), text).await
     }
 
     /// `actions ⇒ failure with text`
-    async fn process_fails(&self, entity: &Entity, actions: impl Into<Vec<RequestAction>>, text: &str) -> Result<()> {
+    pub async fn process_fails(
+        &self,
+        entity: &Entity,
+        actions: impl Into<Vec<RequestAction>>,
+        text: &str,
+    ) -> Result<()> {
         let mut client = EventSourcedTckModelClient::new(self.channel.clone());
         match in_time(client.process(request(&entity.id, actions))).await? {
             Err(status) if status.message() == text => Ok(()),
@@ -189,7 +194,7 @@ impl Setup {
 }
 
 /// The next message each way.
-async fn seen(stream: &mut Stream, input: EventSourcedStreamIn, output: Expected) -> Result<()> {
+pub async fn seen(stream: &mut Stream, input: EventSourcedStreamIn, output: Expected) -> Result<()> {
     stream.input.expect(input).await?;
     stream.output.expect(output.message()).await
 }
@@ -201,6 +206,6 @@ async fn answered(call: impl Future<Output = Result<tonic::Response<Response>, S
     }
 }
 
-async fn in_time<T>(call: impl Future<Output = T>) -> Result<T> {
+pub async fn in_time<T>(call: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(EXPECTATION, call).await.context("no result at the client in time")
 }

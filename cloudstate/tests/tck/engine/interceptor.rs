@@ -45,6 +45,13 @@ pub enum Call {
 }
 
 impl Call {
+    fn event_sourced(self) -> Result<Recorded<EventSourcedStreamIn, EventSourcedStreamOut>> {
+        match self {
+            Self::EventSourced(stream) => Ok(stream),
+            other => bail!("expected a new event sourced stream, got {}", other.describe()),
+        }
+    }
+
     /// For a failure: what it is and what was seen of it so far.
     fn describe(self) -> String {
         match self {
@@ -92,10 +99,12 @@ impl Interceptor {
 
     /// The head of the queue is an event sourced stream.
     pub async fn event_sourced(&mut self) -> Result<Recorded<EventSourcedStreamIn, EventSourcedStreamOut>> {
-        match self.call().await? {
-            Call::EventSourced(stream) => Ok(stream),
-            other => bail!("expected a new event sourced stream, got {}", other.describe()),
-        }
+        self.call().await?.event_sourced()
+    }
+
+    /// As [`event_sourced`](Self::event_sourced), for a stream that must be there already.
+    pub fn event_sourced_now(&mut self) -> Result<Recorded<EventSourcedStreamIn, EventSourcedStreamOut>> {
+        self.calls.try_recv().context("no new call so far")?.event_sourced()
     }
 
     /// The head of the queue is a discovery.

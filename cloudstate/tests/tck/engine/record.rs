@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -83,9 +83,19 @@ impl<T: Debug + PartialEq> Direction<T> {
     /// The next record is exactly `expected`, within the suite's time limit.
     pub async fn expect(&mut self, expected: T) -> Result<()> {
         let found = self.message().await.map_err(|error| anyhow!("{error}; expected {expected:?}"))?;
-        if found != expected {
-            bail!("{}:\n   expected {expected:?}\n        got {found:?}", self.name);
+        self.same(&found, &expected)
+    }
+
+    /// As [`expect`](Self::expect), for what must have been seen already.
+    pub fn expect_now(&mut self, expected: T) -> Result<()> {
+        match self.events.try_recv() {
+            Ok(Event::Message(found)) => self.same(&found, &expected),
+            other => bail!("{}: {other:?} so far; expected {expected:?}", self.name),
         }
+    }
+
+    fn same(&self, found: &T, expected: &T) -> Result<()> {
+        ensure!(found == expected, "{}:\n   expected {expected:?}\n        got {found:?}", self.name);
         Ok(())
     }
 }
