@@ -1,6 +1,7 @@
 //! The harness itself: it must notice what a test could otherwise pass by.
 
 use proto::cloudstate::eventsourced::event_sourced_client::EventSourcedClient;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -60,6 +61,24 @@ async fn a_reset_is_not_taken_for_an_orderly_end() {
     talk.send(entity.c(1, [emit(&"A".repeat(2048))])).await.expect("open");
     let error = seen.closed(EXPECTATION).await.expect_err("a reset");
     assert!(error.to_string().contains("towards the user function: Failed"), "{error}");
+}
+
+/// Against a function that never answers, so that nothing else can end the stream.
+#[tokio::test]
+async fn a_reset_after_the_half_close_is_noticed_too() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let function = connect(silent.local_addr().expect("bound")).expect("valid");
+    let mut interceptor = Interceptor::start(function).await.expect("a free port");
+    let mut client = EventSourcedClient::new(connect(interceptor.address()).expect("valid"));
+    let (requests, sent) = mpsc::channel(1);
+    let answers = client.handle(ReceiverStream::new(sent)).await.expect("accepted");
+    let mut seen = interceptor.event_sourced().await.expect("one call");
+
+    drop(requests);
+    seen.input.completed(EXPECTATION).await.expect("half-closed");
+    drop(answers);
+    let error = seen.output.completed(EXPECTATION).await.expect_err("a reset");
+    assert!(error.to_string().contains("the sidecar does not wait for the end of the stream"), "{error}");
 }
 
 #[tokio::test]

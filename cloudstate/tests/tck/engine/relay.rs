@@ -110,7 +110,7 @@ async fn pass_answers<O: Clone>(
         let mut answers = call.await?.into_inner();
         while let Some(message) = answers.message().await? {
             output.message(message.clone());
-            // A sidecar that hung up shows in the other direction.
+            // A sidecar that hung up is noticed below.
             let _ = answer.send(Ok(message)).await;
         }
         Ok(())
@@ -118,7 +118,9 @@ async fn pass_answers<O: Clone>(
     // Dropping the call resets it: the user function sees what the sidecar did.
     let end = tokio::select! {
         end = pass => end,
+        // While its side was open, or after it had half-closed.
         () = reset.cancelled() => Err(Status::cancelled("the sidecar reset the stream")),
+        () = answer.closed() => Err(Status::cancelled("the sidecar does not wait for the end of the stream")),
     };
     match end {
         Ok(()) => output.completed(),
