@@ -111,7 +111,7 @@ impl EventStream {
         let dead_letters = DeadLetters {
             counts: [const { AtomicU64::new(0) }; DeadLetterReason::ALL.len()],
             clock,
-            silent_until: Mutex::new(None),
+            sample: Mutex::default(),
         };
         Self { subscribers: RwLock::default(), dropped: AtomicU64::new(0), dead_letters }
     }
@@ -191,22 +191,65 @@ impl fmt::Debug for EventStream {
 struct DeadLetters {
     counts: [AtomicU64; DeadLetterReason::ALL.len()], // by `DeadLetterReason`
     clock: Clock,
-    silent_until: Mutex<Option<Tick>>,
+    sample: Mutex<Sample>,
 }
 
 impl DeadLetters {
     fn log(&self, letter: &DeadLetter, total: u64) {
         let DeadLetter { recipient, message_type, reason } = letter;
         let reason = reason.as_str();
-        if total < LOGGED_AT_FIRST {
-            warn!(%recipient, message_type, reason, total, "dead letter");
-            return;
+        match self.sample.lock().next(self.clock.now()) {
+            Logged::Yes => warn!(%recipient, message_type, reason, total, "dead letter"),
+            Logged::ThenSilent => {
+                warn!(%recipient, message_type, reason, total, "dead letter; further ones are only counted for five minutes");
+            }
+            Logged::No => {}
         }
-        let now = self.clock.now();
-        let mut silent_until = self.silent_until.lock();
-        if silent_until.is_none_or(|until| now >= until) {
-            *silent_until = Some(now + SILENCE);
-            warn!(%recipient, message_type, reason, total, "dead letters; further ones are only counted for five minutes");
+    }
+}
+
+/// Which dead letters are logged: the first few, then one after each silence. Pure.
+#[derive(Default)]
+struct Sample {
+    logged: u64,
+    silent_until: Option<Tick>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Logged {
+    Yes,
+    ThenSilent,
+    No,
+}
+
+impl Sample {
+    fn next(&mut self, now: Tick) -> Logged {
+        if self.silent_until.is_some_and(|until| now < until) {
+            return Logged::No;
         }
+        self.logged += 1;
+        if self.logged < LOGGED_AT_FIRST {
+            return Logged::Yes;
+        }
+        self.silent_until = Some(now + SILENCE);
+        Logged::ThenSilent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_ten_dead_letters_are_logged_then_one_every_five_minutes() {
+        let mut sample = Sample::default();
+        let mut logged_at = Vec::new();
+        for second in 0..1_000 {
+            let now = Tick::START + Duration::from_secs(second);
+            if sample.next(now) != Logged::No {
+                logged_at.push(second);
+            }
+        }
+        assert_eq!(logged_at, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 309, 609, 909]);
     }
 }

@@ -185,6 +185,8 @@ fn next_of_rate(at: Tick, now: Tick, interval: Duration, missed: MissedTicks) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -241,5 +243,56 @@ mod tests {
         let mut table = TimerTable::new();
         table.start("a".into(), at(1.0), Kind::Single(1));
         assert_eq!(table.pop_due(at(0.999_999_999)), None);
+    }
+
+    /// What a test does with a table.
+    #[derive(Clone, Debug)]
+    enum Do {
+        Start(usize, u64),
+        Cancel(usize),
+        Pass(u64),
+    }
+
+    const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+
+    fn any_do() -> impl Strategy<Value = Do> {
+        prop_oneof![
+            (0..KEYS.len(), 0u64..20).prop_map(|(key, delay)| Do::Start(key, delay)),
+            (0..KEYS.len()).prop_map(Do::Cancel),
+            (0u64..15).prop_map(Do::Pass),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is started, replaced and cancelled: exactly the last start of each key that was not cancelled is
+        /// delivered, at its moment, in order of moments.
+        #[test]
+        fn only_the_last_start_of_a_key_is_delivered(dos in prop::collection::vec(any_do(), 0..60)) {
+            let mut table = TimerTable::new();
+            let mut expected: Vec<Option<(Tick, usize)>> = vec![None; KEYS.len()]; // by key: when, and which start
+            let mut now = Tick::START;
+            for (number, what) in dos.into_iter().enumerate() {
+                match what {
+                    Do::Start(key, delay) => {
+                        let at = now + Duration::from_secs(delay);
+                        table.start(KEYS[key].into(), at, Kind::Single(number));
+                        expected[key] = Some((at, number));
+                    }
+                    Do::Cancel(key) => {
+                        table.cancel(KEYS[key]);
+                        expected[key] = None;
+                    }
+                    Do::Pass(seconds) => {
+                        now = now + Duration::from_secs(seconds);
+                        let mut due: Vec<(Tick, usize)> = expected.iter().flatten().copied().filter(|(at, _)| *at <= now).collect();
+                        due.sort_unstable();
+                        expected.iter_mut().filter(|entry| entry.is_some_and(|(at, _)| at <= now)).for_each(|entry| *entry = None);
+                        let delivered: Vec<usize> = std::iter::from_fn(|| table.pop_due(now)).collect();
+                        prop_assert_eq!(delivered, due.into_iter().map(|(_, number)| number).collect::<Vec<_>>());
+                    }
+                }
+                prop_assert_eq!(table.next_deadline(), expected.iter().flatten().map(|(at, _)| *at).min());
+            }
+        }
     }
 }
