@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use persistence::{Fence, JournalError, SLICES};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +81,7 @@ impl Proxy {
             health,
             settings: settings::event_sourced(&config),
             recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
-            open: Mutex::new(Some(open)),
+            port: Mutex::new(PublicPort::Closed(port, open)),
         });
         let discovery = Discovery {
             function,
@@ -98,14 +99,8 @@ impl Proxy {
         };
         let server = tokio::spawn(async move {
             // Nothing to finish when the sidecar is stopped before it has served anything.
-            let Ok(()) = opened.await else { return true };
-            match port.listen() {
-                Ok(listener) => ingress.serve(listener).await,
-                Err(error) => {
-                    tracing::error!(%error, %address, "public port cannot be listened on");
-                    false
-                }
-            }
+            let Ok(listener) = opened.await else { return true };
+            ingress.serve(listener).await
         });
         let discovery = AbortOnDropHandle::new(tokio::spawn(discovery.run()));
         Ok(Self { system, serving, address, closing, server, _discovery: discovery, config })
@@ -123,7 +118,7 @@ impl Proxy {
         let grace = config.shutdown.drain_timeout;
         serving.health.draining();
         closing.cancel();
-        serving.open.lock().take();
+        *serving.port.lock() = PublicPort::Lost("the sidecar is stopping".to_owned());
         if !server.await.unwrap_or(false) {
             tracing::warn!(?grace, "requests were still under way when the time to finish them was over");
         }
@@ -155,7 +150,42 @@ struct Serving {
     health: Health,
     settings: EventSourcedSettings,
     recoveries: Arc<Semaphore>,
-    open: Mutex<Option<oneshot::Sender<()>>>,
+    port: Mutex<PublicPort>,
+}
+
+/// The public port listens once there is something to serve, and before anybody is told so.
+enum PublicPort {
+    /// Taken, but not listened on yet.
+    Closed(BoundPort, oneshot::Sender<TcpListener>),
+    /// Handed to the server.
+    Open,
+    /// Never to be listened on, and why.
+    Lost(String),
+}
+
+impl PublicPort {
+    fn open(&mut self) -> Result<(), String> {
+        match std::mem::replace(self, Self::Open) {
+            Self::Open => Ok(()),
+            Self::Closed(port, open) => {
+                let address = port.address();
+                match port.listen() {
+                    Ok(listener) => {
+                        // The server waits for this for as long as the sidecar runs.
+                        let _ = open.send(listener);
+                        Ok(())
+                    }
+                    Err(error) => self.lose(format!("public port {address} cannot be listened on: {error}")),
+                }
+            }
+            Self::Lost(why) => self.lose(why),
+        }
+    }
+
+    fn lose(&mut self, why: String) -> Result<(), String> {
+        *self = Self::Lost(why.clone());
+        Err(why)
+    }
 }
 
 impl Serving {
@@ -205,10 +235,7 @@ impl Serving {
         self.router.serve(Table { spec: Some(spec.clone()), regions });
         self.function.offer(Some(link));
         self.frontend.serve(spec, Arc::new(self.router.clone()));
-        if let Some(open) = self.open.lock().take() {
-            // The server waits for this for as long as the sidecar runs.
-            let _ = open.send(());
-        }
+        self.port.lock().open()?;
         telemetry::metrics::user_function_connected(true);
         self.health.serving();
         Ok(())
