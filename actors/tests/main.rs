@@ -1,6 +1,7 @@
 //! Tests of the actors crate, one module a subject.
 
 mod alloc;
+mod clock;
 mod cycle;
 mod dead_letters;
 mod guide;

@@ -356,3 +356,25 @@ fn a_restart_is_published_with_its_cause() {
     let event = events.expect_message();
     assert_eq!((event.actor, event.cause.to_string()), (actor.path().clone(), "broken".to_owned()));
 }
+
+#[test]
+fn a_factory_may_fail_with_an_error_and_its_children_are_stopped() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let made = diary.clone();
+    let mut attempts = 0;
+    let props = Props::try_setup(move |ctx: &mut ActorContext<Order>| {
+        attempts += 1;
+        ctx.spawn("child", Scripted::new(format!("child{attempts}"), &made));
+        let port = if attempts < 2 { "none" } else { "80" };
+        port.parse::<u16>()?;
+        Ok(Scripted::new("actor", &made))
+    });
+    let actor =
+        kit.spawn("actor", props.supervise(SupervisorStrategy::restart().with_limit(1, Duration::from_secs(1))));
+    kit.settle();
+    let read = diary.read();
+    let at = |entry: &str| read.iter().position(|line| line == entry).unwrap_or_else(|| panic!("{entry}: {read:#?}"));
+    assert!(at("child1 dropped") < at("actor started"), "{read:#?}");
+    assert!(read.contains(&"child2 started".to_owned()) && !actor.is_stopped(), "{read:#?}");
+}
