@@ -27,5 +27,8 @@ pub const PASSIVATION: Duration = Duration::from_secs(2);
 /// How long the queue of new calls must stay empty after a test.
 pub const QUIET: Duration = Duration::from_millis(10);
 
+/// Between two attempts to reach a process that is starting.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
+
 /// Largest message passed on, in bytes: above the sidecar's own limit, so that the interceptor never decides.
 pub const MESSAGE_MAX: usize = 64 << 20;

@@ -11,6 +11,7 @@ use proto::cloudstate::{EntitySpec, ProxyInfo};
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
+use super::ATTEMPT_PAUSE;
 use super::client::{HttpClient, connect};
 
 /// How long a user function may take to answer its first discovery.
@@ -18,9 +19,6 @@ const FUNCTION_START: Duration = Duration::from_secs(60);
 
 /// How long a sidecar may take to answer its first request.
 const SIDECAR_START: Duration = Duration::from_secs(10);
-
-/// Between two attempts to reach a process that is starting.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Log lines shown with a failure.
 const LOG_LINES: usize = 60;

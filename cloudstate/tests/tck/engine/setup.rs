@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use proto::cloudstate::{EntitySpec, ProxyInfo};
 use tonic::transport::Channel;
 
-use super::{HttpClient, Interceptor, Process, connect, start_function, start_sidecar};
+use super::{ATTEMPT_PAUSE, EXPECTATION, HttpClient, Interceptor, Process, connect, start_function, start_sidecar};
 
 /// Running processes and what the interceptor has seen of the discovery.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ impl Setup {
             .await
             .with_context(|| format!("no discovery\n{}{}", sidecar.log(), function.log()))?;
         let (channel, http) = (connect(sidecar.address())?, HttpClient::new(sidecar.address()));
+        // Recorded is not yet served. The suite's other groups give the sidecar that moment, ours start right away.
+        until_served(&http).await?;
         Ok(Self { interceptor, channel, http, info, spec, sidecar, function })
     }
 
@@ -51,6 +53,16 @@ impl Setup {
     pub fn logs(&self) -> String {
         format!("{}{}", self.sidecar.log(), self.function.log())
     }
+}
+
+async fn until_served(http: &HttpClient) -> Result<()> {
+    let served = async {
+        while http.get("/").await?.status == 503 {
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(EXPECTATION, served).await.context("the sidecar does not serve what it has discovered")?
 }
 
 async fn discovered(interceptor: &mut Interceptor) -> Result<(ProxyInfo, EntitySpec)> {
