@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::context::ActorContext;
 use crate::path::ActorPath;
 
-/// Any error; keeps its type for [`downcast_ref`](dyn Error::downcast_ref).
+/// Any error; keeps its type, for `downcast_ref`.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a handler returns: what to be next, or a failure for supervision to decide on.
