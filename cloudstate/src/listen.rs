@@ -41,6 +41,25 @@ impl ListenError {
     }
 }
 
+/// Where [`free_port`] looks: below the ports that Linux hands out by itself (32768 and up), or any connection that is
+/// opened meanwhile could take the port away again.
+const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of the loopback address that nobody listens on, for a process that opens it itself and so cannot be held one.
+///
+/// # Errors
+/// What the operating system says when no port could be had at all.
+pub fn free_port() -> io::Result<u16> {
+    let free = |port: u16| std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port));
+    for _ in 0..64 {
+        let port = rand::random_range(FREE_PORTS);
+        if free(port).is_ok() {
+            return Ok(port);
+        }
+    }
+    Ok(free(0)?.local_addr()?.port())
+}
+
 /// Listens on `listen`.
 ///
 /// # Errors

@@ -167,7 +167,7 @@ impl Launch {
         };
         config.user_function.host = Ipv4Addr::LOCALHOST.to_string();
         if resolved.is_default("user-function-port") {
-            config.user_function.port = free_port().await.map_err(|error| failed(Exit::Port, error))?;
+            config.user_function.port = listen::free_port().map_err(|error| failed(Exit::Port, error))?;
         }
         let env = [("HOST", config.user_function.host.clone()), ("PORT", config.user_function.port.to_string())];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -263,12 +263,6 @@ async fn start_child(command: ChildCommand, config: &ProxyConfig, clock: &Clock)
     let stop = CancellationToken::new();
     let supervised = tokio::spawn(child.supervise(stop.clone()));
     Ok(Child { stop, supervised })
-}
-
-/// A port that was free a moment ago. The user function opens it itself, so it cannot be held for it.
-async fn free_port() -> std::io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    Ok(listener.local_addr()?.port())
 }
 
 fn shown(listener: &TcpListener) -> String {

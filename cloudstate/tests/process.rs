@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A port that nobody listens on at the moment.
+/// A port that nobody listens on at the moment and that nobody is handed by chance.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    cloudstate::listen::free_port().expect("a free port")
 }
 
 /// A command of the binary with none of our environment's settings.
