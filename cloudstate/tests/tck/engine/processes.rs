@@ -68,11 +68,6 @@ impl Process {
     }
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// The model function of the Go SDK.
 pub fn function_binary() -> Result<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sdk/go/tck_eventsourced");
@@ -82,7 +77,7 @@ pub fn function_binary() -> Result<PathBuf> {
 
 /// Starts a user function and discovers it until that succeeds.
 pub async fn start_function(binary: &Path) -> Result<(Process, EntitySpec)> {
-    let port = free_port()?;
+    let port = cloudstate::listen::free_port()?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut command = Command::new(binary);
     command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
@@ -104,7 +99,7 @@ pub async fn start_function(binary: &Path) -> Result<(Process, EntitySpec)> {
 
 /// Starts a sidecar in front of `function` and sends `GET /` until it answers, whatever it answers.
 pub async fn start_sidecar(binary: &Path, function: SocketAddr) -> Result<Process> {
-    let port = free_port()?;
+    let port = cloudstate::listen::free_port()?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut command = Command::new(binary);
     command
