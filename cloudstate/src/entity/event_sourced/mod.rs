@@ -1,6 +1,6 @@
 //! An event-sourced entity: the actor between one entity stream and the journal.
 //!
-//! [`State`] decides, without I/O; this actor carries the decisions out. Events and snapshots are
+//! `State` decides, without I/O; this actor carries the decisions out. Events and snapshots are
 //! stored byte for byte as the user function sent them.
 
 mod activation;
