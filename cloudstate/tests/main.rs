@@ -21,6 +21,7 @@ mod proto_text;
 mod reflection;
 mod router;
 mod scripted;
+mod sdk_functions;
 mod spec;
 mod storage;
 mod tck;

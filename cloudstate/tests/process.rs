@@ -15,15 +15,21 @@ pub(crate) fn cloudstate() -> Command {
     command
 }
 
-/// The built-in shopping cart as a process of its own. Dropping it kills it.
+/// A user function as a process of its own. Dropping it kills it.
 pub(crate) struct Function(Child);
 
 impl Function {
+    /// The built-in shopping cart.
     pub(crate) fn start(port: u16) -> Self {
         let mut command = cloudstate();
         command.arg("demo-user-function").env("HOST", "127.0.0.1").env("PORT", port.to_string());
         command.env("CLOUDSTATE_LOG_LEVEL", "error");
-        Self(command.stdout(Stdio::null()).spawn().expect("the user function starts"))
+        Self::run(command.stdout(Stdio::null()))
+    }
+
+    /// Any other user function.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -93,12 +99,7 @@ fn kill(child: &mut Child) {
 
 /// All events of a store that no process has open: (persistence id, sequence number, manifest, payload), in order.
 pub(crate) fn journal_of(folder: &Path) -> Vec<(String, i64, String, Vec<u8>)> {
-    let file = std::fs::read_dir(folder)
-        .expect("the store's folder")
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite"))
-        .expect("a database");
-    let database = rusqlite::Connection::open(file).expect("a readable database");
+    let database = database_of(folder);
     let mut query = database
         .prepare(
             "SELECT e.persistence_id, j.seq_nr, m.name, j.payload FROM journal j \
@@ -107,4 +108,26 @@ pub(crate) fn journal_of(folder: &Path) -> Vec<(String, i64, String, Vec<u8>)> {
         .expect("the documented schema");
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).expect("rows");
     rows.collect::<Result<_, _>>().expect("rows")
+}
+
+/// All snapshots of a store that no process has open: (persistence id, sequence number, manifest), in order.
+pub(crate) fn snapshots_of(folder: &Path) -> Vec<(String, i64, String)> {
+    let database = database_of(folder);
+    let mut query = database
+        .prepare(
+            "SELECT e.persistence_id, s.seq_nr, m.name FROM snapshot s \
+             JOIN entity e ON e.pid = s.pid JOIN manifest m ON m.id = s.manifest ORDER BY s.pid, s.seq_nr",
+        )
+        .expect("the documented schema");
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
+    rows.collect::<Result<_, _>>().expect("rows")
+}
+
+fn database_of(folder: &Path) -> rusqlite::Connection {
+    let file = std::fs::read_dir(folder)
+        .expect("the store's folder")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite"))
+        .expect("a database");
+    rusqlite::Connection::open(file).expect("a readable database")
 }
