@@ -29,7 +29,7 @@ struct Flags {
     /// Measured milliseconds of a cell
     #[arg(long)]
     measured_ms: Option<u64>,
-    /// Use this binary instead of building the sidecar
+    /// Use this binary, an absolute path, instead of building the sidecar
     #[arg(long)]
     binary: Option<PathBuf>,
     /// One cell, as short as it can be: only whether it works

@@ -26,7 +26,7 @@ impl Binaries {
         let takes_part = args.contestants.iter().any(|contestant| contestant.is_sidecar());
         let sidecar = match &args.binary {
             _ if !takes_part => None,
-            Some(given) => Some(given.clone()),
+            Some(given) => Some(given.canonicalize().with_context(|| format!("--binary {}", given.display()))?),
             None => Some(cargo_build(&["--package", "cloudstate", "--bin", "cloudstate"], "cloudstate", release)?),
         };
         let roles = if is_smoke {
