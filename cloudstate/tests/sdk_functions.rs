@@ -67,16 +67,21 @@ impl SdkCart {
         folder.canonicalize().expect("it exists")
     }
 
+    /// What it is started with, in its folder.
+    fn program_and_arguments(&self) -> (PathBuf, &[&str]) {
+        let program = match self.command[0].strip_prefix("./") {
+            Some(own) => self.folder().join(own),
+            None => PathBuf::from(self.command[0]),
+        };
+        (program, &self.command[1..])
+    }
+
     /// Starts it as a process of its own; what it says goes to a file, which a failing start shows.
     async fn start(&self, port: u16, log: &Path) -> Function {
         let file = File::create(log).expect("a log file");
-        let folder = self.folder();
-        let program = match self.command[0].strip_prefix("./") {
-            Some(own) => folder.join(own),
-            None => PathBuf::from(self.command[0]),
-        };
+        let (program, arguments) = self.program_and_arguments();
         let mut command = Command::new(program);
-        command.args(&self.command[1..]).current_dir(folder);
+        command.args(arguments).current_dir(self.folder());
         command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
         command.stdin(Stdio::null()).stderr(file.try_clone().expect("a log file")).stdout(file);
         let function = Function::run(&mut command);
@@ -153,6 +158,48 @@ async fn a_cart_is_served_and_kept(sdk: &SdkCart) {
     add(&mut client, sdk, "after the function", 4, false, &mut expected).await;
     assert_eq!(client.get("alice", false).await, Ok(expected), "{}", sdk.name);
     drop(sidecar);
+}
+
+#[tokio::test]
+async fn a_go_cart_is_the_sidecars_child() {
+    a_cart_is_the_sidecars_child(&GO).await;
+}
+
+#[tokio::test]
+async fn a_java_cart_is_the_sidecars_child() {
+    a_cart_is_the_sidecars_child(&JAVA).await;
+}
+
+#[tokio::test]
+async fn a_node_cart_is_the_sidecars_child() {
+    a_cart_is_the_sidecars_child(&NODE).await;
+}
+
+/// `cloudstate run -- COMMAND`: the sidecar starts the function and takes it along when it stops; the next one has the same cart.
+async fn a_cart_is_the_sidecars_child(sdk: &SdkCart) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("sqlite:{}", folder.path().join("store").display());
+    let mut expected = Items::new();
+    for life in 1..=2 {
+        let (function_port, http_port) = (free_port(), free_port());
+        let (program, arguments) = sdk.program_and_arguments();
+        let mut sidecar = Sidecar::start_with(&store, http_port, function_port, |command| {
+            command.arg("--").arg(program).args(arguments).current_dir(sdk.folder());
+            command.env("CLOUDSTATE_READINESS_GRACE", "0s");
+        });
+        assert!(listens(function_port).await, "{}: the function does not listen", sdk.name);
+        let mut client = CartClient::new(http_port);
+        client.reconnect().await;
+        assert_eq!(client.until_answered("alice", false).await, expected, "{}: life {life}", sdk.name);
+        add(&mut client, sdk, "tea", life, true, &mut expected).await;
+
+        let told = Command::new("kill").args(["-TERM", &sidecar.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
+        let status = tokio::task::spawn_blocking(move || sidecar.wait()).await.expect("waited");
+        assert_eq!(status.code(), Some(0), "{}: life {life} ended in order", sdk.name);
+        let function = TcpStream::connect(("127.0.0.1", function_port)).await;
+        assert!(function.is_err(), "{}: the function outlived the sidecar", sdk.name);
+    }
 }
 
 /// Twenty-three changes and two refused ones; answers what must be in the cart then.
