@@ -68,14 +68,30 @@ async fn a_rejected_write_does_not_wedge_the_entity() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_called_unknown_and_the_log_decides() {
-    let (mut faulty, stream) = start().await;
-    faulty.journal.unknown_next(true);
-    write_that_fails(&mut faulty, stream, Code::Unavailable, "unknown whether", 2).await;
+async fn an_unknown_outcome_is_settled_by_asking_again() {
+    for stored in [true, false] {
+        let (mut faulty, mut stream) = start().await;
+        faulty.journal.unknown_next(stored);
+        let call = faulty.client.process("ada");
+        stream.command().await;
+        stream.reply(reply(2, "certain", &["two"])).await;
+        assert_eq!(answer(call).await.expect("settled"), "certain");
+        stream.over().await;
+        // Once, whether the first attempt was stored or not.
+        let call = faulty.client.process("ada");
+        faulty.function.stream().await.until_command(2).await;
+        call.abort();
+    }
+}
 
-    let (mut faulty, stream) = start().await;
-    faulty.journal.unknown_next(false);
-    write_that_fails(&mut faulty, stream, Code::Unavailable, "unknown whether", 1).await;
+#[tokio::test]
+async fn an_outcome_that_stays_unknown_is_called_so_and_the_log_decides() {
+    for (stored, events) in [(true, 2), (false, 1)] {
+        let (mut faulty, stream) = start().await;
+        faulty.journal.unknown_next(stored);
+        faulty.journal.fail_next(AppendError::Unavailable { reason: "gone".to_owned() });
+        write_that_fails(&mut faulty, stream, Code::Unavailable, "unknown whether", events).await;
+    }
 }
 
 #[tokio::test]

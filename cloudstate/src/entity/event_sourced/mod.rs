@@ -398,7 +398,7 @@ impl EventSourcedEntity {
             tags: Vec::new(),
             time_ms: ctx.system().clock().wall_ms(),
         };
-        let appended = self.activation.journal.append(append);
+        let appended = append_settled(self.activation.journal.clone(), append);
         ctx.pipe_to_self(appended, |result| EntityMessage::Internal(Internal(Event::Persisted(result))));
     }
 
@@ -475,6 +475,18 @@ async fn activate(
     let reader = AbortOnDropHandle::new(tokio::spawn(read.in_current_span()));
     let highest_seq = activation.replay(beginning, &outbound).await?;
     Ok(Activated { outbound, reader, highest_seq })
+}
+
+/// Appends; when the outcome is unknown it is asked for once, by sending the same batch again: the journal
+/// takes a batch it has for success and stores one that it has not.
+async fn append_settled(journal: Arc<dyn Journal<RawEvent>>, append: Append<RawEvent>) -> Result<u64, AppendError> {
+    let first = journal.append(append.clone()).await;
+    let Err(AppendError::Unknown { .. }) = first else { return first };
+    match journal.append(append).await {
+        // What this says of the second attempt does not settle the first.
+        Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. }) => first,
+        settled => settled,
+    }
 }
 
 fn stored_event(event: Any) -> RawEvent {
