@@ -128,9 +128,10 @@ impl<F: EntityFactory> Region<F> {
     fn passivate(&mut self, id: &Arc<str>) {
         if let Some(running) = self.running.get_mut(id)
             && running.held.is_none()
+            // Held only behind a stop that has been taken: the entity asks again when this one was not.
+            && running.entity.try_tell(EntityMessage::Stop).is_ok()
         {
             running.held = Some(VecDeque::new());
-            running.entity.tell(EntityMessage::Stop);
         }
     }
 

@@ -107,7 +107,6 @@ pub(super) struct State {
     waiting_max: usize,
     highest_seq: u64,
     last_command: i64,
-    passivating: bool,
     stopping: bool,
 }
 
@@ -120,7 +119,6 @@ impl State {
             waiting_max,
             highest_seq: 0,
             last_command: 0,
-            passivating: false,
             stopping: false,
         }
     }
@@ -315,10 +313,8 @@ impl State {
 
     /// The entity has been idle for long enough.
     pub(super) fn idle_timeout(&mut self) -> Vec<Effect> {
-        if self.is_idle() && !std::mem::replace(&mut self.passivating, true) {
-            return vec![Effect::RequestPassivation];
-        }
-        Vec::new()
+        // Asked again at each timeout until the stop comes: the request may have found a full mailbox.
+        if self.is_idle() && !self.stopping { vec![Effect::RequestPassivation] } else { Vec::new() }
     }
 
     /// The region has asked the entity to stop: whatever was sent to it before is served first.
