@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use proto::cloudstate::entity_discovery_client::EntityDiscoveryClient;
 use proto::cloudstate::{EntitySpec, ProxyInfo, UserFunctionError};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -39,6 +39,9 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// How long a `reportError` or `discover` call may take: some SDK servers hang while their threads
 /// are all taken by entity streams.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Error reports under way at once: a function that makes mistakes faster than it takes reports is told of some.
+const REPORTS_MAX: usize = 16;
 
 /// Where the user function listens and how much it may send at once.
 #[derive(Clone, Debug)]
@@ -93,12 +96,20 @@ struct Inner {
     endpoint: Endpoint,
     clock: Clock,
     link: watch::Sender<Option<Arc<Link>>>,
+    reports: Arc<Semaphore>,
 }
 
 impl UserFunction {
     /// A function that is not connected yet.
     pub fn new(endpoint: Endpoint, clock: Clock) -> Self {
-        Self { inner: Arc::new(Inner { endpoint, clock, link: watch::Sender::new(None) }) }
+        Self {
+            inner: Arc::new(Inner {
+                endpoint,
+                clock,
+                link: watch::Sender::new(None),
+                reports: Arc::new(Semaphore::new(REPORTS_MAX)),
+            }),
+        }
     }
 
     /// Where the function is expected.
@@ -152,12 +163,18 @@ impl UserFunction {
         }
     }
 
-    /// Tells the function about a mistake of its own. Fire and forget: the outcome is only logged.
+    /// Tells the function about a mistake of its own. Fire and forget: the outcome is only logged, and
+    /// what comes while sixteen reports are under way is dropped.
     pub fn report_error(&self, message: String) {
         let current = self.inner.link.borrow().clone();
-        if let Some(link) = current {
-            tokio::spawn(async move { link.report_error(message).await });
-        }
+        let (Some(link), Ok(place)) = (current, self.inner.reports.clone().try_acquire_owned()) else {
+            tracing::debug!(%message, "mistake of the user function not reported to it");
+            return;
+        };
+        tokio::spawn(async move {
+            link.report_error(message).await;
+            drop(place);
+        });
     }
 }
 

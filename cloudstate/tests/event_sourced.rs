@@ -337,3 +337,17 @@ async fn draining_finishes_what_was_begun_and_refuses_the_rest() {
     soon("the end", draining).await.expect("drained");
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the port is closed");
 }
+
+#[tokio::test]
+async fn a_function_full_of_mistakes_is_told_of_some() {
+    let (mut function, _sidecar, client) = start().await;
+    let mut stream = open(&mut function, &client, "ada", &[]).await;
+    for id in 2..200 {
+        let call = client.process("ada");
+        assert_eq!(stream.command().await.id, id);
+        // A snapshot without events is a mistake, and no reason to end the stream.
+        stream.reply(with_snapshot(reply(id, "answered all the same", &[]), "ignored")).await;
+        answer(call).await.expect("served");
+    }
+    assert!(function.report().await.contains("a snapshot without events is ignored"));
+}
