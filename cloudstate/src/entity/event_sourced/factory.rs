@@ -71,7 +71,9 @@ impl EntityFactory for EventSourcedFactory {
         if let Some(timeout) = self.service.passivation_timeout {
             settings.passivation_timeout = timeout;
         }
+        let span = tracing::info_span!("entity", id = %persistence_id);
         EventSourcedEntity {
+            span,
             state: State::new(settings.waiting_max),
             activation: Activation {
                 service: self.service.name.clone(),

@@ -21,7 +21,7 @@ use proto::cloudstate::Command;
 use proto::cloudstate::eventsourced::{EventSourcedStreamOut, event_sourced_stream_in};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use self::activation::Activation;
 pub use self::factory::{EventSourcedFactory, EventSourcedSettings};
@@ -72,6 +72,8 @@ pub struct EventSourcedEntity {
     settings: EventSourcedSettings,
     metrics: EntityMetrics,
     passivate: Passivate,
+    /// Names the entity in every line of the log that is written on its behalf.
+    span: Span,
     /// Which activation is the current one: what comes from earlier ones is ignored.
     generation: u64,
     stream: Option<Stream>,
@@ -108,6 +110,16 @@ impl Actor for EventSourcedEntity {
     }
 
     async fn receive(&mut self, ctx: &mut Context, msg: Self::Message) -> Handled {
+        // Taken out for the turn, so that being inside it borrows nothing of the entity.
+        let span = std::mem::replace(&mut self.span, Span::none());
+        let behavior = span.in_scope(|| self.turn(ctx, msg));
+        self.span = span;
+        Ok(behavior)
+    }
+}
+
+impl EventSourcedEntity {
+    fn turn(&mut self, ctx: &mut Context, msg: EntityMessage<Internal>) -> Behavior {
         let now = ctx.system().clock().now();
         let effects = match msg {
             EntityMessage::Command(mut command) => {
@@ -133,11 +145,9 @@ impl Actor for EventSourcedEntity {
                 behavior = Behavior::Stopped;
             }
         }
-        Ok(behavior)
+        behavior
     }
-}
 
-impl EventSourcedEntity {
     fn event(&mut self, ctx: &mut Context, event: Event, now: Tick) -> Vec<Effect> {
         match event {
             Event::Activated { generation, result } if generation == self.generation => self.activated(result, now),
@@ -163,7 +173,7 @@ impl EventSourcedEntity {
                         let Written { events, bytes, since } = std::mem::take(&mut self.written);
                         self.metrics.events_persisted(events, bytes, since.map_or(Duration::ZERO, |since| now - since));
                     }
-                    Err(error) => tracing::error!(id = %self.activation.id, %error, "events could not be written"),
+                    Err(error) => tracing::error!(%error, "events could not be written"),
                 }
                 self.state.persisted(result.map(|_| ()).map_err(write_error), now)
             }
@@ -184,7 +194,7 @@ impl EventSourcedEntity {
                 self.state.recovered(highest_seq, now)
             }
             Err(error) => {
-                tracing::warn!(id = %self.activation.id, %error, "entity could not be activated");
+                tracing::warn!(%error, "entity could not be activated");
                 self.state.activation_failed(&error)
             }
         }
@@ -204,12 +214,12 @@ impl EventSourcedEntity {
         let idle = over(Some(self.active_at), settings.passivation_timeout);
         self.arm(ctx, now, next);
         if command_late {
-            tracing::warn!(id = %self.activation.id, "user function did not answer in time, its stream is given up");
+            tracing::warn!("user function did not answer in time, its stream is given up");
             self.sent_at = None;
             return self.state.timed_out(self.settings.command_timeout);
         }
         if close_late {
-            tracing::warn!(id = %self.activation.id, "user function did not end its stream in time, it is reset");
+            tracing::warn!("user function did not end its stream in time, it is reset");
             self.forget_stream(now);
             return Vec::new();
         }
@@ -255,14 +265,13 @@ impl EventSourcedEntity {
         let generation = self.generation;
         let activation = self.activation.clone();
         let this = ctx.this().clone();
-        let span = tracing::info_span!("entity", id = %activation.id);
         let task = async move {
             let result = activate(&activation, generation, this.clone()).await;
             let event = Event::Activated { generation, result };
             // The entity has stopped when this fails: there is nobody to tell.
             let _ = this.send(EntityMessage::Internal(Internal(event))).await;
         };
-        self.activating = Some(AbortOnDropHandle::new(tokio::spawn(task.instrument(span))));
+        self.activating = Some(AbortOnDropHandle::new(tokio::spawn(task.in_current_span())));
     }
 
     fn send(&mut self, ctx: &mut Context, id: i64, now: Tick) {
@@ -314,20 +323,21 @@ impl EventSourcedEntity {
     }
 
     fn save_snapshot(&mut self, ctx: &mut Context, seq: u64, snapshot: Any) {
-        let id = self.activation.id.clone();
         if snapshot.value.len() > self.settings.stored_size_max {
-            tracing::warn!(%id, size = snapshot.value.len(), max = self.settings.stored_size_max, "snapshot is too large to be loaded again, it is not stored");
+            let (size, max) = (snapshot.value.len(), self.settings.stored_size_max);
+            tracing::warn!(size, max, "snapshot is too large to be loaded again, it is not stored");
             return;
         }
         self.metrics.snapshot_persisted(snapshot.value.len() as u64);
         let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta: None };
         let time_ms = ctx.system().clock().wall_ms();
-        let saved = self.activation.snapshots.save(id.clone(), seq, self.fence.clone(), time_ms, raw);
-        ctx.spawn_task(async move {
+        let saved = self.activation.snapshots.save(self.activation.id.clone(), seq, self.fence.clone(), time_ms, raw);
+        let told = async move {
             if let Err(error) = saved.await {
-                tracing::warn!(%id, seq, %error, "snapshot could not be saved, recovery will replay more events");
+                tracing::warn!(seq, %error, "snapshot could not be saved, recovery will replay more events");
             }
-        });
+        };
+        ctx.spawn_task(told.in_current_span());
     }
 
     fn answer(&mut self, command: EntityCommand, answer: Answer, now: Tick) {
