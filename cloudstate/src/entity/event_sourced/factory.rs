@@ -71,7 +71,8 @@ impl EntityFactory for EventSourcedFactory {
         if let Some(timeout) = self.service.passivation_timeout {
             settings.passivation_timeout = timeout;
         }
-        let span = tracing::info_span!("entity", id = %persistence_id);
+        // At the highest level: a log of errors alone has to name the entity too.
+        let span = tracing::error_span!("entity", id = %persistence_id);
         EventSourcedEntity {
             span,
             state: State::new(settings.waiting_max),
