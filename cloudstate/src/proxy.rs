@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::{ActorRef, ActorSystem};
 use futures_util::FutureExt;
@@ -111,34 +112,41 @@ impl Proxy {
         self.address
     }
 
-    /// Stops in order: no new connections, requests under way are finished, entities write what they
-    /// have and close their streams, the store is flushed. Takes at most twice the drain timeout.
+    /// Stops in order: no new connections, requests under way are finished, then what they have set off, entities
+    /// write what they have and close their streams, the store is flushed. Takes at most the drain timeout and
+    /// three seconds; what is not done by then is given up, which loses nothing that was acknowledged.
     pub async fn drain(self) {
         let Self { system, serving, closing, server, config, .. } = self;
-        let grace = config.shutdown.drain_timeout;
+        let clock = system.clock().clone();
+        let end = clock.now() + config.shutdown.drain_timeout;
+        let left = || (end - clock.now()).max(LAST_STEP);
         serving.health.draining();
         closing.cancel();
         *serving.port.lock() = PublicPort::Lost("the sidecar is stopping".to_owned());
         if !server.await.unwrap_or(false) {
-            tracing::warn!(?grace, "requests were still under way when the time to finish them was over");
+            tracing::warn!("requests were still under way when the time to finish them was over");
+        }
+        // Before the regions take no more commands: a side effect is one.
+        if clock.timeout(left(), serving.router.idle()).await.is_err() {
+            tracing::warn!("side effects were still under way when the time to finish them was over");
         }
         let regions: Vec<_> = serving.router.table().regions.values().cloned().collect();
-        let drained = regions.iter().map(|region| region.ask(|reply_to| RegionMessage::Drain { reply_to }, grace));
+        let drained = regions.iter().map(|region| region.ask(|reply_to| RegionMessage::Drain { reply_to }, left()));
         for result in futures_util::future::join_all(drained).await {
             if let Err(error) = result {
                 tracing::warn!(%error, "entities were still busy when the time to finish was over");
             }
         }
-        tokio::select! {
-            biased;
-            () = serving.router.idle() => {}
-            () = system.clock().sleep(grace) => tracing::warn!("side effects were still under way when the time to finish was over"),
-        }
         serving.function.offer(None);
-        system.terminate().await;
+        if clock.timeout(left(), system.terminate()).await.is_err() {
+            tracing::warn!("actors were still running when the time to finish was over");
+        }
         serving.store.close().await;
     }
 }
+
+/// What every step of draining gets, even when earlier ones have used up the time.
+const LAST_STEP: Duration = Duration::from_secs(1);
 
 /// Carries out what discovery decides.
 struct Serving {

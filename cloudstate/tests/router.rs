@@ -8,7 +8,7 @@ use proto::cloudstate::{ClientAction, Forward, SideEffect, client_action};
 use proto::model::tck;
 use tonic::Code;
 
-use crate::scripted::{Model, ScriptedFunction, ScriptedStream, TestSidecar, answer, failure, model_spec, reply};
+use crate::scripted::{Model, ScriptedFunction, ScriptedStream, TestSidecar, answer, failure, model_spec, reply, soon};
 
 const TWO: &str = "cloudstate.tck.model.EventSourcedTwo";
 
@@ -175,4 +175,21 @@ async fn a_payload_without_a_key_fails_the_forward_only() {
     first.reply(keyless).await;
     let status = answer(call).await.expect_err("no key");
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+}
+
+#[tokio::test]
+async fn draining_waits_for_what_a_command_has_set_off() {
+    let (mut function, sidecar, client) = start().await;
+    let call = client.process("ada");
+    let mut first = function.stream().await;
+    first.until_command(0).await;
+    let draining = tokio::spawn(sidecar.proxy.drain());
+    let effects = vec![effect(TWO, "Call", "bob", false)];
+    first.reply(EventSourcedReply { side_effects: effects, ..reply(1, "answered", &["x"]) }).await;
+    assert_eq!(answer(call).await.expect("finished"), "answered");
+    let second = second(&mut function, "bob").await;
+    assert!(!draining.is_finished());
+    second.reply(reply(1, "nobody hears", &["kept"])).await;
+    tokio::join!(first.closed(), second.closed());
+    soon("the end", draining).await.expect("drained");
 }

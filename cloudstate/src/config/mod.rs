@@ -235,7 +235,7 @@ pub struct ChildConfig {
     pub stop_timeout: Duration,
 }
 
-/// What SIGTERM does. The whole takes at most `readiness_grace` + `drain_timeout` + `child.stop-timeout` and the time to close the store:
+/// What SIGTERM does. The whole takes at most `readiness_grace` + `drain_timeout` + 3 s + `child.stop-timeout` and the time to close the store:
 /// give the process at least that before it is killed (Kubernetes gives 30 s).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownConfig {
