@@ -197,28 +197,28 @@ impl PublicPort {
 }
 
 impl Serving {
-    /// The regions for `spec`: those that run are kept, missing ones are started.
+    /// The regions for `spec`: those that run are kept, missing ones are started once all their shards are claimed, so
+    /// that a store that fails in between leaves nothing running that nobody knows of.
+    ///
+    /// All shards of a service are claimed before anything is read: an older sidecar on the same store can change
+    /// nothing from here on.
     async fn regions(&self, spec: &ServedSpec) -> Result<HashMap<Arc<str>, ActorRef<RegionMessage>>, JournalError> {
-        let running = self.router.table();
-        let starting =
-            spec.services.iter().filter(|service| service.entity_type == EntityType::EventSourced).map(|service| {
-                let running = running.regions.get(&service.name).cloned();
-                async move {
-                    let region = match running {
-                        Some(region) => region,
-                        None => self.start_region(service).await?,
-                    };
-                    Ok::<_, JournalError>((service.name.clone(), region))
-                }
-            });
-        futures_util::future::try_join_all(starting).await.map(HashMap::from_iter)
+        let mut regions = self.router.table().regions.clone();
+        let missing = spec
+            .services
+            .iter()
+            .filter(|service| service.entity_type == EntityType::EventSourced && !regions.contains_key(&service.name));
+        let claims = missing.map(|service| async move {
+            let fences = self.store.journal.claim_all(service.persistence_id.clone(), 0..SLICES).await?;
+            Ok::<_, JournalError>((service, fences))
+        });
+        for (service, fences) in futures_util::future::try_join_all(claims).await? {
+            regions.insert(service.name.clone(), self.start_region(service, fences));
+        }
+        Ok(regions)
     }
 
-    /// Claims all shards of the service before anything is read: an older sidecar on the same store
-    /// can change nothing from here on.
-    async fn start_region(&self, service: &Arc<ServiceSpec>) -> Result<ActorRef<RegionMessage>, JournalError> {
-        let fences: Vec<Fence> = self.store.journal.claim_all(service.persistence_id.clone(), 0..SLICES).await?;
-        let clock = self.system.clock();
+    fn start_region(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> ActorRef<RegionMessage> {
         let factory = EventSourcedFactory {
             service: service.clone(),
             journal: self.store.journal.clone(),
@@ -229,10 +229,10 @@ impl Serving {
             settings: self.settings.clone(),
             recoveries: self.recoveries.clone(),
             metrics: EntityMetrics::for_entity(&service.persistence_id),
-            created_at: clock.now(),
+            created_at: self.system.clock().now(),
         };
         let region = Region::new(factory, self.settings.waiting_max);
-        Ok(self.system.spawn(format!("region-{}", service.name), region))
+        self.system.spawn(format!("region-{}", service.name), region)
     }
 
     async fn serve_spec(&self, spec: Arc<ServedSpec>, link: Arc<Link>) -> Result<(), String> {

@@ -1,12 +1,18 @@
 //! What callers and entities see when the store fails.
 
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloudstate::store::Store;
 use persistence::testkit::{FaultyJournal, FaultySnapshots};
-use persistence::{AppendError, InMemoryJournal, InMemorySnapshotStore, JournalError, RawEvent, RawSnapshot};
+use persistence::{
+    Append, AppendError, BoxFuture, Fence, FenceScope, InMemoryJournal, InMemorySnapshotStore, Journal, JournalError,
+    PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored,
+};
 use tonic::Code;
 
 use crate::cart_client::CartClient;
@@ -152,6 +158,69 @@ async fn a_snapshot_that_cannot_be_saved_loses_nothing() {
     let call = faulty.client.process("ada");
     faulty.function.stream().await.until_command(2).await;
     call.abort();
+}
+
+/// A journal that refuses the first claims of one entity type.
+struct ClaimRefused {
+    journal: InMemoryJournal<RawEvent>,
+    entity_type: &'static str,
+    times: AtomicUsize,
+}
+
+impl Journal<RawEvent> for ClaimRefused {
+    fn claim(&self, scope: FenceScope) -> BoxFuture<'static, Result<Fence, JournalError>> {
+        self.journal.claim(scope)
+    }
+
+    fn claim_all(
+        &self,
+        entity_type: Arc<str>,
+        shards: Range<u16>,
+    ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
+        let refused = &*entity_type == self.entity_type
+            && self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if refused {
+            return Box::pin(async { Err(JournalError::Unavailable { reason: "cable out".to_owned() }) });
+        }
+        self.journal.claim_all(entity_type, shards)
+    }
+
+    fn append(&self, append: Append<RawEvent>) -> BoxFuture<'static, Result<u64, AppendError>> {
+        self.journal.append(append)
+    }
+
+    fn replay(
+        &self,
+        id: PersistenceId,
+        from: u64,
+        to: u64,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<Vec<Stored<RawEvent>>, JournalError>> {
+        self.journal.replay(id, from, to, limit)
+    }
+
+    fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
+        self.journal.highest_seq(id)
+    }
+
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.journal.delete_to(id, seq, fence)
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_fails_is_tried_again_and_then_everything_is_served() {
+    let journal = InMemoryJournal::raw();
+    let snapshots = journal.snapshots();
+    let refusing = ClaimRefused { journal, entity_type: "two", times: AtomicUsize::new(2) };
+    let mut function = ScriptedFunction::start(model_spec()).await;
+    let sidecar = TestSidecar::over(Store::new(refusing, snapshots), &function, |_| {}).ready().await;
+    assert_eq!(function.discovered(), 3, "each attempt on a connection of its own");
+    let call = sidecar.client().process("ada");
+    let mut stream = function.stream().await;
+    stream.until_command(0).await;
+    stream.reply(reply(1, "served", &["one"])).await;
+    assert_eq!(answer(call).await.expect("claimed in the end"), "served");
 }
 
 #[tokio::test]
