@@ -117,6 +117,11 @@ impl UserFunction {
         &self.inner.endpoint
     }
 
+    /// The source of time.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
     /// Connects anew. The link is not offered to entities before [`UserFunction::offer`].
     ///
     /// # Errors

@@ -351,3 +351,42 @@ async fn a_function_full_of_mistakes_is_told_of_some() {
     }
     assert!(function.report().await.contains("a snapshot without events is ignored"));
 }
+
+#[tokio::test]
+async fn the_first_command_waits_for_room_behind_a_log_that_fills_every_buffer() {
+    let mut function = ScriptedFunction::start(model_spec()).await;
+    let sidecar = TestSidecar::new(&function, |config| {
+        config.user_function.relay_buffer = 1.try_into().expect("not zero");
+    });
+    let client = sidecar.ready().await.client();
+    let large = "x".repeat(3 * 1024 * 1024);
+    open(&mut function, &client, "ada", &[&large, &large]).await.over().await;
+    let call = client.process("ada");
+    let mut stream = function.stream().await;
+    // Nothing is read until the sidecar has had every chance to send all it can.
+    open(&mut function, &client, "bob", &[]).await.over().await;
+    let command = stream.until_command(2).await;
+    stream.reply(reply(command.id, "arrived", &[])).await;
+    assert_eq!(answer(call).await.expect("served"), "arrived");
+}
+
+#[tokio::test]
+async fn a_function_that_never_reads_its_log_does_not_hold_up_other_entities() {
+    let mut function = ScriptedFunction::start(model_spec()).await;
+    let sidecar = TestSidecar::new(&function, |config| {
+        config.user_function.relay_buffer = 1.try_into().expect("not zero");
+        config.event_sourced.recoveries_max = 1.try_into().expect("not zero");
+        config.requests.timeout = Duration::from_millis(500);
+    });
+    let client = sidecar.ready().await.client();
+    let large = "x".repeat(3 * 1024 * 1024);
+    open(&mut function, &client, "ada", &[&large, &large, &large]).await.over().await;
+    let stuck = client.process("ada");
+    let _never_read = function.stream().await;
+    answer(stuck).await.expect_err("its log is not read");
+    let call = client.process_within("bob", Duration::from_secs(9));
+    let mut stream = function.stream().await;
+    stream.until_command(0).await;
+    stream.reply(reply(1, "served", &[])).await;
+    assert_eq!(answer(call).await.expect("the place was given back"), "served");
+}

@@ -105,7 +105,11 @@ impl ScriptedFunction {
         let serving = async move {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
             let port = listener.local_addr().expect("an address").port();
-            let mut server = Server::builder().max_concurrent_streams(streams_max);
+            // Wide enough that a stream nobody reads fills its own window and not its connection's.
+            let mut server = Server::builder()
+                .max_concurrent_streams(streams_max)
+                .initial_stream_window_size(65_535)
+                .initial_connection_window_size(16 << 20);
             let server = server.add_service(discovery).add_service(event_sourced);
             (port, server.serve_with_incoming(TcpListenerStream::new(listener)))
         };

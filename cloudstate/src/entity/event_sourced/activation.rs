@@ -12,7 +12,7 @@ use proto::cloudstate::eventsourced::{
 use tokio::sync::Semaphore;
 
 use super::state::ActivationError;
-use super::stream::Outbound;
+use super::stream::{Ended, Outbound};
 use crate::telemetry::EntityMetrics;
 use crate::user_function::{Link, UserFunction};
 
@@ -30,6 +30,7 @@ pub(super) struct Activation {
     pub(super) function: UserFunction,
     pub(super) connect_within: Duration,
     pub(super) outbound_max: usize,
+    pub(super) stall_timeout: Duration,
     pub(super) recoveries: Arc<Semaphore>,
     pub(super) metrics: EntityMetrics,
 }
@@ -76,7 +77,7 @@ impl Activation {
             entity_id: self.entity_id.to_string(),
             snapshot,
         };
-        outbound.send(Message::Init(init)).await.map_err(|_| ActivationError::Ended)?;
+        self.taken(outbound.send(Message::Init(init))).await?;
         loop {
             let page = self.journal.replay(self.id.clone(), from, u64::MAX, PAGE).await.map_err(failed)?;
             if page.is_empty() {
@@ -91,10 +92,24 @@ impl Activation {
                     sequence: stored.seq_nr.cast_signed(),
                     payload: Some(Any { type_url: stored.event.manifest.to_string(), value: stored.event.payload }),
                 };
-                outbound.send(Message::Event(event)).await.map_err(|_| ActivationError::Ended)?;
+                self.taken(outbound.send(Message::Event(event))).await?;
             }
         }
         let highest = self.journal.highest_seq(self.id.clone()).await.map_err(failed)?;
-        Ok(recovery.finish(highest).map_err(failed)?.highest_seq)
+        let highest_seq = recovery.finish(highest).map_err(failed)?.highest_seq;
+        // The first command is sent without waiting, so there must be room for it.
+        self.taken(outbound.room()).await?;
+        Ok(highest_seq)
+    }
+
+    /// Waits until the function has taken enough for one more message, but not for ever: an activation that stands
+    /// still holds one of the few places for recoveries.
+    async fn taken(&self, sent: impl Future<Output = Result<(), Ended>>) -> Result<(), ActivationError> {
+        match self.function.clock().timeout(self.stall_timeout, sent).await {
+            Ok(sent) => sent.map_err(|Ended| ActivationError::Ended),
+            Err(elapsed) => {
+                Err(ActivationError::Unreachable(format!("the user function does not read its log: {elapsed}")))
+            }
+        }
     }
 }

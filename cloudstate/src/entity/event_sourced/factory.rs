@@ -85,6 +85,7 @@ impl EntityFactory for EventSourcedFactory {
                 function: self.function.clone(),
                 connect_within: settings.connect_timeout,
                 outbound_max: settings.outbound_max,
+                stall_timeout: settings.command_timeout,
                 recoveries: self.recoveries.clone(),
                 metrics: self.metrics.clone(),
             },

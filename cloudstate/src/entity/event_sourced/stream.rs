@@ -21,6 +21,11 @@ impl Outbound {
         self.0.send(EventSourcedStreamIn { message: Some(message) }).await.map_err(|_| Ended)
     }
 
+    /// Waits until there is room for one more message.
+    pub(super) async fn room(&self) -> Result<(), Ended> {
+        self.0.reserve().await.map(drop).map_err(|_| Ended)
+    }
+
     /// Sends one message if there is room, which there is whenever the function owes us an answer
     /// to all we sent.
     pub(super) fn try_send(&self, message: event_sourced_stream_in::Message) -> Result<(), Ended> {
