@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{ActorRef, ActorSystem};
+use actors::ActorSystem;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -26,8 +26,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admin::Health;
 use crate::config::ProxyConfig;
 use crate::discovery::{Discovered, Discovery};
+use crate::entity::Component;
 use crate::entity::event_sourced::{EventSourcedFactory, EventSourcedSettings};
-use crate::entity::region::{Region, RegionMessage};
+use crate::entity::region::{Region, RegionComponent};
 use crate::frontend::Frontend;
 use crate::ingress::{BoundPort, Ingress};
 use crate::listen::{HTTP_PORT, ListenError};
@@ -69,7 +70,7 @@ impl Proxy {
         let system = ActorSystem::new("cloudstate");
         let clock = system.clock().clone();
         let function = UserFunction::new(settings::endpoint(&config), clock.clone());
-        let router = Router::new(function.clone(), clock.clone(), settings::router(&config));
+        let router = Router::new(function.clone(), clock.clone(), settings::router());
         let frontend = Frontend::new(settings::frontend(&config), clock.clone());
         let closing = CancellationToken::new();
         let (open, opened) = oneshot::channel();
@@ -82,6 +83,7 @@ impl Proxy {
             health,
             settings: settings::event_sourced(&config),
             recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
+            drain_timeout: config.shutdown.drain_timeout,
             port: Mutex::new(PublicPort::Closed(port, open)),
         });
         let discovery = Discovery {
@@ -130,12 +132,10 @@ impl Proxy {
         if clock.timeout(left(), serving.router.idle()).await.is_err() {
             tracing::warn!("side effects were still under way when the time to finish them was over");
         }
-        let regions: Vec<_> = serving.router.table().regions.values().cloned().collect();
-        let drained = regions.iter().map(|region| region.ask(|reply_to| RegionMessage::Drain { reply_to }, left()));
-        for result in futures_util::future::join_all(drained).await {
-            if let Err(error) = result {
-                tracing::warn!(%error, "entities were still busy when the time to finish was over");
-            }
+        let table = serving.router.table();
+        let drained = futures_util::future::join_all(table.components.values().map(|component| component.drain()));
+        if clock.timeout(left(), drained).await.is_err() {
+            tracing::warn!("entities were still busy when the time to finish was over");
         }
         serving.function.offer(None);
         if clock.timeout(left(), system.terminate()).await.is_err() {
@@ -158,6 +158,7 @@ struct Serving {
     health: Health,
     settings: EventSourcedSettings,
     recoveries: Arc<Semaphore>,
+    drain_timeout: Duration,
     port: Mutex<PublicPort>,
 }
 
@@ -197,28 +198,27 @@ impl PublicPort {
 }
 
 impl Serving {
-    /// The regions for `spec`: those that run are kept, missing ones are started once all their shards are claimed, so
+    /// The components for `spec`: those that run are kept, missing ones are started once all their shards are claimed, so
     /// that a store that fails in between leaves nothing running that nobody knows of.
     ///
     /// All shards of a service are claimed before anything is read: an older sidecar on the same store can change
     /// nothing from here on.
-    async fn regions(&self, spec: &ServedSpec) -> Result<HashMap<Arc<str>, ActorRef<RegionMessage>>, JournalError> {
-        let mut regions = self.router.table().regions.clone();
-        let missing = spec
-            .services
-            .iter()
-            .filter(|service| service.entity_type == EntityType::EventSourced && !regions.contains_key(&service.name));
+    async fn components(&self, spec: &ServedSpec) -> Result<HashMap<Arc<str>, Arc<dyn Component>>, JournalError> {
+        let mut components = self.router.table().components.clone();
+        let missing = spec.services.iter().filter(|service| {
+            service.entity_type == EntityType::EventSourced && !components.contains_key(&service.name)
+        });
         let claims = missing.map(|service| async move {
             let fences = self.store.journal.claim_all(service.persistence_id.clone(), 0..SLICES).await?;
             Ok::<_, JournalError>((service, fences))
         });
         for (service, fences) in futures_util::future::try_join_all(claims).await? {
-            regions.insert(service.name.clone(), self.start_region(service, fences));
+            components.insert(service.name.clone(), self.start_region(service, fences));
         }
-        Ok(regions)
+        Ok(components)
     }
 
-    fn start_region(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> ActorRef<RegionMessage> {
+    fn start_region(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> Arc<dyn Component> {
         let factory = EventSourcedFactory {
             service: service.clone(),
             journal: self.store.journal.clone(),
@@ -232,15 +232,21 @@ impl Serving {
             created_at: self.system.clock().now(),
         };
         let region = Region::new(factory, self.settings.waiting_max);
-        self.system.spawn(format!("region-{}", service.name), region)
+        Arc::new(RegionComponent {
+            region: self.system.spawn(format!("region-{}", service.name), region),
+            clock: self.system.clock().clone(),
+            relay_timeout: self.settings.command_timeout,
+            drain_timeout: self.drain_timeout,
+        })
     }
 
     async fn serve_spec(&self, spec: Arc<ServedSpec>, link: Arc<Link>) -> Result<(), String> {
-        let regions = self.regions(&spec).await.map_err(|error| format!("the store cannot be claimed: {error}"))?;
+        let components =
+            self.components(&spec).await.map_err(|error| format!("the store cannot be claimed: {error}"))?;
         for service in spec.services.iter().filter(|service| service.entity_type != EntityType::EventSourced) {
             tracing::warn!(service = %service.name, kind = service.entity_type.as_str(), "this version answers UNIMPLEMENTED for this kind of service");
         }
-        self.router.serve(Table { spec: Some(spec.clone()), regions });
+        self.router.serve(Table { spec: Some(spec.clone()), components });
         self.function.offer(Some(link));
         self.frontend.serve(spec, Arc::new(self.router.clone()));
         self.port.lock().open()?;
@@ -297,12 +303,8 @@ mod settings {
         Endpoint { host: function.host.clone(), port: function.port, message_size_max: function.message_size_max }
     }
 
-    pub(super) fn router(config: &ProxyConfig) -> RouterSettings {
-        RouterSettings {
-            relay_timeout: config.requests.timeout,
-            hops_max: HOPS_MAX,
-            asynchronous_max: ASYNCHRONOUS_MAX,
-        }
+    pub(super) fn router() -> RouterSettings {
+        RouterSettings { hops_max: HOPS_MAX, asynchronous_max: ASYNCHRONOUS_MAX }
     }
 
     pub(super) fn frontend(config: &ProxyConfig) -> FrontendSettings {

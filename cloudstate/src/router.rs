@@ -6,31 +6,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actors::{ActorRef, AskError, Clock, Tick};
+use actors::{Clock, Tick};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt};
 use proto::Any;
-use proto::cloudstate::{Forward, SideEffect, client_action};
+use proto::cloudstate::{Forward, Metadata, SideEffect, client_action};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::call::{Call, CallError, Dispatch, Replies, Reply, Requests};
-use crate::entity::region::RegionMessage;
-use crate::entity::{Answer, EntityCommand};
-use crate::spec::{EntityType, MethodSpec, ServedSpec};
+use crate::entity::{Answer, Command, Component, EntityCommand};
+use crate::spec::{MethodSpec, ServedSpec};
 use crate::user_function::UserFunction;
 
 /// Bounds of forwards and side effects.
 #[derive(Debug, Clone)]
 pub struct RouterSettings {
-    /// How long a caller waits for an entity, when it does not say itself.
-    pub relay_timeout: Duration,
     /// Longest chain of forwards and side effects that one call may set off.
     pub hops_max: usize,
     /// Asynchronous side effects that may be running at once; further ones wait.
@@ -92,8 +86,8 @@ impl Caller {
 pub struct Table {
     /// What the user function serves.
     pub spec: Option<Arc<ServedSpec>>,
-    /// The region of each entity service, by service name.
-    pub regions: HashMap<Arc<str>, ActorRef<RegionMessage>>,
+    /// Who serves each service, by service name.
+    pub components: HashMap<Arc<str>, Arc<dyn Component>>,
 }
 
 /// Takes commands to where they are served.
@@ -179,10 +173,10 @@ impl Router {
         match action {
             Some(client_action::Action::Reply(reply)) => Ok(to_reply(reply)),
             Some(client_action::Action::Failure(failure)) => Err(CallError::Failure(failure.description)),
-            Some(client_action::Action::Forward(Forward { service_name, command_name, payload, .. })) => {
+            Some(client_action::Action::Forward(Forward { service_name, command_name, payload, metadata })) => {
                 let from = self.from(method, caller, Reason::ForwardedFrom);
                 let target = self.target(&service_name, &command_name, &from)?;
-                self.call(target, payload.unwrap_or_default().value, deadline, from).await
+                self.call(self.command(target, payload, metadata, deadline, from)).await
             }
             None => Ok(None),
         }
@@ -204,9 +198,9 @@ impl Router {
             Err(error) if effect.synchronous => return Err(error),
             Err(_) => return Ok(()), // reported to the user function
         };
-        let payload = effect.payload.unwrap_or_default().value;
+        let command = self.command(target, effect.payload, effect.metadata, None, from);
         if effect.synchronous {
-            return match self.call(target, payload, None, from).await {
+            return match self.call(command).await {
                 Ok(_) | Err(CallError::Failure(_)) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -216,8 +210,8 @@ impl Router {
         let permit = self.asynchronous.clone().acquire_owned().await.map_err(|_| shutting_down())?;
         let router = self.clone();
         self.tasks.spawn(async move {
-            let name = target.name.clone();
-            if let Err(error) = router.call(target, payload, None, from).await {
+            let name = command.method.name.clone();
+            if let Err(error) = router.call(command).await {
                 tracing::debug!(command = %name, %error, "asynchronous side effect failed");
             }
             drop(permit);
@@ -249,87 +243,77 @@ impl Router {
         Err(CallError::status(Code::Internal, "Error"))
     }
 
-    /// Calls a method with one request and waits for its one answer. Boxed: it recurs.
-    fn call(
-        self: &Arc<Self>,
-        method: Arc<MethodSpec>,
-        payload: Bytes,
-        deadline: Option<Tick>,
-        caller: Caller,
-    ) -> BoxFuture<'static, Answer> {
-        let router = self.clone();
-        async move {
-            match method.entity_type {
-                EntityType::EventSourced => router.to_entity(method, payload, deadline, caller).await,
-                kind => Err(not_served(&method, kind)),
-            }
-        }
-        .boxed()
-    }
-
-    async fn to_entity(
+    fn command(
         &self,
         method: Arc<MethodSpec>,
-        payload: Bytes,
+        payload: Option<Any>,
+        metadata: Option<Metadata>,
         deadline: Option<Tick>,
         caller: Caller,
-    ) -> Answer {
-        let id: Arc<str> = Arc::from(method.key.extract(&payload)?);
-        let now = self.clock.now();
-        let latest = now + self.settings.relay_timeout;
-        let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let table = self.table.load();
-        let Some(region) = table.regions.get(&method.service).cloned() else {
-            return Err(CallError::status(
-                Code::Unavailable,
-                format!("service {} is not served at the moment", method.service),
-            ));
-        };
-        drop(table);
-        let within = deadline - now;
-        let deliver = |reply_to| {
-            let command =
-                EntityCommand { method, payload, deadline: Some(deadline), received_at: now, caller, reply_to };
-            RegionMessage::Deliver { id, command: Box::new(command) }
-        };
-        region.ask(deliver, within).await.unwrap_or_else(|error| Err(ask_error(&error, within)))
+    ) -> Command {
+        Command {
+            type_url: method.input_type_url.clone(),
+            requests: Requests::One(payload.unwrap_or_default().value),
+            metadata: metadata.unwrap_or_default(),
+            deadline,
+            received_at: self.clock.now(),
+            caller,
+            method,
+        }
+    }
+
+    fn component(&self, method: &MethodSpec) -> Result<Arc<dyn Component>, CallError> {
+        self.table.load().components.get(&method.service).cloned().ok_or_else(|| not_served(method))
+    }
+
+    /// Carries out a command of which one reply is wanted.
+    pub fn call(&self, command: Command) -> BoxFuture<'static, Answer> {
+        match self.component(&command.method) {
+            Ok(component) => component.unary(command),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    /// Carries out a command with any number of replies.
+    pub fn stream(&self, command: Command) -> BoxFuture<'static, Result<Replies, CallError>> {
+        match self.component(&command.method) {
+            Ok(component) => component.streamed(command),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn command_of(&self, call: Call) -> Command {
+        let Call { method, metadata, deadline, requests } = call;
+        Command {
+            type_url: method.input_type_url.clone(),
+            requests,
+            metadata,
+            deadline,
+            received_at: self.clock.now(),
+            caller: Caller::client(),
+            method,
+        }
     }
 }
 
 impl Dispatch for Arc<Router> {
     fn dispatch(&self, call: Call) -> BoxFuture<'static, Result<Replies, CallError>> {
-        let answer = self.dispatch_unary(call);
-        async move { Ok(stream::iter(answer.await?.map(Ok)).boxed()) }.boxed()
+        self.stream(self.command_of(call))
     }
 
     fn dispatch_unary(&self, call: Call) -> BoxFuture<'static, Answer> {
-        match call.requests {
-            Requests::One(payload) => self.call(call.method, payload, call.deadline, Caller::client()),
-            Requests::Many(_) => std::future::ready(Err(not_served(&call.method, call.method.entity_type))).boxed(),
-        }
+        self.call(self.command_of(call))
     }
 }
 
-fn not_served(method: &MethodSpec, kind: EntityType) -> CallError {
-    let text =
-        format!("{}.{}: this version of the sidecar does not serve {} yet", method.service, method.name, kind.as_str());
+fn not_served(method: &MethodSpec) -> CallError {
+    let kind = method.entity_type.as_str();
+    let text = format!("{}.{}: this version of the sidecar does not serve {kind} yet", method.service, method.name);
     CallError::status(Code::Unimplemented, text)
 }
 
 fn shutting_down() -> CallError {
     CallError::status(Code::Unavailable, "the sidecar is shutting down")
-}
-
-fn ask_error(error: &AskError, within: Duration) -> CallError {
-    match error {
-        AskError::Timeout => {
-            CallError::status(Code::DeadlineExceeded, format!("the entity did not answer within {within:?}"))
-        }
-        AskError::Full => {
-            CallError::status(Code::ResourceExhausted, "too many commands wait for entities; try again later")
-        }
-        _ => CallError::status(Code::Unavailable, "Entity terminated"),
-    }
 }
 
 /// The reply for the caller: none when the user function gave no payload.

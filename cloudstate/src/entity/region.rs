@@ -7,11 +7,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, ReplyTo};
+use std::time::Duration;
+
+use actors::{Actor, ActorContext, ActorRef, AskError, Behavior, Clock, Handled, ReplyTo};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
 use tonic::Code;
 
-use crate::call::CallError;
-use crate::entity::EntityCommand;
+use crate::call::{CallError, Replies, Requests};
+use crate::entity::{Answer, Command, Component, EntityCommand};
 
 /// What a region hands to its entities.
 #[derive(Debug)]
@@ -167,5 +172,72 @@ impl<F: EntityFactory> Actor for Region<F> {
             }
         }
         Ok(Behavior::Same)
+    }
+}
+
+/// A region as the router sees it.
+#[derive(Debug, Clone)]
+pub struct RegionComponent {
+    /// The region.
+    pub region: ActorRef<RegionMessage>,
+    /// The source of time.
+    pub clock: Clock,
+    /// How long a caller waits, when it does not say itself.
+    pub relay_timeout: Duration,
+    /// How long [`Component::drain`] waits for entities that are busy.
+    pub drain_timeout: Duration,
+}
+
+impl RegionComponent {
+    async fn deliver(self, command: Command) -> Answer {
+        let Command { method, type_url, requests, deadline, received_at, caller, .. } = command;
+        let Requests::One(payload) = requests else {
+            let text = format!("{}.{}: entities take one request message a command", method.service, method.name);
+            return Err(CallError::status(Code::Unimplemented, text));
+        };
+        let id: Arc<str> = Arc::from(method.key.extract(&payload)?);
+        let now = self.clock.now();
+        let latest = now + self.relay_timeout;
+        let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let within = deadline - now;
+        let deliver = |reply_to| {
+            let command =
+                EntityCommand { method, type_url, payload, deadline: Some(deadline), received_at, caller, reply_to };
+            RegionMessage::Deliver { id, command: Box::new(command) }
+        };
+        self.region.ask(deliver, within).await.unwrap_or_else(|error| Err(ask_error(&error, within)))
+    }
+}
+
+impl Component for RegionComponent {
+    fn unary(&self, command: Command) -> BoxFuture<'static, Answer> {
+        self.clone().deliver(command).boxed()
+    }
+
+    fn streamed(&self, command: Command) -> BoxFuture<'static, Result<Replies, CallError>> {
+        let answer = self.clone().deliver(command);
+        async move { Ok(stream::iter(answer.await?.map(Ok)).boxed()) }.boxed()
+    }
+
+    fn drain(&self) -> BoxFuture<'static, ()> {
+        let Self { region, drain_timeout, .. } = self.clone();
+        async move {
+            if let Err(error) = region.ask(|reply_to| RegionMessage::Drain { reply_to }, drain_timeout).await {
+                tracing::warn!(%error, "entities were still busy when the time to finish was over");
+            }
+        }
+        .boxed()
+    }
+}
+
+fn ask_error(error: &AskError, within: Duration) -> CallError {
+    match error {
+        AskError::Timeout => {
+            CallError::status(Code::DeadlineExceeded, format!("the entity did not answer within {within:?}"))
+        }
+        AskError::Full => {
+            CallError::status(Code::ResourceExhausted, "too many commands wait for entities; try again later")
+        }
+        _ => CallError::status(Code::Unavailable, "Entity terminated"),
     }
 }

@@ -280,7 +280,7 @@ impl EventSourcedEntity {
             entity_id: self.activation.entity_id.to_string(),
             id,
             name: command.method.name.to_string(),
-            payload: Some(Any { type_url: command.method.input_type_url.to_string(), value: command.payload.clone() }),
+            payload: Some(Any { type_url: command.type_url.to_string(), value: command.payload.clone() }),
             streamed: false,
             metadata: None,
         };

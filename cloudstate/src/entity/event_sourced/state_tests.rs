@@ -49,6 +49,7 @@ fn command(text: &'static str) -> (Box<EntityCommand>, actors::Ask<Answer>) {
     (
         Box::new(EntityCommand {
             method: method(),
+            type_url: method().input_type_url.clone(),
             payload,
             deadline: None,
             received_at: now(),
