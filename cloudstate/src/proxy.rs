@@ -27,7 +27,8 @@ use crate::admin::Health;
 use crate::config::ProxyConfig;
 use crate::discovery::{Discovered, Discovery};
 use crate::entity::Component;
-use crate::entity::event_sourced::{EventSourcedFactory, EventSourcedSettings};
+use crate::entity::durable::{DurableFactory, DurableSettings};
+use crate::entity::event_sourced::EventSourced;
 use crate::entity::region::{Region, RegionComponent};
 use crate::frontend::Frontend;
 use crate::ingress::{BoundPort, Ingress};
@@ -156,7 +157,7 @@ struct Serving {
     router: Arc<Router>,
     frontend: Frontend,
     health: Health,
-    settings: EventSourcedSettings,
+    settings: DurableSettings,
     recoveries: Arc<Semaphore>,
     drain_timeout: Duration,
     port: Mutex<PublicPort>,
@@ -219,10 +220,9 @@ impl Serving {
     }
 
     fn start_region(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> Arc<dyn Component> {
-        let factory = EventSourcedFactory {
+        let factory = DurableFactory {
+            protocol: EventSourced { journal: self.store.journal.clone(), snapshots: self.store.snapshots.clone() },
             service: service.clone(),
-            journal: self.store.journal.clone(),
-            snapshots: self.store.snapshots.clone(),
             fences: fences.into(),
             function: self.function.clone(),
             router: self.router.clone(),
@@ -280,7 +280,7 @@ mod settings {
 
     use crate::config::{BackoffConfig, CorsOrigins, ProxyConfig, VersionCheck};
     use crate::discovery::Backoff;
-    use crate::entity::event_sourced::EventSourcedSettings;
+    use crate::entity::durable::DurableSettings;
     use crate::frontend::{CorsSettings, FrontendSettings};
     use crate::router::RouterSettings;
     use crate::spec::{EntityType, SpecSettings};
@@ -294,6 +294,9 @@ mod settings {
 
     /// Asynchronous side effects under way in one process.
     const ASYNCHRONOUS_MAX: usize = 1_000;
+
+    /// Replies of one entity that wait for the store while its function works on.
+    const UNSETTLED_MAX: usize = 64;
 
     /// What published SDK servers accept in one message, less what surrounds an event in it.
     const STORED_SIZE_MAX: usize = 4 * 1024 * 1024 - 4 * 1024;
@@ -323,15 +326,16 @@ mod settings {
         }
     }
 
-    pub(super) fn event_sourced(config: &ProxyConfig) -> EventSourcedSettings {
+    pub(super) fn event_sourced(config: &ProxyConfig) -> DurableSettings {
         let entity = &config.event_sourced;
-        EventSourcedSettings {
+        DurableSettings {
             passivation_timeout: entity.passivation_timeout,
             command_timeout: config.requests.timeout,
             close_timeout: entity.close_timeout,
             connect_timeout: CONNECT_TIMEOUT.min(config.requests.timeout),
             outbound_max: config.user_function.relay_buffer.get(),
             waiting_max: entity.waiting_room.get(),
+            unsettled_max: UNSETTLED_MAX,
             stored_size_max: STORED_SIZE_MAX.min(config.user_function.message_size_max),
         }
     }

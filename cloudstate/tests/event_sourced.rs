@@ -296,7 +296,7 @@ async fn an_event_that_could_never_be_loaded_again_is_refused() {
     stream.reply(reply(1, "never seen", &[&huge])).await;
     let status = answer(call).await.expect_err("refused");
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(function.report().await.contains("larger than"), "the function is told");
+    assert!(function.report().await.contains("more than the"), "the function is told");
     stream.closed().await;
     open(&mut function, &client, "ada", &["small"]).await.over().await;
 }

@@ -1,5 +1,6 @@
-//! Entities: one protocol a file, each a translation between a stream to the user function and an actor.
+//! Entities: one protocol a file or folder, each a translation between a stream to the user function and an actor.
 
+pub mod durable;
 pub mod event_sourced;
 pub mod region;
 

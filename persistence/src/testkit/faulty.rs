@@ -7,7 +7,7 @@ use crate::{
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, future::ready, ops::Range, sync::Arc};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// A journal whose next answers can be chosen. Clones share the commands.
 ///
@@ -23,10 +23,15 @@ pub struct FaultySnapshots<S> {
     script: Arc<Script>,
 }
 
+/// Makes a request that was held.
+type Request = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct Script {
     writes: Mutex<VecDeque<WriteFault>>,
     reads: Mutex<VecDeque<JournalError>>,
-    held: watch::Sender<bool>,
+    /// Requests in the order they were made, while they are held.
+    held: Mutex<Option<VecDeque<Request>>>,
     appends: Mutex<u64>,
 }
 
@@ -65,12 +70,13 @@ impl<E: Send + 'static> FaultyJournal<E> {
 
     /// From now on no append or deletion reaches the journal until [`release`](Self::release).
     pub fn hold(&self) {
-        self.script.held.send_replace(true);
+        self.script.held.lock().get_or_insert_default();
     }
 
     /// Lets what is held, and everything later, pass.
     pub fn release(&self) {
-        self.script.held.send_replace(false);
+        let mut held = self.script.held.lock();
+        held.take().into_iter().flatten().for_each(|request| request());
     }
 
     /// How many appends were asked for, failed and held ones included.
@@ -98,23 +104,31 @@ impl<S: Send + 'static> FaultySnapshots<S> {
 }
 
 impl Script {
-    /// Performs `write` as the next command says, once nothing is held.
+    /// Performs `write` as the next command says, once nothing is held; what is held keeps its order.
     fn write<T: Send + 'static>(
         self: &Arc<Self>,
         write: impl FnOnce() -> BoxFuture<'static, Result<T, AppendError>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, AppendError>> {
         let fault = self.writes.lock().pop_front();
-        let mut held = self.held.subscribe();
+        let perform = move || match fault {
+            None => write(),
+            Some(WriteFault::NotStored(error)) => ready(Err(error)).boxed(),
+            Some(WriteFault::StoredButUnknown) => {
+                let unknown = AppendError::Unknown { reason: "as told".to_owned() };
+                write().map(|stored| stored.and(Err(unknown))).boxed()
+            }
+        };
+        let mut held = self.held.lock();
+        let Some(requests) = &mut *held else {
+            drop(held);
+            return perform();
+        };
+        let (give, given) = oneshot::channel();
+        requests.push_back(Box::new(move || drop(give.send(perform()))));
         async move {
-            // The sender lives in the script, which a wrapper outlives; if it is gone nothing holds any more.
-            let _ = held.wait_for(|held| !held).await;
-            match fault {
-                None => write().await,
-                Some(WriteFault::NotStored(error)) => Err(error),
-                Some(WriteFault::StoredButUnknown) => {
-                    write().await?;
-                    Err(AppendError::Unknown { reason: "as told".to_owned() })
-                }
+            match given.await {
+                Ok(written) => written.await,
+                Err(_) => Err(AppendError::Unknown { reason: "the store was dropped".to_owned() }),
             }
         }
         .boxed()
@@ -128,13 +142,6 @@ impl Script {
             Some(error) => ready(Err(error)).boxed(),
             None => read(),
         }
-    }
-}
-
-impl Default for Script {
-    fn default() -> Self {
-        let (held, _) = watch::channel(false);
-        Self { writes: Mutex::default(), reads: Mutex::default(), held, appends: Mutex::default() }
     }
 }
 

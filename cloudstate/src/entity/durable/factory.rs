@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::Tick;
-use persistence::{Fence, Journal, PersistenceId, RawEvent, RawSnapshot, SnapshotStore};
+use persistence::{Fence, PersistenceId};
 use tokio::sync::Semaphore;
 
-use super::activation::Activation;
-use super::state::State;
-use super::{EventSourcedEntity, Internal, Written};
+use super::protocol::{Identity, Protocol};
+use super::state::{Limits, State};
+use super::{Activation, DurableEntity, Internal};
 use crate::entity::region::{EntityFactory, Passivate};
 use crate::router::Router;
 use crate::spec::ServiceSpec;
 use crate::telemetry::EntityMetrics;
 use crate::user_function::UserFunction;
 
-/// Time limits and bounds of event-sourced entities.
+/// Time limits and bounds of entities with a store.
 #[derive(Debug, Clone)]
-pub struct EventSourcedSettings {
+pub struct DurableSettings {
     /// Idle time after which an entity is passivated, unless its service says otherwise.
     pub passivation_timeout: Duration,
     /// How long the user function may take to answer a command before its stream is given up.
@@ -31,19 +31,19 @@ pub struct EventSourcedSettings {
     pub outbound_max: usize,
     /// Commands that may wait behind the one in progress.
     pub waiting_max: usize,
-    /// Largest event or snapshot that is stored, in bytes: SDK servers refuse what is larger than
+    /// Replies of one entity that may wait for the store while the function works on its next command.
+    pub unsettled_max: usize,
+    /// Largest event, state or snapshot that is stored, in bytes: SDK servers refuse what is larger than
     /// they accept in one message, so an entity with a larger one could never be loaded again.
     pub stored_size_max: usize,
 }
 
 /// Makes the entities of one service.
-pub struct EventSourcedFactory {
+pub struct DurableFactory<P> {
+    /// The kind of entity and its store.
+    pub protocol: P,
     /// The service, as discovered.
     pub service: Arc<ServiceSpec>,
-    /// Where events are kept.
-    pub journal: Arc<dyn Journal<RawEvent>>,
-    /// Where snapshots are kept.
-    pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
     /// The claim on each shard, by shard number.
     pub fences: Arc<[Fence]>,
     /// The user function.
@@ -51,7 +51,7 @@ pub struct EventSourcedFactory {
     /// Runs side effects and forwards.
     pub router: Arc<Router>,
     /// Time limits and bounds.
-    pub settings: EventSourcedSettings,
+    pub settings: DurableSettings,
     /// How many entities may replay at the same time.
     pub recoveries: Arc<Semaphore>,
     /// Series of this service.
@@ -60,11 +60,11 @@ pub struct EventSourcedFactory {
     pub created_at: Tick,
 }
 
-impl EntityFactory for EventSourcedFactory {
-    type Internal = Internal;
-    type Entity = EventSourcedEntity;
+impl<P: Protocol> EntityFactory for DurableFactory<P> {
+    type Internal = Internal<P>;
+    type Entity = DurableEntity<P>;
 
-    fn create(&self, id: &Arc<str>, passivate: Passivate) -> EventSourcedEntity {
+    fn create(&self, id: &Arc<str>, passivate: Passivate) -> DurableEntity<P> {
         let persistence_id = PersistenceId::of(&self.service.persistence_id, id);
         let fence = self.fences[usize::from(persistence_id.slice())].clone();
         let mut settings = self.settings.clone();
@@ -73,16 +73,19 @@ impl EntityFactory for EventSourcedFactory {
         }
         // At the highest level: a log of errors alone has to name the entity too.
         let span = tracing::error_span!("entity", id = %persistence_id);
-        EventSourcedEntity {
+        let limits = Limits {
+            waiting_max: settings.waiting_max,
+            unsettled_max: settings.unsettled_max,
+            stored_size_max: settings.stored_size_max,
+        };
+        DurableEntity {
             span,
-            state: State::new(settings.waiting_max),
+            state: State::new(id.clone(), limits),
             activation: Activation {
-                service: self.service.name.clone(),
-                entity_id: id.clone(),
-                id: persistence_id,
-                journal: self.journal.clone(),
-                snapshots: self.snapshots.clone(),
+                protocol: self.protocol.clone(),
+                identity: Identity { service: self.service.name.clone(), entity_id: id.clone(), id: persistence_id },
                 function: self.function.clone(),
+                clock: self.function.clock().clone(),
                 connect_within: settings.connect_timeout,
                 outbound_max: settings.outbound_max,
                 stall_timeout: settings.command_timeout,
@@ -99,7 +102,6 @@ impl EntityFactory for EventSourcedFactory {
             activating: None,
             active_at: self.created_at,
             sent_at: None,
-            written: Written::default(),
             closing_at: None,
             activating_since: self.created_at,
             open_since: None,

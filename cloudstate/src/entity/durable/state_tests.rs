@@ -10,11 +10,15 @@ use proto::cloudstate::eventsourced::{EventSourcedReply, EventSourcedStreamOut, 
 use proto::cloudstate::{ClientAction, Entity, EntitySpec, Failure, Reply, ServiceInfo, SideEffect, client_action};
 use tonic::Code;
 
-use super::state::{ActivationError, Effect, State, WriteError};
+use super::protocol::Change;
+use super::state::{ActivationError, Effect, Limits, WriteError};
 use crate::call::CallError;
+use crate::entity::event_sourced::{EventSourced, Events};
 use crate::entity::{Answer, EntityCommand};
 use crate::router::Caller;
 use crate::spec::{EntityType, MethodSpec, ServedSpec, SpecSettings};
+
+type State = super::state::State<EventSourced>;
 
 /// The same moment throughout.
 fn now() -> Tick {
@@ -90,14 +94,14 @@ fn stream_failure(command_id: i64) -> EventSourcedStreamOut {
 }
 
 /// Effects as words, so that a story reads as one; answers carry their text.
-fn told(effects: Vec<Effect>) -> Vec<String> {
+fn told(effects: Vec<Effect<Events>>) -> Vec<String> {
     effects
         .into_iter()
         .map(|effect| match effect {
             Effect::Activate => "activate".to_owned(),
             Effect::Send { id } => format!("send {id}"),
-            Effect::Persist { events, first_seq } => format!("persist {} from {first_seq}", events.len()),
-            Effect::SaveSnapshot { seq, .. } => format!("snapshot at {seq}"),
+            Effect::Write { change, after, .. } => format!("write {} after {after}", change.steps()),
+            Effect::SaveSnapshot { position, .. } => format!("snapshot at {position}"),
             Effect::Answer { command, answer } => {
                 let text = String::from_utf8_lossy(&command.payload).into_owned();
                 match answer {
@@ -117,9 +121,14 @@ fn told(effects: Vec<Effect>) -> Vec<String> {
         .collect()
 }
 
+/// An entity that has not been started: four commands may wait, and as many replies.
+fn fresh() -> State {
+    State::new(Arc::from("ada"), Limits { waiting_max: 4, unsettled_max: 4, stored_size_max: 1_000 })
+}
+
 /// An entity that is open, with nothing to do.
 fn idle(highest_seq: u64) -> State {
-    let mut state = State::new(4);
+    let mut state = fresh();
     let (first, caller) = command("first");
     assert_eq!(told(state.command(first, now())), ["activate"]);
     drop(caller);
@@ -129,16 +138,16 @@ fn idle(highest_seq: u64) -> State {
 
 #[test]
 fn a_command_activates_and_is_answered_after_its_events_are_durable() {
-    let mut state = State::new(4);
+    let mut state = fresh();
     let (a, _a) = command("a");
     assert_eq!(told(state.command(a, now())), ["activate"]);
     assert_eq!(told(state.recovered(7, now())), ["send 1"]);
-    assert_eq!(told(state.received(out(reply(1, &["x", "y"])), now())), ["persist 2 from 8"]);
-    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a"]);
+    assert_eq!(told(state.received(out(reply(1, &["x", "y"])), now())), ["write 2 after 7"]);
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a"]);
 
     let (b, _b) = command("b");
     assert_eq!(told(state.command(b, now())), ["send 2"]);
-    assert_eq!(told(state.received(out(reply(2, &["z"])), now())), ["persist 1 from 10"]);
+    assert_eq!(told(state.received(out(reply(2, &["z"])), now())), ["write 1 after 9"]);
 }
 
 #[test]
@@ -148,9 +157,10 @@ fn one_command_at_a_time_in_order_of_arrival() {
     let (b, _b) = command("b");
     assert_eq!(told(state.command(a, now())), ["send 1"]);
     assert_eq!(told(state.command(b, now())), Vec::<String>::new());
-    assert_eq!(told(state.received(out(reply(1, &["x"])), now())), ["persist 1 from 1"]);
-    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a", "send 2"]);
-    assert_eq!(told(state.received(out(reply(2, &[])), now())), ["answer b"], "nothing to write");
+    let (c, _c) = command("c");
+    assert_eq!(told(state.command(c, now())), Vec::<String>::new());
+    assert_eq!(told(state.received(out(reply(1, &[])), now())), ["answer a", "send 2"]);
+    assert_eq!(told(state.received(out(reply(2, &[])), now())), ["answer b", "send 3"]);
 }
 
 #[test]
@@ -184,7 +194,7 @@ fn a_command_whose_deadline_has_passed_is_not_started() {
     state.command(late, now());
     state.command(c, now());
     let later = now() + Duration::from_secs(2);
-    assert_eq!(told(state.received(out(reply(1, &[])), later)), ["answer a", "send 2"]);
+    assert_eq!(told(state.received(out(reply(1, &[])), later)), ["answer a", "fail late: DeadlineExceeded", "send 2"]);
     assert_eq!(state.in_progress().map(|command| &command.payload[..]), Some(&b"c"[..]));
 }
 
@@ -194,8 +204,8 @@ fn a_snapshot_describes_the_events_of_its_reply_and_needs_some() {
     let (a, _a) = command("a");
     state.command(a, now());
     let with_snapshot = EventSourcedReply { snapshot: Some(any("s")), ..reply(1, &["x", "y"]) };
-    assert_eq!(told(state.received(out(with_snapshot), now())), ["persist 2 from 5"]);
-    assert_eq!(told(state.persisted(Ok(()), now())), ["snapshot at 6", "answer a"]);
+    assert_eq!(told(state.received(out(with_snapshot), now())), ["write 2 after 4"]);
+    assert_eq!(told(state.written(1, Ok(()), now())), ["snapshot at 6", "answer a"]);
 
     let (b, _b) = command("b");
     state.command(b, now());
@@ -209,8 +219,8 @@ fn side_effects_go_through_the_router_after_the_write() {
     let (a, _a) = command("a");
     state.command(a, now());
     let with_effects = EventSourcedReply { side_effects: vec![SideEffect::default()], ..reply(1, &["x"]) };
-    assert_eq!(told(state.received(out(with_effects), now())), ["persist 1 from 1"]);
-    assert_eq!(told(state.persisted(Ok(()), now())), ["route a with 1 effects"]);
+    assert_eq!(told(state.received(out(with_effects), now())), ["write 1 after 0"]);
+    assert_eq!(told(state.written(1, Ok(()), now())), ["route a with 1 effects"]);
 }
 
 #[test]
@@ -309,8 +319,11 @@ fn a_stream_that_breaks_during_a_write_does_not_lose_the_answer() {
     state.command(a, now());
     state.command(b, now());
     state.received(out(reply(1, &["x"])), now());
-    assert_eq!(told(state.ended()), Vec::<String>::new(), "recovery must not overtake the write");
-    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a", "fail b: Entity terminated", "half-close"]);
+    assert_eq!(told(state.ended()), ["fail b: Unexpected entity termination", "half-close"]);
+    let (c, _c) = command("c");
+    assert_eq!(told(state.command(c, now())), Vec::<String>::new());
+    assert_eq!(told(state.closed(now())), Vec::<String>::new(), "recovery must not overtake the write");
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a", "activate"]);
 }
 
 #[test]
@@ -322,14 +335,14 @@ fn a_failed_write_is_told_and_replayed_over() {
     state.command(a, now());
     state.command(b, now());
     state.received(out(reply(1, &["x"])), now());
-    assert_eq!(told(state.persisted(Err(error), now())), ["fail a: Unavailable", "half-close"]);
+    assert_eq!(told(state.written(1, Err(error), now())), ["fail a: Unavailable", "half-close"]);
     assert_eq!(told(state.closed(now())), ["activate"], "b is served from what the log says");
     assert_eq!(told(state.recovered(5, now())), ["send 1"]);
 }
 
 #[test]
 fn a_failed_activation_answers_everybody() {
-    let mut state = State::new(4);
+    let mut state = fresh();
     let (a, _a) = command("a");
     let (b, _b) = command("b");
     state.command(a, now());
@@ -345,10 +358,10 @@ fn passivation_serves_what_came_before_the_stop() {
     assert_eq!(told(state.idle_timeout()), ["request passivation"], "again: the first may have been lost");
     let (a, _a) = command("a");
     assert_eq!(told(state.command(a, now())), ["send 1"], "came before the region knew");
-    assert_eq!(told(state.stop()), Vec::<String>::new());
+    assert_eq!(told(state.stop(now())), Vec::<String>::new());
     assert_eq!(told(state.idle_timeout()), Vec::<String>::new(), "the stop has come");
-    assert_eq!(told(state.received(out(reply(1, &["x"])), now())), ["persist 1 from 1"]);
-    assert_eq!(told(state.persisted(Ok(()), now())), ["answer a", "half-close"]);
+    assert_eq!(told(state.received(out(reply(1, &["x"])), now())), ["write 1 after 0"]);
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a", "half-close"]);
     assert_eq!(told(state.closed(now())), ["stop"]);
 }
 
@@ -356,7 +369,7 @@ fn passivation_serves_what_came_before_the_stop() {
 fn an_idle_entity_closes_its_stream_and_stops() {
     let mut state = idle(0);
     state.idle_timeout();
-    assert_eq!(told(state.stop()), ["half-close"]);
+    assert_eq!(told(state.stop(now())), ["half-close"]);
     assert_eq!(told(state.closed(now())), ["stop"]);
 }
 
@@ -371,4 +384,99 @@ fn a_function_that_never_answers_does_not_hold_the_id() {
         told(state.timed_out(Duration::from_secs(60))),
         ["fail a: DeadlineExceeded", "fail b: Entity terminated", "half-close"]
     );
+}
+
+/// Three commands that each emit an event, all served before the first write has ended.
+fn three_under_way(state: &mut State) -> Vec<actors::Ask<Answer>> {
+    let (a, a_wait) = command("a");
+    let (b, b_wait) = command("b");
+    let (c, c_wait) = command("c");
+    assert_eq!(told(state.command(a, now())), ["send 1"]);
+    state.command(b, now());
+    state.command(c, now());
+    assert_eq!(told(state.received(out(reply(1, &["x"])), now())), ["write 1 after 0", "send 2"]);
+    assert_eq!(told(state.received(out(reply(2, &["y", "z"])), now())), ["write 2 after 1", "send 3"]);
+    assert_eq!(told(state.received(out(reply(3, &[])), now())), Vec::<String>::new(), "it may have read a's or b's");
+    vec![a_wait, b_wait, c_wait]
+}
+
+#[test]
+fn the_function_works_on_while_replies_wait_for_their_own_writes() {
+    let mut state = idle(0);
+    let _callers = three_under_way(&mut state);
+    assert_eq!(told(state.written(2, Ok(()), now())), Vec::<String>::new(), "in the order of the commands");
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a", "answer b", "answer c"]);
+}
+
+#[test]
+fn a_failed_write_takes_along_what_was_built_on_it() {
+    let mut state = idle(0);
+    let _callers = three_under_way(&mut state);
+    let (d, _d) = command("d");
+    assert_eq!(told(state.command(d, now())), ["send 4"]);
+    let full = WriteError::NotStored("disk full".to_owned());
+    assert_eq!(told(state.written(1, Err(full), now())), ["half-close"], "b's is still open");
+    assert_eq!(told(state.closed(now())), Vec::<String>::new());
+    let conflict = WriteError::NotOwner("conflict".to_owned());
+    assert_eq!(told(state.written(2, Err(conflict), now())), ["fail a: Unavailable", "activate"]);
+    assert_eq!(told(state.recovered(0, now())), ["send 1"]);
+    for (id, next) in [(1, "b"), (2, "c"), (3, "d")] {
+        assert_eq!(state.in_progress().map(|command| &command.payload[..]), Some(next.as_bytes()), "in order");
+        state.received(out(reply(id, &[])), now());
+    }
+}
+
+#[test]
+fn an_unknown_write_is_known_once_its_successor_is_stored() {
+    let mut state = idle(0);
+    let _callers = three_under_way(&mut state);
+    let unknown = || WriteError::Unknown("connection lost".to_owned());
+    assert_eq!(told(state.written(1, Err(unknown()), now())), ["half-close"]);
+    assert_eq!(told(state.written(2, Ok(()), now())), ["answer a", "answer b", "answer c"]);
+
+    let mut state = idle(0);
+    let _callers = three_under_way(&mut state);
+    state.written(1, Err(unknown()), now());
+    let effects = state.written(2, Err(WriteError::NotOwner("conflict".to_owned())), now());
+    let [Effect::Answer { answer: Err(error), .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert!(error.message().contains("unknown whether"), "{error}");
+}
+
+#[test]
+fn so_many_replies_wait_and_no_more() {
+    let mut state = idle(0);
+    let mut waits = Vec::new();
+    for text in ["1", "2", "3", "4", "5"] {
+        let (command, wait) = command(text);
+        assert_eq!(told(state.command(command, now())), [format!("send {text}")]);
+        let id = text.parse().expect("a number");
+        assert_eq!(told(state.received(out(reply(id, &["x"])), now())).len(), 1, "a write");
+        waits.push(wait);
+    }
+    let (six, _six) = command("6");
+    assert_eq!(told(state.command(six, now())), Vec::<String>::new(), "the store is behind");
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer 1", "send 6"]);
+}
+
+#[test]
+fn a_failure_waits_for_the_changes_that_it_may_have_seen() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    let (b, _b) = command("b");
+    state.command(a, now());
+    state.command(b, now());
+    state.received(out(reply(1, &["x"])), now());
+    assert_eq!(told(state.received(out(failed(2, true)), now())), ["half-close"], "replays once a is written");
+    assert_eq!(told(state.closed(now())), Vec::<String>::new());
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a", "fail b: no", "activate"]);
+}
+
+#[test]
+fn an_event_too_large_to_be_loaded_again_is_refused_type_url_included() {
+    let mut state = idle(0);
+    let (a, _a) = command("a");
+    state.command(a, now());
+    let mut large = reply(1, &["x"]);
+    large.events[0].type_url = "t".repeat(1_000);
+    assert_eq!(told(state.received(out(large), now())), ["report", "fail a: Unavailable", "half-close"]);
 }

@@ -1,10 +1,10 @@
-//! An event-sourced entity: the actor between one entity stream and the journal.
+//! An entity with a store: the actor between one entity stream and what is kept of the entity.
 //!
-//! `State` decides, without I/O; this actor carries the decisions out. Events and snapshots are
-//! stored byte for byte as the user function sent them.
+//! [`Protocol`] says what kind of entity it is, [`State`] decides without I/O, this actor carries the
+//! decisions out.
 
-mod activation;
 mod factory;
+mod protocol;
 mod state;
 mod stream;
 
@@ -14,74 +14,98 @@ mod state_tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Tick};
-use persistence::{Append, AppendError, Fence, Journal, RawEvent, RawSnapshot};
+use actors::{Actor, ActorContext, ActorRef, Behavior, Clock, Handled, Tick};
+use persistence::{AppendError, Fence};
 use proto::Any;
 use proto::cloudstate::Command;
-use proto::cloudstate::eventsourced::{EventSourcedStreamOut, event_sourced_stream_in};
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 use tracing::{Instrument, Span};
 
-use self::activation::Activation;
-pub use self::factory::{EventSourcedFactory, EventSourcedSettings};
-use self::state::{ActivationError, Effect, State, WriteError};
-use self::stream::Outbound;
+pub use self::factory::{DurableFactory, DurableSettings};
+pub use self::protocol::{Change, FromFunction, Identity, Protocol, Reply, Words, Write};
+pub use self::state::ActivationError;
+use self::state::{Effect, State, WriteError};
+pub use self::stream::{Incoming, Outbound};
 use crate::entity::region::{EntityMessage, Passivate};
 use crate::entity::{Answer, EntityCommand};
 use crate::router::Router;
 use crate::telemetry::EntityMetrics;
+use crate::user_function::{LinkError, UserFunction};
 
 /// What the entity tells itself.
 #[derive(Debug)]
-pub struct Internal(Event);
+pub struct Internal<P: Protocol>(Event<P>);
 
-#[derive(Debug)]
-enum Event {
-    Activated { generation: u64, result: Result<Activated, ActivationError> },
-    Received { generation: u64, message: Box<EventSourcedStreamOut> },
+enum Event<P: Protocol> {
+    Activated { generation: u64, result: Result<Activated<P::In>, ActivationError> },
+    Received { generation: u64, message: Box<P::Out> },
     Ended { generation: u64 },
-    Persisted(Result<u64, AppendError>),
+    Written { ticket: u64, written: Written, result: Result<(), AppendError> },
     Tick,
 }
 
-#[derive(Debug)]
-struct Activated {
-    outbound: Outbound,
+impl<P: Protocol> std::fmt::Debug for Event<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Event::Activated { .. } => "Activated",
+            Event::Received { .. } => "Received",
+            Event::Ended { .. } => "Ended",
+            Event::Written { .. } => "Written",
+            Event::Tick => "Tick",
+        })
+    }
+}
+
+struct Activated<M> {
+    outbound: Outbound<M>,
     reader: AbortOnDropHandle<()>,
-    highest_seq: u64,
+    position: u64,
 }
 
 /// The open stream: dropping it resets it.
-#[derive(Debug)]
-struct Stream {
+struct Stream<M> {
     /// `None` after we have half-closed.
-    outbound: Option<Outbound>,
+    outbound: Option<Outbound<M>>,
     /// Reads the function's side.
     _reader: AbortOnDropHandle<()>,
     /// The function has ended its side.
     ended: bool,
 }
 
+/// What an activation needs to know.
+#[derive(Clone)]
+struct Activation<P> {
+    protocol: P,
+    identity: Identity,
+    function: UserFunction,
+    clock: Clock,
+    connect_within: Duration,
+    outbound_max: usize,
+    stall_timeout: Duration,
+    recoveries: Arc<Semaphore>,
+    metrics: EntityMetrics,
+}
+
 /// The actor.
-pub struct EventSourcedEntity {
-    state: State,
-    activation: Activation,
+pub struct DurableEntity<P: Protocol> {
+    state: State<P>,
+    activation: Activation<P>,
     fence: Fence,
     router: Arc<Router>,
-    settings: EventSourcedSettings,
+    settings: DurableSettings,
     metrics: EntityMetrics,
     passivate: Passivate,
     /// Names the entity in every line of the log that is written on its behalf.
     span: Span,
     /// Which activation is the current one: what comes from earlier ones is ignored.
     generation: u64,
-    stream: Option<Stream>,
-    /// Reads the log and replays it.
+    stream: Option<Stream<P::In>>,
+    /// Reads the store and replays it.
     activating: Option<AbortOnDropHandle<()>>,
     active_at: Tick,
     sent_at: Option<Tick>,
-    written: Written,
     closing_at: Option<Tick>,
     activating_since: Tick,
     open_since: Option<Tick>,
@@ -89,27 +113,27 @@ pub struct EventSourcedEntity {
     armed_until: Tick,
 }
 
-/// The write under way, for its series.
-#[derive(Debug, Default, Clone, Copy)]
+/// A write under way, for its series.
+#[derive(Debug, Clone, Copy)]
 struct Written {
-    events: u64,
+    steps: u64,
     bytes: u64,
-    since: Option<Tick>,
+    since: Tick,
 }
 
-type Context = ActorContext<EntityMessage<Internal>>;
+type Context<P> = ActorContext<EntityMessage<Internal<P>>>;
 
-impl Actor for EventSourcedEntity {
-    type Message = EntityMessage<Internal>;
+impl<P: Protocol> Actor for DurableEntity<P> {
+    type Message = EntityMessage<Internal<P>>;
 
-    async fn started(&mut self, ctx: &mut Context) -> Handled {
+    async fn started(&mut self, ctx: &mut Context<P>) -> Handled {
         let now = ctx.system().clock().now();
         self.active_at = now;
         self.arm(ctx, now, self.settings.passivation_timeout);
         Ok(Behavior::Same)
     }
 
-    async fn receive(&mut self, ctx: &mut Context, msg: Self::Message) -> Handled {
+    async fn receive(&mut self, ctx: &mut Context<P>, msg: Self::Message) -> Handled {
         // Taken out for the turn, so that being inside it borrows nothing of the entity.
         let span = std::mem::replace(&mut self.span, Span::none());
         let behavior = span.in_scope(|| self.turn(ctx, msg));
@@ -118,8 +142,8 @@ impl Actor for EventSourcedEntity {
     }
 }
 
-impl EventSourcedEntity {
-    fn turn(&mut self, ctx: &mut Context, msg: EntityMessage<Internal>) -> Behavior {
+impl<P: Protocol> DurableEntity<P> {
+    fn turn(&mut self, ctx: &mut Context<P>, msg: EntityMessage<Internal<P>>) -> Behavior {
         let now = ctx.system().clock().now();
         let effects = match msg {
             EntityMessage::Command(mut command) => {
@@ -133,7 +157,7 @@ impl EventSourcedEntity {
                 }
                 effects
             }
-            EntityMessage::Stop => self.state.stop(),
+            EntityMessage::Stop => self.state.stop(now),
             EntityMessage::Internal(Internal(event)) => self.event(ctx, event, now),
         };
         let mut behavior = self.perform_all(ctx, effects, now);
@@ -148,7 +172,7 @@ impl EventSourcedEntity {
         behavior
     }
 
-    fn event(&mut self, ctx: &mut Context, event: Event, now: Tick) -> Vec<Effect> {
+    fn event(&mut self, ctx: &mut Context<P>, event: Event<P>, now: Tick) -> Vec<Effect<P::Change>> {
         match event {
             Event::Activated { generation, result } if generation == self.generation => self.activated(result, now),
             Event::Received { generation, message } if generation == self.generation => {
@@ -167,15 +191,12 @@ impl EventSourcedEntity {
                 }
                 self.state.ended()
             }
-            Event::Persisted(result) => {
+            Event::Written { ticket, written: Written { steps, bytes, since }, result } => {
                 match &result {
-                    Ok(_) => {
-                        let Written { events, bytes, since } = std::mem::take(&mut self.written);
-                        self.metrics.events_persisted(events, bytes, since.map_or(Duration::ZERO, |since| now - since));
-                    }
-                    Err(error) => tracing::error!(%error, "events could not be written"),
+                    Ok(()) => self.metrics.events_persisted(steps, bytes, now - since),
+                    Err(error) => tracing::error!(%error, "{} could not be written", P::WORDS.stored),
                 }
-                self.state.persisted(result.map(|_| ()).map_err(write_error), now)
+                self.state.written(ticket, result.map_err(write_error), now)
             }
             Event::Tick => self.tick(ctx, now),
             // From an activation that is over.
@@ -183,15 +204,18 @@ impl EventSourcedEntity {
         }
     }
 
-    fn activated(&mut self, result: Result<Activated, ActivationError>, now: Tick) -> Vec<Effect> {
+    fn activated(&mut self, result: Result<Activated<P::In>, ActivationError>, now: Tick) -> Vec<Effect<P::Change>> {
         self.activating = None;
+        if !self.state.is_opening() {
+            return Vec::new(); // the stream broke meanwhile; dropping it closes it
+        }
         match result {
-            Ok(Activated { outbound, reader, highest_seq }) => {
+            Ok(Activated { outbound, reader, position }) => {
                 self.stream = Some(Stream { outbound: Some(outbound), _reader: reader, ended: false });
                 self.metrics.activated();
                 self.metrics.recovered(now - self.activating_since);
                 self.open_since = Some(now);
-                self.state.recovered(highest_seq, now)
+                self.state.recovered(position, now)
             }
             Err(error) => {
                 tracing::warn!(%error, "entity could not be activated");
@@ -201,7 +225,7 @@ impl EventSourcedEntity {
     }
 
     /// One timer serves all time limits: it is armed for the soonest of them and looks at each.
-    fn tick(&mut self, ctx: &mut Context, now: Tick) -> Vec<Effect> {
+    fn tick(&mut self, ctx: &mut Context<P>, now: Tick) -> Vec<Effect<P::Change>> {
         let settings = &self.settings;
         let mut next = settings.passivation_timeout;
         let mut over = |since: Option<Tick>, limit: Duration| {
@@ -226,25 +250,25 @@ impl EventSourcedEntity {
         if idle { self.state.idle_timeout() } else { Vec::new() }
     }
 
-    fn arm(&mut self, ctx: &mut Context, now: Tick, delay: Duration) {
+    fn arm(&mut self, ctx: &mut Context<P>, now: Tick, delay: Duration) {
         self.armed_until = now + delay;
         ctx.timers().start_single("tick", delay, EntityMessage::Internal(Internal(Event::Tick)));
     }
 
-    fn arm_by(&mut self, ctx: &mut Context, now: Tick, delay: Duration) {
+    fn arm_by(&mut self, ctx: &mut Context<P>, now: Tick, delay: Duration) {
         if self.armed_until > now + delay {
             self.arm(ctx, now, delay);
         }
     }
 
-    fn perform_all(&mut self, ctx: &mut Context, effects: Vec<Effect>, now: Tick) -> Behavior {
+    fn perform_all(&mut self, ctx: &mut Context<P>, effects: Vec<Effect<P::Change>>, now: Tick) -> Behavior {
         let mut behavior = Behavior::Same;
         for effect in effects {
             match effect {
                 Effect::Activate => self.activate(ctx, now),
                 Effect::Send { id } => self.send(ctx, id, now),
-                Effect::Persist { events, first_seq } => self.persist(ctx, events, first_seq, now),
-                Effect::SaveSnapshot { seq, snapshot } => self.save_snapshot(ctx, seq, snapshot),
+                Effect::Write { ticket, change, after } => self.write(ctx, ticket, change, after, now),
+                Effect::SaveSnapshot { position, snapshot } => self.save_snapshot(ctx, position, snapshot),
                 Effect::Answer { command, answer } => self.answer(*command, answer, now),
                 Effect::Route { command, effects, action } => {
                     self.metrics.command_completed(now - command.received_at);
@@ -259,7 +283,7 @@ impl EventSourcedEntity {
         behavior
     }
 
-    fn activate(&mut self, ctx: &mut Context, now: Tick) {
+    fn activate(&mut self, ctx: &mut Context<P>, now: Tick) {
         self.activating_since = now;
         self.generation += 1;
         let generation = self.generation;
@@ -274,10 +298,10 @@ impl EventSourcedEntity {
         self.activating = Some(AbortOnDropHandle::new(tokio::spawn(task.in_current_span())));
     }
 
-    fn send(&mut self, ctx: &mut Context, id: i64, now: Tick) {
+    fn send(&mut self, ctx: &mut Context<P>, id: i64, now: Tick) {
         let Some(command) = self.state.in_progress() else { return };
         let message = Command {
-            entity_id: self.activation.entity_id.to_string(),
+            entity_id: self.activation.identity.entity_id.to_string(),
             id,
             name: command.method.name.to_string(),
             payload: Some(Any { type_url: command.type_url.to_string(), value: command.payload.clone() }),
@@ -292,52 +316,33 @@ impl EventSourcedEntity {
         self.arm_by(ctx, now, self.settings.command_timeout);
         if let Some(Stream { outbound: Some(outbound), .. }) = &self.stream {
             // When it fails the stream has ended, and the reader says so.
-            let _ = outbound.try_send(event_sourced_stream_in::Message::Command(message));
+            let _ = outbound.try_send(P::command(message));
         }
     }
 
-    fn persist(&mut self, ctx: &mut Context, events: Vec<Any>, first_seq: u64, now: Tick) {
-        let bytes = events.iter().map(|event| event.value.len() as u64).sum();
-        self.written = Written { events: events.len() as u64, bytes, since: Some(now) };
-        let largest = events.iter().map(|event| event.value.len()).max().unwrap_or(0);
-        if largest > self.settings.stored_size_max {
-            let reason = format!(
-                "an event of {largest} bytes is larger than the {} bytes that a user function accepts when it is loaded again",
-                self.settings.stored_size_max
-            );
-            self.activation.function.report_error(format!("{}: {reason}", self.activation.service));
-            ctx.this().tell(EntityMessage::Internal(Internal(Event::Persisted(Err(AppendError::Rejected { reason })))));
-            return;
-        }
-        let append = Append {
-            id: self.activation.id.clone(),
-            expected_seq: first_seq,
-            fence: self.fence.clone(),
-            batch_id: rand::random(),
-            events: events.into_iter().map(stored_event).collect(),
-            tags: Vec::new(),
-            time_ms: ctx.system().clock().wall_ms(),
-        };
-        let appended = append_settled(self.activation.journal.clone(), append);
-        ctx.pipe_to_self(appended, |result| EntityMessage::Internal(Internal(Event::Persisted(result))));
+    fn write(&mut self, ctx: &mut Context<P>, ticket: u64, change: P::Change, after: u64, now: Tick) {
+        let bytes = change.sizes().sum::<usize>() as u64;
+        let written = Written { steps: change.steps(), bytes, since: now };
+        let time_ms = ctx.system().clock().wall_ms();
+        let write = Write { change, after, fence: self.fence.clone(), time_ms };
+        // Asked for here and now: writes reach the store in the order of the commands.
+        let stored = self.activation.protocol.write(&self.activation.identity, write);
+        ctx.pipe_to_self(stored, move |result| {
+            EntityMessage::Internal(Internal(Event::Written { ticket, written, result }))
+        });
     }
 
-    fn save_snapshot(&mut self, ctx: &mut Context, seq: u64, snapshot: Any) {
-        if snapshot.value.len() > self.settings.stored_size_max {
-            let (size, max) = (snapshot.value.len(), self.settings.stored_size_max);
+    fn save_snapshot(&mut self, ctx: &mut Context<P>, position: u64, snapshot: Any) {
+        let (size, max) = (snapshot.type_url.len() + snapshot.value.len(), self.settings.stored_size_max);
+        if size > max {
             tracing::warn!(size, max, "snapshot is too large to be loaded again, it is not stored");
             return;
         }
         self.metrics.snapshot_persisted(snapshot.value.len() as u64);
-        let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta: None };
         let time_ms = ctx.system().clock().wall_ms();
-        let saved = self.activation.snapshots.save(self.activation.id.clone(), seq, self.fence.clone(), time_ms, raw);
-        let told = async move {
-            if let Err(error) = saved.await {
-                tracing::warn!(seq, %error, "snapshot could not be saved, recovery will replay more events");
-            }
-        };
-        ctx.spawn_task(told.in_current_span());
+        let Activation { protocol, identity, .. } = &self.activation;
+        let saved = protocol.save_snapshot(identity, position, snapshot, self.fence.clone(), time_ms);
+        ctx.spawn_task(saved.in_current_span());
     }
 
     fn answer(&mut self, command: EntityCommand, answer: Answer, now: Tick) {
@@ -350,7 +355,7 @@ impl EventSourcedEntity {
         command.reply_to.tell(answer);
     }
 
-    fn half_close(&mut self, ctx: &mut Context, now: Tick) {
+    fn half_close(&mut self, ctx: &mut Context<P>, now: Tick) {
         self.activating = None;
         self.sent_at = None;
         self.closing_at = Some(now);
@@ -370,48 +375,36 @@ impl EventSourcedEntity {
     }
 }
 
-/// Reads the snapshot, opens a stream, replays into it.
-async fn activate(
-    activation: &Activation,
+/// Reads the store, opens a stream, replays into it.
+async fn activate<P: Protocol>(
+    activation: &Activation<P>,
     generation: u64,
-    this: ActorRef<EntityMessage<Internal>>,
-) -> Result<Activated, ActivationError> {
+    this: ActorRef<EntityMessage<Internal<P>>>,
+) -> Result<Activated<P::In>, ActivationError> {
+    let Activation { protocol, identity, metrics, .. } = activation;
     // Held until replay is done: a burst of activations must not read the whole store at once.
     let _recovering = activation.recoveries.acquire().await;
-    let beginning = activation.begin().await?;
-    let link = activation.link().await?;
+    let beginning = protocol.begin(identity, metrics).await?;
+    let unreachable = |error: LinkError| ActivationError::Unreachable(error.to_string());
+    let link = activation.function.link(activation.connect_within).await.map_err(unreachable)?;
     let reader_of = this.clone();
-    let deliver = move |message: EventSourcedStreamOut| {
+    let deliver = move |message: P::Out| {
         let message = Box::new(message);
         let this = reader_of.clone();
         async move { this.send(EntityMessage::Internal(Internal(Event::Received { generation, message }))).await.is_ok() }
     };
-    let (outbound, drive) = stream::open(&link, activation.outbound_max, deliver)
-        .await
-        .map_err(|error| ActivationError::Unreachable(error.to_string()))?;
+    let (clock, stall) = (activation.clock.clone(), activation.stall_timeout);
+    let opened = stream::open::<P, _, _>(&link, clock, activation.outbound_max, stall, deliver).await;
+    let (outbound, drive) = opened.map_err(unreachable)?;
     let read = async move {
         drive.await;
         let _ = this.send(EntityMessage::Internal(Internal(Event::Ended { generation }))).await;
     };
     let reader = AbortOnDropHandle::new(tokio::spawn(read.in_current_span()));
-    let highest_seq = activation.replay(beginning, &outbound).await?;
-    Ok(Activated { outbound, reader, highest_seq })
-}
-
-/// Appends; when the outcome is unknown it is asked for once, by sending the same batch again: the journal
-/// takes a batch it has for success and stores one that it has not.
-async fn append_settled(journal: Arc<dyn Journal<RawEvent>>, append: Append<RawEvent>) -> Result<u64, AppendError> {
-    let first = journal.append(append.clone()).await;
-    let Err(AppendError::Unknown { .. }) = first else { return first };
-    match journal.append(append).await {
-        // What this says of the second attempt does not settle the first.
-        Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. }) => first,
-        settled => settled,
-    }
-}
-
-fn stored_event(event: Any) -> RawEvent {
-    RawEvent { manifest: Arc::from(event.type_url), payload: event.value, meta: None }
+    let position = protocol.replay(identity, beginning, &outbound, metrics).await?;
+    // The first command is sent without waiting, so there must be room for it.
+    outbound.room().await?;
+    Ok(Activated { outbound, reader, position })
 }
 
 fn write_error(error: AppendError) -> WriteError {

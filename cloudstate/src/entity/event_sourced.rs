@@ -1,0 +1,229 @@
+//! Event-sourced entities: events and snapshots are stored byte for byte as the user function sent them
+//! (CloudState protocol, event sourced entities).
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use persistence::{Append, AppendError, Fence, Journal, RawEvent, RawSnapshot, Recovery, ReplayLimit, SnapshotStore};
+use proto::Any;
+use proto::cloudstate::eventsourced::event_sourced_client::EventSourcedClient;
+use proto::cloudstate::eventsourced::{
+    EventSourcedEvent, EventSourcedInit, EventSourcedReply, EventSourcedSnapshot, EventSourcedStreamIn,
+    EventSourcedStreamOut, event_sourced_stream_in as stream_in, event_sourced_stream_out as stream_out,
+};
+use proto::cloudstate::{Command, client_action};
+use tonic::{Status, Streaming};
+
+use super::durable::{
+    ActivationError, Change, FromFunction, Identity, Incoming, Outbound, Protocol, Reply, Words, Write,
+};
+use crate::telemetry::EntityMetrics;
+use crate::user_function::{Channel, Link};
+
+/// Events and bytes read from the store at once; the next page is read when this one has been sent.
+const PAGE: ReplayLimit = ReplayLimit { events: 256, bytes: 1024 * 1024 };
+
+/// The protocol `cloudstate.eventsourced.EventSourced` and its store.
+#[derive(Clone)]
+pub struct EventSourced {
+    /// Where events are kept.
+    pub journal: Arc<dyn Journal<RawEvent>>,
+    /// Where snapshots are kept.
+    pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
+}
+
+/// The events of one reply.
+#[derive(Debug)]
+pub struct Events(Vec<Any>);
+
+impl Change for Events {
+    fn steps(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|event| event.type_url.len() + event.value.len())
+    }
+}
+
+/// What has been read before the stream is opened.
+pub struct Beginning {
+    recovery: Recovery,
+    snapshot: Option<EventSourcedSnapshot>,
+    from: u64,
+}
+
+impl Protocol for EventSourced {
+    type In = EventSourcedStreamIn;
+    type Out = EventSourcedStreamOut;
+    type Change = Events;
+    type Beginning = Beginning;
+
+    const WORDS: Words = Words {
+        reply: "Unexpected entity reply",
+        failure: "Unexpected entity failure",
+        message: "Unexpected entity message",
+        termination: "Unexpected entity termination",
+        terminated: "Entity terminated",
+        recovery: "Error recovering event log",
+        stored: "events",
+    };
+
+    fn command(command: Command) -> Self::In {
+        message(stream_in::Message::Command(command))
+    }
+
+    fn read(message: Self::Out) -> FromFunction<Events> {
+        match message.message {
+            Some(stream_out::Message::Reply(reply)) => FromFunction::Reply(Box::new(read(reply))),
+            Some(stream_out::Message::Failure(failure)) => FromFunction::Failure(failure),
+            None => FromFunction::Invalid("an empty stream message"),
+        }
+    }
+
+    fn handle(
+        channel: Channel,
+        link: &Link,
+        requests: Incoming<Self::In>,
+    ) -> BoxFuture<'static, Result<Streaming<Self::Out>, Status>> {
+        let mut client =
+            EventSourcedClient::with_origin(channel, link.origin()).max_decoding_message_size(link.message_size_max());
+        async move { client.handle(requests).await.map(tonic::Response::into_inner) }.boxed()
+    }
+
+    async fn begin(&self, entity: &Identity, metrics: &EntityMetrics) -> Result<Beginning, ActivationError> {
+        let stored = self.snapshots.load(entity.id.clone(), u64::MAX).await.map_err(failed)?;
+        let mut recovery = Recovery::new(entity.id.clone());
+        recovery.snapshot(stored.as_ref().map(|stored| (stored.seq_nr, stored.epoch)));
+        let from = stored.as_ref().map_or(1, |stored| stored.seq_nr + 1);
+        if let Some(stored) = &stored {
+            metrics.snapshot_loaded(stored.snapshot.payload.len() as u64);
+        }
+        let snapshot = stored.map(|stored| EventSourcedSnapshot {
+            snapshot_sequence: stored.seq_nr.cast_signed(),
+            snapshot: Some(Any { type_url: stored.snapshot.manifest.to_string(), value: stored.snapshot.payload }),
+        });
+        Ok(Beginning { recovery, snapshot, from })
+    }
+
+    async fn replay(
+        &self,
+        entity: &Identity,
+        beginning: Beginning,
+        outbound: &Outbound<Self::In>,
+        metrics: &EntityMetrics,
+    ) -> Result<u64, ActivationError> {
+        let Beginning { mut recovery, snapshot, mut from } = beginning;
+        let init = EventSourcedInit {
+            service_name: entity.service.to_string(),
+            entity_id: entity.entity_id.to_string(),
+            snapshot,
+        };
+        outbound.send(message(stream_in::Message::Init(init))).await?;
+        loop {
+            let page = self.journal.replay(entity.id.clone(), from, u64::MAX, PAGE).await.map_err(failed)?;
+            if page.is_empty() {
+                break;
+            }
+            let bytes = page.iter().map(|stored| stored.event.payload.len() as u64).sum();
+            metrics.events_loaded(page.len() as u64, bytes);
+            for stored in page {
+                recovery.event(stored.seq_nr, stored.epoch).map_err(failed)?;
+                from = stored.seq_nr + 1;
+                let event = EventSourcedEvent {
+                    sequence: stored.seq_nr.cast_signed(),
+                    payload: Some(Any { type_url: stored.event.manifest.to_string(), value: stored.event.payload }),
+                };
+                outbound.send(message(stream_in::Message::Event(event))).await?;
+            }
+        }
+        let highest = self.journal.highest_seq(entity.id.clone()).await.map_err(failed)?;
+        Ok(recovery.finish(highest).map_err(failed)?.highest_seq)
+    }
+
+    fn write(&self, entity: &Identity, write: Write<Events>) -> BoxFuture<'static, Result<(), AppendError>> {
+        let Write { change: Events(events), after, fence, time_ms } = write;
+        let append = Append {
+            id: entity.id.clone(),
+            expected_seq: after + 1,
+            fence,
+            batch_id: rand::random(),
+            events: events.into_iter().map(stored_event).collect(),
+            tags: Vec::new(),
+            time_ms,
+        };
+        append_settled(self.journal.clone(), append)
+    }
+
+    fn save_snapshot(
+        &self,
+        entity: &Identity,
+        position: u64,
+        snapshot: Any,
+        fence: Fence,
+        time_ms: u64,
+    ) -> BoxFuture<'static, ()> {
+        let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta: None };
+        let saved = self.snapshots.save(entity.id.clone(), position, fence, time_ms, raw);
+        async move {
+            if let Err(error) = saved.await {
+                tracing::warn!(position, %error, "snapshot could not be saved, recovery will replay more events");
+            }
+        }
+        .boxed()
+    }
+}
+
+fn message(message: stream_in::Message) -> EventSourcedStreamIn {
+    EventSourcedStreamIn { message: Some(message) }
+}
+
+fn read(reply: EventSourcedReply) -> Reply<Events> {
+    let EventSourcedReply { command_id, client_action, side_effects, events, mut snapshot } = reply;
+    let action = client_action.and_then(|it| it.action);
+    // Events of a failed command are not kept. A function that has emitted some is ahead of its log,
+    // whether it says so or not, and has to be replayed to.
+    let restart = match &action {
+        Some(client_action::Action::Failure(failure)) => failure.restart || !events.is_empty(),
+        _ => false,
+    };
+    let pointless = events.is_empty() && snapshot.take_if(|_| !restart).is_some();
+    Reply {
+        command_id,
+        action,
+        side_effects,
+        change: (!events.is_empty()).then_some(Events(events)),
+        snapshot,
+        restart,
+        mistake: pointless.then_some("a snapshot without events is ignored"),
+    }
+}
+
+/// Appends; when the outcome is unknown it is asked for once, by sending the same batch again: the journal
+/// takes a batch it has for success and stores one that it has not.
+fn append_settled(
+    journal: Arc<dyn Journal<RawEvent>>,
+    append: Append<RawEvent>,
+) -> BoxFuture<'static, Result<(), AppendError>> {
+    // Handed over at once: appends have to reach the journal in the order of the commands.
+    let appended = journal.append(append.clone());
+    async move {
+        let first = appended.await.map(drop);
+        let Err(AppendError::Unknown { .. }) = first else { return first };
+        match journal.append(append).await {
+            // What this says of the second attempt does not settle the first.
+            Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. }) => first,
+            settled => settled.map(drop),
+        }
+    }
+    .boxed()
+}
+
+fn stored_event(event: Any) -> RawEvent {
+    RawEvent { manifest: Arc::from(event.type_url), payload: event.value, meta: None }
+}
+
+fn failed(error: impl std::fmt::Display) -> ActivationError {
+    ActivationError::Recovery(error.to_string())
+}
