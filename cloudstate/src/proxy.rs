@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::discovery::{Discovered, Discovery};
 use crate::entity::Component;
 use crate::entity::durable::{DurableFactory, DurableSettings};
 use crate::entity::event_sourced::EventSourced;
+use crate::entity::places::StreamPlaces;
 use crate::entity::region::{Region, RegionComponent};
 use crate::frontend::Frontend;
 use crate::ingress::{BoundPort, Ingress};
@@ -84,6 +86,7 @@ impl Proxy {
             health,
             settings: settings::event_sourced(&config),
             recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
+            places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
             drain_timeout: config.shutdown.drain_timeout,
             port: Mutex::new(PublicPort::Closed(port, open)),
         });
@@ -159,6 +162,7 @@ struct Serving {
     health: Health,
     settings: DurableSettings,
     recoveries: Arc<Semaphore>,
+    places: StreamPlaces,
     drain_timeout: Duration,
     port: Mutex<PublicPort>,
 }
@@ -228,6 +232,7 @@ impl Serving {
             router: self.router.clone(),
             settings: self.settings.clone(),
             recoveries: self.recoveries.clone(),
+            places: self.places.clone(),
             metrics: EntityMetrics::for_entity(&service.persistence_id),
             created_at: self.system.clock().now(),
         };
@@ -345,6 +350,7 @@ mod settings {
             strict_version: config.user_function.version_check == VersionCheck::Strict,
             any_version: config.user_function.version_check == VersionCheck::Off,
             supported: EntityType::ALL.to_vec(),
+            relay_timeouts: config.requests.timeouts.clone(),
         }
     }
 

@@ -41,6 +41,20 @@ fn nothing_set_means_the_reference_defaults() {
     assert_eq!(config.admin.metrics.map(|listen| listen.port), Some(9090));
 }
 
+#[test]
+fn single_services_have_relay_timeouts_of_their_own() {
+    let resolved = with_file("relay-timeouts = \"shop.Cart=5s, shop.Report = 2m\"").resolve().expect("valid");
+    let timeouts = resolved.config().expect("valid").requests.timeouts;
+    let expected = [("shop.Cart", 5), ("shop.Report", 120)];
+    assert_eq!(timeouts, expected.map(|(name, secs)| (name.to_owned(), Duration::from_secs(secs))).into());
+    for wrong in ["shop.Cart", "=5s", "shop.Cart=5", "shop.Cart=0s"] {
+        let text = problems(&with_file(&format!("relay-timeouts = \"{wrong}\"")));
+        assert!(text.contains("relay-timeouts") && text.contains("com.example.Cart=5s"), "{text}");
+    }
+    let text = problems(&with_file("relay-timeouts = \"shop.Cart=1h\""));
+    assert!(text.contains("relay-timeout-max"), "{text}");
+}
+
 /// One setting in all three places: the flag wins, then the environment, then the file; the origin says which.
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {

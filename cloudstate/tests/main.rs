@@ -16,6 +16,7 @@ mod front_seam;
 mod frontend_grpc;
 mod frontend_http;
 mod frontend_web;
+mod limits;
 mod process;
 mod proto_text;
 mod reflection;

@@ -11,6 +11,7 @@ mod settings;
 mod sources;
 mod value;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -31,8 +32,12 @@ pub struct ProxyConfig {
     pub requests: RequestConfig,
     /// Where the user function is and how it is called.
     pub user_function: UserFunctionConfig,
-    /// Event-sourced entities.
+    /// Event-sourced entities, and what holds for all entities.
     pub event_sourced: EventSourcedConfig,
+    /// `value-entity.passivation-timeout`: idle time after which a value entity is closed, unless the user function sets its own. Default 30 s; 1 ms to 24 h.
+    pub value_passivation_timeout: Duration,
+    /// `crdt-entity.passivation-timeout`: idle time after which a CRDT entity is closed, unless the user function sets its own. Default 30 s; 1 ms to 24 h.
+    pub crdt_passivation_timeout: Duration,
     /// Where state is kept.
     pub store: StoreConfig,
     /// The management and the metrics port.
@@ -101,6 +106,8 @@ pub enum CorsOrigins {
 pub struct RequestConfig {
     /// `relay-timeout`: time for a request whose caller sets no deadline. Default 1 min; 1 ms to `relay-timeout-max`.
     pub timeout: Duration,
+    /// `relay-timeouts`: `relay-timeout` of single services, by full service name. Default none; each 1 ms to `relay-timeout-max`.
+    pub timeouts: BTreeMap<String, Duration>,
     /// `relay-timeout-max`: the longest deadline a caller gets; later ones are cut to it. Default 5 min; up to 24 h.
     pub timeout_max: Duration,
 }
@@ -117,6 +124,9 @@ pub struct UserFunctionConfig {
     /// `relay-buffer-size`: messages buffered towards the user function per entity stream; a full buffer holds the sender back.
     /// Default 100; 1 to 100,000.
     pub relay_buffer: NonZeroUsize,
+    /// `entity-streams-max`: entity streams open at once. Some SDK servers serve only as many as they have threads; when all are taken, the entity that
+    /// has been idle for longest makes room. Default `None` (0), any number; up to 1,000,000.
+    pub entity_streams_max: Option<NonZeroUsize>,
     /// `protocol-compatibility-check`: which protocol versions are accepted. Default 0.2 and "none reported".
     pub version_check: VersionCheck,
     /// `backoff.*`: delays between attempts to reach it.
@@ -145,7 +155,7 @@ pub struct BackoffConfig {
     pub random_factor: f64,
 }
 
-/// Event-sourced entities.
+/// Event-sourced entities; waiting room, recoveries and close timeout hold for value and CRDT entities as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSourcedConfig {
     /// `eventsourced-entity.passivation-timeout`: idle time after which an entity is closed, unless the user function sets its own. Default 30 s; 1 ms to 24 h.

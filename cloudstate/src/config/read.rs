@@ -1,5 +1,6 @@
 //! From texts to [`ProxyConfig`]: every value is read, checked for its range, then for its neighbours. All problems are reported, not only the first.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -35,6 +36,8 @@ impl ProxyConfig {
             requests: read.requests(),
             user_function: read.user_function(),
             event_sourced: read.event_sourced(),
+            value_passivation_timeout: read.duration("value-entity.passivation-timeout", MS..=DAY),
+            crdt_passivation_timeout: read.duration("crdt-entity.passivation-timeout", MS..=DAY),
             store: read.store(),
             admin: read.admin(),
             log: read.log(),
@@ -69,6 +72,12 @@ impl ProxyConfig {
             "ingress.connections-max",
         );
         at_most(self.requests.timeout <= self.requests.timeout_max, "relay-timeout", "relay-timeout-max");
+        let longest = self.requests.timeouts.values().max();
+        at_most(
+            longest.is_none_or(|longest| *longest <= self.requests.timeout_max),
+            "relay-timeouts",
+            "relay-timeout-max",
+        );
         at_most(function.reconnect.min <= function.reconnect.max, "backoff.min", "backoff.max");
         at_most(child.restart.min <= child.restart.max, "child.backoff-min", "child.backoff-max");
         ConfigError::check(problems)
@@ -107,6 +116,7 @@ impl Reader<'_> {
     fn requests(&mut self) -> RequestConfig {
         RequestConfig {
             timeout: self.duration("relay-timeout", MS..=DAY),
+            timeouts: self.relay_timeouts(),
             timeout_max: self.duration("relay-timeout-max", MS..=DAY),
         }
     }
@@ -119,6 +129,7 @@ impl Reader<'_> {
             port: self.number("user-function-port", 1..=65_535),
             message_size_max: self.size("max-inbound-message-size", KIB..=2 * GIB - 1),
             relay_buffer: self.count("relay-buffer-size", 100_000),
+            entity_streams_max: NonZeroUsize::new(self.number("entity-streams-max", 0..=1_000_000)),
             version_check: self.version_check(),
             reconnect: BackoffConfig {
                 min: self.duration("backoff.min", MS..=HOUR),
@@ -197,6 +208,23 @@ impl Reader<'_> {
                 Ok(false) => VersionCheck::Off,
                 Err(_) => self.wrong(KEY, "true, strict or false", VersionCheck::Strict),
             },
+        }
+    }
+
+    fn relay_timeouts(&mut self) -> BTreeMap<String, Duration> {
+        const KEY: &str = "relay-timeouts";
+        let text = self.resolved.value(KEY).text.trim();
+        let timeouts = text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(|entry| {
+            let (service, timeout) = entry.split_once('=')?;
+            let timeout = parse_duration(timeout).ok().filter(|timeout| (MS..=DAY).contains(timeout))?;
+            let service = service.trim();
+            (!service.is_empty()).then(|| (service.to_owned(), timeout))
+        });
+        match timeouts.collect::<Option<_>>() {
+            Some(timeouts) => timeouts,
+            None => {
+                self.wrong(KEY, "full service names with a duration each, such as com.example.Cart=5s", BTreeMap::new())
+            }
         }
     }
 

@@ -28,6 +28,12 @@ pub const SETTINGS: &[Setting] = &[
         "true: 0.2 or none reported; strict: 0.2; false: any",
     ),
     s("relay-timeout", "CLOUDSTATE_RELAY_TIMEOUT", "1m", "how long a request may take if the caller says nothing"),
+    s(
+        "relay-timeouts",
+        "CLOUDSTATE_RELAY_TIMEOUTS",
+        "",
+        "relay-timeout of single services, such as com.example.Cart=5s,com.example.Report=2m",
+    ),
     s("relay-timeout-max", "CLOUDSTATE_RELAY_TIMEOUT_MAX", "5m", "the longest time a caller may ask for"),
     s(
         "max-inbound-message-size",
@@ -40,6 +46,12 @@ pub const SETTINGS: &[Setting] = &[
         "CLOUDSTATE_RELAY_BUFFER_SIZE",
         "100",
         "messages buffered towards the user function per entity",
+    ),
+    s(
+        "entity-streams-max",
+        "CLOUDSTATE_ENTITY_STREAMS_MAX",
+        "0",
+        "entity streams the user function serves at once; 0 means any number",
     ),
     s(
         "graceful-termination-timeout",
@@ -90,6 +102,18 @@ pub const SETTINGS: &[Setting] = &[
         "CLOUDSTATE_EVENTSOURCED_ENTITY_CLOSE_TIMEOUT",
         "5s",
         "how long the user function may take to end a closed stream",
+    ),
+    s(
+        "value-entity.passivation-timeout",
+        "CLOUDSTATE_VALUE_ENTITY_PASSIVATION_TIMEOUT",
+        "30s",
+        "idle time after which a value entity is closed",
+    ),
+    s(
+        "crdt-entity.passivation-timeout",
+        "CLOUDSTATE_CRDT_ENTITY_PASSIVATION_TIMEOUT",
+        "30s",
+        "idle time after which a CRDT entity is closed",
     ),
     s("store", "CLOUDSTATE_STORE", "sqlite:./cloudstate-data", "sqlite:FOLDER or memory"),
     s(

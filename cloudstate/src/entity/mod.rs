@@ -2,6 +2,7 @@
 
 pub mod durable;
 pub mod event_sourced;
+pub mod places;
 pub mod region;
 
 use std::sync::Arc;

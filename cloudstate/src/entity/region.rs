@@ -197,8 +197,7 @@ impl RegionComponent {
         };
         let id: Arc<str> = Arc::from(method.key.extract(&payload)?);
         let now = self.clock.now();
-        let latest = now + self.relay_timeout;
-        let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let deadline = deadline.unwrap_or(now + self.relay_timeout);
         let within = deadline - now;
         let deliver = |reply_to| {
             let command =

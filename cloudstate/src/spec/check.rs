@@ -44,6 +44,9 @@ impl ServedSpec {
             services.push(Arc::new(service));
         }
         check_persistence_ids(&services)?;
+        let unknown = settings.relay_timeouts.keys().filter(|name| services.iter().all(|it| *it.name != ***name));
+        warnings
+            .extend(unknown.map(|name| format!("relay-timeouts names {name}, which the user function does not serve")));
 
         let by_name = services.iter().map(service_entry).collect();
         let file_set = descriptors::encode(&files);
@@ -80,6 +83,7 @@ impl Checker<'_> {
             entity_type,
             persistence_id: entity.persistence_id.as_str().into(),
             passivation_timeout: passivation_timeout(entity, entity_type, warnings),
+            relay_timeout: self.settings.relay_timeouts.get(&entity.service_name).copied(),
             methods,
         })
     }
@@ -162,6 +166,7 @@ impl Checker<'_> {
             output_type_url: format!("{TYPE_URL_PREFIX}{}", output.full_name()).into(),
             input,
             output,
+            relay_timeout: self.settings.relay_timeouts.get(&**service).copied(),
             client_streaming: method.is_client_streaming(),
             server_streaming: method.is_server_streaming(),
             key,

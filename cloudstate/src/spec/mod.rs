@@ -14,7 +14,7 @@ mod options;
 mod template;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub struct ServiceSpec {
     pub persistence_id: Arc<str>,
     /// Idle time before an entity is passivated; `None`: the proxy's default.
     pub passivation_timeout: Option<Duration>,
+    /// How long its callers wait when they do not say; `None`: the proxy's default.
+    pub relay_timeout: Option<Duration>,
     /// Its methods in declaration order.
     pub methods: Vec<Arc<MethodSpec>>,
 }
@@ -81,6 +83,8 @@ pub struct MethodSpec {
     pub input_type_url: Arc<str>,
     /// `type.googleapis.com/<full name of the output type>`.
     pub output_type_url: Arc<str>,
+    /// How long callers wait when they do not say; `None`: the proxy's default.
+    pub relay_timeout: Option<Duration>,
     /// Whether the client may send any number of messages.
     pub client_streaming: bool,
     /// Whether the client gets any number of replies.
@@ -115,6 +119,8 @@ pub struct SpecSettings {
     pub any_version: bool,
     /// The entity types this proxy can serve.
     pub supported: Vec<EntityType>,
+    /// How long callers of single services wait when they do not say, by full service name.
+    pub relay_timeouts: BTreeMap<String, Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,6 +177,11 @@ impl fmt::Display for EntityType {
 
 impl Default for SpecSettings {
     fn default() -> Self {
-        Self { strict_version: false, any_version: false, supported: EntityType::ALL.to_vec() }
+        Self {
+            strict_version: false,
+            any_version: false,
+            supported: EntityType::ALL.to_vec(),
+            relay_timeouts: BTreeMap::new(),
+        }
     }
 }

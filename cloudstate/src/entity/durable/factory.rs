@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::protocol::{Identity, Protocol};
 use super::state::{Limits, State};
 use super::{Activation, DurableEntity, Internal};
+use crate::entity::places::StreamPlaces;
 use crate::entity::region::{EntityFactory, Passivate};
 use crate::router::Router;
 use crate::spec::ServiceSpec;
@@ -54,6 +55,8 @@ pub struct DurableFactory<P> {
     pub settings: DurableSettings,
     /// How many entities may replay at the same time.
     pub recoveries: Arc<Semaphore>,
+    /// Places for open streams.
+    pub places: StreamPlaces,
     /// Series of this service.
     pub metrics: EntityMetrics,
     /// Any time before the first entity is made.
@@ -90,13 +93,14 @@ impl<P: Protocol> EntityFactory for DurableFactory<P> {
                 outbound_max: settings.outbound_max,
                 stall_timeout: settings.command_timeout,
                 recoveries: self.recoveries.clone(),
+                places: self.places.clone(),
+                passivate,
                 metrics: self.metrics.clone(),
             },
             fence,
             router: self.router.clone(),
             settings,
             metrics: self.metrics.clone(),
-            passivate,
             generation: 0,
             stream: None,
             activating: None,

@@ -28,6 +28,7 @@ pub use self::protocol::{Change, FromFunction, Identity, Protocol, Reply, Words,
 pub use self::state::ActivationError;
 use self::state::{Effect, State, WriteError};
 pub use self::stream::{Incoming, Outbound};
+use crate::entity::places::{Place, StreamPlaces};
 use crate::entity::region::{EntityMessage, Passivate};
 use crate::entity::{Answer, EntityCommand};
 use crate::router::Router;
@@ -59,6 +60,7 @@ impl<P: Protocol> std::fmt::Debug for Event<P> {
 }
 
 struct Activated<M> {
+    place: Option<Place>,
     outbound: Outbound<M>,
     reader: AbortOnDropHandle<()>,
     position: u64,
@@ -66,6 +68,8 @@ struct Activated<M> {
 
 /// The open stream: dropping it resets it.
 struct Stream<M> {
+    /// Its place among the streams that the function serves, when they are counted.
+    place: Option<Place>,
     /// `None` after we have half-closed.
     outbound: Option<Outbound<M>>,
     /// Reads the function's side.
@@ -85,6 +89,8 @@ struct Activation<P> {
     outbound_max: usize,
     stall_timeout: Duration,
     recoveries: Arc<Semaphore>,
+    places: StreamPlaces,
+    passivate: Passivate,
     metrics: EntityMetrics,
 }
 
@@ -96,7 +102,6 @@ pub struct DurableEntity<P: Protocol> {
     router: Arc<Router>,
     settings: DurableSettings,
     metrics: EntityMetrics,
-    passivate: Passivate,
     /// Names the entity in every line of the log that is written on its behalf.
     span: Span,
     /// Which activation is the current one: what comes from earlier ones is ignored.
@@ -161,6 +166,9 @@ impl<P: Protocol> DurableEntity<P> {
             EntityMessage::Internal(Internal(event)) => self.event(ctx, event, now),
         };
         let mut behavior = self.perform_all(ctx, effects, now);
+        if let Some(Stream { place: Some(place), .. }) = &self.stream {
+            if self.state.is_idle() { place.idle(self.active_at) } else { place.busy() }
+        }
         // Half-closing a stream that the function has ended already is complete at once.
         while self.state.is_closing() && self.stream.as_ref().is_none_or(|stream| stream.ended) {
             self.forget_stream(now);
@@ -210,8 +218,8 @@ impl<P: Protocol> DurableEntity<P> {
             return Vec::new(); // the stream broke meanwhile; dropping it closes it
         }
         match result {
-            Ok(Activated { outbound, reader, position }) => {
-                self.stream = Some(Stream { outbound: Some(outbound), _reader: reader, ended: false });
+            Ok(Activated { place, outbound, reader, position }) => {
+                self.stream = Some(Stream { place, outbound: Some(outbound), _reader: reader, ended: false });
                 self.metrics.activated();
                 self.metrics.recovered(now - self.activating_since);
                 self.open_since = Some(now);
@@ -276,7 +284,7 @@ impl<P: Protocol> DurableEntity<P> {
                 }
                 Effect::HalfClose => self.half_close(ctx, now),
                 Effect::Report(text) => self.activation.function.report_error(text),
-                Effect::RequestPassivation => self.passivate.request(),
+                Effect::RequestPassivation => self.activation.passivate.request(),
                 Effect::Stop => behavior = Behavior::Stopped,
             }
         }
@@ -382,6 +390,9 @@ async fn activate<P: Protocol>(
     this: ActorRef<EntityMessage<Internal<P>>>,
 ) -> Result<Activated<P::In>, ActivationError> {
     let Activation { protocol, identity, metrics, .. } = activation;
+    let waited =
+        activation.clock.timeout(activation.stall_timeout, activation.places.take(activation.passivate.clone()));
+    let place = waited.await.map_err(|_| ActivationError::Busy(activation.places.max().unwrap_or_default()))?;
     // Held until replay is done: a burst of activations must not read the whole store at once.
     let _recovering = activation.recoveries.acquire().await;
     let beginning = protocol.begin(identity, metrics).await?;
@@ -404,7 +415,7 @@ async fn activate<P: Protocol>(
     let position = protocol.replay(identity, beginning, &outbound, metrics).await?;
     // The first command is sent without waiting, so there must be room for it.
     outbound.room().await?;
-    Ok(Activated { outbound, reader, position })
+    Ok(Activated { place, outbound, reader, position })
 }
 
 fn write_error(error: AppendError) -> WriteError {

@@ -65,6 +65,9 @@ pub enum ActivationError {
     /// There is no connection to the user function.
     #[error("{0}")]
     Unreachable(String),
+    /// All streams that the user function serves at once belong to entities that have something to do.
+    #[error("all {0} entity streams of the user function are in use (entity-streams-max); try again later")]
+    Busy(usize),
     /// The user function ended the stream while it was replayed to.
     #[error("the user function ended the stream while it was replayed to")]
     Ended,
@@ -248,6 +251,10 @@ impl<P: Protocol> State<P> {
             ActivationError::Unreachable(reason) => {
                 let unavailable = CallError::status(Code::Unavailable, reason.clone());
                 (unavailable.clone(), unavailable)
+            }
+            ActivationError::Busy(_) => {
+                let exhausted = CallError::status(Code::ResourceExhausted, error.to_string());
+                (exhausted.clone(), exhausted)
             }
             ActivationError::Ended => (CallError::Failure(Self::WORDS.termination.to_owned()), terminated::<P>()),
         };

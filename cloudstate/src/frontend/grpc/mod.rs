@@ -96,10 +96,11 @@ impl Exchange<'_> {
     {
         let Self { front, serving, wire, ticket } = self;
         let settings = &front.settings;
+        let relay_timeout = method.relay_timeout.unwrap_or(settings.relay_timeout);
         let deadline = if method.client_streaming {
             Deadline::streamed(&front.clock, wire.timeout)
         } else {
-            Deadline::unary(&front.clock, wire.timeout, settings.relay_timeout, settings.deadline_max)
+            Deadline::unary(&front.clock, wire.timeout, relay_timeout, settings.deadline_max)
         };
         let work = async {
             let metadata = call_metadata(front, method, headers)?;
@@ -129,7 +130,8 @@ impl Exchange<'_> {
             let metadata = call_metadata(front, method, headers)?;
             // Replies may come for hours, but the one request they answer may not take that long.
             let settings = &front.settings;
-            let arrival = Deadline::unary(&front.clock, wire.timeout, settings.relay_timeout, settings.deadline_max);
+            let relay_timeout = method.relay_timeout.unwrap_or(settings.relay_timeout);
+            let arrival = Deadline::unary(&front.clock, wire.timeout, relay_timeout, settings.deadline_max);
             let requests = arrival.run(&front.clock, requests(method, reader)).await??;
             let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
             let mut replies = serving.dispatch.dispatch(call).await?;

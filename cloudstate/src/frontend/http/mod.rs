@@ -103,7 +103,8 @@ where
     let admitted = front.admit().map_err(|status| Refusal::new(StatusCode::TOO_MANY_REQUESTS, status.message()))?;
     let ticket = Ticket::measured(admitted, &route.endpoint.metrics, &front.clock);
     let settings = &front.settings;
-    let deadline = Deadline::unary(&front.clock, None, settings.relay_timeout, settings.deadline_max);
+    let relay_timeout = route.endpoint.method.relay_timeout.unwrap_or(settings.relay_timeout);
+    let deadline = Deadline::unary(&front.clock, None, relay_timeout, settings.deadline_max);
     let call = match prepare(front, &route, &parts, body, deadline).await {
         Ok(call) => call,
         Err(refusal) => {
