@@ -57,7 +57,7 @@ async fn who_waits_for_a_place_gets_the_first_that_is_idle() {
         busy.push(stream);
     }
     let waiting = client.process("cem");
-    let mut done = busy.pop().expect("two");
+    let done = busy.pop().expect("two");
     done.reply(reply(1, "done", &[])).await;
     // It goes at once, though it has not been idle for long.
     done.closed().await;
