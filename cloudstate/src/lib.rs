@@ -5,6 +5,7 @@ pub mod call;
 pub mod child;
 pub mod cli;
 pub mod config;
+pub mod crdt;
 pub mod demo;
 pub mod discovery;
 pub mod entity;
