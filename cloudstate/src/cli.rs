@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flag;
+use crate::tck::{Arrangement, Chosen, Part};
 
 /// The sidecar of stateful serverless: durable, single-writer state for gRPC user functions.
 #[derive(Debug, Parser)]
@@ -26,6 +27,9 @@ pub enum Command {
     Demo(SettingArgs),
     /// Print every setting with its effective value and where it comes from
     Config(ConfigArgs),
+    /// Check a proxy, a user function's SDK, or both, with the protocol's conformance suite
+    #[command(after_help = TCK_HELP)]
+    Tck(TckArgs),
     /// The shopping cart of `demo`, as the user function it is
     #[command(hide = true)]
     DemoUserFunction(DemoUserFunctionArgs),
@@ -51,6 +55,62 @@ pub struct ConfigArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `tck`.
+#[derive(Debug, Args)]
+pub struct TckArgs {
+    /// Shell command that starts the user function; it is given HOST and PORT
+    #[arg(long, value_name = "COMMAND")]
+    pub function: Option<String>,
+    /// Shell command that starts the proxy; it is given USER_FUNCTION_HOST, USER_FUNCTION_PORT and HTTP_PORT
+    #[arg(long, value_name = "COMMAND")]
+    pub proxy: Option<String>,
+    /// Where the user function listens [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST", env = "TCK_SERVICE_HOST", hide_env_values = true)]
+    pub service_host: Option<String>,
+    /// Its port [default: 8080; with --function a free one]
+    #[arg(long, value_name = "PORT", env = "TCK_SERVICE_PORT", hide_env_values = true)]
+    pub service_port: Option<u16>,
+    /// Where the proxy listens [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST", env = "TCK_PROXY_HOST", hide_env_values = true)]
+    pub proxy_host: Option<String>,
+    /// Its port [default: 9000; with --proxy a free one]
+    #[arg(long, value_name = "PORT", env = "TCK_PROXY_PORT", hide_env_values = true)]
+    pub proxy_port: Option<u16>,
+    /// Where the suite listens for the proxy [default: 0.0.0.0; with --proxy 127.0.0.1]
+    #[arg(long, value_name = "HOST", env = "TCK_HOST", hide_env_values = true)]
+    pub host: Option<String>,
+    /// Its port, the USER_FUNCTION_PORT of the proxy [default: 8090; with --proxy a free one]
+    #[arg(long, value_name = "PORT", env = "TCK_PORT", hide_env_values = true)]
+    pub port: Option<u16>,
+    /// Run this group, by number or name; may be repeated [default: all groups]
+    #[arg(long, value_name = "GROUP")]
+    pub only: Vec<Chosen>,
+    /// Print the tests, one a line, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Write the outcomes as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+impl TckArgs {
+    /// Where the parts are.
+    #[must_use]
+    pub fn arrangement(&self) -> Arrangement {
+        let part = |host: &Option<String>, port, command: &Option<String>| Part {
+            host: host.clone(),
+            port,
+            command: command.clone(),
+        };
+        Arrangement {
+            host: self.host.clone(),
+            port: self.port,
+            proxy: part(&self.proxy_host, self.proxy_port, &self.proxy),
+            function: part(&self.service_host, self.service_port, &self.function),
+        }
+    }
 }
 
 /// Arguments of the hidden `demo-user-function`.
@@ -153,6 +213,7 @@ Examples:
   cloudstate run --user-function-port 8080   the sidecar of a user function that runs already
   cloudstate run --store memory --set eventsourced-entity.passivation-timeout=5s
   cloudstate config --json                   the effective settings
+  cloudstate tck --help                      how to check a proxy or an SDK
 
 Settings come from a TOML file, under the environment, under flags.";
 
@@ -165,6 +226,23 @@ Exit status:
   4    the store cannot be opened
   5    COMMAND cannot be started
   130  told to stop twice: ended without finishing what was running";
+
+const TCK_HELP: &str = "\
+The user function serves the suite's model services; what it does not serve is pending. The proxy is started with
+the suite's address as USER_FUNCTION_HOST and USER_FUNCTION_PORT and with empty stores. The order is: user function,
+suite, proxy; or let the suite start the others. The groups of model tests need no proxy.
+
+Examples:
+  cloudstate tck                             all parts run on this machine, on their usual ports
+  cloudstate tck --only 2 --only model-crdt  the user function at port 8080 alone
+  cloudstate tck --function 'node index.js' --proxy 'cloudstate run --store memory'
+  cloudstate tck --list
+
+Exit status:
+  0    all tests passed, or are pending
+  1    tests failed
+  2    the tests could not be run
+  130  interrupted";
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

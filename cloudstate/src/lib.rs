@@ -16,5 +16,6 @@ pub mod proxy;
 pub mod router;
 pub mod spec;
 pub mod store;
+pub mod tck;
 pub mod telemetry;
 pub mod user_function;

@@ -12,12 +12,12 @@ use actors::Clock;
 use clap::Parser;
 use cloudstate::admin::{self, Health};
 use cloudstate::child::{self, ChildCommand, Output, UserFunctionChild};
-use cloudstate::cli::{Cli, Command, ConfigArgs, DemoUserFunctionArgs, Exit, SettingArgs};
+use cloudstate::cli::{Cli, Command, ConfigArgs, DemoUserFunctionArgs, Exit, SettingArgs, TckArgs};
 use cloudstate::config::{CONFIG_FILE_ENV, ConfigError, LogConfig, LogFormat, ProxyConfig, Resolved, Sources};
 use cloudstate::listen::{self, ListenError, MANAGEMENT_PORT, METRICS_PORT};
 use cloudstate::proxy::{self, Proxy};
 use cloudstate::store::{Store, StoreError};
-use cloudstate::{demo, telemetry};
+use cloudstate::{demo, tck, telemetry};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args.settings, Launch::from_words(args.command)),
         Command::Demo(settings) => run(&settings, Launch::Demo),
         Command::Config(args) => print_config(&args),
+        Command::Tck(args) => conformance(&args),
         Command::DemoUserFunction(args) => demo_user_function(&args),
     };
     match ended {
@@ -278,6 +279,37 @@ fn print_config(args: &ConfigArgs) -> Result<Exit, Failure> {
     }
     print(&text)?;
     Ok(Exit::Stopped)
+}
+
+fn conformance(args: &TckArgs) -> Result<Exit, Failure> {
+    if args.list {
+        let tests = tck::GROUPS.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)));
+        let lines = tests.map(|(group, test)| format!("{} {}: {}\n", group.number, group.name, test.name));
+        print(&lines.collect::<String>())?;
+        return Ok(Exit::Stopped);
+    }
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let arrangement = args.arrangement();
+        let progress = |group: &tck::GroupReport| {
+            // Nobody reads it, then nobody misses it.
+            let _ = writeln!(std::io::stderr(), "{}: {} of {} passed", group.name, group.passed(), group.tests.len());
+        };
+        let report = tokio::select! {
+            report = tck::run(&arrangement, &args.only, progress) => report,
+            _ = signals.next() => return Ok(Exit::Interrupted),
+        };
+        let report = report.map_err(|error| failed(Exit::Usage, error))?;
+        print(&report.to_string())?;
+        if let Some(file) = &args.junit {
+            let written = std::fs::write(file, report.junit());
+            written.map_err(|error| failed(Exit::Usage, format!("cannot write {}: {error}", file.display())))?;
+        }
+        Ok(if report.failed() == 0 { Exit::Stopped } else { Exit::Failed })
+    });
+    runtime.shutdown_timeout(LAST_BREATH);
+    ended
 }
 
 fn demo_user_function(args: &DemoUserFunctionArgs) -> Result<Exit, Failure> {

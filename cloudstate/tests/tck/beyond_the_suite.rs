@@ -1,124 +1,114 @@
 //! What the suite leaves out although its arrangement can see it: recovery from a snapshot, commands that wait for a
 //! restart, synchronous effects, client headers, and calls that must not reach the user function at all.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use cloudstate::tck::engine::{EXPECTATION, Tck, in_time};
+use cloudstate::tck::entity::{Entity, Kind, Watched, f, f_restart};
+use cloudstate::tck::event_sourced::{EventSourced, effect_sync, emit, emits, event, fail, r, snapshot};
 use proto::model::tck::event_sourced_tck_model_client::EventSourcedTckModelClient;
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request};
 
-use super::engine::{EXPECTATION, Report, Setup};
-use super::event_sourced::{Entity, MODEL, TWO, effect, emit, emits, event, f_restart, fail, r, request};
-use super::proxy_event_sourced::{in_time, seen};
+type Watch = Watched<EventSourced>;
 
-/// Tests in this group.
-pub const TESTS: usize = 5;
-
-/// Runs the group.
-pub async fn run(setup: &mut Setup, report: &mut Report) {
-    report.run("a restart recovers from the snapshot and the events after it", setup.orderly(snapshot)).await;
-    report.run("a command that arrives during a restart is answered after it", setup.orderly(waiting)).await;
-    report.run("a synchronous effect is complete before the client is answered", setup.orderly(synchronous)).await;
-    report.run("headers of the client do not become metadata of the command", setup.orderly(headers)).await;
-    report.run("a call that cannot be routed does not reach the function", setup.orderly(not_routed)).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_suite() {
+    let mut tck = Tck::start(&super::arrangement(), true).await.expect("function, suite and sidecar");
+    let outcomes = [
+        ("a restart recovers from the snapshot and the events after it", tck.orderly(recovery).await),
+        ("a command that arrives during a restart is answered after it", tck.orderly(waiting).await),
+        ("a synchronous effect is complete before the client is answered", tck.orderly(synchronous).await),
+        ("headers of the client do not become metadata of the command", tck.orderly(headers).await),
+        ("a call that cannot be routed does not reach the function", tck.orderly(not_routed).await),
+    ];
+    let failures: Vec<_> =
+        outcomes.into_iter().filter_map(|(name, outcome)| Some(format!("{name}: {:#}", outcome.err()?))).collect();
+    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), tck.last_lines());
+    tck.stop(false).await;
 }
 
-async fn snapshot(setup: &mut Setup) -> Result<()> {
-    let entity = Entity::new(MODEL, "beyond-snapshot");
+async fn recovery(tck: &mut Tck) -> Result<()> {
+    let mut entity = Watch::model(tck, "recovery");
     let five = ["A", "B", "C", "D", "E"];
-    setup.process(&entity, emits(&five), "ABCDE").await?;
-    let mut stream = setup.interceptor.event_sourced().await?;
-    stream.input.expect(entity.init()).await?;
-    seen(&mut stream, entity.c(1, emits(&five)), r(1, "ABCDE").events(&five).snapshot("ABCDE")).await?;
-    setup.process(&entity, emits(&["F", "G"]), "ABCDEFG").await?;
-    seen(&mut stream, entity.c(2, emits(&["F", "G"])), r(2, "ABCDEFG").events(&["F", "G"])).await?;
-
-    setup.process_fails(&entity, [emit("x"), fail("no")], "no").await?;
-    seen(&mut stream, entity.c(3, [emit("x"), fail("no")]), f_restart(3, "no")).await?;
-    stream.closed(EXPECTATION).await?;
-    let mut stream = setup.interceptor.event_sourced().await?;
-    stream.input.expect(entity.init_from(5, "ABCDE")).await?;
-    stream.input.expect(event(6, "F")).await?;
-    stream.input.expect(event(7, "G")).await?;
-    setup.process(&entity, [], "ABCDEFG").await?;
-    seen(&mut stream, entity.c(1, []), r(1, "ABCDEFG")).await
+    entity.process(tck, emits(five), r("ABCDE").events(five).snapshot("ABCDE")).await?;
+    entity.process(tck, emits(["F", "G"]), r("ABCDEFG").events(["F", "G"])).await?;
+    entity.process(tck, [emit("x"), fail("no")], f_restart("no")).await?;
+    entity.closed().await?;
+    entity.opened(tck, snapshot(5, "ABCDE")).await?;
+    entity.stream()?.input.expect(event(6, "F")).await?;
+    entity.stream()?.input.expect(event(7, "G")).await?;
+    entity.process(tck, [], r("ABCDEFG")).await
 }
 
-async fn waiting(setup: &mut Setup) -> Result<()> {
-    let entity = Entity::new(MODEL, "beyond-waiting");
-    setup.process(&entity, [emit("A")], "A").await?;
-    let mut stream = setup.interceptor.event_sourced().await?;
-    stream.input.expect(entity.init()).await?;
-    seen(&mut stream, entity.c(1, [emit("A")]), r(1, "A").events(&["A"])).await?;
+async fn waiting(tck: &mut Tck) -> Result<()> {
+    let mut entity = Watch::model(tck, "waiting");
+    entity.process(tck, [emit("A")], r("A").events(["A"])).await?;
 
     // Both are on their way together. In either order nobody sees `x`, and nobody is sent away.
-    let failing = [emit("x"), fail("no")];
+    let failing = vec![emit("x"), fail("no")];
+    let (no, ab) = (f("no"), r("AB").events(["B"]));
     let (failed, answered) = tokio::join!(
         biased;
-        setup.process_fails(&entity, failing.clone(), "no"),
-        setup.process(&entity, [emit("B")], "AB"),
+        entity.client(tck, "Process", failing.clone(), &no.answer),
+        entity.client(tck, "Process", vec![emit("B")], &ab.answer),
     );
     failed.and(answered)?;
-    let second = r(2, "AB").events(&["B"]);
-    if stream.input.message().await? == entity.c(2, failing.clone()) {
-        stream.output.expect(f_restart(2, "no").message()).await?;
-        stream.closed(EXPECTATION).await?;
-        let mut stream = setup.interceptor.event_sourced().await?;
-        stream.input.expect(entity.init()).await?;
+    let command = |id, actions: Vec<_>| entity.entity.command::<EventSourced>(id, "Process", actions);
+    let (first_fails, then_fails) = (command(2, failing.clone()), command(3, failing));
+    let again_emits = command(1, vec![emit("B")]);
+    let stream = entity.stream()?;
+    if stream.input.message().await? == first_fails {
+        stream.output.expect(f_restart::<EventSourced>("no").message(2)).await?;
+        entity.closed().await?;
+        entity.opened(tck, None).await?;
+        let stream = entity.stream()?;
         stream.input.expect(event(1, "A")).await?;
-        return seen(&mut stream, entity.c(1, [emit("B")]), r(1, "AB").events(&["B"])).await;
+        stream.input.expect(again_emits).await?;
+        return stream.output.expect(ab.message(1)).await;
     }
-    stream.output.expect(second.message()).await?;
-    seen(&mut stream, entity.c(3, failing), f_restart(3, "no")).await?;
-    stream.closed(EXPECTATION).await?;
-    let mut stream = setup.interceptor.event_sourced().await?;
-    stream.input.expect(entity.init()).await?;
-    stream.input.expect(event(1, "A")).await?;
-    stream.input.expect(event(2, "B")).await
+    stream.output.expect(ab.message(2)).await?;
+    stream.input.expect(then_fails).await?;
+    stream.output.expect(f_restart::<EventSourced>("no").message(3)).await?;
+    entity.closed().await?;
+    entity.opened(tck, None).await?;
+    entity.stream()?.input.expect(event(1, "A")).await?;
+    entity.stream()?.input.expect(event(2, "B")).await
 }
 
-async fn synchronous(setup: &mut Setup) -> Result<()> {
-    let id = "beyond-synchronous";
-    let (entity, other) = (Entity::new(MODEL, id), Entity::new(TWO, id));
-    setup.process(&entity, [emit("A"), effect(id, true)], "A").await?;
-    let mut stream = setup.interceptor.event_sourced().await?;
-    stream.input.expect(entity.init()).await?;
-    seen(&mut stream, entity.c(1, [emit("A"), effect(id, true)]), r(1, "A").events(&["A"]).eff_sync(&[id])).await?;
+async fn synchronous(tck: &mut Tck) -> Result<()> {
+    let mut entity = Watch::model(tck, "synchronous");
+    let id = &entity.entity.id.clone();
+    entity.process(tck, [emit("A"), effect_sync(id)], r("A").events(["A"]).eff_sync([id])).await?;
     // The client has its answer: by now all of it must have been seen, without any waiting.
-    let mut second = setup.interceptor.event_sourced_now()?;
-    second.input.expect_now(other.init())?;
-    second.input.expect_now(other.call(1))?;
-    second.output.expect_now(r(1, "").message())
+    let mut second = Watch::new(Entity::new(EventSourced::TWO, id));
+    second.opened_already(tck, None)?;
+    let command = second.entity.command::<EventSourced>(1, "Call", []);
+    second.stream()?.input.expect_now(command)?;
+    second.stream()?.output.expect_now(r("").message(1))
 }
 
-async fn headers(setup: &mut Setup) -> Result<()> {
-    let entity = Entity::new(MODEL, "beyond-headers");
-    let mut call = Request::new(request(&entity.id, []));
+async fn headers(tck: &mut Tck) -> Result<()> {
+    let mut entity = Watch::model(tck, "headers");
+    let mut call = Request::new(EventSourced::request(&entity.entity.id, Vec::new()));
     call.metadata_mut().insert("x-user", "alice".parse()?);
     call.set_timeout(EXPECTATION);
-    let mut client = EventSourcedTckModelClient::new(setup.channel.clone());
-    client.process(call).await?;
-    let mut stream = setup.interceptor.event_sourced().await?;
-    stream.input.expect(entity.init()).await?;
-    seen(&mut stream, entity.c(1, []), r(1, "")).await
+    EventSourcedTckModelClient::new(tck.proxy.clone()).process(call).await?;
+    entity.seen(tck, "Process", [], r("")).await
 }
 
-async fn not_routed(setup: &mut Setup) -> Result<()> {
-    let mut client = EventSourcedTckModelClient::new(setup.channel.clone());
-    let keyless = in_time(client.process(request("", [emit("A")]))).await?.expect_err("there is no key");
-    ensure!(keyless.code() == Code::InvalidArgument, "{keyless:?}");
+async fn not_routed(tck: &mut Tck) -> Result<()> {
+    let keyless = Watch::new(Entity::new(EventSourced::MODEL, ""));
+    let refused = in_time(keyless.call(tck.proxy.clone(), "Process", vec![emit("A")])).await?;
+    let refused = refused.err().context("there is no key")?;
+    ensure!(refused.code() == Code::InvalidArgument, "{refused:?}");
 
-    let path = PathAndQuery::from_static("/cloudstate.tck.model.EventSourcedTckModel/Nothing");
-    let mut grpc = tonic::client::Grpc::new(setup.channel.clone());
-    grpc.ready().await?;
-    let codec = tonic_prost::ProstCodec::<_, proto::model::tck::Response>::default();
-    let unknown = in_time(grpc.unary(Request::new(request("a", [])), path, codec)).await?;
-    let unknown = unknown.expect_err("there is no such method");
+    let entity = Watch::model(tck, "not-routed");
+    let unknown = in_time(entity.call(tck.proxy.clone(), "Nothing", Vec::new())).await?;
+    let unknown = unknown.err().context("there is no such method")?;
     ensure!(unknown.code() == Code::Unimplemented, "{unknown:?}");
 
-    let path = "/tck/model/eventsourced/beyond-json";
-    let malformed = setup.http.post(path, r#"{"actions": 1}"#).await?;
+    let malformed = tck.http.post("/tck/model/eventsourced/beyond-json", r#"{"actions": 1}"#).await?;
     ensure!(malformed.status == 400, "{malformed:?}");
-    let nowhere = setup.http.post("/tck/nowhere", "{}").await?;
+    let nowhere = tck.http.post("/tck/nowhere", "{}").await?;
     ensure!(nowhere.status == 404, "{nowhere:?}");
     Ok(())
 }

@@ -1,68 +1,56 @@
-//! The conformance suite's event sourced groups: a Go user function, this suite's interceptor and our sidecar, each
-//! test under the name it has in the suite.
-//!
-//! [`engine`] knows nothing of single tests, so that the other groups are lists beside these.
-
-#![allow(unreachable_pub, reason = "one module of a test binary: nothing in it is reachable from outside")]
+//! The conformance suite: a Go user function and our sidecar under `cloudstate tck`, what the suite leaves out although
+//! its arrangement can see it, and the suite itself, which must notice what is wrong.
 
 mod beyond_the_suite;
-mod discovery;
-mod engine;
-mod event_sourced;
 mod interceptor;
-mod model_event_sourced;
-mod proxy_event_sourced;
-mod reflection;
 
 use std::path::Path;
 
-use engine::{Report, Setup, connect, function_binary, start_function};
+use cloudstate::tck::{self, Arrangement, Chosen, Part, Report};
+
+/// Groups in which our sidecar and the Go function pass every test.
+const GROUPS: &[&str] = &["1", "4", "8", "10"];
+
+/// Every test of the suite, so that none gets lost.
+const TESTS: usize = 28;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verifying_model_test_event_sourced_entity() {
-    let binary = function_binary().expect("the model function");
-    let (function, spec) = start_function(&binary).await.expect("a running function");
-    let channel = connect(function.address()).expect("an address");
-    let model = model_event_sourced::Model { function: channel, spec };
-    let mut report = Report::new("verifying model test: event sourced entity");
-    model_event_sourced::run(&model, &mut report).await;
-    report.finish(model_event_sourced::TESTS, || function.log());
+async fn the_sidecar_passes_the_suite() {
+    let chosen: Vec<Chosen> = GROUPS.iter().map(|group| group.parse().expect("a group")).collect();
+    let report = tck::run(&arrangement(), &chosen, |_| ()).await.expect("function, suite and sidecar");
+    let wrong = report.failed() + report.pending();
+    assert!(wrong == 0, "{report}{}", outputs(&report));
+    assert_eq!(report.passed(), TESTS, "{report}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verifying_discovery_protocol() {
-    let setup = setup().await;
-    let mut report = Report::new("verifying discovery protocol");
-    discovery::run(&setup.info, &setup.spec, &mut report).await;
-    report.finish(discovery::TESTS, || setup.logs());
+#[test]
+fn a_group_is_chosen_by_number_or_name() {
+    let number = |text: &str| text.parse::<Chosen>().map(|chosen| chosen.0.number);
+    assert_eq!(number("8"), Ok(8));
+    assert_eq!(number("proxy-event-sourced"), Ok(8));
+    assert_eq!(number("verifying proxy test: event sourced entity"), Ok(8));
+    let error = number("event").expect_err("no group");
+    assert!(error.contains("8 or proxy-event-sourced"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verifying_proxy_test_event_sourced_entity() {
-    let mut setup = setup().await;
-    let mut report = Report::new("verifying proxy test: event sourced entity");
-    proxy_event_sourced::run(&mut setup, &mut report).await;
-    report.finish(proxy_event_sourced::TESTS, || setup.logs());
+/// The Go SDK's model function and our sidecar.
+fn arrangement() -> Arrangement {
+    let sidecar = env!("CARGO_BIN_EXE_cloudstate");
+    let sidecar = format!("exec '{sidecar}' run --store memory --management-port off --metrics-port off");
+    Arrangement { proxy: started_with(sidecar), ..function() }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verifying_proxy_test_grpc_server_reflection() {
-    let mut setup = setup().await;
-    let mut report = Report::new("verifying proxy test: gRPC server reflection");
-    reflection::run(&mut setup, &mut report).await;
-    report.finish(reflection::TESTS, || setup.logs());
+/// The Go SDK's model function alone.
+fn function() -> Arrangement {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sdk/go/tck_eventsourced");
+    assert!(path.exists(), "target/sdk/go/tck_eventsourced is missing: run `scripts/sdk-functions` first");
+    Arrangement { function: started_with(format!("exec '{}'", path.display())), ..Arrangement::default() }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beyond_the_suite() {
-    let mut setup = setup().await;
-    let mut report = Report::new("beyond the suite");
-    beyond_the_suite::run(&mut setup, &mut report).await;
-    report.finish(beyond_the_suite::TESTS, || setup.logs());
+fn started_with(command: String) -> Part {
+    Part { command: Some(command), ..Part::default() }
 }
 
-async fn setup() -> Setup {
-    let binary = function_binary().expect("the model function");
-    let sidecar = Path::new(env!("CARGO_BIN_EXE_cloudstate"));
-    Setup::start(&binary, sidecar).await.expect("function, interceptor and sidecar")
+fn outputs(report: &Report) -> String {
+    report.outputs.iter().map(|file| std::fs::read_to_string(file).unwrap_or_default()).collect()
 }

@@ -1,4 +1,4 @@
-//! The gRPC server between sidecar and user function: passes every call on and records it.
+//! The gRPC server between proxy and user function: passes every call on and records it.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Server};
 
 use super::passing::Passing;
 use super::record::Recorded;
-use super::{EXPECTATION, MESSAGE_MAX, QUIET};
+use super::{EXPECTATION, MESSAGE_MAX, QUIET, within};
 
 /// New calls that a test may leave in the queue.
 const CALLS_MAX: usize = 1024;
@@ -33,31 +33,43 @@ macro_rules! limits {
     };
 }
 
-/// A new call of the sidecar, in order of arrival among calls of all kinds.
+/// A new call of the proxy, in order of arrival among calls of all kinds.
 #[derive(Debug)]
 pub enum Call {
+    /// `discover`.
     Discover(Recorded<ProxyInfo, EntitySpec>),
+    /// `reportError`.
     ReportError(Recorded<UserFunctionError, ()>),
-    Action { method: &'static str, call: Recorded<ActionCommand, ActionResponse> },
+    /// One of the action protocol's calls.
+    Action(ActionMethod, Recorded<ActionCommand, ActionResponse>),
+    /// A value entity's stream.
     ValueEntity(Recorded<ValueEntityStreamIn, ValueEntityStreamOut>),
+    /// An event sourced entity's stream.
     EventSourced(Recorded<EventSourcedStreamIn, EventSourcedStreamOut>),
+    /// A CRDT entity's stream.
     Crdt(Recorded<CrdtStreamIn, CrdtStreamOut>),
 }
 
-impl Call {
-    fn event_sourced(self) -> Result<Recorded<EventSourcedStreamIn, EventSourcedStreamOut>> {
-        match self {
-            Self::EventSourced(stream) => Ok(stream),
-            other => bail!("expected a new event sourced stream, got {}", other.describe()),
-        }
-    }
+/// Which of the action protocol's four calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionMethod {
+    /// `handleUnary`
+    Unary,
+    /// `handleStreamedIn`
+    StreamedIn,
+    /// `handleStreamedOut`
+    StreamedOut,
+    /// `handleStreamed`
+    Streamed,
+}
 
+impl Call {
     /// For a failure: what it is and what was seen of it so far.
-    fn describe(self) -> String {
+    pub fn describe(self) -> String {
         match self {
             Self::Discover(call) => format!("discover: {}", call.describe()),
             Self::ReportError(call) => format!("reportError: {}", call.describe()),
-            Self::Action { method, call } => format!("{method}: {}", call.describe()),
+            Self::Action(method, call) => format!("{method:?} call of an action: {}", call.describe()),
             Self::ValueEntity(call) => format!("a value entity's stream: {}", call.describe()),
             Self::EventSourced(call) => format!("an event sourced entity's stream: {}", call.describe()),
             Self::Crdt(call) => format!("a CRDT entity's stream: {}", call.describe()),
@@ -74,9 +86,11 @@ pub struct Interceptor {
 }
 
 impl Interceptor {
-    /// Listens on a free port of the loopback interface and passes everything on to `function`.
-    pub async fn start(function: Channel) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for the interceptor")?;
+    /// Serves on `listener` and passes everything on to `function`.
+    ///
+    /// # Errors
+    /// What the operating system says of the listener.
+    pub fn start(listener: TcpListener, function: Channel) -> Result<Self> {
         let address = listener.local_addr()?;
         let (sender, calls) = mpsc::channel(CALLS_MAX);
         let passing = Passing::new(function, sender);
@@ -93,48 +107,46 @@ impl Interceptor {
         Ok(Self { address, calls, server })
     }
 
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The head of the queue is an event sourced stream.
-    pub async fn event_sourced(&mut self) -> Result<Recorded<EventSourcedStreamIn, EventSourcedStreamOut>> {
-        self.call().await?.event_sourced()
-    }
-
-    /// As [`event_sourced`](Self::event_sourced), for a stream that must be there already.
-    pub fn event_sourced_now(&mut self) -> Result<Recorded<EventSourcedStreamIn, EventSourcedStreamOut>> {
-        self.calls.try_recv().context("no new call so far")?.event_sourced()
-    }
-
-    /// The head of the queue is a discovery.
-    pub async fn discover(&mut self) -> Result<Recorded<ProxyInfo, EntitySpec>> {
-        match self.call().await? {
-            Call::Discover(call) => Ok(call),
-            other => bail!("expected a discovery, got {}", other.describe()),
+    /// The head of the queue, waiting for it as long as for any expectation.
+    ///
+    /// # Errors
+    /// When there is no new call.
+    pub async fn call(&mut self) -> Result<Call> {
+        match within(EXPECTATION, self.calls.recv()).await {
+            Some(Some(call)) => Ok(call),
+            Some(None) => bail!("the interceptor has stopped"),
+            None => bail!("no new call within {EXPECTATION:?}"),
         }
     }
 
+    /// The head of the queue, which must be there already.
+    ///
+    /// # Errors
+    /// When it is empty.
+    pub fn call_now(&mut self) -> Result<Call> {
+        self.calls.try_recv().context("no new call so far")
+    }
+
     /// Nothing unexpected waits in the queue, nor arrives within the suite's 10 ms.
+    ///
+    /// # Errors
+    /// What has arrived.
     pub async fn quiet(&mut self) -> Result<()> {
-        match tokio::time::timeout(QUIET, self.calls.recv()).await {
-            Ok(Some(call)) => bail!("unexpected call: {}", call.describe()),
-            Ok(None) => bail!("the interceptor has stopped"),
-            Err(_) => Ok(()),
+        match within(QUIET, self.calls.recv()).await {
+            Some(Some(call)) => bail!("unexpected call: {}", call.describe()),
+            Some(None) => bail!("the interceptor has stopped"),
+            None => Ok(()),
         }
     }
 
     /// Throws away what a failed test has left, so that the next one does not trip over it.
-    pub async fn discard(&mut self) {
-        while let Ok(Some(_)) = tokio::time::timeout(QUIET, self.calls.recv()).await {}
-    }
-
-    async fn call(&mut self) -> Result<Call> {
-        match tokio::time::timeout(EXPECTATION, self.calls.recv()).await {
-            Ok(Some(call)) => Ok(call),
-            Ok(None) => bail!("the interceptor has stopped"),
-            Err(_) => bail!("no new call within {EXPECTATION:?}"),
-        }
+    pub(super) async fn discard(&mut self) {
+        while let Some(Some(_)) = within(QUIET, self.calls.recv()).await {}
     }
 }
 

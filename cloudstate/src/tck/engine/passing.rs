@@ -19,25 +19,28 @@ use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::MESSAGE_MAX;
-use super::interceptor::Call;
+use super::interceptor::{ActionMethod, Call};
 use super::record::{Recorded, Recorders, recorded};
 use super::relay::{Answers, one_answer, relay, relay_answers, relay_requests};
+use super::{Compared, MESSAGE_MAX};
 
 /// Every service of the protocol; clones share the queue of calls.
 #[derive(Debug, Clone)]
-pub struct Passing {
+pub(super) struct Passing {
     function: Channel,
     calls: mpsc::Sender<Call>,
 }
 
 impl Passing {
-    pub fn new(function: Channel, calls: mpsc::Sender<Call>) -> Self {
+    pub(super) fn new(function: Channel, calls: mpsc::Sender<Call>) -> Self {
         Self { function, calls }
     }
 
     /// Puts a new call into the queue, before anything of it reaches the function.
-    fn arrived<I, O>(&self, call: impl FnOnce(Recorded<I, O>) -> Call) -> Result<Recorders<I, O>, Status> {
+    fn arrived<I: Compared, O: Compared>(
+        &self,
+        call: impl FnOnce(Recorded<I, O>) -> Call,
+    ) -> Result<Recorders<I, O>, Status> {
         let (recorders, recorded) = recorded();
         match self.calls.try_send(call(recorded)) {
             Ok(()) => Ok(recorders),
@@ -46,7 +49,7 @@ impl Passing {
     }
 }
 
-/// A client of the function with the limits of a sidecar.
+/// A client of the function with the limits of a proxy.
 macro_rules! client {
     ($this:expr, $client:ident) => {
         $client::new($this.function.clone())
@@ -120,7 +123,7 @@ impl ActionProtocol for Passing {
     type handleStreamedStream = Answers<ActionResponse>;
 
     async fn handle_unary(&self, request: Request<ActionCommand>) -> Result<Response<ActionResponse>, Status> {
-        let Recorders { input, output } = self.arrived(|call| Call::Action { method: "handleUnary", call })?;
+        let Recorders { input, output } = self.arrived(|call| Call::Action(ActionMethod::Unary, call))?;
         input.message(request.get_ref().clone());
         input.completed();
         one_answer(output, client!(self, ActionProtocolClient).handle_unary(request.into_inner())).await
@@ -130,7 +133,7 @@ impl ActionProtocol for Passing {
         &self,
         request: Request<Streaming<ActionCommand>>,
     ) -> Result<Response<ActionResponse>, Status> {
-        let Recorders { input, output } = self.arrived(|call| Call::Action { method: "handleStreamedIn", call })?;
+        let Recorders { input, output } = self.arrived(|call| Call::Action(ActionMethod::StreamedIn, call))?;
         let requests = relay_requests(request.into_inner(), input);
         one_answer(output, client!(self, ActionProtocolClient).handle_streamed_in(requests)).await
     }
@@ -139,7 +142,7 @@ impl ActionProtocol for Passing {
         &self,
         request: Request<ActionCommand>,
     ) -> Result<Response<Self::handleStreamedOutStream>, Status> {
-        let Recorders { input, output } = self.arrived(|call| Call::Action { method: "handleStreamedOut", call })?;
+        let Recorders { input, output } = self.arrived(|call| Call::Action(ActionMethod::StreamedOut, call))?;
         input.message(request.get_ref().clone());
         input.completed();
         let mut client = client!(self, ActionProtocolClient);
@@ -151,7 +154,7 @@ impl ActionProtocol for Passing {
         &self,
         request: Request<Streaming<ActionCommand>>,
     ) -> Result<Response<Self::handleStreamedStream>, Status> {
-        let recorders = self.arrived(|call| Call::Action { method: "handleStreamed", call })?;
+        let recorders = self.arrived(|call| Call::Action(ActionMethod::Streamed, call))?;
         let mut client = client!(self, ActionProtocolClient);
         let open = move |requests| async move { client.handle_streamed(requests).await };
         Ok(Response::new(relay(request.into_inner(), recorders, open)))

@@ -13,14 +13,14 @@ use super::record::{Recorder, Recorders};
 /// Messages in flight per direction; more wait, as on the wire.
 const IN_FLIGHT_MAX: usize = 16;
 
-/// What the sidecar is answered with.
-pub type Answers<O> = ReceiverStream<Result<O, Status>>;
+/// What the proxy is answered with.
+pub(super) type Answers<O> = ReceiverStream<Result<O, Status>>;
 
 /// Relays a call whose requests are streamed; `open` makes the call to the user function.
 ///
 /// Answers at once: a function sends its response headers only with its first reply, so both ways run beside each
 /// other and nobody waits for headers. Each message is recorded before it is passed on.
-pub fn relay<I, O, F>(
+pub(super) fn relay<I, O, F>(
     requests: Streaming<I>,
     recorders: Recorders<I, O>,
     open: impl FnOnce(ReceiverStream<I>) -> F,
@@ -40,7 +40,7 @@ where
 }
 
 /// Relays a call with one request and streamed answers.
-pub fn relay_answers<O, F>(output: Recorder<O>, call: F) -> Answers<O>
+pub(super) fn relay_answers<O, F>(output: Recorder<O>, call: F) -> Answers<O>
 where
     O: Clone + Debug + Send + 'static,
     F: Future<Output = Result<Response<Streaming<O>>, Status>> + Send + 'static,
@@ -51,7 +51,7 @@ where
 }
 
 /// Relays streamed requests that get one answer: the requests to hand to the user function.
-pub fn relay_requests<I>(requests: Streaming<I>, input: Recorder<I>) -> ReceiverStream<I>
+pub(super) fn relay_requests<I>(requests: Streaming<I>, input: Recorder<I>) -> ReceiverStream<I>
 where
     I: Clone + Debug + Send + 'static,
 {
@@ -61,7 +61,7 @@ where
 }
 
 /// Records the only answer of a call.
-pub async fn one_answer<O: Clone>(
+pub(super) async fn one_answer<O: Clone>(
     output: Recorder<O>,
     call: impl Future<Output = Result<Response<O>, Status>>,
 ) -> Result<Response<O>, Status> {
@@ -88,7 +88,7 @@ async fn pass_requests<I: Clone>(
         match requests.message().await {
             Ok(Some(message)) => {
                 input.message(message.clone());
-                // The function may have ended its side already; what the sidecar still sends is recorded all the same.
+                // The function may have ended its side already; what the proxy still sends is recorded all the same.
                 let _ = forward.send(message).await;
             }
             Ok(None) => return input.completed(),
@@ -110,17 +110,17 @@ async fn pass_answers<O: Clone>(
         let mut answers = call.await?.into_inner();
         while let Some(message) = answers.message().await? {
             output.message(message.clone());
-            // A sidecar that hung up is noticed below.
+            // A proxy that hung up is noticed below.
             let _ = answer.send(Ok(message)).await;
         }
         Ok(())
     };
-    // Dropping the call resets it: the user function sees what the sidecar did.
+    // Dropping the call resets it: the user function sees what the proxy did.
     let end = tokio::select! {
         end = pass => end,
         // While its side was open, or after it had half-closed.
-        () = reset.cancelled() => Err(Status::cancelled("the sidecar reset the stream")),
-        () = answer.closed() => Err(Status::cancelled("the sidecar does not wait for the end of the stream")),
+        () = reset.cancelled() => Err(Status::cancelled("the proxy reset the stream")),
+        () = answer.closed() => Err(Status::cancelled("the proxy does not wait for the end of the stream")),
     };
     match end {
         Ok(()) => output.completed(),

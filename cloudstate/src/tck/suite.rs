@@ -1,0 +1,172 @@
+//! The groups and their tests, and running them.
+
+use std::fmt::{self, Debug, Formatter};
+use std::str::FromStr;
+
+use actors::Clock;
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+use proto::cloudstate::EntitySpec;
+
+use super::engine::{Arrangement, StartError, Tck};
+use super::report::{GroupReport, Outcome, Report, TestReport};
+use super::{discovery, event_sourced, reflection};
+
+/// A group of tests, pending if the user function does not serve what it needs.
+#[derive(Debug)]
+pub struct Group {
+    /// Its number in the protocol's list.
+    pub number: u8,
+    /// A short name for the command line.
+    pub key: &'static str,
+    /// The suite's name for it.
+    pub name: &'static str,
+    /// Its tests in the order they run.
+    pub tests: &'static [Test],
+    /// Whether a proxy is involved.
+    proxy: bool,
+    services: &'static [&'static str],
+}
+
+/// One test.
+pub struct Test {
+    /// The suite's name for it.
+    pub name: &'static str,
+    /// Services besides the group's without which this test is pending.
+    pub(super) services: &'static [&'static str],
+    pub(super) run: for<'a> fn(&'a mut Tck) -> BoxFuture<'a, Result<()>>,
+}
+
+impl Debug for Test {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Test").field(&self.name).finish()
+    }
+}
+
+/// `test!(name, function)`, with the services that it needs besides the group's.
+macro_rules! test {
+    ($name:literal, $function:path $(, $service:expr)*) => {
+        Test { name: $name, services: &[$($service),*], run: |tck| Box::pin($function(tck)) }
+    };
+}
+
+/// `scripted!(Kind, name, |s| script)`, with the beginning of the entity's id if that matters.
+macro_rules! scripted {
+    ($kind:ty, $name:literal, $write:expr) => {
+        scripted!($kind, $name, "model", $write)
+    };
+    ($kind:ty, $name:literal, $prefix:literal, $write:expr) => {
+        Test {
+            name: $name,
+            services: &[],
+            run: |tck| Box::pin($crate::tck::entity::play::<$kind>(tck, $prefix, $write)),
+        }
+    };
+}
+
+pub(super) use {scripted, test};
+
+/// All groups in their order.
+pub const GROUPS: &[Group] = &[
+    Group {
+        number: 1,
+        key: "discovery",
+        name: "verifying discovery protocol",
+        tests: discovery::TESTS,
+        proxy: true,
+        services: &[],
+    },
+    Group {
+        number: 4,
+        key: "model-event-sourced",
+        name: "verifying model test: event sourced entity",
+        tests: event_sourced::model::TESTS,
+        proxy: false,
+        services: event_sourced::SERVICES,
+    },
+    Group {
+        number: 8,
+        key: "proxy-event-sourced",
+        name: "verifying proxy test: event sourced entity",
+        tests: event_sourced::proxy::TESTS,
+        proxy: true,
+        services: event_sourced::SERVICES,
+    },
+    Group {
+        number: 10,
+        key: "reflection",
+        name: "verifying proxy test: gRPC server reflection",
+        tests: reflection::TESTS,
+        proxy: true,
+        services: &[],
+    },
+];
+
+/// One of [`GROUPS`].
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen(pub &'static Group);
+
+impl FromStr for Chosen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is = |group: &&Group| group.number.to_string() == text || group.key == text || group.name == text;
+        GROUPS.iter().find(is).map(Self).ok_or_else(|| {
+            let known: Vec<_> = GROUPS.iter().map(|group| format!("{} or {}", group.number, group.key)).collect();
+            format!("there is no such group; there are {}", known.join(", "))
+        })
+    }
+}
+
+/// Runs `chosen` groups, all of them if none is chosen, and tells `ended` of each group that has ended.
+///
+/// Without a group that involves the proxy only the user function is needed.
+///
+/// # Errors
+/// [`StartError`] when the tests cannot be run at all.
+pub async fn run(
+    arrangement: &Arrangement,
+    chosen: &[Chosen],
+    mut ended: impl FnMut(&GroupReport),
+) -> Result<Report, StartError> {
+    let is_chosen = |group: &&Group| chosen.is_empty() || chosen.iter().any(|one| one.0.number == group.number);
+    let groups: Vec<&Group> = GROUPS.iter().filter(is_chosen).collect();
+    let mut tck = Tck::start(arrangement, groups.iter().any(|group| group.proxy)).await?;
+    let mut report = Report::default();
+    for group in groups {
+        let result = group.run(&mut tck).await;
+        ended(&result);
+        report.groups.push(result);
+    }
+    let passed = report.failed() == 0;
+    if !passed {
+        report.outputs = tck.outputs();
+    }
+    tck.stop(!passed).await;
+    Ok(report)
+}
+
+impl Group {
+    /// Runs all tests, one after the other. A failure does not keep the ones after it from running.
+    pub async fn run(&self, tck: &mut Tck) -> GroupReport {
+        let mut tests = Vec::new();
+        for test in self.tests {
+            let started = Clock::tokio().now();
+            let outcome = match missing(&tck.spec, self.services.iter().chain(test.services)) {
+                Some(service) => Outcome::Pending(format!("the user function does not serve {service}")),
+                None => match tck.orderly(test.run).await {
+                    Ok(()) => Outcome::Passed,
+                    Err(error) => Outcome::Failed(format!("{error:#}")),
+                },
+            };
+            let took = Clock::tokio().now().since_start().saturating_sub(started.since_start());
+            tests.push(TestReport { name: test.name, outcome, took });
+        }
+        GroupReport { number: self.number, name: self.name, tests }
+    }
+}
+
+fn missing<'a>(spec: &EntitySpec, mut services: impl Iterator<Item = &'a &'static str>) -> Option<&'static str> {
+    let served = |service: &str| spec.entities.iter().any(|entity| entity.service_name == service);
+    services.find(|service| !served(service)).copied()
+}
