@@ -33,9 +33,23 @@ pub struct EventSourced {
     pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
 }
 
+impl std::fmt::Debug for EventSourced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventSourced")
+    }
+}
+
 /// The events of one reply.
 #[derive(Debug)]
 pub struct Events(Vec<Any>);
+
+impl Events {
+    /// In the order in which they are stored.
+    #[cfg(test)]
+    pub(super) fn events(&self) -> impl Iterator<Item = &Any> {
+        self.0.iter()
+    }
+}
 
 impl Change for Events {
     fn steps(&self) -> u64 {

@@ -9,6 +9,8 @@ mod state;
 mod stream;
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod state_tests;
 
 use std::sync::Arc;

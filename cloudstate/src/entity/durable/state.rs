@@ -383,8 +383,12 @@ impl<P: Protocol> State<P> {
             let mut failed = false;
             for mut unsettled in self.unsettled.drain(..) {
                 match std::mem::replace(&mut unsettled.write, Stage::Done) {
-                    Stage::Failed(error) if !failed => {
+                    // One whose outcome nobody knows is not tried again: it might be stored twice.
+                    Stage::Failed(error) if !failed || matches!(error, WriteError::Unknown(_)) => {
                         failed = true;
+                        // Nor is what came before it, which would then come after it.
+                        effects
+                            .extend(void.drain(..).map(|command| Effect::Answer { command, answer: Err(no_effect()) }));
                         let answer = Err(not_stored(&Self::WORDS, error));
                         effects.push(Effect::Answer { command: unsettled.command, answer });
                     }
@@ -549,6 +553,10 @@ fn not_stored(words: &Words, error: WriteError) -> CallError {
         WriteError::NotOwner(reason) => format!("another process writes this entity: {reason}"),
     };
     CallError::status(Code::Unavailable, text)
+}
+
+fn no_effect() -> CallError {
+    CallError::status(Code::Unavailable, "an earlier change of this entity was not stored; this command had no effect")
 }
 
 fn expired(command: &EntityCommand, now: Tick) -> bool {

@@ -21,13 +21,13 @@ use crate::spec::{EntityType, MethodSpec, ServedSpec, SpecSettings};
 type State = super::state::State<EventSourced>;
 
 /// The same moment throughout.
-fn now() -> Tick {
+pub(super) fn now() -> Tick {
     static START: LazyLock<Tick> = LazyLock::new(|| Clock::tokio().now());
     *START
 }
 
 /// `GetCart` of the sample cart.
-fn method() -> Arc<MethodSpec> {
+pub(super) fn method() -> Arc<MethodSpec> {
     static SPEC: LazyLock<ServedSpec> = LazyLock::new(|| {
         let entity = Entity {
             entity_type: EntityType::EventSourced.as_str().to_owned(),
