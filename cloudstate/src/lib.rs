@@ -13,6 +13,7 @@ pub mod frontend;
 pub mod ingress;
 pub mod listen;
 pub mod proxy;
+pub mod replicator;
 pub mod router;
 pub mod spec;
 pub mod store;
