@@ -12,10 +12,12 @@ pub mod engine;
 pub mod entity;
 pub mod event_sourced;
 
+mod action;
 mod discovery;
 mod reflection;
 mod report;
 mod suite;
+mod value_entity;
 
 pub use engine::{Arrangement, Part, StartError};
 pub use report::{GroupReport, Outcome, Report, TestReport};

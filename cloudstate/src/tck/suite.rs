@@ -10,7 +10,7 @@ use proto::cloudstate::EntitySpec;
 
 use super::engine::{Arrangement, StartError, Tck};
 use super::report::{GroupReport, Outcome, Report, TestReport};
-use super::{discovery, event_sourced, reflection};
+use super::{action, discovery, event_sourced, reflection, value_entity};
 
 /// A group of tests, pending if the user function does not serve what it needs.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct Group {
     pub key: &'static str,
     /// The suite's name for it.
     pub name: &'static str,
-    /// Its tests in the order they run.
-    pub tests: &'static [Test],
+    /// Its tests, list after list, in the order they run.
+    tests: &'static [&'static [Test]],
     /// Whether a proxy is involved.
     proxy: bool,
     services: &'static [&'static str],
@@ -72,23 +72,55 @@ pub const GROUPS: &[Group] = &[
         number: 1,
         key: "discovery",
         name: "verifying discovery protocol",
-        tests: discovery::TESTS,
+        tests: &[discovery::TESTS],
         proxy: true,
         services: &[],
+    },
+    Group {
+        number: 2,
+        key: "model-action",
+        name: "verifying model test: action",
+        tests: &[action::model::TESTS],
+        proxy: false,
+        services: action::SERVICES,
+    },
+    Group {
+        number: 3,
+        key: "model-value",
+        name: "verifying model test: entity",
+        tests: &[value_entity::model::TESTS],
+        proxy: false,
+        services: value_entity::SERVICES,
     },
     Group {
         number: 4,
         key: "model-event-sourced",
         name: "verifying model test: event sourced entity",
-        tests: event_sourced::model::TESTS,
+        tests: &[event_sourced::model::TESTS],
         proxy: false,
         services: event_sourced::SERVICES,
+    },
+    Group {
+        number: 6,
+        key: "proxy-action",
+        name: "verifying proxy test: action",
+        tests: &[action::proxy::TESTS],
+        proxy: true,
+        services: action::SERVICES,
+    },
+    Group {
+        number: 7,
+        key: "proxy-value",
+        name: "verifying proxy test: entity",
+        tests: &[value_entity::proxy::TESTS],
+        proxy: true,
+        services: value_entity::SERVICES,
     },
     Group {
         number: 8,
         key: "proxy-event-sourced",
         name: "verifying proxy test: event sourced entity",
-        tests: event_sourced::proxy::TESTS,
+        tests: &[event_sourced::proxy::TESTS],
         proxy: true,
         services: event_sourced::SERVICES,
     },
@@ -96,7 +128,7 @@ pub const GROUPS: &[Group] = &[
         number: 10,
         key: "reflection",
         name: "verifying proxy test: gRPC server reflection",
-        tests: reflection::TESTS,
+        tests: &[reflection::TESTS],
         proxy: true,
         services: &[],
     },
@@ -147,10 +179,15 @@ pub async fn run(
 }
 
 impl Group {
+    /// Its tests in the order they run.
+    pub fn tests(&self) -> impl Iterator<Item = &'static Test> {
+        self.tests.iter().copied().flatten()
+    }
+
     /// Runs all tests, one after the other. A failure does not keep the ones after it from running.
     pub async fn run(&self, tck: &mut Tck) -> GroupReport {
         let mut tests = Vec::new();
-        for test in self.tests {
+        for test in self.tests() {
             let started = Clock::tokio().now();
             let outcome = match missing(&tck.spec, self.services.iter().chain(test.services)) {
                 Some(service) => Outcome::Pending(format!("the user function does not serve {service}")),

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 
 use super::record::{Direction, Recorder, direction};
-use super::{Address, Compared, EXPECTATION, within};
+use super::{Address, Compared, EXPECTATION, shown, within};
 
 /// Messages sent but not yet on the wire.
 const IN_FLIGHT_MAX: usize = 16;
@@ -36,6 +36,44 @@ pub fn connect(address: &Address) -> Result<Channel> {
 /// When it takes longer.
 pub async fn in_time<T>(call: impl Future<Output = T>) -> Result<T> {
     within(EXPECTATION, call).await.with_context(|| format!("no result at the client within {EXPECTATION:?}"))
+}
+
+/// The only answer of a call is `expected`.
+///
+/// # Errors
+/// What was answered instead.
+pub async fn expect_one<T: Compared>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+    expected: T,
+) -> Result<()> {
+    let expected = expected.comparable();
+    let seen = match in_time(call).await? {
+        Ok(response) => response.into_inner().comparable(),
+        Err(status) => bail!("answered:\n  expected {}\n  seen     {}", shown(&expected), failure(&status)),
+    };
+    ensure!(seen == expected, "answered:\n  expected {}\n  seen     {}", shown(&expected), shown(&seen));
+    Ok(())
+}
+
+/// The call fails with this text, whatever its code.
+///
+/// # Errors
+/// What was answered instead.
+pub async fn expect_failure<T: Compared>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+    text: &str,
+) -> Result<()> {
+    let seen = match in_time(call).await? {
+        Err(status) if status.message() == text => return Ok(()),
+        Err(status) => failure(&status),
+        Ok(response) => shown(response.get_ref()),
+    };
+    bail!("answered:\n  expected the failure {text:?}\n  seen     {seen}")
+}
+
+/// A status without its headers, which say nothing here.
+pub(super) fn failure(status: &Status) -> String {
+    format!("the failure {:?} ({:?})", status.message(), status.code())
 }
 
 /// A stream that the suite has opened itself.
@@ -100,19 +138,21 @@ impl<I: Debug, O: Compared> Conversation<I, O> {
 
 async fn listen<O: Compared>(
     call: impl Future<Output = Result<Response<Streaming<O>>, Status>>,
-    recorder: Recorder<O>,
+    mut recorder: Recorder<O>,
 ) {
-    let pass = async {
-        let mut answers = call.await?.into_inner();
-        while let Some(message) = answers.message().await? {
-            recorder.message(message);
-        }
-        Ok(())
+    let mut answers = match call.await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return recorder.failed(status),
     };
-    match pass.await {
-        Ok(()) => recorder.completed(),
-        Err(status) => recorder.failed(status),
+    loop {
+        match answers.message().await {
+            Ok(Some(message)) => recorder.message(message),
+            Ok(None) => break recorder.completed(),
+            Err(status) => break recorder.failed(status),
+        }
     }
+    // Letting go of the stream would end the requests, too; but that is for the other side to do.
+    recorder.unread().await;
 }
 
 /// Calls the proxy as the suite does: HTTP/1.1.

@@ -12,6 +12,7 @@ use proto::cloudstate::crdt::{
 use proto::cloudstate::eventsourced::{EventSourcedStreamIn, EventSourcedStreamOut};
 use proto::cloudstate::valueentity::{ValueEntityStreamIn, ValueEntityStreamOut};
 use proto::cloudstate::{EntitySpec, ProxyInfo, UserFunctionError};
+use proto::model::tck as model;
 use tonic_reflection::pb::v1alpha::ServerReflectionResponse;
 
 /// A message of the protocol as the suite compares it.
@@ -39,6 +40,10 @@ compared_whole! {
     EventSourcedStreamOut: "cloudstate.eventsourced.EventSourcedStreamOut",
     ValueEntityStreamIn: "cloudstate.valueentity.ValueEntityStreamIn",
     ValueEntityStreamOut: "cloudstate.valueentity.ValueEntityStreamOut",
+    model::action::Response: "cloudstate.tck.model.action.Response",
+    model::crdt::Response: "cloudstate.tck.model.crdt.Response",
+    model::Response: "cloudstate.tck.model.Response",
+    model::valueentity::Response: "cloudstate.tck.model.valueentity.Response",
     ServerReflectionResponse: "grpc.reflection.v1alpha.ServerReflectionResponse",
 }
 

@@ -13,9 +13,9 @@ mod shown;
 
 pub use address::Address;
 pub use arrangement::{Arrangement, Part, StartError, Tck};
-pub use client::{Conversation, HttpAnswer, HttpClient, connect, in_time};
+pub use client::{Conversation, HttpAnswer, HttpClient, connect, expect_failure, expect_one, in_time};
 pub use compared::Compared;
-pub use interceptor::{Call, Interceptor};
+pub use interceptor::{ActionMethod, Call, Interceptor};
 pub use process::Process;
 pub use record::{Direction, Recorded};
 pub use shown::shown;

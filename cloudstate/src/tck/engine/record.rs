@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::client::failure;
 use super::{Compared, EXPECTATION, shown, within};
 
 /// Records per direction that a test may leave unread; more are an error of the test.
@@ -72,6 +73,11 @@ impl<T> Recorder<T> {
 
     pub(super) fn failed(&self, status: Status) {
         self.put(Event::Failed(status));
+    }
+
+    /// Ends when nobody reads this any more.
+    pub(super) async fn unread(&mut self) {
+        self.0.closed().await;
     }
 
     fn put(&self, event: Event<T>) {
@@ -220,8 +226,7 @@ impl<T: Compared> Event<T> {
         match self {
             Self::Message(message) => shown(message),
             Self::Completed => "the end of the stream".to_owned(),
-            // A status prints its headers too, which say nothing here.
-            Self::Failed(status) => format!("a broken stream: {:?} {:?}", status.code(), status.message()),
+            Self::Failed(status) => failure(status),
         }
     }
 }

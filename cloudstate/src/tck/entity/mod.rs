@@ -36,7 +36,7 @@ pub trait Kind: Copy + Debug + 'static {
     /// The request of the model's methods.
     type Request: prost::Message + Default + Clone + Debug + 'static;
     /// Their response.
-    type Response: prost::Message + Default + Clone + PartialEq + Debug + 'static;
+    type Response: Compared;
 
     /// The package of the model's messages.
     const PACKAGE: &'static str;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -10,7 +10,7 @@ use tonic_prost::ProstCodec;
 
 use super::expected::Answer;
 use super::{Entity, Expected, Kind};
-use crate::tck::engine::{EXPECTATION, Recorded, Tck, in_time};
+use crate::tck::engine::{EXPECTATION, Recorded, Tck, expect_failure, expect_one, in_time};
 
 /// One entity, and its stream once there is one.
 #[derive(Debug)]
@@ -53,20 +53,13 @@ impl<K: Kind> Watched<K> {
     /// # Errors
     /// What differs.
     pub async fn client(&self, tck: &Tck, name: &str, actions: Vec<K::Action>, answer: &Answer<K>) -> Result<()> {
-        let result = in_time(self.call(tck.proxy.clone(), name, actions)).await?;
-        let result = result.map(Response::into_inner);
-        let expected = match answer {
-            Answer::Reply(response) => response.clone(),
-            Answer::Forward { .. } | Answer::Nothing => K::Response::default(),
-            Answer::Failure { text, .. } => match result {
-                Err(status) if status.message() == text => return Ok(()),
-                other => bail!("client:\n  expected failure {text:?}\n  seen     {}", client_saw(&other)),
-            },
-        };
-        match result {
-            Ok(response) if response == expected => Ok(()),
-            other => bail!("client:\n  expected {expected:?}\n  seen     {}", client_saw(&other)),
+        let call = self.call(tck.proxy.clone(), name, actions);
+        match answer {
+            Answer::Reply(response) => expect_one(call, response.clone()).await,
+            Answer::Forward { .. } | Answer::Nothing => expect_one(call, K::Response::default()).await,
+            Answer::Failure { text, .. } => expect_failure(call, text).await,
         }
+        .context("at the client")
     }
 
     /// A call of the entity's service, whose result is returned.
@@ -199,12 +192,5 @@ impl<K: Kind> Watched<K> {
         }
         let name = path.rsplit('/').next().filter(|name| *name == "Call").unwrap_or("Process");
         self.seen(tck, name, actions, expected).await
-    }
-}
-
-fn client_saw<R: std::fmt::Debug>(result: &Result<R, Status>) -> String {
-    match result {
-        Ok(response) => format!("{response:?}"),
-        Err(status) => format!("failure {:?} ({:?})", status.message(), status.code()),
     }
 }
