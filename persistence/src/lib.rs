@@ -84,6 +84,7 @@
 //! - [`EventSourced`], [`Effect`], [`EventSourcedBehavior`]: the entity and how it becomes an actor.
 //! - [`Journal`], [`SnapshotStore`]: the contract; [`testkit::contract`] checks any store for it.
 //! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`]: the stores.
+//! - [`EventFeed`], [`ProjectionStore`]: events across entities in commit order, and how far their consumers are.
 //! - [`Codec`], [`MessagePack`], [`Coded`]: values as bytes, with versions.
 //! - [`Fence`], [`FenceScope`]: the right to write.
 //! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.
@@ -96,6 +97,8 @@ mod event_sourced_actor;
 mod fencing;
 mod journal;
 mod persistence_id;
+mod projection;
+mod query;
 mod recovering;
 mod recovery;
 mod snapshot;
@@ -111,6 +114,10 @@ pub use fencing::{Fence, FenceScope};
 pub use futures_util::future::BoxFuture;
 pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
 pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
+pub use projection::{
+    Claimed, InMemoryProjections, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStore, Selection,
+};
+pub use query::{Changes, EventFeed, FeedEvent, FeedPage, LiveFeed};
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use snapshot::{InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot};

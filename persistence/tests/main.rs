@@ -8,6 +8,7 @@ mod damage;
 mod disk;
 mod entity;
 mod faulty_vfs;
+mod feeds;
 mod journal_contract;
 mod opening;
 mod power_loss;

@@ -1,27 +1,40 @@
 //! [`InMemoryJournal`]: a journal that lives as long as the process.
 
 use super::{Append, Journal, Ledger, RawEvent, ReplayLimit, Stored};
-use crate::{AppendError, BoxFuture, Fence, FenceScope, InMemorySnapshotStore, JournalError, PersistenceId};
+use crate::{
+    AppendError, BoxFuture, Changes, FeedEvent, FeedPage, Fence, FenceScope, InMemorySnapshotStore, JournalError,
+    PersistenceId,
+};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::ready,
-    ops::Range,
+    ops::{Bound, Range},
     sync::Arc,
 };
+use tokio::sync::watch;
 
 /// Keeps events in memory, as values: nothing is encoded, so `E` needs no serde. Clones share their contents.
 ///
 /// For tests, and where losing everything with the process is accepted. Every answer is ready at once.
 pub struct InMemoryJournal<E> {
     ledger: Arc<Mutex<Ledger>>,
-    logs: Arc<Mutex<HashMap<PersistenceId, VecDeque<Logged<E>>>>>,
+    logs: Arc<Mutex<Logs<E>>>,
+    stored: watch::Sender<u64>,
     weight: fn(&E) -> usize,
+}
+
+/// The events of each entity, and the order in which all were stored.
+struct Logs<E> {
+    by_id: HashMap<PersistenceId, VecDeque<Logged<E>>>,
+    order: BTreeMap<u64, (PersistenceId, u64)>, // offset → whose event, which number
+    end: u64,
 }
 
 #[derive(Clone)]
 struct Logged<E> {
+    offset: u64,
     stored: Stored<E>,
     batch: Option<(u128, u64)>, // on the first event of a batch: its id and length
 }
@@ -30,7 +43,7 @@ impl<E> InMemoryJournal<E> {
     /// A journal that counts `weight(event)` bytes against [`ReplayLimit::bytes`]; `default()` ignores that limit.
     #[must_use]
     pub fn weighing(weight: fn(&E) -> usize) -> Self {
-        Self { ledger: Arc::default(), logs: Arc::default(), weight }
+        Self { ledger: Arc::default(), logs: Arc::default(), stored: watch::Sender::default(), weight }
     }
 
     /// A snapshot store that shares this journal's epochs and sequence numbers.
@@ -42,7 +55,8 @@ impl<E> InMemoryJournal<E> {
     fn append_now(&self, append: Append<E>) -> Result<u64, AppendError> {
         let mut ledger = self.ledger.lock();
         let mut logs = self.logs.lock();
-        let log = logs.entry(append.id.clone()).or_default();
+        let Logs { by_id, order, end } = &mut *logs;
+        let log = by_id.entry(append.id.clone()).or_default();
         let count = append.events.len() as u64;
         // A batch that is here already was acknowledged or is being retried: say so before looking at anything else.
         if at(log, append.expected_seq).is_some_and(|first| first.batch == Some((append.batch_id, count))) {
@@ -53,18 +67,24 @@ impl<E> InMemoryJournal<E> {
         for (seq_nr, event) in (append.expected_seq..).zip(append.events) {
             let stored = Stored { seq_nr, epoch: append.fence.epoch, time_ms: append.time_ms, event };
             let batch = (seq_nr == append.expected_seq).then_some((append.batch_id, count));
-            log.push_back(Logged { stored, batch });
+            *end += 1;
+            order.insert(*end, (append.id.clone(), seq_nr));
+            log.push_back(Logged { offset: *end, stored, batch });
         }
         ledger.set_highest(&append.id, highest);
+        drop((logs, ledger));
+        self.stored.send_modify(|commits| *commits += 1);
         Ok(highest)
     }
 
     fn delete_now(&self, id: &PersistenceId, seq: u64, fence: &Fence) -> Result<(), AppendError> {
         let ledger = self.ledger.lock();
         ledger.check(id, fence)?;
-        if let Some(log) = self.logs.lock().get_mut(id) {
-            while log.front().is_some_and(|logged| logged.stored.seq_nr <= seq) {
-                log.pop_front();
+        let mut logs = self.logs.lock();
+        let Logs { by_id, order, .. } = &mut *logs;
+        if let Some(log) = by_id.get_mut(id) {
+            while let Some(first) = log.pop_front_if(|logged| logged.stored.seq_nr <= seq) {
+                order.remove(&first.offset);
             }
         }
         Ok(())
@@ -82,7 +102,7 @@ impl InMemoryJournal<RawEvent> {
 impl<E: Clone> InMemoryJournal<E> {
     fn page(&self, id: &PersistenceId, from: u64, to: u64, limit: ReplayLimit) -> Vec<Stored<E>> {
         let logs = self.logs.lock();
-        let Some(log) = logs.get(id) else {
+        let Some(log) = logs.by_id.get(id) else {
             return Vec::new();
         };
         let skipped = log.partition_point(|logged| logged.stored.seq_nr < from);
@@ -96,6 +116,29 @@ impl<E: Clone> InMemoryJournal<E> {
             }
         }
         page
+    }
+
+    pub(crate) fn feed_page(&self, entity_type: &str, after: u64, limit: ReplayLimit) -> FeedPage<E> {
+        let logs = self.logs.lock();
+        let (mut events, mut bytes) = (Vec::new(), 0_usize);
+        let mut read_to = logs.end.max(after);
+        for (offset, (id, seq_nr)) in logs.order.range((Bound::Excluded(after), Bound::Unbounded)) {
+            let Some(logged) = logs.by_id.get(id).and_then(|log| at(log, *seq_nr)) else { continue };
+            if id.entity_type() != entity_type {
+                continue;
+            }
+            bytes = bytes.saturating_add((self.weight)(&logged.stored.event));
+            events.push(FeedEvent { offset: *offset, id: id.clone(), stored: logged.stored.clone() });
+            if events.len() >= limit.events.max(1) || (bytes > 0 && bytes >= limit.bytes) {
+                read_to = *offset;
+                break;
+            }
+        }
+        FeedPage { events, read_to, end: logs.end.max(after) }
+    }
+
+    pub(crate) fn feed_changes(&self) -> Changes {
+        Changes::of(&self.stored)
     }
 }
 
@@ -139,7 +182,18 @@ impl<E: Clone + Send + 'static> Journal<E> for InMemoryJournal<E> {
 
 impl<E> Clone for InMemoryJournal<E> {
     fn clone(&self) -> Self {
-        Self { ledger: Arc::clone(&self.ledger), logs: Arc::clone(&self.logs), weight: self.weight }
+        Self {
+            ledger: Arc::clone(&self.ledger),
+            logs: Arc::clone(&self.logs),
+            stored: self.stored.clone(),
+            weight: self.weight,
+        }
+    }
+}
+
+impl<E> Default for Logs<E> {
+    fn default() -> Self {
+        Self { by_id: HashMap::new(), order: BTreeMap::new(), end: 0 }
     }
 }
 

@@ -16,7 +16,9 @@ mod transaction;
 mod writer;
 
 pub use options::{Durability, OpenError, SqliteOptions};
+pub(crate) use reader::{ReadError, StoredRow};
 pub(crate) use request::{ReadRequest, Reply, Work, Written};
+pub(crate) use transaction::{Transaction, clamped};
 
 use crate::{AppendError, BoxFuture, JournalError};
 use futures_util::FutureExt;
@@ -31,7 +33,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use writer::Writer;
 
 /// A [`Journal`](crate::Journal) of [`RawEvent`](crate::RawEvent)s and [`SnapshotStore`](crate::SnapshotStore) of
@@ -142,6 +144,11 @@ impl SqliteStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Raised with every commit that stored events.
+    pub(crate) fn events_stored(&self) -> &watch::Sender<u64> {
+        &self.inner.stats.events_stored
     }
 
     /// Queues `work` at once; the future only waits for the answer.

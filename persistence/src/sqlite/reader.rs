@@ -8,7 +8,9 @@ use super::{
     stats::Stats,
     transaction::clamped,
 };
-use crate::{JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot};
+use crate::{
+    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, projection, query,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
@@ -27,15 +29,15 @@ pub(crate) struct Reader {
 }
 
 /// What the columns of `journal` and `snapshot` have in common.
-struct StoredRow {
+pub(crate) struct StoredRow {
     place: String,
-    seq_nr: i64,
-    epoch: i64,
-    time_ms: i64,
+    pub(crate) seq_nr: i64,
+    pub(crate) epoch: i64,
+    pub(crate) time_ms: i64,
     batch_id: Option<Vec<u8>>,
     manifest: Option<Arc<str>>,
-    payload: Bytes,
-    meta: Option<Bytes>,
+    pub(crate) payload: Bytes,
+    pub(crate) meta: Option<Bytes>,
     crc: i64,
 }
 
@@ -52,6 +54,15 @@ impl Reader {
                 }
                 Some(ReadRequest::HighestSeq { id, reply }) => {
                     self.answer(reply, &id, 0, |db| highest_seq(db, &id));
+                }
+                Some(ReadRequest::Feed { entity_type, after, limit, reply }) => {
+                    let id = named(&entity_type);
+                    self.answer(reply, &id, 0, |db| query::page(db, &entity_type, after, limit));
+                }
+                Some(ReadRequest::Parked { selection, after, limit, reply }) => {
+                    self.answer(reply, &named("parked"), 0, |db| {
+                        projection::parked(db, &selection, after.as_ref(), limit)
+                    });
                 }
                 Some(ReadRequest::LoadSnapshot { id, max_seq, reply }) => {
                     self.answer(reply, &id, max_seq, |db| load_snapshot(db, &id, max_seq));
@@ -97,7 +108,12 @@ impl Reader {
     }
 }
 
-enum ReadError {
+/// Stands for a whole type where an error needs an id.
+fn named(entity_type: &str) -> PersistenceId {
+    PersistenceId::try_of(entity_type, "").unwrap_or_else(|_| PersistenceId::of("", entity_type))
+}
+
+pub(crate) enum ReadError {
     Damaged(JournalError),
     Sqlite(rusqlite::Error),
 }
@@ -171,7 +187,7 @@ fn highest_seq(db: &Connection, id: &PersistenceId) -> Result<u64, ReadError> {
 }
 
 impl StoredRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let bytes = |value: &[u8]| Bytes::copy_from_slice(value);
         Ok(Self {
             place: row.get(0)?,
@@ -187,7 +203,7 @@ impl StoredRow {
     }
 
     /// The manifest, if the row is what was once written.
-    fn check(&self, id: &PersistenceId) -> Result<Arc<str>, ReadError> {
+    pub(crate) fn check(&self, id: &PersistenceId) -> Result<Arc<str>, ReadError> {
         let damaged = |reason: &str| {
             ReadError::Damaged(JournalError::Damaged {
                 id: id.clone(),

@@ -2,9 +2,10 @@
 
 use super::stats::Backlog;
 use crate::{
-    Append, AppendError, Fence, FenceScope, JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored,
-    StoredSnapshot,
+    Append, AppendError, Claimed, FeedPage, Fence, FenceScope, JournalError, ParkedEvent, PersistenceId, ProjectionId,
+    RawEvent, RawSnapshot, ReplayLimit, Selection, Stored, StoredSnapshot, projection::ProjectionWork,
 };
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// One write, and who waits for its outcome.
@@ -35,6 +36,7 @@ pub(crate) enum Work {
         up_to_seq: u64,
         fence: Fence,
     },
+    Projection(ProjectionWork),
     /// Ends the writer once everything before it is done.
     Close,
 }
@@ -44,6 +46,8 @@ pub(crate) enum Work {
 pub(crate) enum Written {
     Fences(Vec<Fence>),
     Highest(u64),
+    Claimed(Claimed),
+    Count(u64),
     Done,
 }
 
@@ -64,6 +68,18 @@ pub(crate) enum ReadRequest {
         id: PersistenceId,
         max_seq: u64,
         reply: Reply<Option<StoredSnapshot<RawSnapshot>>>,
+    },
+    Feed {
+        entity_type: Arc<str>,
+        after: u64,
+        limit: ReplayLimit,
+        reply: Reply<FeedPage<RawEvent>>,
+    },
+    Parked {
+        selection: Selection,
+        after: Option<(ProjectionId, u64)>,
+        limit: usize,
+        reply: Reply<Vec<ParkedEvent>>,
     },
     /// Ends one reader.
     Close,

@@ -4,14 +4,18 @@ use super::{Durability, OpenError, SqliteOptions};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 use std::path::Path;
 
-/// Raised with every change to the tables.
-const SCHEMA_VERSION: i64 = 1;
-
 /// 3.7.0 to 3.51.2 can corrupt the write-ahead log when two connections checkpoint at once.
 const LIBRARY_VERSION_MIN: i32 = 3_051_003;
 
 /// Statements the writer and readers use fit in here, so that none is ever prepared twice.
 const STATEMENTS_CACHED: usize = 64;
+
+/// What each version of the schema adds to the one before it, from version 1 on. Stores out there were made by these very
+/// texts: add a step, never change one.
+const STEPS: &[&str] = &[TABLES, PROJECTIONS];
+
+/// The version this program writes.
+const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// `journal.ordering` is the commit order of the whole store, without gaps to look for; AUTOINCREMENT, because a deleted
 /// tail must not be numbered again. `entity.highest_seq` is written when events are deleted: else it follows from the
@@ -35,6 +39,16 @@ CREATE TABLE snapshot(pid INTEGER NOT NULL, seq_nr INTEGER NOT NULL, epoch INTEG
 CREATE TABLE owner(entity_type TEXT NOT NULL, shard INTEGER NOT NULL, epoch INTEGER NOT NULL,
   entity_epoch_max INTEGER NOT NULL, owner TEXT NOT NULL, PRIMARY KEY(entity_type, shard)) STRICT, WITHOUT ROWID;
 CREATE TABLE sweep(pid INTEGER PRIMARY KEY) STRICT;
+";
+
+/// `projection.position` is how far a consumer group has got, in `journal.ordering`; `epoch` shuts out its older instances.
+/// `parked` holds what a group has given up on, by the event's place: the event itself stays in the journal.
+const PROJECTIONS: &str = "
+CREATE TABLE projection(id INTEGER PRIMARY KEY, consumer_group TEXT NOT NULL, source TEXT NOT NULL,
+  epoch INTEGER NOT NULL, position INTEGER NOT NULL, UNIQUE(consumer_group, source)) STRICT;
+CREATE TABLE parked(projection INTEGER NOT NULL, position INTEGER NOT NULL, persistence_id TEXT NOT NULL,
+  seq_nr INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL, time_ms INTEGER NOT NULL,
+  replay INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(projection, position)) STRICT, WITHOUT ROWID;
 ";
 
 /// The writer's connection, with the tables in place.
@@ -100,30 +114,48 @@ fn check_library() -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Creates the tables in an empty database; refuses one that is newer or not ours.
+/// Brings an empty or older database to this version, in one transaction; refuses one that is newer or not ours.
 fn check_schema(db: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error| open_error(path, &error);
+    let found = schema_version(db, path)?;
+    if found == SCHEMA_VERSION {
+        return Ok(());
+    }
+    if found > SCHEMA_VERSION {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
+    }
+    let transaction = db.transaction().map_err(failed)?;
+    for (version, step) in (1..).zip(STEPS).filter(|&(version, _)| version > found) {
+        transaction.execute_batch(step).map_err(failed)?;
+        tracing::debug!(path = %path.display(), version, "schema step applied");
+    }
+    transaction
+        .execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('schema_version', ?1)", [SCHEMA_VERSION])
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    if found > 0 {
+        tracing::info!(path = %path.display(), from = found, to = SCHEMA_VERSION, "store upgraded");
+    }
+    Ok(())
+}
+
+/// The version of the tables found; 0 for an empty database.
+fn schema_version(db: &Connection, path: &Path) -> Result<i64, OpenError> {
+    let failed = |error| open_error(path, &error);
+    let foreign = |reason| OpenError::Foreign { path: path.to_owned(), reason };
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(failed)?;
     if tables == 0 {
-        let transaction = db.transaction().map_err(failed)?;
-        transaction.execute_batch(TABLES).map_err(failed)?;
-        transaction
-            .execute("INSERT INTO meta(key, value) VALUES ('schema_version', ?1)", [SCHEMA_VERSION])
-            .map_err(failed)?;
-        return transaction.commit().map_err(failed);
+        return Ok(0);
     }
     let version =
         db.query_row("SELECT value FROM meta WHERE key = 'schema_version'", (), |row| row.get::<_, i64>(0)).optional();
     match version {
-        Ok(Some(SCHEMA_VERSION)) => Ok(()),
-        Ok(Some(found)) if found > SCHEMA_VERSION => {
-            Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION })
-        }
-        Ok(found) => Err(OpenError::Foreign { path: path.to_owned(), reason: format!("schema version {found:?}") }),
+        Ok(Some(found @ 1..)) => Ok(found),
+        Ok(found) => Err(foreign(format!("schema version {found:?}"))),
         Err(rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, text)) => {
-            Err(OpenError::Foreign { path: path.to_owned(), reason: text.unwrap_or_default() })
+            Err(foreign(text.unwrap_or_default()))
         }
-        Err(error) => Err(open_error(path, &error)),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
+use tokio::sync::watch;
 
 /// What a store has done since it was opened.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub(crate) struct Stats {
     pub(crate) syncs: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) events: AtomicU64,
+    /// Raised with every commit that stored events: wakes those who follow them.
+    pub(crate) events_stored: watch::Sender<u64>,
     pub(crate) queued_bytes: AtomicUsize,
     /// Set while the writer cannot vouch for what the file says: after a failed sync, until it was reopened. What
     /// readers see in the meantime may vanish with the power, so they must not answer.
@@ -25,6 +28,9 @@ impl Stats {
         metrics::counter!("persistence_batches_total").increment(1);
         metrics::counter!("persistence_events_total").increment(events);
         self.synced(syncs);
+        if events > 0 {
+            self.events_stored.send_modify(|commits| *commits += 1);
+        }
     }
 
     pub(crate) fn synced(&self, syncs: u64) {

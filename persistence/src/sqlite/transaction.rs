@@ -52,6 +52,7 @@ impl Transaction<'_> {
             }
             Work::DeleteSnapshots { id, up_to_seq, fence } => self.delete_snapshots(id, *up_to_seq, fence),
             Work::DeleteEvents { id, up_to_seq, fence } => self.delete_events(id, *up_to_seq, fence),
+            Work::Projection(work) => self.projection(work),
             Work::Close => Ok(Ok(Written::Done)),
         }
     }

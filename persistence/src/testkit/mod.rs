@@ -2,6 +2,8 @@
 
 mod contract;
 mod faulty;
+mod feed_contract;
 
 pub use contract::{Subject, contract};
 pub use faulty::{FaultyJournal, FaultySnapshots};
+pub use feed_contract::{FeedSubject, feed_contract};

@@ -1,0 +1,121 @@
+//! Every store keeps the contract of feeds and offsets.
+
+use persistence::{
+    Append, BoxFuture, Durability, EventFeed, FenceScope, InMemoryJournal, InMemoryProjections, Journal, PersistenceId,
+    ProjectionId, ProjectionStore, RawEvent, ReplayLimit, SqliteOptions, SqliteStore,
+    testkit::{FeedSubject, feed_contract},
+};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+#[derive(Default)]
+struct InMemory(InMemoryJournal<RawEvent>, InMemoryProjections);
+
+impl FeedSubject for InMemory {
+    fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
+        Arc::new(self.0.clone())
+    }
+
+    fn feed(&self) -> Arc<dyn EventFeed<RawEvent>> {
+        Arc::new(self.0.clone())
+    }
+
+    fn projections(&self) -> Arc<dyn ProjectionStore> {
+        Arc::new(self.1.clone())
+    }
+
+    fn restart(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
+    }
+}
+
+struct Sqlite {
+    folder: TempDir,
+    options: SqliteOptions,
+    store: SqliteStore,
+}
+
+impl Sqlite {
+    fn new(options: SqliteOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path(), options.clone()).unwrap();
+        Self { folder, options, store }
+    }
+}
+
+impl FeedSubject for Sqlite {
+    fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn feed(&self) -> Arc<dyn EventFeed<RawEvent>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn projections(&self) -> Arc<dyn ProjectionStore> {
+        Arc::new(self.store.clone())
+    }
+
+    fn restart(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            self.store.close().await;
+            self.store = SqliteStore::open(self.folder.path(), self.options.clone()).unwrap();
+            true
+        })
+    }
+}
+
+#[tokio::test]
+async fn in_memory() {
+    feed_contract(&mut InMemory(InMemoryJournal::raw(), InMemoryProjections::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    feed_contract(&mut Sqlite::new(SqliteOptions::default())).await;
+}
+
+#[tokio::test]
+async fn sqlite_with_the_smallest_settings() {
+    feed_contract(&mut Sqlite::new(SqliteOptions {
+        batch_requests: 1,
+        readers: 1,
+        checkpoint_pages: 1,
+        durability: Durability::Os,
+        ..SqliteOptions::default()
+    }))
+    .await;
+}
+
+/// Many rows of other types cost a page each so many rows, and lead on all the same.
+#[tokio::test]
+async fn a_rare_type_is_found_behind_many_events_of_another() {
+    let subject = Sqlite::new(SqliteOptions::default());
+    let store = &subject.store;
+    for (kind, count) in [("common", 20_500), ("rare", 1)] {
+        let id = PersistenceId::of(kind, "a");
+        let fence = store.claim(FenceScope::Entity(id.clone())).await.unwrap();
+        let event = RawEvent { manifest: "e".into(), payload: bytes::Bytes::new(), meta: None };
+        let events = vec![event; count];
+        let append = Append { id, expected_seq: 1, fence, batch_id: 1, events, tags: Vec::new(), time_ms: 0 };
+        store.append(append).await.unwrap();
+    }
+    let first = store.page("rare".into(), 0, ReplayLimit::default()).await.unwrap();
+    assert_eq!((first.events.len(), first.read_to, first.end), (0, 20_000, 20_501));
+    let second = store.page("rare".into(), first.read_to, ReplayLimit::default()).await.unwrap();
+    assert_eq!((second.events.len(), second.read_to), (1, 20_501));
+}
+
+/// A store written before there were offsets is taken over as it is.
+#[tokio::test]
+async fn a_store_without_the_tables_is_given_them() {
+    let mut subject = Sqlite::new(SqliteOptions::default());
+    subject.store.close().await;
+    let db = rusqlite::Connection::open(subject.folder.path().join("store.db")).unwrap();
+    db.execute_batch("DROP TABLE projection; DROP TABLE parked; DROP TABLE IF EXISTS state").unwrap();
+    db.execute("UPDATE meta SET value = 1 WHERE key = 'schema_version'", ()).unwrap();
+    drop(db);
+    subject.store = SqliteStore::open(subject.folder.path(), SqliteOptions::default()).unwrap();
+    let projection = ProjectionId { group: "mail".into(), source: "cart".into() };
+    assert_eq!(ProjectionStore::take_over(&subject.store, projection).await.unwrap().offset, 0);
+}
