@@ -8,6 +8,7 @@ mod chaos;
 mod child;
 mod cli;
 mod config;
+mod crdt_types;
 mod demo;
 mod discovery;
 mod drain;
