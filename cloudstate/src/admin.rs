@@ -21,6 +21,8 @@ use tracing::{debug, warn};
 
 use crate::telemetry::process;
 
+const DRAINING: &str = "draining: this process is stopping";
+
 /// Whether the sidecar serves, and if not, why. A cheap handle to one shared state.
 #[derive(Debug, Clone)]
 pub struct Health {
@@ -44,9 +46,10 @@ impl Health {
         self.set(Err(reason.into()));
     }
 
-    /// Requests are still served, but routers should send no more.
+    /// Requests are still served, but routers should send no more. Final: a user function that comes back while this
+    /// process stops changes nothing.
     pub fn draining(&self) {
-        self.set(Err("draining: this process is stopping".to_owned()));
+        self.set(Err(DRAINING.to_owned()));
     }
 
     /// `Err` with the reason when requests cannot be served.
@@ -58,8 +61,13 @@ impl Health {
     }
 
     fn set(&self, state: Result<(), String>) {
-        // What was true before is of no interest.
-        let _before = self.state.send_replace(state);
+        self.state.send_if_modified(|before| {
+            let stopping = matches!(before, Err(reason) if reason == DRAINING);
+            if !stopping {
+                *before = state;
+            }
+            !stopping
+        });
     }
 
     /// Waits until requests can be served; at once if they can.

@@ -7,7 +7,6 @@
 //!                                                      journal
 //! ```
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use actors::ActorSystem;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use persistence::{Fence, JournalError, SLICES};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -25,20 +23,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::Health;
+use crate::components::Components;
 use crate::config::ProxyConfig;
 use crate::discovery::{Discovered, Discovery};
-use crate::entity::Component;
-use crate::entity::durable::{DurableFactory, DurableSettings};
-use crate::entity::event_sourced::EventSourced;
 use crate::entity::places::StreamPlaces;
-use crate::entity::region::{Region, RegionComponent};
 use crate::frontend::Frontend;
 use crate::ingress::{BoundPort, Ingress};
 use crate::listen::{HTTP_PORT, ListenError};
 use crate::router::{Router, Table};
-use crate::spec::{EntityType, ServedSpec, ServiceSpec};
+use crate::spec::ServedSpec;
 use crate::store::Store;
-use crate::telemetry::{self, EntityMetrics};
+use crate::telemetry;
 use crate::user_function::{Link, UserFunction};
 
 /// Why the sidecar could not start.
@@ -78,16 +73,21 @@ impl Proxy {
         let closing = CancellationToken::new();
         let (open, opened) = oneshot::channel();
         let serving = Arc::new(Serving {
-            system: system.clone(),
+            components: Components {
+                system: system.clone(),
+                store: store.clone(),
+                function: function.clone(),
+                router: router.clone(),
+                durable: settings::durable(&config),
+                recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
+                places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
+                drain_timeout: config.shutdown.drain_timeout,
+            },
             store,
             function: function.clone(),
             router,
             frontend: frontend.clone(),
             health,
-            settings: settings::event_sourced(&config),
-            recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
-            places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
-            drain_timeout: config.shutdown.drain_timeout,
             port: Mutex::new(PublicPort::Closed(port, open)),
         });
         let discovery = Discovery {
@@ -154,16 +154,12 @@ const LAST_STEP: Duration = Duration::from_secs(1);
 
 /// Carries out what discovery decides.
 struct Serving {
-    system: ActorSystem,
+    components: Components,
     store: Store,
     function: UserFunction,
     router: Arc<Router>,
     frontend: Frontend,
     health: Health,
-    settings: DurableSettings,
-    recoveries: Arc<Semaphore>,
-    places: StreamPlaces,
-    drain_timeout: Duration,
     port: Mutex<PublicPort>,
 }
 
@@ -203,54 +199,9 @@ impl PublicPort {
 }
 
 impl Serving {
-    /// The components for `spec`: those that run are kept, missing ones are started once all their shards are claimed, so
-    /// that a store that fails in between leaves nothing running that nobody knows of.
-    ///
-    /// All shards of a service are claimed before anything is read: an older sidecar on the same store can change
-    /// nothing from here on.
-    async fn components(&self, spec: &ServedSpec) -> Result<HashMap<Arc<str>, Arc<dyn Component>>, JournalError> {
-        let mut components = self.router.table().components.clone();
-        let missing = spec.services.iter().filter(|service| {
-            service.entity_type == EntityType::EventSourced && !components.contains_key(&service.name)
-        });
-        let claims = missing.map(|service| async move {
-            let fences = self.store.journal.claim_all(service.persistence_id.clone(), 0..SLICES).await?;
-            Ok::<_, JournalError>((service, fences))
-        });
-        for (service, fences) in futures_util::future::try_join_all(claims).await? {
-            components.insert(service.name.clone(), self.start_region(service, fences));
-        }
-        Ok(components)
-    }
-
-    fn start_region(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> Arc<dyn Component> {
-        let factory = DurableFactory {
-            protocol: EventSourced { journal: self.store.journal.clone(), snapshots: self.store.snapshots.clone() },
-            service: service.clone(),
-            fences: fences.into(),
-            function: self.function.clone(),
-            router: self.router.clone(),
-            settings: self.settings.clone(),
-            recoveries: self.recoveries.clone(),
-            places: self.places.clone(),
-            metrics: EntityMetrics::for_entity(&service.persistence_id),
-            created_at: self.system.clock().now(),
-        };
-        let region = Region::new(factory, self.settings.waiting_max);
-        Arc::new(RegionComponent {
-            region: self.system.spawn(format!("region-{}", service.name), region),
-            clock: self.system.clock().clone(),
-            relay_timeout: self.settings.command_timeout,
-            drain_timeout: self.drain_timeout,
-        })
-    }
-
     async fn serve_spec(&self, spec: Arc<ServedSpec>, link: Arc<Link>) -> Result<(), String> {
-        let components =
-            self.components(&spec).await.map_err(|error| format!("the store cannot be claimed: {error}"))?;
-        for service in spec.services.iter().filter(|service| service.entity_type != EntityType::EventSourced) {
-            tracing::warn!(service = %service.name, kind = service.entity_type.as_str(), "this version answers UNIMPLEMENTED for this kind of service");
-        }
+        let served = self.components.serve(&spec, &self.router.table().components).await;
+        let components = served.map_err(|error| format!("the store cannot be claimed: {error}"))?;
         self.router.serve(Table { spec: Some(spec.clone()), components });
         self.function.offer(Some(link));
         self.frontend.serve(spec, Arc::new(self.router.clone()));
@@ -331,7 +282,7 @@ mod settings {
         }
     }
 
-    pub(super) fn event_sourced(config: &ProxyConfig) -> DurableSettings {
+    pub(super) fn durable(config: &ProxyConfig) -> DurableSettings {
         let entity = &config.event_sourced;
         DurableSettings {
             passivation_timeout: entity.passivation_timeout,

@@ -33,7 +33,7 @@ async fn serve(router: axum::Router) -> Served {
 }
 
 /// Status line and body of one request over a connection of its own.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.expect("listening");
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -67,6 +67,11 @@ async fn ready_says_what_is_wrong_and_alive_is_always_true() {
     let (status, body) = get(served.address, "/ready").await;
     assert_eq!(status, unhealthy);
     assert!(body.contains("draining"), "{body}");
+
+    // A user function that comes back while the process stops does not bring requests back.
+    health.serving();
+    let (status, body) = get(served.address, "/ready").await;
+    assert_eq!((status.as_str(), body.contains("draining")), (unhealthy, true));
 
     let (status, _) = get(served.address, "/alive").await;
     assert_eq!(status, "HTTP/1.1 200 OK");

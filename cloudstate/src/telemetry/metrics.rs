@@ -9,6 +9,8 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tonic::Code;
 
+use crate::spec::EntityType;
+
 /// Counts and times the requests to one method. Cheap to clone.
 #[derive(Clone)]
 pub struct RequestMetrics {
@@ -81,7 +83,7 @@ pub fn request_refused(reason: &'static str) {
     counter!("cloudstate_requests_refused_total", "reason" => reason).increment(1);
 }
 
-/// Counts and times what happens to the entities of one event-sourced type. Cheap to clone.
+/// Counts and times what happens to the entities of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct EntityMetrics {
     series: Arc<EntitySeries>,
@@ -114,36 +116,43 @@ struct EntitySeries {
 }
 
 impl EntityMetrics {
-    /// The series of the entities with this persistence id (the label `entity_name`).
+    /// The series of the entities of this kind with this persistence id (the label `entity_name`). For value entities
+    /// and CRDTs events are changes, and snapshots the values that are loaded.
     #[must_use]
-    pub fn for_entity(persistence_id: &str) -> Self {
+    pub fn for_entity(kind: EntityType, persistence_id: &str) -> Self {
         let name: Arc<str> = persistence_id.into();
-        let count = |series: &'static str| counter!(series, "entity_name" => name.clone());
-        let time = |series: &'static str| histogram!(series, "entity_name" => name.clone());
+        let kind = match kind {
+            EntityType::EventSourced => "eventsourced",
+            EntityType::ValueEntity => "value",
+            EntityType::Crdt => "crdt",
+            EntityType::Action => "action",
+        };
+        let count = |series: &str| counter!(format!("cloudstate_{kind}_{series}"), "entity_name" => name.clone());
+        let time = |series: &str| histogram!(format!("cloudstate_{kind}_{series}"), "entity_name" => name.clone());
         let series = EntitySeries {
-            activated: count("cloudstate_eventsourced_activated_entities_total"),
-            passivated: count("cloudstate_eventsourced_passivated_entities_total"),
-            active_time: time("cloudstate_eventsourced_entity_active_time_seconds"),
-            failed: count("cloudstate_eventsourced_failed_entities_total"),
-            recovery_time: time("cloudstate_eventsourced_recovery_time_seconds"),
-            received: count("cloudstate_eventsourced_received_commands_total"),
-            stashed: count("cloudstate_eventsourced_stashed_commands_total"),
-            unstashed: count("cloudstate_eventsourced_unstashed_commands_total"),
-            rejected: count("cloudstate_eventsourced_rejected_commands_total"),
-            stash_time: time("cloudstate_eventsourced_command_stash_time_seconds"),
-            processing_time: time("cloudstate_eventsourced_command_processing_time_seconds"),
-            failed_commands: count("cloudstate_eventsourced_failed_commands_total"),
-            completed: count("cloudstate_eventsourced_completed_commands_total"),
-            total_time: time("cloudstate_eventsourced_command_total_time_seconds"),
-            persist_time: time("cloudstate_eventsourced_persist_time_seconds"),
-            persisted_events: count("cloudstate_eventsourced_persisted_events_total"),
-            persisted_event_bytes: count("cloudstate_eventsourced_persisted_event_bytes_total"),
-            loaded_events: count("cloudstate_eventsourced_loaded_events_total"),
-            loaded_event_bytes: count("cloudstate_eventsourced_loaded_event_bytes_total"),
-            persisted_snapshots: count("cloudstate_eventsourced_persisted_snapshots_total"),
-            persisted_snapshot_bytes: count("cloudstate_eventsourced_persisted_snapshot_bytes_total"),
-            loaded_snapshots: count("cloudstate_eventsourced_loaded_snapshots_total"),
-            loaded_snapshot_bytes: count("cloudstate_eventsourced_loaded_snapshot_bytes_total"),
+            activated: count("activated_entities_total"),
+            passivated: count("passivated_entities_total"),
+            active_time: time("entity_active_time_seconds"),
+            failed: count("failed_entities_total"),
+            recovery_time: time("recovery_time_seconds"),
+            received: count("received_commands_total"),
+            stashed: count("stashed_commands_total"),
+            unstashed: count("unstashed_commands_total"),
+            rejected: count("rejected_commands_total"),
+            stash_time: time("command_stash_time_seconds"),
+            processing_time: time("command_processing_time_seconds"),
+            failed_commands: count("failed_commands_total"),
+            completed: count("completed_commands_total"),
+            total_time: time("command_total_time_seconds"),
+            persist_time: time("persist_time_seconds"),
+            persisted_events: count("persisted_events_total"),
+            persisted_event_bytes: count("persisted_event_bytes_total"),
+            loaded_events: count("loaded_events_total"),
+            loaded_event_bytes: count("loaded_event_bytes_total"),
+            persisted_snapshots: count("persisted_snapshots_total"),
+            persisted_snapshot_bytes: count("persisted_snapshot_bytes_total"),
+            loaded_snapshots: count("loaded_snapshots_total"),
+            loaded_snapshot_bytes: count("loaded_snapshot_bytes_total"),
         };
         Self { series: Arc::new(series) }
     }
@@ -295,7 +304,7 @@ mod tests {
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
     use super::*;
-    use crate::telemetry::series::{BUCKETS, METRICS, describe};
+    use crate::telemetry::series::{BUCKETS, ENTITY_KINDS, ENTITY_METRICS, METRICS, describe};
 
     fn recorder() -> PrometheusRecorder {
         PrometheusBuilder::new().set_buckets(BUCKETS).expect("buckets").build_recorder()
@@ -309,7 +318,9 @@ mod tests {
             describe();
             RequestMetrics::for_method("s", "m").begin().finish(Code::Ok, Duration::ZERO);
             request_refused("draining");
-            EntityMetrics::for_entity("cart").activated();
+            for kind in EntityType::ALL.into_iter().filter(|kind| *kind != EntityType::Action) {
+                EntityMetrics::for_entity(kind, "cart").activated();
+            }
             user_function_connected(true);
             discovery(DiscoveryOutcome::Accepted);
             error_reported();
@@ -318,7 +329,9 @@ mod tests {
         let scrape = recorder.handle().render();
         for line in scrape.lines().filter(|line| line.starts_with("# TYPE ")) {
             let name = line.split(' ').nth(2).expect("a name");
-            assert!(METRICS.iter().any(|metric| metric.name == name), "{name} is not in METRICS");
+            let of_entities = ENTITY_KINDS.iter().find_map(|kind| name.strip_prefix(&format!("cloudstate_{kind}_")));
+            let (name, table) = of_entities.map_or((name, METRICS), |name| (name, ENTITY_METRICS));
+            assert!(table.iter().any(|metric| metric.name == name), "{name} is not described");
         }
         assert!(scrape.contains("# HELP cloudstate_requests_total"), "{scrape}");
     }

@@ -31,7 +31,7 @@ pub enum MetricKind {
 pub const BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// Every series of the sidecar, those of the store's crate included.
+/// Every series of the sidecar but those of entities, those of the store's crate included.
 pub const METRICS: &[Metric] = &[
     c("cloudstate_requests_total", "requests answered; labels service, method, code (gRPC status)"),
     g("cloudstate_requests_in_flight", Unit::Count, "requests being served; labels service, method"),
@@ -40,29 +40,6 @@ pub const METRICS: &[Metric] = &[
         "from the request's header to the end of its answer; labels service, method",
     ),
     c("cloudstate_requests_refused_total", "requests refused before any work; label reason"),
-    c("cloudstate_eventsourced_activated_entities_total", "entities activated"),
-    c("cloudstate_eventsourced_passivated_entities_total", "entities stopped, for whatever reason"),
-    h("cloudstate_eventsourced_entity_active_time_seconds", "how long entities were active"),
-    c("cloudstate_eventsourced_failed_entities_total", "entities that crashed or whose stream ended unasked"),
-    h("cloudstate_eventsourced_recovery_time_seconds", "from activation to the end of replay"),
-    c("cloudstate_eventsourced_received_commands_total", "commands received"),
-    c("cloudstate_eventsourced_stashed_commands_total", "commands that had to wait for another one"),
-    c("cloudstate_eventsourced_unstashed_commands_total", "commands whose wait ended"),
-    c("cloudstate_eventsourced_rejected_commands_total", "commands refused because the waiting room was full"),
-    h("cloudstate_eventsourced_command_stash_time_seconds", "how long commands waited"),
-    h("cloudstate_eventsourced_command_processing_time_seconds", "from the command's sending to the function's reply"),
-    c("cloudstate_eventsourced_failed_commands_total", "commands that failed in the function or with its stream"),
-    c("cloudstate_eventsourced_completed_commands_total", "commands that were completed"),
-    h("cloudstate_eventsourced_command_total_time_seconds", "from receipt to completion, waiting and writing included"),
-    h("cloudstate_eventsourced_persist_time_seconds", "writing the events of one command"),
-    c("cloudstate_eventsourced_persisted_events_total", "events written"),
-    b("cloudstate_eventsourced_persisted_event_bytes_total", "bytes of the events written"),
-    c("cloudstate_eventsourced_loaded_events_total", "events replayed"),
-    b("cloudstate_eventsourced_loaded_event_bytes_total", "bytes of the events replayed"),
-    c("cloudstate_eventsourced_persisted_snapshots_total", "snapshots whose saving was started"),
-    b("cloudstate_eventsourced_persisted_snapshot_bytes_total", "bytes of these snapshots"),
-    c("cloudstate_eventsourced_loaded_snapshots_total", "snapshots loaded"),
-    b("cloudstate_eventsourced_loaded_snapshot_bytes_total", "bytes of the snapshots loaded"),
     g(
         "cloudstate_user_function_connected",
         Unit::Count,
@@ -81,6 +58,37 @@ pub const METRICS: &[Metric] = &[
     c("process_cpu_seconds_total", "processor time of this process, user and system"),
 ];
 
+/// Kinds of entities, as their series are named: `cloudstate_<kind>_<name>`.
+pub const ENTITY_KINDS: &[&str] = &["eventsourced", "value", "crdt"];
+
+/// The series of each kind of entity, without the prefix. For value entities and CRDTs an event is a change, and a
+/// snapshot a value.
+pub const ENTITY_METRICS: &[Metric] = &[
+    c("activated_entities_total", "entities activated"),
+    c("passivated_entities_total", "entities stopped, for whatever reason"),
+    h("entity_active_time_seconds", "how long entities were active"),
+    c("failed_entities_total", "entities that crashed or whose stream ended unasked"),
+    h("recovery_time_seconds", "from activation to the end of replay"),
+    c("received_commands_total", "commands received"),
+    c("stashed_commands_total", "commands that had to wait for another one"),
+    c("unstashed_commands_total", "commands whose wait ended"),
+    c("rejected_commands_total", "commands refused because the waiting room was full"),
+    h("command_stash_time_seconds", "how long commands waited"),
+    h("command_processing_time_seconds", "from the command's sending to the function's reply"),
+    c("failed_commands_total", "commands that failed in the function or with its stream"),
+    c("completed_commands_total", "commands that were completed"),
+    h("command_total_time_seconds", "from receipt to completion, waiting and writing included"),
+    h("persist_time_seconds", "writing the events of one command"),
+    c("persisted_events_total", "events written"),
+    b("persisted_event_bytes_total", "bytes of the events written"),
+    c("loaded_events_total", "events replayed"),
+    b("loaded_event_bytes_total", "bytes of the events replayed"),
+    c("persisted_snapshots_total", "snapshots whose saving was started"),
+    b("persisted_snapshot_bytes_total", "bytes of these snapshots"),
+    c("loaded_snapshots_total", "snapshots loaded"),
+    b("loaded_snapshot_bytes_total", "bytes of the snapshots loaded"),
+];
+
 /// Installs the recorder of this process and describes all series.
 ///
 /// # Errors
@@ -95,14 +103,21 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 /// Tells the current recorder unit and meaning of all series.
 pub fn describe() {
     for metric in METRICS {
-        match metric.kind {
-            MetricKind::Counter => {
-                metrics::describe_counter!(metric.name, metric.unit, metric.help)
-            }
-            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
-            MetricKind::Histogram => {
-                metrics::describe_histogram!(metric.name, metric.unit, metric.help)
-            }
+        metric.describe(metric.name.to_owned());
+    }
+    for kind in ENTITY_KINDS {
+        for metric in ENTITY_METRICS {
+            metric.describe(format!("cloudstate_{kind}_{}", metric.name));
+        }
+    }
+}
+
+impl Metric {
+    fn describe(&self, name: String) {
+        match self.kind {
+            MetricKind::Counter => metrics::describe_counter!(name, self.unit, self.help),
+            MetricKind::Gauge => metrics::describe_gauge!(name, self.unit, self.help),
+            MetricKind::Histogram => metrics::describe_histogram!(name, self.unit, self.help),
         }
     }
 }
