@@ -13,6 +13,7 @@ pub mod entity;
 pub mod event_sourced;
 
 mod action;
+mod crdt;
 mod discovery;
 mod reflection;
 mod report;

@@ -10,7 +10,7 @@ use proto::cloudstate::EntitySpec;
 
 use super::engine::{Arrangement, StartError, Tck};
 use super::report::{GroupReport, Outcome, Report, TestReport};
-use super::{action, discovery, event_sourced, reflection, value_entity};
+use super::{action, crdt, discovery, event_sourced, reflection, value_entity};
 
 /// A group of tests, pending if the user function does not serve what it needs.
 #[derive(Debug)]
@@ -101,6 +101,14 @@ pub const GROUPS: &[Group] = &[
         services: event_sourced::SERVICES,
     },
     Group {
+        number: 5,
+        key: "model-crdt",
+        name: "verifying model test: CRDT entity",
+        tests: crdt::MODEL_TESTS,
+        proxy: false,
+        services: crdt::SERVICES,
+    },
+    Group {
         number: 6,
         key: "proxy-action",
         name: "verifying proxy test: action",
@@ -123,6 +131,14 @@ pub const GROUPS: &[Group] = &[
         tests: &[event_sourced::proxy::TESTS],
         proxy: true,
         services: event_sourced::SERVICES,
+    },
+    Group {
+        number: 9,
+        key: "proxy-crdt",
+        name: "verifying proxy test: CRDT entity",
+        tests: &[crdt::proxy::TESTS],
+        proxy: true,
+        services: crdt::SERVICES,
     },
     Group {
         number: 10,

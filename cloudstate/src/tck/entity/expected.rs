@@ -90,7 +90,7 @@ impl<K: Kind> Answer<K> {
 }
 
 /// A side effect on the second service's `Call`.
-fn side_effect<K: Kind>(id: &str, synchronous: bool) -> SideEffect {
+pub(in crate::tck) fn side_effect<K: Kind>(id: &str, synchronous: bool) -> SideEffect {
     SideEffect {
         service_name: K::TWO.to_owned(),
         command_name: "Call".to_owned(),

@@ -7,6 +7,7 @@ mod expected;
 mod script;
 mod watched;
 
+pub(super) use expected::side_effect;
 pub use expected::{Answer, Expected, f, f_restart, fwd, nothing};
 pub use script::{Script, play};
 pub use watched::Watched;

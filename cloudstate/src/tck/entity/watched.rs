@@ -137,6 +137,12 @@ impl<K: Kind> Watched<K> {
         self.stream.insert(stream).input.expect(init).await
     }
 
+    /// The next command has this id.
+    pub fn numbered_from(&mut self, id: i64) -> &mut Self {
+        self.next = id;
+        self
+    }
+
     /// As [`opened`](Self::opened), for a stream that must be there already.
     ///
     /// # Errors
