@@ -1,8 +1,8 @@
-//! Bytes of events and snapshots: [`Codec`], MessagePack with versions, and [`Coded`] stores.
+//! Bytes of events, snapshots and states: [`Codec`], MessagePack with versions, and [`Coded`] stores.
 
 use crate::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId, RawEvent, RawSnapshot,
-    ReplayLimit, SnapshotStore, Stored, StoredSnapshot,
+    Append, AppendError, BoxFuture, DeleteState, Fence, FenceScope, Journal, JournalError, PersistenceId, PutState,
+    RawEvent, RawSnapshot, RawState, ReplayLimit, SnapshotStore, StateStore, Stored, StoredSnapshot, StoredState,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -93,8 +93,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for MessagePack<T> {
     }
 }
 
-/// A store of bytes seen as a store of values: [`Journal<E>`] where `C: Codec<E>`, [`SnapshotStore<S>`] where
-/// `C: Codec<S>`.
+/// A store of bytes seen as a store of values: [`Journal<E>`] where `C: Codec<E>`, [`SnapshotStore<S>`] and
+/// [`StateStore<S>`] where `C: Codec<S>`.
 pub struct Coded<J, C> {
     store: J,
     codec: Arc<C>,
@@ -201,6 +201,45 @@ impl<S: 'static, J: SnapshotStore<RawSnapshot>, C: Codec<S>> SnapshotStore<S> fo
 
     fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
         self.store.delete(id, up_to_seq, fence)
+    }
+}
+
+impl<S: 'static, J: StateStore<RawState>, C: Codec<S>> StateStore<S> for Coded<J, C> {
+    fn claim(&self, scope: FenceScope) -> BoxFuture<'static, Result<Fence, JournalError>> {
+        self.store.claim(scope)
+    }
+
+    fn claim_all(
+        &self,
+        entity_type: Arc<str>,
+        shards: Range<u16>,
+    ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
+        self.store.claim_all(entity_type, shards)
+    }
+
+    fn load(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<StoredState<S>>, JournalError>> {
+        let loaded = self.store.load(id.clone());
+        let codec = Arc::clone(&self.codec);
+        let decode = move |StoredState { revision, epoch, time_ms, state: raw }: StoredState<RawState>| {
+            let state = raw.map(|raw| {
+                codec
+                    .decode(&raw.manifest, &raw.payload)
+                    .map_err(|error| undecodable(&id, revision, &raw.manifest, error))
+            });
+            Ok(StoredState { revision, epoch, time_ms, state: state.transpose()? })
+        };
+        async move { loaded.await?.map(decode).transpose() }.boxed()
+    }
+
+    fn upsert(&self, put: PutState<S>) -> BoxFuture<'static, Result<u64, AppendError>> {
+        match self.codec.encode(&put.state) {
+            Ok((manifest, payload)) => self.store.upsert(put.map(|_| RawState { manifest, payload, meta: None })),
+            Err(error) => ready(Err(AppendError::Rejected { reason: error.0 })).boxed(),
+        }
+    }
+
+    fn delete(&self, delete: DeleteState) -> BoxFuture<'static, Result<u64, AppendError>> {
+        self.store.delete(delete)
     }
 }
 

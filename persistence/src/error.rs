@@ -1,17 +1,17 @@
-//! Errors of journals and snapshot stores: each variant says what happened to the caller's data.
+//! Errors of journals, snapshot stores and state stores: each variant says what happened to the caller's data.
 
 use crate::PersistenceId;
 
-/// Why a write (events, snapshot, deletion) did not answer "done".
+/// Why a write (events, snapshot, state, deletion) did not answer "done".
 ///
 /// All but [`Unknown`](Self::Unknown) mean: certainly not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// Another writer used the sequence number. Not stored; this writer's state is out of date, so drop it.
-    #[error("sequence number {expected} is taken or leaves a gap, the highest stored is {highest}")]
+    /// Another writer used the sequence number or revision. Not stored; this writer's state is out of date, so drop it.
+    #[error("number {expected} is taken or leaves a gap, the highest stored is {highest}")]
     Conflict {
-        /// The first sequence number of the refused batch.
+        /// The first sequence number of the refused batch, or the revision the refused state would have got.
         expected: u64,
         /// The highest one stored.
         highest: u64,

@@ -83,7 +83,8 @@
 //!
 //! - [`EventSourced`], [`Effect`], [`EventSourcedBehavior`]: the entity and how it becomes an actor.
 //! - [`Journal`], [`SnapshotStore`]: the contract; [`testkit::contract`] checks any store for it.
-//! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`]: the stores.
+//! - [`StateStore`]: the last state instead of the history; [`testkit::state_contract`] checks any store for it.
+//! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`], [`InMemoryStateStore`]: the stores.
 //! - [`EventFeed`], [`ProjectionStore`]: events across entities in commit order, and how far their consumers are.
 //! - [`Codec`], [`MessagePack`], [`Coded`]: values as bytes, with versions.
 //! - [`Fence`], [`FenceScope`]: the right to write.
@@ -103,6 +104,7 @@ mod recovering;
 mod recovery;
 mod snapshot;
 mod sqlite;
+mod state;
 pub mod testkit;
 
 pub use codec::{Codec, CodecError, Coded, MessagePack};
@@ -122,3 +124,4 @@ pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use snapshot::{InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot};
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
+pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};

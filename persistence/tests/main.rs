@@ -14,5 +14,7 @@ mod opening;
 mod power_loss;
 mod recovery;
 mod snapshots;
+mod states;
 mod store;
+mod upgrade;
 mod wallet;

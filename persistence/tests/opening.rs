@@ -60,7 +60,8 @@ async fn a_newer_schema_and_a_foreign_database() {
     let change = |sql: &str| rusqlite::Connection::open(&file).unwrap().execute_batch(sql).unwrap();
     change("UPDATE meta SET value = 99 WHERE key = 'schema_version'");
     let error = open(folder.path()).err().unwrap();
-    assert!(matches!(error, OpenError::NewerSchema { found: 99, supported: 1.., .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 99, supported: 2.., .. }), "{error:?}");
+    assert!(error.to_string().contains("schema version 99") && error.to_string().contains("run the newer program"));
 
     change("DROP TABLE meta");
     let error = open(folder.path()).err().unwrap();

@@ -2,7 +2,7 @@
 
 use super::Append;
 use crate::{AppendError, Fence, FenceScope, PersistenceId, fencing::Epochs};
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// Decides whether a write may happen. Journal and snapshot stores in memory share one.
 #[derive(Default)]
@@ -40,6 +40,11 @@ impl Ledger {
             }
         };
         Fence { scope, epoch }
+    }
+
+    pub(crate) fn claim_all(&mut self, entity_type: &Arc<str>, shards: Range<u16>) -> Vec<Fence> {
+        let scope = |shard| FenceScope::Shard { entity_type: Arc::clone(entity_type), shard };
+        shards.map(|shard| self.claim(scope(shard))).collect()
     }
 
     pub(crate) fn check(&self, id: &PersistenceId, fence: &Fence) -> Result<(), AppendError> {

@@ -2,8 +2,8 @@
 
 use super::{Append, Journal, Ledger, RawEvent, ReplayLimit, Stored};
 use crate::{
-    AppendError, BoxFuture, Changes, FeedEvent, FeedPage, Fence, FenceScope, InMemorySnapshotStore, JournalError,
-    PersistenceId,
+    AppendError, BoxFuture, Changes, FeedEvent, FeedPage, Fence, FenceScope, InMemorySnapshotStore, InMemoryStateStore,
+    JournalError, PersistenceId,
 };
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -50,6 +50,12 @@ impl<E> InMemoryJournal<E> {
     #[must_use]
     pub fn snapshots<S>(&self) -> InMemorySnapshotStore<S> {
         InMemorySnapshotStore::beside(Arc::clone(&self.ledger))
+    }
+
+    /// A store of last states that shares this journal's epochs.
+    #[must_use]
+    pub fn states<S>(&self) -> InMemoryStateStore<S> {
+        InMemoryStateStore::beside(Arc::clone(&self.ledger))
     }
 
     fn append_now(&self, append: Append<E>) -> Result<u64, AppendError> {
@@ -152,9 +158,7 @@ impl<E: Clone + Send + 'static> Journal<E> for InMemoryJournal<E> {
         entity_type: Arc<str>,
         shards: Range<u16>,
     ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
-        let mut ledger = self.ledger.lock();
-        let scopes = shards.map(|shard| FenceScope::Shard { entity_type: Arc::clone(&entity_type), shard });
-        ready(Ok(scopes.map(|scope| ledger.claim(scope)).collect())).boxed()
+        ready(Ok(self.ledger.lock().claim_all(&entity_type, shards))).boxed()
     }
 
     fn append(&self, append: Append<E>) -> BoxFuture<'static, Result<u64, AppendError>> {

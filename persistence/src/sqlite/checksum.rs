@@ -27,6 +27,32 @@ impl Checked<'_> {
     }
 }
 
+/// As [`Checked`], for a row of `state`. Without manifest and payload it says that the state was deleted.
+pub(crate) struct CheckedState<'a> {
+    pub(crate) id: &'a PersistenceId,
+    pub(crate) revision: i64,
+    pub(crate) epoch: i64,
+    pub(crate) change: i64,
+    pub(crate) batch_id: &'a [u8],
+    pub(crate) time_ms: i64,
+    pub(crate) manifest: Option<&'a str>,
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) meta: Option<&'a [u8]>,
+}
+
+impl CheckedState<'_> {
+    pub(crate) fn crc(&self) -> i64 {
+        let mut crc = sized(0, self.id.as_str().as_bytes());
+        for number in [self.revision, self.epoch, self.change, self.time_ms] {
+            crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+        }
+        crc = sized(crc, self.batch_id);
+        crc = optional(crc, self.manifest.map(str::as_bytes));
+        crc = optional(crc, self.payload);
+        i64::from(optional(crc, self.meta))
+    }
+}
+
 fn sized(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes()), bytes)
 }

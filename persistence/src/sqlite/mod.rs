@@ -1,4 +1,4 @@
-//! [`SqliteStore`]: events and snapshots in one SQLite database, for one process.
+//! [`SqliteStore`]: events, snapshots and states in one SQLite database, for one process.
 //!
 //! One thread writes and commits many requests together; a few threads read. No call of SQLite ever runs on a thread of
 //! the async runtime.
@@ -11,6 +11,7 @@ mod options;
 mod reader;
 mod request;
 mod schema;
+mod state;
 mod stats;
 mod transaction;
 mod writer;
@@ -36,8 +37,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use writer::Writer;
 
-/// A [`Journal`](crate::Journal) of [`RawEvent`](crate::RawEvent)s and [`SnapshotStore`](crate::SnapshotStore) of
-/// [`RawSnapshot`](crate::RawSnapshot)s in a folder. Wrap it in [`Coded`](crate::Coded) to store values.
+/// A [`Journal`](crate::Journal) of [`RawEvent`](crate::RawEvent)s [`SnapshotStore`](crate::SnapshotStore) of
+/// [`RawSnapshot`](crate::RawSnapshot)s and [`StateStore`](crate::StateStore) of [`RawState`](crate::RawState)s in a
+/// folder. Wrap it in [`Coded`](crate::Coded) to store values.
 ///
 /// A handle, cheap to clone. The folder holds `store.db` with its `-wal` and `-shm` files, and `store.lock`; while it is
 /// open, `sqlite3 -readonly` may look into it, and no other process can open it here.

@@ -1,10 +1,11 @@
-//! Reader threads: pages of events, highest sequence numbers, snapshots. They never block the writer, nor it them.
+//! Reader threads: pages of events, highest sequence numbers, snapshots, states. They never block the writer, nor it them.
 
 use super::{
     SqliteOptions,
     checksum::Checked,
     request::{ReadRequest, Reply},
     schema,
+    state::load_state,
     stats::Stats,
     transaction::clamped,
 };
@@ -63,6 +64,9 @@ impl Reader {
                     self.answer(reply, &named("parked"), 0, |db| {
                         projection::parked(db, &selection, after.as_ref(), limit)
                     });
+                }
+                Some(ReadRequest::LoadState { id, reply }) => {
+                    self.answer(reply, &id, 0, |db| load_state(db, &id));
                 }
                 Some(ReadRequest::LoadSnapshot { id, max_seq, reply }) => {
                     self.answer(reply, &id, max_seq, |db| load_snapshot(db, &id, max_seq));
@@ -204,14 +208,7 @@ impl StoredRow {
 
     /// The manifest, if the row is what was once written.
     pub(crate) fn check(&self, id: &PersistenceId) -> Result<Arc<str>, ReadError> {
-        let damaged = |reason: &str| {
-            ReadError::Damaged(JournalError::Damaged {
-                id: id.clone(),
-                seq_nr: self.seq_nr as u64,
-                place: self.place.clone(),
-                reason: reason.to_owned(),
-            })
-        };
+        let damaged = |reason| damaged(id, self.seq_nr as u64, self.place.clone(), reason);
         let manifest = self.manifest.clone().ok_or_else(|| damaged("its manifest is missing"))?;
         let checked = Checked {
             id,
@@ -225,6 +222,10 @@ impl StoredRow {
         };
         if checked.crc() == self.crc { Ok(manifest) } else { Err(damaged("checksum does not match")) }
     }
+}
+
+pub(crate) fn damaged(id: &PersistenceId, seq_nr: u64, place: String, reason: &str) -> ReadError {
+    ReadError::Damaged(JournalError::Damaged { id: id.clone(), seq_nr, place, reason: reason.to_owned() })
 }
 
 /// Damage that SQLite itself noticed is permanent; anything else may pass.

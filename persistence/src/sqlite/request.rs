@@ -3,7 +3,8 @@
 use super::stats::Backlog;
 use crate::{
     Append, AppendError, Claimed, FeedPage, Fence, FenceScope, JournalError, ParkedEvent, PersistenceId, ProjectionId,
-    RawEvent, RawSnapshot, ReplayLimit, Selection, Stored, StoredSnapshot, projection::ProjectionWork,
+    RawEvent, RawSnapshot, RawState, ReplayLimit, Selection, Stored, StoredSnapshot, StoredState,
+    projection::ProjectionWork, state::StateWrite,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -37,6 +38,7 @@ pub(crate) enum Work {
         fence: Fence,
     },
     Projection(ProjectionWork),
+    WriteState(StateWrite<RawState>),
     /// Ends the writer once everything before it is done.
     Close,
 }
@@ -48,6 +50,7 @@ pub(crate) enum Written {
     Highest(u64),
     Claimed(Claimed),
     Count(u64),
+    Revision(u64),
     Done,
 }
 
@@ -81,6 +84,10 @@ pub(crate) enum ReadRequest {
         limit: usize,
         reply: Reply<Vec<ParkedEvent>>,
     },
+    LoadState {
+        id: PersistenceId,
+        reply: Reply<Option<StoredState<RawState>>>,
+    },
     /// Ends one reader.
     Close,
 }
@@ -95,7 +102,12 @@ impl Work {
             Self::SaveSnapshot { snapshot, .. } => {
                 snapshot.payload.len() + snapshot.meta.as_ref().map_or(0, bytes::Bytes::len)
             }
-            _ => 0,
+            Self::WriteState(write) => write.state.as_ref().map_or(0, RawState::weight),
+            Self::Claim(_)
+            | Self::Projection(_)
+            | Self::DeleteSnapshots { .. }
+            | Self::DeleteEvents { .. }
+            | Self::Close => 0,
         }
     }
 }

@@ -12,7 +12,7 @@ const STATEMENTS_CACHED: usize = 64;
 
 /// What each version of the schema adds to the one before it, from version 1 on. Stores out there were made by these very
 /// texts: add a step, never change one.
-const STEPS: &[&str] = &[TABLES, PROJECTIONS];
+const STEPS: &[&str] = &[TABLES, PROJECTIONS, STATE];
 
 /// The version this program writes.
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
@@ -49,6 +49,15 @@ CREATE TABLE projection(id INTEGER PRIMARY KEY, consumer_group TEXT NOT NULL, so
 CREATE TABLE parked(projection INTEGER NOT NULL, position INTEGER NOT NULL, persistence_id TEXT NOT NULL,
   seq_nr INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL, time_ms INTEGER NOT NULL,
   replay INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(projection, position)) STRICT, WITHOUT ROWID;
+";
+
+/// `state.payload` is NULL once the state was deleted; the row stays for its revision. `change` is the commit order of
+/// all states: whoever follows them reads on from the last one seen. `pid` is no row number, so that a damaged one shows
+/// as a row the index cannot find instead of a state that never was.
+const STATE: &str = "
+CREATE TABLE state(change INTEGER PRIMARY KEY, pid INTEGER NOT NULL UNIQUE, revision INTEGER NOT NULL,
+  epoch INTEGER NOT NULL, batch_id BLOB NOT NULL, time_ms INTEGER NOT NULL, manifest INTEGER, payload BLOB, meta BLOB,
+  crc INTEGER NOT NULL) STRICT;
 ";
 
 /// The writer's connection, with the tables in place.

@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 
 /// The outer error is SQLite's, the inner one the caller's.
-type Outcome<T> = rusqlite::Result<Result<T, AppendError>>;
+pub(crate) type Outcome<T> = rusqlite::Result<Result<T, AppendError>>;
 
 /// Returns early with a refusal, as `?` does with SQLite's own errors.
 macro_rules! refuse {
@@ -28,6 +28,7 @@ macro_rules! refuse {
         }
     };
 }
+pub(crate) use refuse;
 
 pub(crate) struct Transaction<'a> {
     pub(crate) db: &'a Connection,
@@ -53,6 +54,7 @@ impl Transaction<'_> {
             Work::DeleteSnapshots { id, up_to_seq, fence } => self.delete_snapshots(id, *up_to_seq, fence),
             Work::DeleteEvents { id, up_to_seq, fence } => self.delete_events(id, *up_to_seq, fence),
             Work::Projection(work) => self.projection(work),
+            Work::WriteState(write) => Ok(self.write_state(write)?.map(Written::Revision)),
             Work::Close => Ok(Ok(Written::Done)),
         }
     }
@@ -227,7 +229,7 @@ impl Transaction<'_> {
         Ok(Ok(Written::Done))
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), AppendError> {
+    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), AppendError> {
         if bytes <= self.payload_bytes_max {
             return Ok(());
         }
@@ -235,7 +237,7 @@ impl Transaction<'_> {
         Err(AppendError::Rejected { reason })
     }
 
-    fn check_fence(&mut self, id: &PersistenceId, entity: Option<EntityRow>, fence: &Fence) -> Outcome<()> {
+    pub(crate) fn check_fence(&mut self, id: &PersistenceId, entity: Option<EntityRow>, fence: &Fence) -> Outcome<()> {
         if !fence.covers(id) {
             return Ok(Err(not_covered(id, fence)));
         }
@@ -243,7 +245,7 @@ impl Transaction<'_> {
         Ok(epochs.check(fence).map_err(|current| AppendError::Stale { held: fence.epoch, current }))
     }
 
-    fn entity(&mut self, id: &PersistenceId) -> rusqlite::Result<Option<EntityRow>> {
+    pub(crate) fn entity(&mut self, id: &PersistenceId) -> rusqlite::Result<Option<EntityRow>> {
         if let Some(row) = self.cache.entity(id) {
             return Ok(Some(row));
         }
@@ -264,7 +266,7 @@ impl Transaction<'_> {
         Ok(found)
     }
 
-    fn entity_or_new(&mut self, id: &PersistenceId) -> rusqlite::Result<EntityRow> {
+    pub(crate) fn entity_or_new(&mut self, id: &PersistenceId) -> rusqlite::Result<EntityRow> {
         if let Some(row) = self.entity(id)? {
             return Ok(row);
         }
@@ -303,7 +305,7 @@ impl Transaction<'_> {
         Ok(found.flatten())
     }
 
-    fn name(&mut self, table: NameTable, name: &Arc<str>) -> rusqlite::Result<i64> {
+    pub(crate) fn name(&mut self, table: NameTable, name: &Arc<str>) -> rusqlite::Result<i64> {
         if let Some(id) = self.cache.name(table, name) {
             return Ok(id);
         }

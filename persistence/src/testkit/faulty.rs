@@ -27,12 +27,12 @@ pub struct FaultySnapshots<S> {
 type Request = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     writes: Mutex<VecDeque<WriteFault>>,
     reads: Mutex<VecDeque<JournalError>>,
     /// Requests in the order they were made, while they are held.
     held: Mutex<Option<VecDeque<Request>>>,
-    appends: Mutex<u64>,
+    requested: Mutex<u64>,
 }
 
 enum WriteFault {
@@ -48,7 +48,7 @@ impl<E: Send + 'static> FaultyJournal<E> {
 
     /// The next append or deletion answers `error` and stores nothing.
     pub fn fail_next(&self, error: AppendError) {
-        self.script.writes.lock().push_back(WriteFault::NotStored(error));
+        self.script.fail_next(error);
     }
 
     /// The next append or deletion is rejected.
@@ -58,31 +58,28 @@ impl<E: Send + 'static> FaultyJournal<E> {
 
     /// The next append or deletion answers that its outcome is unknown; `stored` is what really happened.
     pub fn unknown_next(&self, stored: bool) {
-        let unknown = AppendError::Unknown { reason: "as told".to_owned() };
-        let fault = if stored { WriteFault::StoredButUnknown } else { WriteFault::NotStored(unknown) };
-        self.script.writes.lock().push_back(fault);
+        self.script.unknown_next(stored);
     }
 
     /// The next claim, replay or question for the highest number answers `error`.
     pub fn fail_next_read(&self, error: JournalError) {
-        self.script.reads.lock().push_back(error);
+        self.script.fail_next_read(error);
     }
 
     /// From now on no append or deletion reaches the journal until [`release`](Self::release).
     pub fn hold(&self) {
-        self.script.held.lock().get_or_insert_default();
+        self.script.hold();
     }
 
     /// Lets what is held, and everything later, pass.
     pub fn release(&self) {
-        let mut held = self.script.held.lock();
-        held.take().into_iter().flatten().for_each(|request| request());
+        self.script.release();
     }
 
     /// How many appends were asked for, failed and held ones included.
     #[must_use]
     pub fn appends(&self) -> u64 {
-        *self.script.appends.lock()
+        self.script.requested()
     }
 }
 
@@ -94,18 +91,49 @@ impl<S: Send + 'static> FaultySnapshots<S> {
 
     /// The next save or deletion answers `error` and changes nothing.
     pub fn fail_next(&self, error: AppendError) {
-        self.script.writes.lock().push_back(WriteFault::NotStored(error));
+        self.script.fail_next(error);
     }
 
     /// The next load answers `error`.
     pub fn fail_next_load(&self, error: JournalError) {
-        self.script.reads.lock().push_back(error);
+        self.script.fail_next_read(error);
     }
 }
 
 impl Script {
+    pub(super) fn fail_next(&self, error: AppendError) {
+        self.writes.lock().push_back(WriteFault::NotStored(error));
+    }
+
+    pub(super) fn unknown_next(&self, stored: bool) {
+        let unknown = AppendError::Unknown { reason: "as told".to_owned() };
+        let fault = if stored { WriteFault::StoredButUnknown } else { WriteFault::NotStored(unknown) };
+        self.writes.lock().push_back(fault);
+    }
+
+    pub(super) fn fail_next_read(&self, error: JournalError) {
+        self.reads.lock().push_back(error);
+    }
+
+    pub(super) fn hold(&self) {
+        self.held.lock().get_or_insert_default();
+    }
+
+    pub(super) fn release(&self) {
+        let mut held = self.held.lock();
+        held.take().into_iter().flatten().for_each(|request| request());
+    }
+
+    pub(super) fn count(&self) {
+        *self.requested.lock() += 1;
+    }
+
+    pub(super) fn requested(&self) -> u64 {
+        *self.requested.lock()
+    }
+
     /// Performs `write` as the next command says, once nothing is held; what is held keeps its order.
-    fn write<T: Send + 'static>(
+    pub(super) fn write<T: Send + 'static>(
         self: &Arc<Self>,
         write: impl FnOnce() -> BoxFuture<'static, Result<T, AppendError>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, AppendError>> {
@@ -134,7 +162,7 @@ impl Script {
         .boxed()
     }
 
-    fn read<T: Send + 'static>(
+    pub(super) fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> BoxFuture<'static, Result<T, JournalError>>,
     ) -> BoxFuture<'static, Result<T, JournalError>> {
@@ -159,7 +187,7 @@ impl<E: Send + 'static> Journal<E> for FaultyJournal<E> {
     }
 
     fn append(&self, append: Append<E>) -> BoxFuture<'static, Result<u64, AppendError>> {
-        *self.script.appends.lock() += 1;
+        self.script.count();
         let journal = Arc::clone(&self.journal);
         self.script.write(move || journal.append(append))
     }

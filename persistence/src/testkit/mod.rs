@@ -1,9 +1,13 @@
-//! For tests: stores that fail on command, and the contract every store must keep.
+//! For tests: stores that fail on command, and the contracts every store must keep.
 
 mod contract;
 mod faulty;
+mod faulty_states;
 mod feed_contract;
+mod state_contract;
 
 pub use contract::{Subject, contract};
 pub use faulty::{FaultyJournal, FaultySnapshots};
+pub use faulty_states::FaultyStates;
 pub use feed_contract::{FeedSubject, feed_contract};
+pub use state_contract::{StateSubject, state_contract};

@@ -1,0 +1,46 @@
+//! [`SqliteStore`] as a [`StateStore`].
+
+use super::{DeleteState, PutState, RawState, StateStore, StateWrite, StoredState};
+use crate::{
+    AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId, SqliteStore,
+    sqlite::{ReadRequest, Work, Written},
+};
+use futures_util::FutureExt;
+use std::{ops::Range, sync::Arc};
+
+impl StateStore<RawState> for SqliteStore {
+    fn claim(&self, scope: FenceScope) -> BoxFuture<'static, Result<Fence, JournalError>> {
+        Journal::claim(self, scope)
+    }
+
+    fn claim_all(
+        &self,
+        entity_type: Arc<str>,
+        shards: Range<u16>,
+    ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
+        Journal::claim_all(self, entity_type, shards)
+    }
+
+    fn load(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<StoredState<RawState>>, JournalError>> {
+        self.read(|reply| ReadRequest::LoadState { id, reply })
+    }
+
+    fn upsert(&self, put: PutState<RawState>) -> BoxFuture<'static, Result<u64, AppendError>> {
+        write(self, put.map(Some))
+    }
+
+    fn delete(&self, delete: DeleteState) -> BoxFuture<'static, Result<u64, AppendError>> {
+        write(self, delete.into_write())
+    }
+}
+
+fn write(store: &SqliteStore, write: StateWrite<RawState>) -> BoxFuture<'static, Result<u64, AppendError>> {
+    let written = store.write(Work::WriteState(write));
+    async move {
+        match written.await? {
+            Written::Revision(revision) => Ok(revision),
+            other => unreachable!("a state's write answers a revision, not {other:?}"),
+        }
+    }
+    .boxed()
+}
