@@ -15,6 +15,7 @@ pub mod event_sourced;
 mod action;
 mod crdt;
 mod discovery;
+mod eventing;
 mod reflection;
 mod report;
 mod suite;

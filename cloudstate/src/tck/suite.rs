@@ -10,7 +10,7 @@ use proto::cloudstate::EntitySpec;
 
 use super::engine::{Arrangement, StartError, Tck};
 use super::report::{GroupReport, Outcome, Report, TestReport};
-use super::{action, crdt, discovery, event_sourced, reflection, value_entity};
+use super::{action, crdt, discovery, event_sourced, eventing, reflection, value_entity};
 
 /// A group of tests, pending if the user function does not serve what it needs.
 #[derive(Debug)]
@@ -147,6 +147,14 @@ pub const GROUPS: &[Group] = &[
         tests: &[reflection::TESTS],
         proxy: true,
         services: &[],
+    },
+    Group {
+        number: 11,
+        key: "eventing",
+        name: "verifying proxy test: event log subscriptions",
+        tests: &[eventing::TESTS],
+        proxy: true,
+        services: eventing::SERVICES,
     },
 ];
 
