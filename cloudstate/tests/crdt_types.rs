@@ -213,4 +213,11 @@ fn bytes_that_are_not_the_ones_are_refused() {
     let unseen = [&[1, 0, 0, 1][..], &replica(1), &[2]].concat();
     assert_eq!(problem(&set(&[&[1], &replica(1), &[1, 1, 0]], &unseen)), "a dot that its context does not have");
     assert_eq!(problem(&[&[1, 8, 1][..], &replica(1), &[0]].concat()), "a vote that was never cast");
+    let twice = [&[2, 0, 0, 1][..], &replica(1), &[1, 0, 1, 0, 1], &replica(1), &[1]].concat();
+    assert_eq!(problem(&set(&[&[1], &replica(1), &[1, 1, 0]], &twice)), "a dot under two keys");
+    let most = [&[0xff; 9][..], &[0x01]].concat();
+    assert!(Crdt::decode(&counter(&[&[1], &replica(1), &most])).is_ok());
+    let too_much = [&[0xff; 9][..], &[0x02]].concat();
+    assert_eq!(problem(&counter(&[&[1], &replica(1), &too_much])), "a number of more than 64 bits");
+    assert_eq!(problem(&[&[1, 8, 1][..], &replica(1), &most].concat()), "a count beyond 63 bits");
 }

@@ -21,6 +21,7 @@ mod limits;
 mod process;
 mod proto_text;
 mod reflection;
+mod replicator;
 mod router;
 mod scripted;
 mod sdk_functions;

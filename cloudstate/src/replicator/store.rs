@@ -188,3 +188,29 @@ impl Store {
         Counts { keys: self.taken.load(Ordering::Relaxed).saturating_sub(deleted), deleted }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::Kind;
+    use crate::replicator::Subscription;
+
+    #[test]
+    fn nothing_stays_of_keys_that_were_only_looked_at() {
+        let store = Arc::new(Store::new(1));
+        let fail = |key: &str| store.merge(key, |_| Err::<Crdt, _>("no")).is_err();
+        assert!(store.get("a").is_ok_and(|value| value.is_none()));
+        assert!(fail("a"));
+        let (first, second) = (Subscription::new(Arc::clone(&store), "a"), Subscription::new(Arc::clone(&store), "a"));
+        drop(first);
+        assert!(fail("a"));
+        assert_eq!(store.slots.read().len(), 1, "the second still follows");
+        drop(second);
+        assert_eq!(store.slots.read().len(), 0);
+
+        assert!(store.merge("a", |_| Ok::<_, &str>(Crdt::new(Kind::Flag))).is_ok());
+        assert!(store.delete("b").is_err(), "no room");
+        drop(Subscription::new(Arc::clone(&store), "a"));
+        assert_eq!(store.slots.read().len(), 1, "what has a value stays");
+    }
+}

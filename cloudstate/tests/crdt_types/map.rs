@@ -111,8 +111,26 @@ fn an_addition_to_a_new_nested_set_is_not_taken_for_an_old_one_that_was_overwrit
 }
 
 #[test]
+fn two_additions_in_one_update_are_not_taken_for_old_ones_either() {
+    let (mut here, mut there) = (OrMap::default(), OrMap::default());
+    let update = here.update(A, &cart(), Kind::OrSet, |value| {
+        let set = value.as_or_set_mut().map_err(MapError::Kind)?;
+        let mut delta = set.add(A, element(1));
+        delta.merge(&set.add(A, element(2)));
+        Ok::<_, MapError>(delta.into())
+    });
+    there.merge(&update.unwrap());
+    put(&mut there, B, 2, true);
+    here.remove(&cart());
+    put(&mut here, A, 3, true);
+    meet(&mut here, &mut there);
+    assert_eq!(numbers(&here), [2, 3]);
+}
+
+#[test]
 fn what_was_removed_from_a_nested_set_does_not_come_back_with_its_adders_next_update() {
     let (mut a, mut b, mut c) = (OrMap::default(), OrMap::default(), OrMap::default());
+    put(&mut a, A, 3, true);
     put(&mut a, A, 1, true);
     meet(&mut a, &mut b);
     put(&mut b, B, 1, false);
@@ -122,7 +140,30 @@ fn what_was_removed_from_a_nested_set_does_not_come_back_with_its_adders_next_up
     c.remove(&cart());
     put(&mut a, A, 2, true);
     meet(&mut a, &mut c);
-    assert_eq!(numbers(&a), [2]);
+    assert_eq!(numbers(&a), [2, 3]);
+}
+
+#[test]
+fn what_was_removed_takes_no_space() {
+    let mut map = OrMap::default();
+    for number in 0..100 {
+        put(&mut map, A, number, true);
+        put(&mut map, A, number / 2, false);
+        count_votes(&mut map, number);
+        map.remove(&element(number));
+    }
+    map.clear();
+    let size = Crdt::from(map).encode().len();
+    assert!(size < 20, "{size} bytes: one range of dots of one replica");
+}
+
+/// An entry of its own with a vote.
+fn count_votes(map: &mut OrMap, number: u8) {
+    let key = if element(number) == cart() { element(200) } else { element(number) };
+    let voted = map.update(A, &key, Kind::Vote, |value| {
+        Ok::<_, MapError>(value.as_vote_mut().map_err(MapError::Kind)?.vote(A, true).into())
+    });
+    voted.unwrap();
 }
 
 #[test]
@@ -142,6 +183,33 @@ fn of_two_types_for_one_key_everybody_sees_the_same_and_an_update_settles_it() {
     assert_eq!(numbers(&here), [7, 8]);
     here.remove(&cart());
     assert!(here.is_empty());
+}
+
+#[test]
+fn the_type_that_lost_does_not_come_back_after_an_update() {
+    let (mut here, mut there) = (OrMap::default(), OrMap::default());
+    count(&mut here, A, 1);
+    there.merge(&here);
+    here.remove(&cart());
+    put(&mut here, A, 7, true);
+    let late = count(&mut there, B, 1);
+    meet(&mut here, &mut there);
+
+    let settled = put(&mut here, A, 8, true);
+    let mut elsewhere = settled.clone();
+    elsewhere.remove(&cart());
+    elsewhere.merge(&late);
+    assert!(elsewhere.is_empty(), "the update has replaced it: {elsewhere:?}");
+}
+
+/// Not supposed to happen, but whoever merges the two must agree with everybody else.
+#[test]
+fn two_entries_under_one_dot_merge_alike_everywhere() {
+    let (mut flag, mut vote) = (OrMap::default(), OrMap::default());
+    flag.update(A, &cart(), Kind::Flag, |value| Ok::<_, MapError>(value.as_flag_mut()?.enable().into())).unwrap();
+    vote.update(A, &cart(), Kind::Vote, |value| Ok::<_, MapError>(value.as_vote_mut()?.vote(A, true).into())).unwrap();
+    meet(&mut flag, &mut vote);
+    assert_eq!(flag.get(&cart()).map(|value| value.kind()), Some(Kind::Vote));
 }
 
 #[test]
@@ -187,4 +255,36 @@ fn a_pruned_map_keeps_its_entries_and_counts_on() {
     count(elsewhere.as_or_map_mut().unwrap(), B, 1);
     here.merge(&elsewhere).unwrap();
     assert_eq!(counted(here.as_or_map().unwrap()), Some(8));
+}
+
+#[test]
+fn pruning_finds_the_removed_replica_in_what_others_know_of_it() {
+    let (mut a, mut b, mut c) = (OrMap::default(), OrMap::default(), OrMap::default());
+    put(&mut c, C, 1, true);
+    meet(&mut c, &mut b);
+    put(&mut b, B, 1, false);
+    meet(&mut b, &mut a);
+    // Only B's part is left then, which says that C's 1 is removed.
+    a.remove(&cart());
+    put(&mut b, B, 2, true);
+    meet(&mut b, &mut a);
+    let mut a = Crdt::from(a);
+    a.prune(C, A);
+    assert!(!a.mentions(C));
+    assert_eq!(numbers(a.as_or_map().unwrap()), [2]);
+}
+
+#[test]
+fn what_is_pruned_into_a_new_entry_is_not_taken_for_an_old_addition() {
+    let (mut a, mut b, mut c) = (OrMap::default(), OrMap::default(), OrMap::default());
+    put(&mut a, A, 1, true);
+    meet(&mut a, &mut b);
+    put(&mut b, B, 1, true);
+    a.remove(&cart());
+    put(&mut c, C, 5, true);
+    meet(&mut a, &mut c);
+    let (mut a, b) = (Crdt::from(a), Crdt::from(b));
+    a.prune(C, A);
+    a.merge(&b).unwrap();
+    assert_eq!(numbers(a.as_or_map().unwrap()), [1, 5]);
 }

@@ -118,7 +118,15 @@ impl Action {
         if map.get(&key).is_some_and(|value| value.kind() != kind) {
             delta = map.remove(&key);
         }
-        delta.merge(&map.update(replica, &key, kind, |value| Ok::<_, MapError>(nested.apply(value, replica))).unwrap());
+        let mut expected = String::new();
+        let update = map.update(replica, &key, kind, |value| {
+            let delta = nested.apply(value, replica);
+            expected = visible(value, replica);
+            Ok::<_, MapError>(delta)
+        });
+        delta.merge(&update.unwrap());
+        let entry = map.get(&key).expect("it was updated");
+        assert_eq!(visible(&entry, replica), expected, "the entry is what the update made of it");
         delta
     }
 }
