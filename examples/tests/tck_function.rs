@@ -1,0 +1,34 @@
+//! The function with all model services and our sidecar under the conformance suite.
+
+use cloudstate::listen::free_port;
+use cloudstate::tck::{self, Arrangement, Chosen, Part};
+use examples::tck_function::function;
+
+use crate::arrangement::{Sidecar, serve};
+
+/// Groups in which the sidecar or the function is not complete, or that the suite does not have yet.
+const NOT_YET: &[u8] = &[6, 7];
+
+/// Every test of the suite, so that none gets lost.
+const TESTS: usize = 81;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn function_and_sidecar_pass_the_suite_together() {
+    let function = serve(function()).await;
+    let interceptor = free_port().expect("a free port");
+    let sidecar = Sidecar::before(interceptor);
+    let arrangement = Arrangement {
+        host: Some("127.0.0.1".to_owned()),
+        port: Some(interceptor),
+        proxy: running(sidecar.address.port()),
+        function: running(function),
+    };
+    let groups: Vec<_> = tck::GROUPS.iter().filter(|group| !NOT_YET.contains(&group.number)).map(Chosen).collect();
+    let report = tck::run(&arrangement, &groups, |_| ()).await.expect("function, suite and sidecar");
+    assert!(report.failed() + report.pending() == 0, "{report}");
+    assert_eq!(report.passed(), TESTS, "{report}");
+}
+
+fn running(port: u16) -> Part {
+    Part { port: Some(port), ..Part::default() }
+}
