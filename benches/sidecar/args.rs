@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::contestant::Contestant;
+use crate::kinds;
 
 /// Measures the sidecar as a whole process, beside the floors of what it does.
 #[derive(Parser)]
@@ -26,6 +27,9 @@ struct Flags {
     /// Clients of the cells to run
     #[arg(long, value_delimiter = ',')]
     clients: Vec<usize>,
+    /// Kinds beside the carts: value, crdt, action; none leaves them out
+    #[arg(long, value_delimiter = ',')]
+    kinds: Vec<String>,
     /// Measured milliseconds of a cell
     #[arg(long)]
     measured_ms: Option<u64>,
@@ -47,6 +51,10 @@ pub struct Args {
     pub contestants: Vec<Contestant>,
     pub carts: Vec<usize>,
     pub clients: Vec<usize>,
+    pub kinds: Vec<kinds::Kind>,
+    /// Ids and clients of the cells of these kinds.
+    pub kinds_carts: usize,
+    pub kinds_clients: usize,
     pub warm_up: Duration,
     pub measured: Duration,
     pub binary: Option<PathBuf>,
@@ -63,6 +71,8 @@ pub enum Kind {
 /// Carts of the cells every round measures; the others are measured in every second round.
 pub const CARTS_MAIN: usize = 100;
 const CARTS: [usize; 3] = [1, CARTS_MAIN, 10_000];
+/// Clients of the cells of other kinds.
+const KINDS_CLIENTS: usize = 64;
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
 
 impl Args {
@@ -86,7 +96,11 @@ impl Args {
         let or = |given: Vec<usize>, usual: &[usize]| {
             if given.is_empty() { usual.to_vec() } else { given }
         };
+        let wanted = |kind: &kinds::Kind| flags.kinds.is_empty() || flags.kinds.iter().any(|name| name == kind.name());
         Some(Self {
+            kinds: kinds::Kind::ALL.into_iter().filter(wanted).collect(),
+            kinds_carts: if kind == Kind::Smoke { 10 } else { CARTS_MAIN },
+            kinds_clients: if kind == Kind::Smoke { 4 } else { KINDS_CLIENTS },
             rounds: flags.reps.unwrap_or(rounds),
             contestants: Contestant::matching(&flags.only),
             carts: or(flags.carts, carts),

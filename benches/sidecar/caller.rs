@@ -1,5 +1,6 @@
 //! How the load reaches a cart: by unary gRPC calls, or by driving the user function's entity streams itself.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail, ensure};
@@ -17,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::cart::{self, AddLineItem, Cart};
 use crate::entity_stream::{EntityStream, answer};
+use crate::kinds::{Driven, Kind, METHOD, function_at};
 use crate::load::Plan;
 
 /// HTTP/2 connections the clients share, at most: few, as a front proxy has them.
@@ -35,11 +37,15 @@ pub enum Door {
 pub enum Caller {
     Service(ServiceCaller),
     EntityStreams(StreamCaller),
+    Kind(KindCaller),
 }
 
 impl Caller {
     pub async fn connect(plan: &Plan) -> anyhow::Result<Self> {
         let ids: Vec<String> = (0..plan.carts).map(|cart| format!("{}{cart}", plan.prefix)).collect();
+        if let Some(kind) = plan.kind {
+            return Ok(Self::Kind(KindCaller::connect(kind, plan, ids).await?));
+        }
         Ok(match plan.door {
             Door::Service => Self::Service(ServiceCaller::connect(plan.target, plan.clients, ids).await?),
             Door::EntityStreams => Self::EntityStreams(StreamCaller::connect(plan.target, ids).await?),
@@ -50,6 +56,7 @@ impl Caller {
         match self {
             Self::Service(caller) => caller.adds.len(),
             Self::EntityStreams(caller) => caller.carts.len(),
+            Self::Kind(caller) => caller.ids.len(),
         }
     }
 
@@ -58,6 +65,7 @@ impl Caller {
         match self {
             Self::Service(caller) => caller.call(client, &caller.add_item, caller.adds[cart].clone()).await.map(|_| ()),
             Self::EntityStreams(caller) => caller.add(cart).await,
+            Self::Kind(caller) => caller.call(client, cart).await.map(|_| ()),
         }
     }
 
@@ -66,6 +74,7 @@ impl Caller {
         let cart = match self {
             Self::Service(caller) => caller.call(0, &caller.get_cart, framed(&cart::read(&caller.ids[cart]))).await?,
             Self::EntityStreams(caller) => caller.read(cart).await?,
+            Self::Kind(caller) => return caller.calls_before(cart).await,
         };
         Ok(cart::pieces(&Cart::decode(cart)?))
     }
@@ -113,6 +122,67 @@ impl ServiceCaller {
         let message = body.to_bytes();
         ensure!(message.len() >= 5, "an answer of {} bytes holds no message", message.len());
         Ok(message.slice(5..))
+    }
+}
+
+/// Calls of the counting services.
+pub struct KindCaller {
+    kind: Kind,
+    ids: Vec<CountedId>,
+    way: Way,
+}
+
+struct CountedId {
+    id: String,
+    framed: Bytes,
+    /// Calls that only asked for the count.
+    asked: Cell<u64>,
+    /// Opened by the first call, where the function is driven directly.
+    driven: Mutex<Option<Driven>>,
+}
+
+enum Way {
+    Service(ServiceCaller),
+    Function(Channel),
+}
+
+impl KindCaller {
+    async fn connect(kind: Kind, plan: &Plan, ids: Vec<String>) -> anyhow::Result<Self> {
+        let way = match plan.door {
+            Door::Service => {
+                let mut service = ServiceCaller::connect(plan.target, plan.clients, Vec::new()).await?;
+                service.add_item = format!("http://{}/{}/{METHOD}", plan.target, kind.service()).parse()?;
+                Way::Service(service)
+            }
+            Door::EntityStreams => Way::Function(function_at(plan.target).await?),
+        };
+        let counted = |id: String| {
+            let framed = framed(&kind.request(&id));
+            CountedId { id, framed, asked: Cell::default(), driven: Mutex::default() }
+        };
+        Ok(Self { kind, ids: ids.into_iter().map(counted).collect(), way })
+    }
+
+    async fn call(&self, client: usize, number: usize) -> anyhow::Result<Bytes> {
+        let id = &self.ids[number];
+        match &self.way {
+            Way::Service(service) => service.call(client, &service.add_item, id.framed.clone()).await,
+            Way::Function(function) => {
+                let mut driven = id.driven.lock().await;
+                if driven.is_none() {
+                    *driven = Some(Driven::open(self.kind, function.clone(), id.id.clone()).await?);
+                }
+                driven.as_mut().expect("opened above").call().await
+            }
+        }
+    }
+
+    /// Calls so far, those left out that only asked for the count.
+    async fn calls_before(&self, number: usize) -> anyhow::Result<u64> {
+        let count = self.kind.count(&self.call(0, number).await?)?;
+        let asked = &self.ids[number].asked;
+        asked.set(asked.get() + 1);
+        Ok(count.saturating_sub(asked.get()))
     }
 }
 

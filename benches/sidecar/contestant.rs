@@ -13,6 +13,7 @@ use crate::build::Binaries;
 use crate::caller::Door;
 use crate::cart::{self, ShoppingCartClient};
 use crate::http_get::{http_get, syncs};
+use crate::kinds::Kind;
 use crate::proc_stat::resident_bytes;
 use crate::process::{Process, free_address};
 
@@ -65,9 +66,15 @@ impl Contestant {
         matches!(self, Self::SidecarMemory | Self::SidecarDurable)
     }
 
-    /// The floor that promises what this one does about the store.
-    pub fn floor(self) -> Option<Self> {
+    /// Whether it has services of this kind.
+    pub fn serves(self, kind: Option<Kind>) -> bool {
+        kind.is_none() || self.is_sidecar() || self == Self::FunctionDirect
+    }
+
+    /// What it is compared with: for carts the floor that promises what this one does about the store.
+    pub fn floor(self, kind: Option<Kind>) -> Option<Self> {
         match self {
+            _ if kind.is_some() => self.is_sidecar().then_some(Self::FunctionDirect),
             Self::SidecarMemory => Some(Self::RelayMemory),
             Self::SidecarDurable => Some(Self::RelaySynced),
             _ => None,
@@ -246,5 +253,7 @@ fn sidecar_env(
         ("CLOUDSTATE_EVENTSOURCED_ENTITY_WAITING_ROOM", "1024".to_owned()),
         // A contestant waits its turn for longer than the default of 30 s; the relay never closes a stream either.
         ("CLOUDSTATE_EVENTSOURCED_ENTITY_PASSIVATION_TIMEOUT", "10m".to_owned()),
+        ("CLOUDSTATE_VALUE_ENTITY_PASSIVATION_TIMEOUT", "10m".to_owned()),
+        ("CLOUDSTATE_CRDT_ENTITY_PASSIVATION_TIMEOUT", "10m".to_owned()),
     ]
 }

@@ -7,11 +7,14 @@ use std::net::SocketAddr;
 
 use prost::Message;
 use proto::Any;
+use proto::cloudstate::action::action_protocol_server::ActionProtocolServer;
+use proto::cloudstate::crdt::crdt_server::CrdtServer;
 use proto::cloudstate::entity_discovery_server::{EntityDiscovery, EntityDiscoveryServer};
 use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventSourcedServer};
 use proto::cloudstate::eventsourced::{
     EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut, event_sourced_stream_in, event_sourced_stream_out,
 };
+use proto::cloudstate::valueentity::value_entity_server::ValueEntityServer;
 use proto::cloudstate::{
     ClientAction, Command, Entity, EntitySpec, ProxyInfo, Reply, ServiceInfo, UserFunctionError, client_action,
 };
@@ -20,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cart::{self, AddLineItem, Cart, GET_CART, ItemAdded, LineItem, StoredItem};
+use crate::kinds::{Counting, Kind};
 
 /// Replies of one entity that may wait for the connection: commands come one at a time.
 const REPLIES_MAX: usize = 4;
@@ -30,6 +34,9 @@ pub async fn serve(address: SocketAddr) -> anyhow::Result<()> {
         .tcp_nodelay(true)
         .add_service(EntityDiscoveryServer::new(Discovery))
         .add_service(EventSourcedServer::new(Carts))
+        .add_service(ValueEntityServer::new(Counting))
+        .add_service(CrdtServer::new(Counting))
+        .add_service(ActionProtocolServer::new(Counting))
         .serve(address)
         .await?;
     Ok(())
@@ -40,14 +47,15 @@ struct Discovery;
 #[tonic::async_trait]
 impl EntityDiscovery for Discovery {
     async fn discover(&self, _: Request<ProxyInfo>) -> Result<Response<EntitySpec>, Status> {
+        let carts = Entity {
+            entity_type: "cloudstate.eventsourced.EventSourced".to_owned(),
+            service_name: cart::SERVICE.to_owned(),
+            persistence_id: "cart".to_owned(),
+            passivation_strategy: None,
+        };
         Ok(Response::new(EntitySpec {
             proto: proto::model::FILE_DESCRIPTOR_SET.into(),
-            entities: vec![Entity {
-                entity_type: "cloudstate.eventsourced.EventSourced".to_owned(),
-                service_name: cart::SERVICE.to_owned(),
-                persistence_id: "cart".to_owned(),
-                passivation_strategy: None,
-            }],
+            entities: std::iter::once(carts).chain(Kind::ALL.map(Kind::entity)).collect(),
             service_info: Some(ServiceInfo {
                 service_name: "bench-cart".to_owned(),
                 service_runtime: "rust".to_owned(),

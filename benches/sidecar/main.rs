@@ -20,6 +20,7 @@ mod contestant;
 mod entity_stream;
 mod function;
 mod http_get;
+mod kinds;
 mod load;
 mod plain;
 mod proc_stat;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contestant::{Contestant, Started};
+use crate::kinds::Kind;
 use crate::load::Outcome;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,9 +23,18 @@ pub struct CellRecord {
     pub resident_mb: f64,
 }
 
+impl Cell {
+    pub fn name(self) -> String {
+        let kind = self.kind.map_or("cart", Kind::name);
+        format!("{} {kind}s, {} clients", self.carts, self.clients)
+    }
+}
+
 /// Clients over carts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cell {
+    /// `None`: carts.
+    pub kind: Option<Kind>,
     pub carts: usize,
     pub clients: usize,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::contestant::{Contestant, Started};
+use crate::kinds::Kind;
 use crate::record::{Cell, CellRecord, Record};
 
 /// One cell in a line, while the bench runs.
@@ -38,7 +39,7 @@ pub fn tables(records: &[Record]) -> String {
 
 fn cell_table(out: &mut String, cell: Cell, contestants: &BTreeMap<Contestant, Vec<&CellRecord>>) {
     let rounds = contestants.values().map(Vec::len).max().unwrap_or(0);
-    row(out, format_args!("{} carts, {} clients; median (min–max) of {rounds}", cell.carts, cell.clients));
+    row(out, format_args!("{}; median (min–max) of {rounds}", cell.name()));
     row(
         out,
         format_args!(
@@ -104,11 +105,16 @@ fn start_table(out: &mut String, starts: &BTreeMap<Contestant, Vec<&Started>>) {
 }
 
 fn ratio_table(out: &mut String, cells: &BTreeMap<Cell, BTreeMap<Contestant, Vec<&CellRecord>>>) {
-    row(out, format_args!("  sidecar / relay, within a round; memory against memory, durable against synced"));
+    row(
+        out,
+        format_args!(
+            "  sidecar / floor, within a round; carts: the relay, memory against memory, durable against synced; other kinds: the function driven directly"
+        ),
+    );
     row(out, format_args!("  {:<34} {:>20} {:>20} {:>20} {:>20}", "", "calls/s", "p50", "p99", "cpu a call"));
     for (cell, contestants) in cells {
         for (contestant, records) in contestants {
-            let Some(floor) = contestant.floor().and_then(|floor| contestants.get(&floor)) else {
+            let Some(floor) = contestant.floor(cell.kind).and_then(|floor| contestants.get(&floor)) else {
                 continue;
             };
             let of = |what: &dyn Fn(&CellRecord) -> f64| {
@@ -119,7 +125,8 @@ fn ratio_table(out: &mut String, cells: &BTreeMap<Cell, BTreeMap<Contestant, Vec
                 let ratio = |round| Some(of_round(records, round)? / of_round(floor, round)?);
                 spread(rounds.into_iter().filter_map(ratio).collect(), 2)
             };
-            let name = format!("{}, {} over {}", contestant.name(), cell.clients, cell.carts);
+            let kind = cell.kind.map_or("cart", Kind::name);
+            let name = format!("{}, {} over {} {kind}s", contestant.name(), cell.clients, cell.carts);
             row(
                 out,
                 format_args!(

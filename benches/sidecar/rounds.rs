@@ -82,7 +82,9 @@ impl Run<'_> {
                     println!("the rest is left out: {BEGIN_WITHIN:?} are over");
                     return Ok(());
                 }
-                self.cell(round, cell, one).await?;
+                if one.contestant.serves(cell.kind) {
+                    self.cell(round, cell, one).await?;
+                }
             }
         }
         Ok(())
@@ -94,7 +96,9 @@ impl Run<'_> {
         let carts = self.args.carts.iter().copied().filter(|&carts| is_due(carts));
         let mut clients = self.args.clients.clone();
         clients.sort_unstable_by(|a, b| b.cmp(a));
-        carts.flat_map(|carts| clients.iter().map(move |&clients| Cell { carts, clients })).collect()
+        let carts = carts.flat_map(|carts| clients.iter().map(move |&clients| Cell { kind: None, carts, clients }));
+        let of_kind = |kind| Cell { kind: Some(kind), carts: self.args.kinds_carts, clients: self.args.kinds_clients };
+        carts.chain(self.args.kinds.iter().copied().map(of_kind)).collect()
     }
 
     async fn cell(&mut self, round: usize, cell: Cell, one: &Running) -> anyhow::Result<()> {
@@ -102,13 +106,14 @@ impl Run<'_> {
             target: one.target,
             door: one.door,
             prefix: format!("of-{}-", cell.carts),
+            kind: cell.kind,
             carts: cell.carts,
             clients: cell.clients,
             warm_up: self.args.warm_up,
             measured: self.args.measured,
             watched: one.pids(),
         };
-        let what = format!("round {round}, {}, {} carts, {} clients", one.contestant.name(), cell.carts, cell.clients);
+        let what = format!("round {round}, {}, {}", one.contestant.name(), cell.name());
         let before = one.syncs().await?;
         let outcome = match drive(&self.binaries.roles, &plan).await {
             Ok(outcome) => outcome,

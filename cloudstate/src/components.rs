@@ -9,10 +9,12 @@ use persistence::{Fence, JournalError, SLICES};
 use tokio::sync::Semaphore;
 
 use crate::entity::Component;
+use crate::entity::action::Action;
 use crate::entity::durable::{DurableFactory, DurableSettings, Protocol};
 use crate::entity::event_sourced::EventSourced;
 use crate::entity::places::StreamPlaces;
 use crate::entity::region::{Region, RegionComponent};
+use crate::entity::value::ValueEntity;
 use crate::router::Router;
 use crate::spec::{EntityType, ServedSpec, ServiceSpec};
 use crate::store::Store;
@@ -30,6 +32,7 @@ pub(crate) struct Components {
     pub(crate) router: Arc<Router>,
     /// Of entities with a store; the passivation timeout is that of event-sourced ones.
     pub(crate) durable: DurableSettings,
+    pub(crate) value_passivation_timeout: Duration,
     /// How many entities may replay at the same time.
     pub(crate) recoveries: Arc<Semaphore>,
     /// Places for open entity streams.
@@ -68,7 +71,19 @@ impl Components {
                 let protocol = EventSourced { journal: store.journal.clone(), snapshots: store.snapshots.clone() };
                 self.region(service, fences, protocol, self.durable.passivation_timeout)
             }
-            EntityType::ValueEntity | EntityType::Crdt | EntityType::Action => return None,
+            EntityType::ValueEntity => {
+                let protocol = ValueEntity { states: store.states.clone() };
+                self.region(service, fences, protocol, self.value_passivation_timeout)
+            }
+            EntityType::Action => Arc::new(Action {
+                function: self.function.clone(),
+                router: self.router.clone(),
+                clock: self.system.clock().clone(),
+                connect_within: self.durable.connect_timeout,
+                relay_timeout: service.relay_timeout.unwrap_or(self.durable.command_timeout),
+                metrics: EntityMetrics::for_entity(service.entity_type, &service.name),
+            }),
+            EntityType::Crdt => return None,
         })
     }
 
@@ -106,5 +121,5 @@ impl Components {
 
 /// Whether entities of this type are claimed in the store.
 const fn is_stored(kind: EntityType) -> bool {
-    matches!(kind, EntityType::EventSourced)
+    matches!(kind, EntityType::EventSourced | EntityType::ValueEntity)
 }

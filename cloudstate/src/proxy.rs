@@ -79,6 +79,7 @@ impl Proxy {
                 function: function.clone(),
                 router: router.clone(),
                 durable: settings::durable(&config),
+                value_passivation_timeout: config.value_passivation_timeout,
                 recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
                 places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
                 drain_timeout: config.shutdown.drain_timeout,

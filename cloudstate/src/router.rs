@@ -11,6 +11,7 @@ use actors::{Clock, Tick};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
 use proto::Any;
 use proto::cloudstate::{Forward, Metadata, SideEffect, client_action};
 use tokio::sync::Semaphore;
@@ -81,6 +82,17 @@ impl Caller {
     }
 }
 
+/// The command that a response answers, as far as it matters for what the response sets off.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The method that was called.
+    pub method: Arc<MethodSpec>,
+    /// Through which forwards and side effects the command came.
+    pub caller: Caller,
+    /// When the caller stops waiting.
+    pub deadline: Option<Tick>,
+}
+
 /// Who serves what, at the moment.
 #[derive(Default)]
 pub struct Table {
@@ -131,9 +143,14 @@ impl Router {
 
     /// Warns about a reply whose type is not the one the method declares.
     pub fn check_reply(&self, method: &MethodSpec, answer: &Answer) {
-        if let Ok(Some(reply)) = answer
-            && reply.type_url != method.output_type_url
-        {
+        if let Ok(Some(reply)) = answer {
+            self.check_type(method, reply);
+        }
+    }
+
+    /// The same for one reply.
+    pub fn check_type(&self, method: &MethodSpec, reply: &Reply) {
+        if reply.type_url != method.output_type_url {
             let text = format!(
                 "Warning: {}.{}: Expected reply type_url to be [{}] but was [{}].",
                 method.service, method.name, method.output_type_url, reply.type_url
@@ -157,6 +174,34 @@ impl Router {
             router.check_reply(&method, &answer);
             reply_to.tell(answer);
         });
+    }
+
+    /// Runs `effects` in order, then carries `action` out: one element of a streamed response. The replies are that
+    /// element, or all those of the command it forwards to.
+    ///
+    /// # Errors
+    /// The function's failure, or why an effect or a forward could not be carried out.
+    pub async fn finish(
+        self: &Arc<Self>,
+        origin: &Origin,
+        effects: Vec<SideEffect>,
+        action: Option<client_action::Action>,
+    ) -> Result<Replies, CallError> {
+        let Origin { method, caller, deadline } = origin;
+        for effect in effects {
+            self.run(method, caller, effect).await?;
+        }
+        let reply = match action {
+            Some(client_action::Action::Reply(reply)) => to_reply(reply),
+            Some(client_action::Action::Failure(failure)) => return Err(CallError::Failure(failure.description)),
+            Some(client_action::Action::Forward(Forward { service_name, command_name, payload, metadata })) => {
+                let from = self.from(method, caller, Reason::ForwardedFrom);
+                let target = self.target(&service_name, &command_name, &from)?;
+                return self.stream(self.command(target, payload, metadata, *deadline, from)).await;
+            }
+            None => None,
+        };
+        Ok(stream::iter(reply.map(Ok)).boxed())
     }
 
     async fn settle(

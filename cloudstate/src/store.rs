@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use persistence::{
-    InMemoryJournal, Journal, OpenError, RawEvent, RawSnapshot, SnapshotStore, SqliteOptions, SqliteStore,
+    InMemoryJournal, Journal, OpenError, RawEvent, RawSnapshot, RawState, SnapshotStore, SqliteOptions, SqliteStore,
+    StateStore,
 };
 
 use crate::config::{SqliteConfig, StoreConfig, StoreLocation};
@@ -16,6 +17,8 @@ pub struct Store {
     pub journal: Arc<dyn Journal<RawEvent>>,
     /// Where snapshots go.
     pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
+    /// Where values go. Its epochs are those of the journal.
+    pub states: Arc<dyn StateStore<RawState>>,
     durable: Option<SqliteStore>,
 }
 
@@ -43,13 +46,22 @@ impl Store {
             Err(OpenError::Io { path: folder.clone(), reason })
         });
         let store = opened.map_err(|reason| StoreError { reason })?;
-        Ok(Self { journal: Arc::new(store.clone()), snapshots: Arc::new(store.clone()), durable: Some(store) })
+        Ok(Self {
+            journal: Arc::new(store.clone()),
+            snapshots: Arc::new(store.clone()),
+            states: Arc::new(store.clone()),
+            durable: Some(store),
+        })
     }
 
-    /// A store made of any journal and snapshot store; [`Store::close`] does nothing to them.
+    /// A store made of any parts, which have to share their epochs; [`Store::close`] does nothing to them.
     #[must_use]
-    pub fn new(journal: impl Journal<RawEvent>, snapshots: impl SnapshotStore<RawSnapshot>) -> Self {
-        Self { journal: Arc::new(journal), snapshots: Arc::new(snapshots), durable: None }
+    pub fn new(
+        journal: impl Journal<RawEvent>,
+        snapshots: impl SnapshotStore<RawSnapshot>,
+        states: impl StateStore<RawState>,
+    ) -> Self {
+        Self { journal: Arc::new(journal), snapshots: Arc::new(snapshots), states: Arc::new(states), durable: None }
     }
 
     /// A store that ends with this process.
@@ -57,7 +69,8 @@ impl Store {
     pub fn in_memory() -> Self {
         let journal = InMemoryJournal::raw();
         let snapshots = journal.snapshots();
-        Self::new(journal, snapshots)
+        let states = journal.states();
+        Self::new(journal, snapshots, states)
     }
 
     /// Writes what is waiting and lets go of the folder. Later requests through any handle are refused.

@@ -25,6 +25,8 @@ mod replicator;
 mod router;
 mod scripted;
 mod sdk_functions;
+mod soak;
 mod spec;
 mod storage;
 mod tck;
+mod value_entities;

@@ -21,6 +21,11 @@ use proto::cloudstate::eventsourced::{
     EventSourcedEvent, EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut,
     event_sourced_stream_in, event_sourced_stream_out,
 };
+use proto::cloudstate::valueentity::value_entity_server::{ValueEntity, ValueEntityServer};
+use proto::cloudstate::valueentity::{
+    ValueEntityAction, ValueEntityDelete, ValueEntityInit, ValueEntityReply, ValueEntityStreamIn, ValueEntityStreamOut,
+    ValueEntityUpdate, value_entity_action, value_entity_stream_in, value_entity_stream_out,
+};
 use proto::cloudstate::{
     ClientAction, Command, Entity, EntityPassivationStrategy, EntitySpec, Failure, ProxyInfo, Reply, ServiceInfo,
     TimeoutPassivationStrategy, UserFunctionError, client_action,
@@ -70,6 +75,7 @@ pub(crate) struct ScriptedFunction {
     pub(crate) port: u16,
     shared: Arc<Shared>,
     streams: mpsc::UnboundedReceiver<ScriptedStream>,
+    values: mpsc::UnboundedReceiver<ScriptedValue>,
     reports: mpsc::UnboundedReceiver<String>,
     /// Of its own, so that ending it ends every connection, as when a process dies.
     runtime: Option<Runtime>,
@@ -80,6 +86,7 @@ struct Shared {
     discovered: AtomicUsize,
     info: Mutex<Option<ProxyInfo>>,
     streams: mpsc::UnboundedSender<ScriptedStream>,
+    values: mpsc::UnboundedSender<ScriptedValue>,
     reports: mpsc::UnboundedSender<String>,
 }
 
@@ -91,17 +98,20 @@ impl ScriptedFunction {
     /// On a given port, serving at most so many streams on one connection.
     pub(crate) async fn start_on(port: u16, spec: EntitySpec, streams_max: Option<u32>) -> Self {
         let (streams_in, streams) = mpsc::unbounded_channel();
+        let (values_in, values) = mpsc::unbounded_channel();
         let (reports_in, reports) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             spec: Mutex::new(spec),
             discovered: AtomicUsize::new(0),
             info: Mutex::new(None),
             streams: streams_in,
+            values: values_in,
             reports: reports_in,
         });
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let discovery = EntityDiscoveryServer::from_arc(shared.clone());
         let event_sourced = EventSourcedServer::from_arc(shared.clone()).max_encoding_message_size(64 << 20);
+        let value = ValueEntityServer::from_arc(shared.clone());
         let serving = async move {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
             let port = listener.local_addr().expect("an address").port();
@@ -110,12 +120,12 @@ impl ScriptedFunction {
                 .max_concurrent_streams(streams_max)
                 .initial_stream_window_size(65_535)
                 .initial_connection_window_size(16 << 20);
-            let server = server.add_service(discovery).add_service(event_sourced);
+            let server = server.add_service(discovery).add_service(event_sourced).add_service(value);
             (port, server.serve_with_incoming(TcpListenerStream::new(listener)))
         };
         let (port, server) = runtime.spawn(serving).await.expect("listening");
         runtime.spawn(server);
-        Self { port, shared, streams, reports, runtime: Some(runtime) }
+        Self { port, shared, streams, values, reports, runtime: Some(runtime) }
     }
 
     pub(crate) fn discovered(&self) -> usize {
@@ -133,6 +143,11 @@ impl ScriptedFunction {
     /// The next stream that the sidecar opens.
     pub(crate) async fn stream(&mut self) -> ScriptedStream {
         soon("a new stream", self.streams.recv()).await.expect("the function runs")
+    }
+
+    /// The next stream that the sidecar opens for a value entity.
+    pub(crate) async fn value(&mut self) -> ScriptedValue {
+        soon("a new stream", self.values.recv()).await.expect("the function runs")
     }
 
     /// The next mistake that the sidecar reports.
@@ -185,6 +200,82 @@ impl EventSourced for Shared {
         let stream = ScriptedStream { inbound: request.into_inner(), outbound: Some(outbound), held: VecDeque::new() };
         let _ = self.streams.send(stream);
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl ValueEntity for Shared {
+    type handleStream = ReceiverStream<Result<ValueEntityStreamOut, Status>>;
+
+    async fn handle(
+        &self,
+        request: Request<Streaming<ValueEntityStreamIn>>,
+    ) -> Result<Response<Self::handleStream>, Status> {
+        let (outbound, receiver) = mpsc::channel(16);
+        let _ = self.values.send(ScriptedValue { inbound: request.into_inner(), outbound: Some(outbound) });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// One stream of a value entity, the test being the function.
+pub(crate) struct ScriptedValue {
+    inbound: Streaming<ValueEntityStreamIn>,
+    outbound: Option<mpsc::Sender<Result<ValueEntityStreamOut, Status>>>,
+}
+
+impl ScriptedValue {
+    async fn next(&mut self) -> Option<value_entity_stream_in::Message> {
+        let next = soon("a message", self.inbound.message()).await.expect("no error");
+        Some(next?.message.expect("not empty"))
+    }
+
+    pub(crate) async fn init(&mut self) -> ValueEntityInit {
+        match self.next().await {
+            Some(value_entity_stream_in::Message::Init(init)) => init,
+            other => panic!("expected init, got {other:?}"),
+        }
+    }
+
+    /// Init, whose value is the text `state`.
+    pub(crate) async fn init_with(&mut self, state: Option<&str>) {
+        let value = self.init().await.state.expect("always present").value;
+        assert_eq!(value.map(|value| text(Some(value))).as_deref(), state);
+    }
+
+    pub(crate) async fn command(&mut self) -> Command {
+        match self.next().await {
+            Some(value_entity_stream_in::Message::Command(command)) => command,
+            other => panic!("expected a command, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn send(&mut self, message: Option<value_entity_stream_out::Message>) {
+        let outbound = self.outbound.as_ref().expect("not ended");
+        outbound.send(Ok(ValueEntityStreamOut { message })).await.expect("the sidecar reads");
+    }
+
+    pub(crate) async fn reply(&mut self, reply: ValueEntityReply) {
+        self.send(Some(value_entity_stream_out::Message::Reply(reply))).await;
+    }
+
+    /// Fails the stream with a gRPC status.
+    pub(crate) async fn fail(&mut self, status: Status) {
+        let outbound = self.outbound.take().expect("not ended");
+        outbound.send(Err(status)).await.expect("the sidecar reads");
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.outbound = None;
+    }
+
+    /// Waits until the sidecar has half-closed, past commands.
+    pub(crate) async fn half_closed(&mut self) {
+        while self.next().await.is_some() {}
+    }
+
+    /// Waits until the sidecar has half-closed, past commands, and ends the function's side then.
+    pub(crate) async fn closed(mut self) {
+        self.half_closed().await;
     }
 }
 
@@ -314,6 +405,23 @@ pub(crate) fn with_snapshot(reply: EventSourcedReply, state: &str) -> EventSourc
     EventSourcedReply { snapshot: Some(persisted(state)), ..reply }
 }
 
+/// A reply of a value entity with `message`; `value`: `Some(None)` deletes.
+pub(crate) fn value_reply(command_id: i64, message: &str, value: Option<Option<&str>>) -> ValueEntityReply {
+    let action = match value {
+        Some(Some(text)) => {
+            Some(value_entity_action::Action::Update(ValueEntityUpdate { value: Some(persisted(text)) }))
+        }
+        Some(None) => Some(value_entity_action::Action::Delete(ValueEntityDelete {})),
+        None => None,
+    };
+    ValueEntityReply {
+        command_id,
+        client_action: reply(command_id, message, &[]).client_action,
+        side_effects: Vec::new(),
+        state_action: action.map(|action| ValueEntityAction { action: Some(action) }),
+    }
+}
+
 /// A failure in place of a reply.
 pub(crate) fn failure(command_id: i64, text: &str, restart: bool) -> EventSourcedReply {
     let failure = Failure { command_id, description: text.to_owned(), restart };
@@ -367,6 +475,13 @@ impl TestSidecar {
     pub(crate) fn client(&self) -> Model {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
         Model(EventSourcedTckModelClient::new(endpoint.connect_lazy()))
+    }
+}
+
+impl TestSidecar {
+    pub(crate) fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
+        endpoint.connect_lazy()
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use cloudstate::store::Store;
 use persistence::testkit::{FaultyJournal, FaultySnapshots};
 use persistence::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, InMemoryJournal, InMemorySnapshotStore, Journal, JournalError,
-    PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored,
+    Append, AppendError, BoxFuture, Fence, FenceScope, InMemoryJournal, InMemorySnapshotStore, InMemoryStateStore,
+    Journal, JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored,
 };
 use tonic::Code;
 
@@ -32,7 +32,7 @@ async fn start() -> (Faulty, ScriptedStream) {
     let journal = FaultyJournal::new(InMemoryJournal::default());
     let snapshots = FaultySnapshots::new(InMemorySnapshotStore::default());
     let mut function = ScriptedFunction::start(model_spec()).await;
-    let store = Store::new(journal.clone(), snapshots.clone());
+    let store = Store::new(journal.clone(), snapshots.clone(), InMemoryStateStore::default());
     let sidecar = TestSidecar::over(store, &function, |_| {}).ready().await;
     let client = sidecar.client();
     let call = client.process("ada");
@@ -283,7 +283,9 @@ async fn a_claim_that_fails_is_tried_again_and_then_everything_is_served() {
     let snapshots = journal.snapshots();
     let refusing = ClaimRefused { journal, entity_type: "two", times: AtomicUsize::new(2) };
     let mut function = ScriptedFunction::start(model_spec()).await;
-    let sidecar = TestSidecar::over(Store::new(refusing, snapshots), &function, |_| {}).ready().await;
+    let sidecar = TestSidecar::over(Store::new(refusing, snapshots, InMemoryStateStore::default()), &function, |_| {})
+        .ready()
+        .await;
     assert_eq!(function.discovered(), 3, "each attempt on a connection of its own");
     let call = sidecar.client().process("ada");
     let mut stream = function.stream().await;

@@ -1,9 +1,11 @@
 //! Entities: one protocol a file or folder, each a translation between a stream to the user function and an actor.
 
+pub mod action;
 pub mod durable;
 pub mod event_sourced;
 pub mod places;
 pub mod region;
+pub mod value;
 
 use std::sync::Arc;
 

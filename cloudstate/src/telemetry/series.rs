@@ -59,7 +59,7 @@ pub const METRICS: &[Metric] = &[
 ];
 
 /// Kinds of entities, as their series are named: `cloudstate_<kind>_<name>`.
-pub const ENTITY_KINDS: &[&str] = &["eventsourced", "value", "crdt"];
+pub const ENTITY_KINDS: &[&str] = &["eventsourced", "value", "crdt", "action"];
 
 /// The series of each kind of entity, without the prefix. For value entities and CRDTs an event is a change, and a
 /// snapshot a value.

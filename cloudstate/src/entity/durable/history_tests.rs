@@ -20,6 +20,7 @@ use super::state::{ActivationError, Effect, Limits, State, WriteError};
 use super::state_tests::{method, now};
 use crate::call::CallError;
 use crate::entity::event_sourced::EventSourced;
+use crate::entity::value::{ValueChange, ValueEntity};
 use crate::entity::{Answer, EntityCommand};
 use crate::router::Caller;
 
@@ -413,6 +414,38 @@ impl Kind for EventSourced {
     }
 }
 
+impl Kind for ValueEntity {
+    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool) -> Self::Out {
+        use proto::cloudstate::valueentity::value_entity_action::Action;
+        use proto::cloudstate::valueentity::value_entity_stream_out::Message;
+        use proto::cloudstate::valueentity::{ValueEntityAction, ValueEntityReply, ValueEntityUpdate};
+        let value = Any { type_url: "state".to_owned(), value: listed(state) };
+        // The state action counts whatever the client action says, so a function that refuses sends none.
+        let refused = matches!(action.action, Some(client_action::Action::Failure(_)));
+        let update = Action::Update(ValueEntityUpdate { value: Some(value) });
+        let state_action = (changes && !refused).then_some(ValueEntityAction { action: Some(update) });
+        let reply =
+            ValueEntityReply { command_id: id, client_action: Some(action), state_action, ..Default::default() };
+        Self::Out { message: Some(Message::Reply(reply)) }
+    }
+
+    fn failure() -> Self::Out {
+        use proto::cloudstate::valueentity::value_entity_stream_out::Message;
+        Self::Out { message: Some(Message::Failure(Failure::default())) }
+    }
+
+    fn empty() -> Self::Out {
+        Self::Out { message: None }
+    }
+
+    fn apply(_stored: &[u32], change: &Self::Change) -> Vec<u32> {
+        match change {
+            ValueChange::Update(value) => list(&value.value),
+            ValueChange::Delete => Vec::new(),
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -422,5 +455,13 @@ proptest! {
         choices in proptest::collection::vec(any::<u16>(), 0..250),
     ) {
         run::<EventSourced>(unsettled_max, &choices);
+    }
+
+    #[test]
+    fn a_value_entity_keeps_what_it_has_acknowledged(
+        unsettled_max in 0usize..6,
+        choices in proptest::collection::vec(any::<u16>(), 0..250),
+    ) {
+        run::<ValueEntity>(unsettled_max, &choices);
     }
 }

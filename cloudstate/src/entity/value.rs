@@ -1,0 +1,205 @@
+//! Value entities: one value each, stored byte for byte as the user function sent it (CloudState protocol,
+//! value entities).
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use persistence::{AppendError, DeleteState, Fence, PutState, RawState, StateStore};
+use proto::Any;
+use proto::cloudstate::Command;
+use proto::cloudstate::valueentity::value_entity_client::ValueEntityClient;
+use proto::cloudstate::valueentity::{
+    ValueEntityInit, ValueEntityInitState, ValueEntityReply, ValueEntityStreamIn, ValueEntityStreamOut,
+    value_entity_action as state_action, value_entity_stream_in as stream_in, value_entity_stream_out as stream_out,
+};
+use tonic::{Status, Streaming};
+
+use super::durable::{
+    ActivationError, Change, FromFunction, Identity, Incoming, Outbound, Protocol, Reply, Words, Write,
+};
+use crate::telemetry::EntityMetrics;
+use crate::user_function::{Channel, Link};
+
+/// The protocol `cloudstate.valueentity.ValueEntity` and its store.
+#[derive(Clone)]
+pub struct ValueEntity {
+    /// Where values are kept.
+    pub states: Arc<dyn StateStore<RawState>>,
+}
+
+impl std::fmt::Debug for ValueEntity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ValueEntity")
+    }
+}
+
+/// What a reply does to the value.
+#[derive(Debug)]
+pub enum ValueChange {
+    /// It is this one now.
+    Update(Any),
+    /// There is none any more.
+    Delete,
+}
+
+impl Change for ValueChange {
+    fn steps(&self) -> u64 {
+        1
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = usize> {
+        match self {
+            Self::Update(value) => Some(value.type_url.len() + value.value.len()).into_iter(),
+            Self::Delete => None.into_iter(),
+        }
+    }
+}
+
+/// What has been read before the stream is opened.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    revision: u64,
+    value: Option<Any>,
+}
+
+impl Protocol for ValueEntity {
+    type In = ValueEntityStreamIn;
+    type Out = ValueEntityStreamOut;
+    type Change = ValueChange;
+    type Beginning = Beginning;
+
+    const WORDS: Words = Words {
+        reply: "Unexpected Value entity reply",
+        failure: "Unexpected Value entity failure",
+        message: "Unexpected Value entity failure",
+        termination: "Unexpected Value entity termination",
+        terminated: "Value entity terminated",
+        recovery: "Error reading the value entity's state",
+        stored: "changes",
+    };
+
+    fn command(command: Command) -> Self::In {
+        message(stream_in::Message::Command(command))
+    }
+
+    fn read(message: Self::Out) -> FromFunction<ValueChange> {
+        match message.message {
+            Some(stream_out::Message::Reply(reply)) => read(reply),
+            Some(stream_out::Message::Failure(failure)) => FromFunction::Failure(failure),
+            None => FromFunction::Invalid("an empty stream message"),
+        }
+    }
+
+    fn handle(
+        channel: Channel,
+        link: &Link,
+        requests: Incoming<Self::In>,
+    ) -> BoxFuture<'static, Result<Streaming<Self::Out>, Status>> {
+        let mut client =
+            ValueEntityClient::with_origin(channel, link.origin()).max_decoding_message_size(link.message_size_max());
+        async move { client.handle(requests).await.map(tonic::Response::into_inner) }.boxed()
+    }
+
+    async fn begin(&self, entity: &Identity, metrics: &EntityMetrics) -> Result<Beginning, ActivationError> {
+        let failed = |error: persistence::JournalError| ActivationError::Recovery(error.to_string());
+        let Some(stored) = self.states.load(entity.id.clone()).await.map_err(failed)? else {
+            return Ok(Beginning::default());
+        };
+        if let Some(state) = &stored.state {
+            metrics.snapshot_loaded(state.payload.len() as u64);
+        }
+        let value = stored.state.map(|state| Any { type_url: state.manifest.to_string(), value: state.payload });
+        Ok(Beginning { revision: stored.revision, value })
+    }
+
+    async fn replay(
+        &self,
+        entity: &Identity,
+        Beginning { revision, value }: Beginning,
+        outbound: &Outbound<Self::In>,
+        _metrics: &EntityMetrics,
+    ) -> Result<u64, ActivationError> {
+        let init = ValueEntityInit {
+            service_name: entity.service.to_string(),
+            entity_id: entity.entity_id.to_string(),
+            // Present with and without a value.
+            state: Some(ValueEntityInitState { value }),
+        };
+        outbound.send(message(stream_in::Message::Init(init))).await?;
+        Ok(revision)
+    }
+
+    fn write(&self, entity: &Identity, write: Write<ValueChange>) -> BoxFuture<'static, Result<(), AppendError>> {
+        let Write { change, after: expected_revision, fence, time_ms } = write;
+        let (id, batch_id) = (entity.id.clone(), rand::random());
+        match change {
+            ValueChange::Update(Any { type_url, value }) => {
+                let state = RawState { manifest: Arc::from(type_url), payload: value, meta: None };
+                let put = PutState { id, expected_revision, fence, batch_id, time_ms, state };
+                let states = self.states.clone();
+                settled(move || states.upsert(put.clone()))
+            }
+            ValueChange::Delete => {
+                let delete = DeleteState { id, expected_revision, fence, batch_id, time_ms };
+                let states = self.states.clone();
+                settled(move || states.delete(delete.clone()))
+            }
+        }
+    }
+
+    fn save_snapshot(&self, _: &Identity, _: u64, _: Any, _: Fence, _: u64) -> BoxFuture<'static, ()> {
+        // A value is all there is; replies of value entities carry no snapshot.
+        std::future::ready(()).boxed()
+    }
+}
+
+fn message(message: stream_in::Message) -> ValueEntityStreamIn {
+    ValueEntityStreamIn { message: Some(message) }
+}
+
+/// The client action does not influence the state action, and `restart` means nothing here.
+fn read(reply: ValueEntityReply) -> FromFunction<ValueChange> {
+    let ValueEntityReply { command_id, client_action, side_effects, state_action } = reply;
+    let change = match state_action {
+        None => None,
+        Some(action) => match action.action {
+            Some(state_action::Action::Update(update)) => match update.value {
+                Some(value) => Some(ValueChange::Update(value)),
+                None => return FromFunction::Invalid("an update without a value"),
+            },
+            Some(state_action::Action::Delete(_)) => Some(ValueChange::Delete),
+            None => return FromFunction::Invalid("an empty state action"),
+        },
+    };
+    FromFunction::Reply(Box::new(Reply {
+        command_id,
+        action: client_action.and_then(|it| it.action),
+        side_effects,
+        change,
+        snapshot: None,
+        restart: false,
+        mistake: None,
+    }))
+}
+
+/// Writes; when the outcome is unknown it is asked for once, by asking for the same write again: the store takes
+/// one that it has for success and carries one out that it has not.
+fn settled<F>(write: F) -> BoxFuture<'static, Result<(), AppendError>>
+where
+    F: Fn() -> BoxFuture<'static, Result<u64, AppendError>> + Send + 'static,
+{
+    // Handed over at once: writes have to reach the store in the order of the commands.
+    let written = write();
+    async move {
+        let first = written.await.map(drop);
+        let Err(AppendError::Unknown { .. }) = first else { return first };
+        match write().await {
+            // What this says of the second attempt does not settle the first: a conflict may come from a later
+            // write, which followed the first one.
+            Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. } | AppendError::Conflict { .. }) => first,
+            settled => settled.map(drop),
+        }
+    }
+    .boxed()
+}
