@@ -1,18 +1,18 @@
 //! [`Effect`]: what a command leads to. Persist first, then reply, run, stop.
 
-use crate::EventSourced;
+use crate::{AppendError, EventSourced, chained::Chain};
 use actors::{ActorContext, ReplyTo};
 
 /// What a command handler decides: one primary effect, then others in the order they are chained.
 ///
 /// # Ordering
 /// Chained effects run after the events are durable and applied, in order, at most once, and never in recovery. If the
-/// write fails none of them runs: a `ReplyTo` among them is dropped, which ends its ask with `NoReply`. If the process
-/// dies between write and effect, it does not run later.
+/// write fails none of them runs, except for [`then_reply_outcome`](Self::then_reply_outcome): any other `ReplyTo` among
+/// them is dropped, which ends its ask with `NoReply`. If the process dies between write and effect, it does not run later.
 #[must_use = "an effect does nothing unless the command handler returns it"]
 pub struct Effect<E: EventSourced> {
     pub(crate) primary: Primary<E>,
-    pub(crate) chained: Vec<Chained<E>>,
+    pub(crate) chained: Chain<E::Command, E::State>,
 }
 
 pub(crate) enum Primary<E: EventSourced> {
@@ -21,14 +21,6 @@ pub(crate) enum Primary<E: EventSourced> {
     Stash(E::Command),
     Unhandled,
 }
-
-pub(crate) enum Chained<E: EventSourced> {
-    Run(Run<E>),
-    UnstashAll,
-    Stop,
-}
-
-type Run<E> = Box<dyn FnOnce(&<E as EventSourced>::State, &mut ActorContext<<E as EventSourced>::Command>) + Send>;
 
 impl<E: EventSourced> Effect<E> {
     /// Stores one event.
@@ -70,28 +62,42 @@ impl<E: EventSourced> Effect<E> {
 
     /// Then calls `run` with the state after the events.
     pub fn then_run(mut self, run: impl FnOnce(&E::State, &mut ActorContext<E::Command>) + Send + 'static) -> Self {
-        self.chained.push(Chained::Run(Box::new(run)));
+        self.chained.run(run);
         self
     }
 
     /// Then answers with what `make` finds in the state after the events.
     pub fn then_reply<T: Send + 'static>(
-        self,
+        mut self,
         reply_to: ReplyTo<T>,
         make: impl FnOnce(&E::State) -> T + Send + 'static,
     ) -> Self {
-        self.then_run(move |state, _| reply_to.tell(make(state)))
+        self.chained.reply(reply_to, make);
+        self
+    }
+
+    /// Then answers in any case: with what `make` finds in the state after the events, or with what it says about the
+    /// write's failure.
+    ///
+    /// [`AppendError::Unknown`] is no failure to tell a caller of as such: the events may be stored.
+    pub fn then_reply_outcome<T: Send + 'static>(
+        mut self,
+        reply_to: ReplyTo<T>,
+        make: impl FnOnce(Result<&E::State, &AppendError>) -> T + Send + 'static,
+    ) -> Self {
+        self.chained.reply_outcome(reply_to, make);
+        self
     }
 
     /// Then stops the entity; nothing chained after this runs.
     pub fn then_stop(mut self) -> Self {
-        self.chained.push(Chained::Stop);
+        self.chained.stop();
         self
     }
 
     /// Then brings all stashed commands back, in order, before anything newer.
     pub fn then_unstash_all(mut self) -> Self {
-        self.chained.push(Chained::UnstashAll);
+        self.chained.unstash_all();
         self
     }
 
@@ -105,6 +111,6 @@ impl<E: EventSourced> Effect<E> {
     }
 
     fn of(primary: Primary<E>) -> Self {
-        Self { primary, chained: Vec::new() }
+        Self { primary, chained: Chain::default() }
     }
 }

@@ -48,14 +48,14 @@ pub trait EventSourced: Send + Sync + Sized + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PersistenceSignal {
-    /// The state is what the log says; commands follow. Sent to new entities too.
+    /// The state is what the store says; commands follow. Sent to new entities too.
     RecoveryCompleted {
-        /// The last event's number.
+        /// The last event's number, or the revision of a [`DurableState`](crate::DurableState).
         highest_seq: u64,
     },
-    /// The events of the last command are certainly not stored; the entity goes on with the state before it.
+    /// What the last command was to store is certainly not stored; the entity goes on with the state before it.
     PersistRejected(AppendError),
-    /// The events of the last command may be stored, or another writer owns the log; the entity stops.
+    /// What the last command was to store may be stored, or another writer owns the entity; the entity stops.
     PersistFailed(AppendError),
     /// A snapshot was stored.
     SnapshotSaved {
@@ -78,7 +78,8 @@ pub enum PersistenceSignal {
 /// of them unless [`mailbox`](Self::mailbox) says otherwise. A stop waits for the write that is under way.
 ///
 /// # Failures
-/// - A write that is certainly not stored: the entity hears of it, goes on, and the command's chained effects are dropped.
+/// - A write that is certainly not stored: the entity hears of it, goes on, and the command's chained effects are dropped,
+///   but for [`Effect::then_reply_outcome`].
 /// - A write whose outcome is unknown: the entity stops, or starts again with [`restart_with_backoff`](Self::restart_with_backoff),
 ///   with what the journal says.
 /// - Another writer took over: the entity stops and is not restarted here.

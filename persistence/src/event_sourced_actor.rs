@@ -4,8 +4,9 @@
 //! no other command runs in between.
 
 use crate::{
-    Append, AppendError, Effect, EventSourced, Fence, PersistenceSignal,
-    effect::{Chained, Primary},
+    Append, AppendError, Effect, EventSourced, Fence, PersistFailed, PersistenceSignal,
+    chained::{AfterFailure, Chain},
+    effect::Primary,
     event_sourced::Setup,
     recovering::{Ready, recover},
 };
@@ -31,11 +32,6 @@ struct Life<E: EventSourced> {
     fence: Fence,
 }
 
-/// The outcome of a write is unknown, so the entity's state is not to be believed any more.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("persisting failed: {0}")]
-pub struct PersistFailed(pub AppendError);
-
 impl<E: EventSourced> EventSourcedActor<E> {
     pub(crate) fn new(setup: Arc<Setup<E>>) -> Self {
         Self { setup, life: None, stash: StashBuffer::with_capacity(STASH) }
@@ -44,7 +40,7 @@ impl<E: EventSourced> EventSourcedActor<E> {
     /// Stores `events` and applies them, or says why not; the state is untouched then.
     async fn persist(&mut self, clock: &Clock, events: Vec<E::Event>) -> Result<(), AppendError> {
         let setup = &self.setup;
-        let life = self.life.as_mut().ok_or_else(not_recovered)?;
+        let life = self.life.as_mut().ok_or_else(|| PersistFailed::not_recovered().0)?;
         let count = events.len() as u64;
         // Before the write: a panic of the event handler then leaves nothing stored.
         let applied_before = setup.apply_before.map(|copy| {
@@ -75,33 +71,35 @@ impl<E: EventSourced> EventSourcedActor<E> {
     }
 
     /// What the failure table says: certainly not stored, go on; else stop, and only an unknown outcome may restart.
-    fn persist_failed(&mut self, ctx: &mut ActorContext<E::Command>, error: AppendError) -> Handled {
+    fn persist_failed(
+        &mut self,
+        ctx: &mut ActorContext<E::Command>,
+        chained: Chain<E::Command, E::State>,
+        error: AppendError,
+    ) -> Handled {
         let id = self.setup.entity.persistence_id();
-        if let AppendError::Rejected { .. } | AppendError::Unavailable { .. } = error {
+        let after = AfterFailure::of(&error);
+        if after == AfterFailure::GoOn {
             tracing::warn!(%id, %error, "events not stored, entity goes on");
-            self.signal(ctx, &PersistenceSignal::PersistRejected(error));
-            return Ok(Behavior::Same);
+            self.signal(ctx, &PersistenceSignal::PersistRejected(error.clone()));
+        } else {
+            tracing::error!(%id, %error, "persisting failed, entity stops");
+            self.signal(ctx, &PersistenceSignal::PersistFailed(error.clone()));
+            self.life = None;
         }
-        tracing::error!(%id, %error, "persisting failed, entity stops");
-        self.signal(ctx, &PersistenceSignal::PersistFailed(error.clone()));
-        self.life = None;
-        match error {
-            // The log belongs to somebody else now: a new life here would only steal it back.
-            AppendError::Conflict { .. } | AppendError::Stale { .. } => Ok(Behavior::Stopped),
-            error => Err(PersistFailed(error).into()),
+        chained.write_failed(&error);
+        match after {
+            AfterFailure::GoOn => Ok(Behavior::Same),
+            AfterFailure::StopForGood => Ok(Behavior::Stopped),
+            AfterFailure::StartOver => Err(PersistFailed(error).into()),
         }
     }
 
-    fn run_chained(&mut self, ctx: &mut ActorContext<E::Command>, chained: Vec<Chained<E>>) -> Behavior {
-        for effect in chained {
-            match (effect, &self.life) {
-                (Chained::Run(run), Some(life)) => run(&life.state, ctx),
-                (Chained::Run(_), None) => {}
-                (Chained::UnstashAll, _) => ctx.unstash_all(&mut self.stash),
-                (Chained::Stop, _) => return Behavior::Stopped,
-            }
+    fn run_chained(&mut self, ctx: &mut ActorContext<E::Command>, chained: Chain<E::Command, E::State>) -> Behavior {
+        match &self.life {
+            Some(life) => chained.perform(&life.state, ctx, &mut self.stash),
+            None => Behavior::Same,
         }
-        Behavior::Same
     }
 
     /// Saves a snapshot if storing the events after `before` made one due, then deletes what it makes superfluous.
@@ -169,7 +167,7 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
 
     async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, command: Self::Message) -> Handled {
         // Only a supervisor told to resume comes here without a state; it does not get its way.
-        let Some(life) = &self.life else { return Err(PersistFailed(not_recovered()).into()) };
+        let Some(life) = &self.life else { return Err(PersistFailed::not_recovered().into()) };
         let before = life.highest_seq;
         let Effect { primary, chained } = self.setup.entity.handle_command(&life.state, command);
         match primary {
@@ -177,8 +175,7 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
             Primary::Persist(events) => {
                 let clock = ctx.clock().clone();
                 if let Err(error) = self.persist(&clock, events).await {
-                    drop(chained);
-                    return self.persist_failed(ctx, error);
+                    return self.persist_failed(ctx, chained, error);
                 }
             }
             Primary::Unhandled => {
@@ -204,8 +201,4 @@ async fn in_time(clock: &Clock, work: impl Future<Output = Result<(), AppendErro
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
         Err(elapsed) => Err(elapsed.to_string()),
     }
-}
-
-fn not_recovered() -> AppendError {
-    AppendError::Unavailable { reason: "the entity has no state to go on from".to_owned() }
 }

@@ -82,6 +82,7 @@
 //! # Parts
 //!
 //! - [`EventSourced`], [`Effect`], [`EventSourcedBehavior`]: the entity and how it becomes an actor.
+//! - [`DurableState`], [`StateEffect`], [`DurableStateBehavior`]: the same for an entity that keeps no history.
 //! - [`Journal`], [`SnapshotStore`]: the contract; [`testkit::contract`] checks any store for it.
 //! - [`StateStore`]: the last state instead of the history; [`testkit::state_contract`] checks any store for it.
 //! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`], [`InMemoryStateStore`]: the stores.
@@ -90,7 +91,10 @@
 //! - [`Fence`], [`FenceScope`]: the right to write.
 //! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.
 
+mod chained;
 mod codec;
+mod durable_state;
+mod durable_state_actor;
 mod effect;
 mod error;
 mod event_sourced;
@@ -105,13 +109,17 @@ mod recovery;
 mod snapshot;
 mod sqlite;
 mod state;
+mod state_effect;
 pub mod testkit;
 
+pub use chained::PersistFailed;
 pub use codec::{Codec, CodecError, Coded, MessagePack};
+pub use durable_state::{DurableState, DurableStateBehavior};
+pub use durable_state_actor::DurableStateActor;
 pub use effect::Effect;
 pub use error::{AppendError, JournalError};
 pub use event_sourced::{EventSourced, EventSourcedBehavior, PersistenceSignal, RecoveryLimit};
-pub use event_sourced_actor::{EventSourcedActor, PersistFailed};
+pub use event_sourced_actor::EventSourcedActor;
 pub use fencing::{Fence, FenceScope};
 pub use futures_util::future::BoxFuture;
 pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
@@ -125,3 +133,4 @@ pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use snapshot::{InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot};
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};
+pub use state_effect::StateEffect;

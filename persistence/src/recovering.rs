@@ -1,14 +1,16 @@
-//! How an entity gets its state back: fence, snapshot, events, each checked by [`Recovery`].
+//! How an entity gets its state back: fence, snapshot, events, each checked by [`Recovery`]; or fence and last state.
 
 use crate::{
-    EventSourced, Fence, FenceScope, JournalError, PersistenceId, Recovery, RecoveryError, ReplayLimit, StoredSnapshot,
-    event_sourced::Setup,
+    DurableState, EventSourced, Fence, FenceScope, JournalError, PersistenceId, Recovery, RecoveryError, RecoveryLimit,
+    ReplayLimit, StoredSnapshot, durable_state::StateSetup, event_sourced::Setup,
 };
 use actors::Clock;
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
+use tokio::sync::SemaphorePermit;
 
 /// Snapshots that may be unreadable before recovery falls back to all events.
 const SNAPSHOTS_TRIED: usize = 8;
@@ -16,7 +18,7 @@ const SNAPSHOTS_TRIED: usize = 8;
 /// A state read back, and the right to go on from it.
 pub(crate) struct Ready<S> {
     pub(crate) state: S,
-    pub(crate) highest_seq: u64,
+    pub(crate) highest_seq: u64, // of a durable state: its revision
     pub(crate) fence: Fence,
 }
 
@@ -69,18 +71,15 @@ pub(crate) async fn recover<E: EventSourced>(
     setup: &Setup<E>,
     clock: &Clock,
 ) -> Result<Ready<E::State>, RecoveryFailure> {
-    let store = Store { setup, clock, id: setup.entity.persistence_id() };
-    let _permit = match &setup.recovery_limit {
-        Some(limit) => limit.0.acquire().await.ok(),
-        None => None,
-    };
+    let store = Asker { clock, within: setup.recovery_timeout, id: setup.entity.persistence_id() };
+    let _permit = permit(setup.recovery_limit.as_ref()).await;
     // Fence, then read: after the claim no older writer can change what is read here.
     let fence = match &setup.fence {
         Some(fence) => fence.clone(),
         None => store.ask(setup.journal.claim(FenceScope::Entity(store.id.clone()))).await?,
     };
     let mut recovery = Recovery::new(store.id.clone());
-    let snapshot = store.newest_readable_snapshot().await?;
+    let snapshot = newest_readable_snapshot(setup, &store).await?;
     recovery.snapshot(snapshot.as_ref().map(|snapshot| (snapshot.seq_nr, snapshot.epoch)));
     let mut state = snapshot.map(|snapshot| snapshot.snapshot).unwrap_or_default();
     loop {
@@ -100,42 +99,66 @@ pub(crate) async fn recover<E: EventSourced>(
     Ok(Ready { state, highest_seq, fence })
 }
 
-struct Store<'a, E: EventSourced> {
-    setup: &'a Setup<E>,
+/// Reads the row of a durable state: fence first, then read.
+pub(crate) async fn recover_state<D: DurableState>(
+    setup: &StateSetup<D>,
+    clock: &Clock,
+) -> Result<Ready<D::State>, RecoveryFailure> {
+    let store = Asker { clock, within: setup.recovery_timeout, id: setup.entity.persistence_id() };
+    let _permit = permit(setup.recovery_limit.as_ref()).await;
+    let fence = match &setup.fence {
+        Some(fence) => fence.clone(),
+        None => store.ask(setup.store.claim(FenceScope::Entity(store.id.clone()))).await?,
+    };
+    let stored = store.ask(setup.store.load(store.id.clone())).await?;
+    let highest_seq = stored.as_ref().map_or(0, |stored| stored.revision);
+    let state = stored.and_then(|stored| stored.state).unwrap_or_default();
+    Ok(Ready { state, highest_seq, fence })
+}
+
+/// The newest snapshot, or the newest before those that are damaged. With none left all events are replayed, and if
+/// they were deleted, [`Recovery`] notices.
+async fn newest_readable_snapshot<E: EventSourced>(
+    setup: &Setup<E>,
+    store: &Asker<'_>,
+) -> Result<Option<StoredSnapshot<E::State>>, RecoveryFailure> {
+    let Some(snapshots) = &setup.snapshots else { return Ok(None) };
+    let mut max_seq = u64::MAX;
+    for _ in 0..SNAPSHOTS_TRIED {
+        match store.ask(snapshots.store.load(store.id.clone(), max_seq)).await {
+            Err(RecoveryFailure::Store { error, .. }) if error.is_permanent() => {
+                tracing::warn!(id = %store.id, %error, "snapshot is unreadable, falling back to an older one");
+                let (JournalError::Damaged { seq_nr, .. } | JournalError::Undecodable { seq_nr, .. }) = error else {
+                    return Ok(None);
+                };
+                let Some(below) = seq_nr.checked_sub(1).filter(|&below| below < max_seq) else { return Ok(None) };
+                max_seq = below;
+            }
+            loaded => return loaded,
+        }
+    }
+    Ok(None)
+}
+
+/// Waits for a place among those that recover; `None` when there is no limit.
+async fn permit(limit: Option<&RecoveryLimit>) -> Option<SemaphorePermit<'_>> {
+    limit?.0.acquire().await.ok()
+}
+
+/// Asks a store, for no longer than `within`.
+struct Asker<'a> {
     clock: &'a Clock,
+    within: Duration,
     id: PersistenceId,
 }
 
-impl<E: EventSourced> Store<'_, E> {
-    /// The newest snapshot, or the newest before those that are damaged. With none left all events are replayed, and if
-    /// they were deleted, [`Recovery`] notices.
-    async fn newest_readable_snapshot(&self) -> Result<Option<StoredSnapshot<E::State>>, RecoveryFailure> {
-        let Some(snapshots) = &self.setup.snapshots else { return Ok(None) };
-        let mut max_seq = u64::MAX;
-        for _ in 0..SNAPSHOTS_TRIED {
-            match self.ask(snapshots.store.load(self.id.clone(), max_seq)).await {
-                Err(RecoveryFailure::Store { error, .. }) if error.is_permanent() => {
-                    tracing::warn!(id = %self.id, %error, "snapshot is unreadable, falling back to an older one");
-                    let (JournalError::Damaged { seq_nr, .. } | JournalError::Undecodable { seq_nr, .. }) = error
-                    else {
-                        return Ok(None);
-                    };
-                    let Some(below) = seq_nr.checked_sub(1).filter(|&below| below < max_seq) else { return Ok(None) };
-                    max_seq = below;
-                }
-                loaded => return loaded,
-            }
-        }
-        Ok(None)
-    }
-
+impl Asker<'_> {
     async fn ask<T>(&self, answer: impl Future<Output = Result<T, JournalError>>) -> Result<T, RecoveryFailure> {
-        let within = self.setup.recovery_timeout;
-        match self.clock.timeout(within, answer).await {
+        match self.clock.timeout(self.within, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RecoveryFailure::Store { id: self.id.clone(), error }),
             Err(_) => {
-                let waited_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                let waited_ms = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);
                 Err(RecoveryFailure::Timeout { id: self.id.clone(), waited_ms })
             }
         }

@@ -151,6 +151,24 @@ fn a_rejected_write_changes_nothing() {
     }
 }
 
+/// A caller whose question says so hears why its write failed, and an unknown outcome is told from a failure.
+#[test]
+fn an_outcome_is_answered_whatever_it_is() {
+    let scene = Scene::plain();
+    let deposit = |cents| {
+        scene.kit.block_on(scene.wallet.ask(|reply_to| WalletCommand::TryDeposit(cents, reply_to), LONG)).unwrap()
+    };
+    assert_eq!(deposit(100), Ok(100));
+    let full = AppendError::Unavailable { reason: "disk full".into() };
+    scene.journal.fail_next(full.clone());
+    assert_eq!(deposit(1), Err(full));
+    assert_eq!(deposit(2), Ok(102), "the state is the one before the failed write");
+    scene.journal.unknown_next(true);
+    let unknown = deposit(3).unwrap_err();
+    assert!(!unknown.is_certain(), "{unknown:?}");
+    assert_eq!(scene.balance(), Err(AskError::Stopped));
+}
+
 /// Unknown: without backoff the entity stops; whoever starts it again finds what the journal really has.
 #[test]
 fn an_unknown_write_stops_the_entity() {

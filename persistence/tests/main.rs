@@ -6,6 +6,7 @@ mod codec;
 mod crash;
 mod damage;
 mod disk;
+mod durable_state;
 mod entity;
 mod faulty_vfs;
 mod feeds;

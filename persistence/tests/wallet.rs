@@ -2,7 +2,7 @@
 
 use actors::{ActorContext, ReplyTo};
 use parking_lot::Mutex;
-use persistence::{Effect, EventSourced, PersistenceId, PersistenceSignal, Retention};
+use persistence::{AppendError, Effect, EventSourced, PersistenceId, PersistenceSignal, Retention};
 use std::sync::Arc;
 
 pub(crate) struct WalletEntity {
@@ -32,6 +32,8 @@ pub(crate) enum WalletCommand {
     },
     /// Deposits each amount, all or none.
     DepositAll(Vec<u64>, ReplyTo<u64>),
+    /// Deposits, and answers with the balance or why it is not known to be stored.
+    TryDeposit(u64, ReplyTo<Result<u64, AppendError>>),
     Balance(ReplyTo<u64>),
     /// From now on `WhenThawed` waits.
     Freeze,
@@ -64,6 +66,10 @@ impl WalletEntity {
 }
 
 impl Signals {
+    pub(crate) fn push(&self, signal: PersistenceSignal) {
+        self.0.lock().push(signal);
+    }
+
     pub(crate) fn take(&self) -> Vec<PersistenceSignal> {
         std::mem::take(&mut self.0.lock())
     }
@@ -90,6 +96,10 @@ impl EventSourced for WalletEntity {
                 Effect::persist_all(amounts.into_iter().map(|cents| WalletEvent::Deposited { cents }))
                     .then_reply(reply_to, |wallet: &Wallet| wallet.cents)
             }
+            WalletCommand::TryDeposit(cents, reply_to) => Effect::persist(WalletEvent::Deposited { cents })
+                .then_reply_outcome(reply_to, |outcome| {
+                    outcome.map(|wallet: &Wallet| wallet.cents).map_err(Clone::clone)
+                }),
             WalletCommand::Balance(reply_to) => Effect::reply(reply_to, wallet.cents),
             WalletCommand::Freeze => Effect::persist(WalletEvent::Frozen),
             WalletCommand::Thaw => Effect::persist(WalletEvent::Thawed).then_unstash_all(),
@@ -116,6 +126,6 @@ impl EventSourced for WalletEntity {
     }
 
     fn on_signal(&self, _wallet: &Wallet, _ctx: &mut ActorContext<WalletCommand>, signal: &PersistenceSignal) {
-        self.signals.0.lock().push(signal.clone());
+        self.signals.push(signal.clone());
     }
 }
