@@ -154,9 +154,8 @@ impl Store {
         let mut slots = self.slots.write();
         let slot = slots.entry(Arc::from(key)).or_insert_with(|| Arc::new(Slot::new(Content::Absent)));
         let mut receiver = slot.subscribe();
-        if !matches!(*receiver.borrow(), Content::Absent) {
-            receiver.mark_changed();
-        }
+        // What is there is news to the one who comes.
+        receiver.mark_changed();
         receiver
     }
 
