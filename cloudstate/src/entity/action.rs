@@ -17,6 +17,7 @@ use proto::cloudstate::action::action_protocol_client::ActionProtocolClient;
 use proto::cloudstate::action::{ActionCommand, ActionResponse, action_response};
 use proto::cloudstate::client_action;
 use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, Streaming};
 
 use super::{Answer, Command, Component};
@@ -103,7 +104,7 @@ impl Action {
             }
             (Ok(request), true) => Inbound::many(streamed_out(client, request).await?, channel),
             (Err(payloads), many_answers) => {
-                let (commands, mut broken) = commands(named, type_url, payloads);
+                let (commands, mut client_side) = commands(named, type_url, payloads);
                 let opened = async {
                     if many_answers {
                         Ok::<_, CallError>(Inbound::many(streamed(client, commands).await?, channel))
@@ -114,8 +115,8 @@ impl Action {
                 };
                 tokio::select! {
                     biased;
-                    opened = opened => opened?.until(broken),
-                    Ok(error) = &mut broken => return Err(error),
+                    opened = opened => opened?.with(client_side),
+                    Ok(error) = &mut client_side.broken => return Err(error),
                 }
             }
         };
@@ -182,13 +183,12 @@ fn client_action(response: action_response::Response) -> client_action::Action {
 /// What the function sends.
 struct Inbound {
     responses: BoxStream<'static, Result<ActionResponse, CallError>>,
-    /// The client's side of the call broke.
-    broken: Option<Broken>,
+    client_side: Option<ClientSide>,
 }
 
 impl Inbound {
     fn one(response: ActionResponse) -> Self {
-        Self { responses: stream::iter([Ok(response)]).boxed(), broken: None }
+        Self { responses: stream::iter([Ok(response)]).boxed(), client_side: None }
     }
 
     /// `place` is the stream's place on its connection, kept until it is over.
@@ -197,32 +197,30 @@ impl Inbound {
             let _place = &place;
             response.map_err(of_function)
         });
-        Self { responses: responses.boxed(), broken: None }
+        Self { responses: responses.boxed(), client_side: None }
     }
 
-    fn until(self, broken: Broken) -> Self {
-        Self { broken: Some(broken), ..self }
+    fn with(self, client_side: ClientSide) -> Self {
+        Self { client_side: Some(client_side), ..self }
     }
 
     async fn next(&mut self) -> Option<Result<ActionResponse, CallError>> {
-        let Some(broken) = &mut self.broken else { return self.responses.next().await };
+        let Some(client_side) = &mut self.client_side else { return self.responses.next().await };
         tokio::select! {
             biased;
             response = self.responses.next() => response,
-            outcome = broken => match outcome {
-                Ok(error) => Some(Err(error)),
-                // The client has sent everything.
-                Err(_) => {
-                    self.broken = None;
-                    self.responses.next().await
-                }
-            },
+            Ok(error) = &mut client_side.broken => Some(Err(error)),
         }
     }
 }
 
-/// Completes when the client's side of a call breaks, with the reason; fails when all of it has been sent.
-type Broken = Fuse<oneshot::Receiver<CallError>>;
+/// The client's messages on their way to the function.
+struct ClientSide {
+    /// Completes when the client's stream breaks, with the reason; fails when all of it has been sent.
+    broken: Fuse<oneshot::Receiver<CallError>>,
+    /// Once the function's call is over the client's messages are let go, so that it sees its stream cancelled.
+    _until_over: DropGuard,
+}
 
 /// A time limit that says who set it.
 struct Within<'a> {
@@ -277,8 +275,9 @@ fn commands(
     named: ActionCommand,
     type_url: Arc<str>,
     payloads: BoxStream<'static, Result<bytes::Bytes, CallError>>,
-) -> (impl Stream<Item = ActionCommand> + Send + 'static, Broken) {
+) -> (impl Stream<Item = ActionCommand> + Send + 'static, ClientSide) {
     let (tell, broken) = oneshot::channel();
+    let over = CancellationToken::new();
     let first = stream::iter([named]);
     let rest = stream::unfold((payloads, Some(tell)), move |(mut payloads, mut tell)| {
         let type_url = type_url.to_string();
@@ -296,7 +295,8 @@ fn commands(
             }
         }
     });
-    (first.chain(rest), broken.fuse())
+    let commands = first.chain(rest).take_until(over.clone().cancelled_owned());
+    (commands, ClientSide { broken: broken.fuse(), _until_over: over.drop_guard() })
 }
 
 /// The function's own status reaches the client as it is; a call that broke is none of it.
