@@ -65,8 +65,12 @@ impl Epochs {
             FenceScope::Entity(_) => self.entity,
             FenceScope::Shard { .. } => self.shard,
         };
-        // The own row must match exactly: a fence never granted by this store (higher epoch) is refused as well.
-        if own == fence.epoch && self.current() == fence.epoch { Ok(()) } else { Err(self.current()) }
+        // The own row must match exactly: a fence never granted by this store (higher, or 0) is refused as well.
+        if fence.epoch > 0 && own == fence.epoch && self.current() == fence.epoch {
+            Ok(())
+        } else {
+            Err(self.current())
+        }
     }
 
     /// The epoch a write must carry now.
@@ -102,6 +106,7 @@ mod tests {
     fn an_epoch_this_store_never_granted_is_refused() {
         assert_eq!(Epochs { entity: 3, shard: 0 }.check(&entity(9)), Err(3));
         assert_eq!(Epochs { entity: 3, shard: 0 }.check(&shard(3)), Err(3));
+        assert_eq!(Epochs::default().check(&entity(0)), Err(0), "epochs are granted from 1 on");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     store::{Entity, recover},
 };
 use futures_util::FutureExt;
-use persistence::{AppendError, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore};
+use persistence::{AppendError, FenceScope, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore};
 use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst, time::Duration};
 use tempfile::TempDir;
 
@@ -226,6 +226,64 @@ async fn a_full_queue_refuses() {
         entity.append(&store, &["room again"]).await.unwrap();
         store.close().await;
     }
+}
+
+/// A request of the largest kind fills the queue all by itself; what weighs nothing still gets through behind it.
+#[tokio::test]
+async fn a_store_with_a_full_queue_can_be_closed() {
+    let disk = FaultyDisk::register("close-full");
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { vfs: Some(disk.name()), queue_bytes: 40, ..SqliteOptions::default() };
+    let store = SqliteStore::open(folder.path(), options).unwrap();
+    let entity = Entity::claim(&store, "close-full").await;
+    let before = disk.syncs.load(SeqCst);
+    disk.hold_syncs();
+    let append = store.append(entity.batch(&["a batch that is larger than the whole queue may be"]));
+    while disk.syncs.load(SeqCst) == before {
+        tokio::task::yield_now().await;
+    }
+    let claim = store.claim(FenceScope::Entity(entity.id.clone()));
+    let close = store.close();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(20)).await; // until the request to close is on its way
+        disk.release_syncs();
+    };
+    let all = async { futures_util::join!(append, claim, close, release) };
+    let (appended, claimed, (), ()) = tokio::time::timeout(Duration::from_secs(20), all).await.expect("closes");
+    assert_eq!(appended, Ok(1));
+    assert_eq!(claimed.expect("a claim holds no bytes").epoch, entity.fence.epoch + 1);
+}
+
+/// Who comes after the request to close is certainly not stored, and is told so.
+#[tokio::test]
+async fn a_write_behind_the_close_is_certainly_not_stored() {
+    let disk = FaultyDisk::register("close-behind");
+    let (folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "behind").await;
+    let before = disk.syncs.load(SeqCst);
+    disk.hold_syncs();
+    let mut appends = vec![store.append(entity.batch(&["1"]))];
+    while disk.syncs.load(SeqCst) == before {
+        tokio::task::yield_now().await;
+    }
+    let write_on = async {
+        for _ in 0..40 {
+            entity.highest += 1;
+            appends.push(store.append(entity.batch(&["next"])));
+            tokio::time::sleep(Duration::from_millis(1)).await; // some come before the request to close, some after it
+        }
+        disk.release_syncs();
+        futures_util::future::join_all(appends).await
+    };
+    let (outcomes, ()) = futures_util::join!(write_on, store.close());
+    let stored = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
+    assert!(stored < outcomes.len(), "all came before the request to close");
+    for outcome in &outcomes[stored..] {
+        assert!(matches!(outcome, Err(AppendError::Unavailable { .. })), "{outcome:?}");
+    }
+    let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
+    assert_eq!(store.highest_seq(entity.id).await, Ok(stored as u64));
+    store.close().await;
 }
 
 /// The writer reopens in its own time; until then it says that it is not there.

@@ -46,11 +46,11 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// `None` when `bytes` more would exceed `limit`, unless nothing else waits.
+    /// `None` when `bytes` more would exceed `limit`, unless nothing else waits. What weighs nothing always fits.
     pub(crate) fn reserve(stats: &Arc<Stats>, bytes: usize, limit: usize) -> Option<Self> {
         let before = stats.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let backlog = Self { stats: Arc::clone(stats), bytes };
-        (before == 0 || before.saturating_add(bytes) <= limit).then_some(backlog)
+        (bytes == 0 || before == 0 || before.saturating_add(bytes) <= limit).then_some(backlog)
     }
 }
 

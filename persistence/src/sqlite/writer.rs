@@ -63,9 +63,18 @@ impl Writer {
             self.sweep();
             if let Some(close) = close {
                 self.db = None; // closes the file before anybody is told
+                self.refuse_the_rest();
                 let _ = close.reply.send(Ok(Written::Done));
                 return;
             }
+        }
+    }
+
+    /// Answers those that came after the request to close.
+    fn refuse_the_rest(&mut self) {
+        self.queue.close();
+        while let Some(request) = self.queue.blocking_recv() {
+            let _ = request.reply.send(Err(AppendError::Unavailable { reason: "store is closed".into() }));
         }
     }
 
