@@ -1,15 +1,16 @@
-//! The management port (`/ready`, `/alive`) and the metrics port (`/metrics`): read-only, for probes and scrapers.
+//! The management port (`/ready`, `/alive`) and the metrics port (`/metrics`), for probes and scrapers.
 
 #![allow(clippy::disallowed_methods, reason = "probes and scrapers live in real time, whatever the actors do")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -91,6 +92,10 @@ pub fn management_router(health: Health) -> Router {
     Router::new().route("/ready", get(ready)).route("/alive", get(|| async { "OK\n" })).with_state(health)
 }
 
+/// Who is at the other end of a connection; every request has it as an extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// `/metrics`, and the same at `/`.
 pub fn metrics_router(handle: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(metrics)).route("/", get(metrics)).with_state(handle)
@@ -108,8 +113,8 @@ pub async fn serve(listener: TcpListener, router: Router) {
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = serve_connection(stream, router.clone());
+            Ok((stream, peer)) => {
+                let connection = serve_connection(stream, router.clone().layer(Extension(Peer(peer))));
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);

@@ -30,6 +30,8 @@ pub enum Command {
     /// Check a proxy, a user function's SDK, or both, with the protocol's conformance suite
     #[command(after_help = TCK_HELP)]
     Tck(TckArgs),
+    /// Look after events that the user function could not handle, which are parked
+    Events(EventsArgs),
     /// The shopping cart of `demo`, as the user function it is
     #[command(hide = true)]
     DemoUserFunction(DemoUserFunctionArgs),
@@ -111,6 +113,67 @@ impl TckArgs {
             function: part(&self.service_host, self.service_port, &self.function),
         }
     }
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// What to do with parked events.
+    #[command(subcommand)]
+    pub action: EventsAction,
+}
+
+/// What to do with parked events. The sidecar may be running, then its management port is asked, or not.
+#[derive(Debug, Subcommand)]
+pub enum EventsAction {
+    /// List parked events, with the reason
+    Parked(ParkedArgs),
+    /// Have parked events tried again, by the sidecar that runs or the next one to start
+    Replay(SelectArgs),
+    /// Give parked events up for good; they stay in the journal of their entity
+    Drop(SelectArgs),
+}
+
+/// Arguments of `events parked`.
+#[derive(Debug, Args)]
+pub struct ParkedArgs {
+    /// Settings; those of the sidecar.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Which events.
+    #[command(flatten)]
+    pub filter: ParkedFilter,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `events replay` and `events drop`.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// Settings; those of the sidecar.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Which events.
+    #[command(flatten)]
+    pub filter: ParkedFilter,
+    /// All parked events
+    #[arg(long, required_unless_present_any = ["group", "source", "offset"], conflicts_with_all = ["group", "source", "offset"])]
+    pub all: bool,
+}
+
+/// Which parked events; those that all of the given options fit.
+#[derive(Debug, Args)]
+pub struct ParkedFilter {
+    /// Those of this consumer group
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Those of this event log
+    #[arg(long, value_name = "PERSISTENCE_ID")]
+    pub source: Option<String>,
+    /// The event with this offset
+    #[arg(long, value_name = "OFFSET")]
+    pub offset: Option<u64>,
 }
 
 /// Arguments of the hidden `demo-user-function`.
@@ -213,6 +276,7 @@ Examples:
   cloudstate run --user-function-port 8080   the sidecar of a user function that runs already
   cloudstate run --store memory --set eventsourced-entity.passivation-timeout=5s
   cloudstate config --json                   the effective settings
+  cloudstate events parked                   events that the user function could not handle
   cloudstate tck --help                      how to check a proxy or an SDK
 
 Settings come from a TOML file, under the environment, under flags.";

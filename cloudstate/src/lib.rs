@@ -10,6 +10,7 @@ pub mod crdt;
 pub mod demo;
 pub mod discovery;
 pub mod entity;
+pub mod eventing;
 pub mod frontend;
 pub mod ingress;
 pub mod listen;

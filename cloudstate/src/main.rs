@@ -12,8 +12,12 @@ use actors::Clock;
 use clap::Parser;
 use cloudstate::admin::{self, Health};
 use cloudstate::child::{self, ChildCommand, Output, UserFunctionChild};
-use cloudstate::cli::{Cli, Command, ConfigArgs, DemoUserFunctionArgs, Exit, SettingArgs, TckArgs};
+use cloudstate::cli::{
+    Cli, Command, ConfigArgs, DemoUserFunctionArgs, EventsAction, Exit, ParkedFilter, SettingArgs, TckArgs,
+};
 use cloudstate::config::{CONFIG_FILE_ENV, ConfigError, LogConfig, LogFormat, ProxyConfig, Resolved, Sources};
+use cloudstate::eventing::command::{self, Action, CommandError};
+use cloudstate::eventing::{self, Control, Filter};
 use cloudstate::listen::{self, ListenError, MANAGEMENT_PORT, METRICS_PORT};
 use cloudstate::proxy::{self, Proxy};
 use cloudstate::store::{Store, StoreError};
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
         Command::Demo(settings) => run(&settings, Launch::Demo),
         Command::Config(args) => print_config(&args),
         Command::Tck(args) => conformance(&args),
+        Command::Events(args) => events(&args.action),
         Command::DemoUserFunction(args) => demo_user_function(&args),
     };
     match ended {
@@ -102,10 +107,12 @@ impl Sidecar {
     ) -> Result<Self, Failure> {
         let signals = Signals::listen()?;
         let health = Health::new();
-        let mut background = start_admin(&config, &health).await?;
+        let control = Control::default();
+        let mut background = start_admin(&config, &health, &control).await?;
         let command = launch.command(&mut config, resolved).await?;
         let store = Store::open(&config.store).await?;
         let proxy = Proxy::start(config.clone(), store.clone(), health.clone())?;
+        control.attach(proxy.eventing());
         let child = match command {
             None => None,
             Some(command) => match start_child(command, &config, &clock).await {
@@ -241,12 +248,13 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| failed(Exit::Failed, format!("cannot start threads: {error}")))
 }
 
-async fn start_admin(config: &ProxyConfig, health: &Health) -> Result<JoinSet<()>, Failure> {
+async fn start_admin(config: &ProxyConfig, health: &Health, control: &Control) -> Result<JoinSet<()>, Failure> {
     let mut tasks = JoinSet::new();
     if let Some(address) = config.admin.management {
         let listener = listen::bind(address, MANAGEMENT_PORT).await?;
-        info!(address = %shown(&listener), "management port open: /ready, /alive");
-        tasks.spawn(admin::serve(listener, admin::management_router(health.clone())));
+        info!(address = %shown(&listener), "management port open: /ready, /alive, and /events for this machine");
+        let router = admin::management_router(health.clone()).merge(eventing::routes(control.clone()));
+        tasks.spawn(admin::serve(listener, router));
     }
     if let Some(address) = config.admin.metrics {
         let listener = listen::bind(address, METRICS_PORT).await?;
@@ -312,6 +320,20 @@ fn conformance(args: &TckArgs) -> Result<Exit, Failure> {
     ended
 }
 
+fn events(action: &EventsAction) -> Result<Exit, Failure> {
+    let (action, settings, filter, json) = match action {
+        EventsAction::Parked(args) => (Action::List, &args.settings, &args.filter, args.json),
+        EventsAction::Replay(args) => (Action::Replay, &args.settings, &args.filter, false),
+        EventsAction::Drop(args) => (Action::Drop, &args.settings, &args.filter, false),
+    };
+    let config = read_settings(settings)?.config()?;
+    let ParkedFilter { group, source, offset } = filter;
+    let filter = Filter { group: group.clone(), source: source.clone(), offset: *offset, after: None };
+    let outcome = runtime()?.block_on(command::run(&config, action, filter))?;
+    print(&if json { outcome.to_json() } else { outcome.to_text() })?;
+    Ok(Exit::Stopped)
+}
+
 fn demo_user_function(args: &DemoUserFunctionArgs) -> Result<Exit, Failure> {
     let log = LogConfig { format: LogFormat::Text, level: "info".to_owned() };
     runtime()?.block_on(async {
@@ -363,6 +385,16 @@ impl From<ListenError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         failed(Exit::Store, error)
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let exit = match error {
+            CommandError::NoStore { .. } | CommandError::Store(_) => Exit::Store,
+            _ => Exit::Failed,
+        };
+        failed(exit, error)
     }
 }
 

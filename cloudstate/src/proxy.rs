@@ -27,6 +27,7 @@ use crate::components::Components;
 use crate::config::ProxyConfig;
 use crate::discovery::{Discovered, Discovery};
 use crate::entity::places::StreamPlaces;
+use crate::eventing::Eventing;
 use crate::frontend::Frontend;
 use crate::ingress::{BoundPort, Ingress};
 use crate::listen::{HTTP_PORT, ListenError};
@@ -72,6 +73,13 @@ impl Proxy {
         let frontend = Frontend::new(settings::frontend(&config), clock.clone());
         let closing = CancellationToken::new();
         let (open, opened) = oneshot::channel();
+        let eventing = Arc::new(Eventing::new(
+            system.clone(),
+            router.clone(),
+            function.clone(),
+            &store,
+            settings::eventing(&config),
+        ));
         let serving = Arc::new(Serving {
             components: Components {
                 system: system.clone(),
@@ -84,6 +92,7 @@ impl Proxy {
                 places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
                 drain_timeout: config.shutdown.drain_timeout,
             },
+            eventing,
             store,
             function: function.clone(),
             router,
@@ -119,6 +128,11 @@ impl Proxy {
         self.address
     }
 
+    /// Its consumers of events.
+    pub fn eventing(&self) -> Arc<Eventing> {
+        self.serving.eventing.clone()
+    }
+
     /// Stops in order: no new connections, requests under way are finished, then what they have set off, entities
     /// write what they have and close their streams, the store is flushed. Takes at most the drain timeout and
     /// three seconds; what is not done by then is given up, which loses nothing that was acknowledged.
@@ -133,6 +147,8 @@ impl Proxy {
         if !server.await.unwrap_or(false) {
             tracing::warn!("requests were still under way when the time to finish them was over");
         }
+        // Before side effects are waited for: consumers set some off.
+        serving.eventing.drain(left()).await;
         // Before the regions take no more commands: a side effect is one.
         if clock.timeout(left(), serving.router.idle()).await.is_err() {
             tracing::warn!("side effects were still under way when the time to finish them was over");
@@ -161,6 +177,7 @@ struct Serving {
     router: Arc<Router>,
     frontend: Frontend,
     health: Health,
+    eventing: Arc<Eventing>,
     port: Mutex<PublicPort>,
 }
 
@@ -205,6 +222,7 @@ impl Serving {
         let components = served.map_err(|error| format!("the store cannot be claimed: {error}"))?;
         self.router.serve(Table { spec: Some(spec.clone()), components });
         self.function.offer(Some(link));
+        self.eventing.serve(&spec);
         self.frontend.serve(spec, Arc::new(self.router.clone()));
         self.port.lock().open()?;
         telemetry::metrics::user_function_connected(true);
@@ -238,6 +256,7 @@ mod settings {
     use crate::config::{BackoffConfig, CorsOrigins, ProxyConfig, VersionCheck};
     use crate::discovery::Backoff;
     use crate::entity::durable::DurableSettings;
+    use crate::eventing::{ConsumerSettings, EventingSettings};
     use crate::frontend::{CorsSettings, FrontendSettings};
     use crate::router::RouterSettings;
     use crate::spec::{EntityType, SpecSettings};
@@ -254,6 +273,12 @@ mod settings {
 
     /// Replies of one entity that wait for the store while its function works on.
     const UNSETTLED_MAX: usize = 64;
+
+    /// Events that a consumer holds in memory at most.
+    const EVENTS_READ_AHEAD: usize = 512;
+
+    /// Events after which a consumer saves its offset; it does after a second in any case.
+    const EVENTS_PER_SAVE: u64 = 20;
 
     /// What published SDK servers accept in one message, less what surrounds an event in it.
     const STORED_SIZE_MAX: usize = 4 * 1024 * 1024 - 4 * 1024;
@@ -297,11 +322,30 @@ mod settings {
         }
     }
 
+    pub(super) fn eventing(config: &ProxyConfig) -> EventingSettings {
+        let eventing = &config.eventing;
+        let parallelism = eventing.parallelism.get();
+        EventingSettings {
+            consumer: ConsumerSettings {
+                parallelism,
+                attempts_max: u32::try_from(eventing.attempts_max.get()).unwrap_or(u32::MAX),
+                backoff_min: eventing.backoff.min,
+                backoff_max: eventing.backoff.max,
+                parked_max: eventing.parked_max.get(),
+                read_ahead: EVENTS_READ_AHEAD.max(4 * parallelism),
+                save_every: EVENTS_PER_SAVE,
+            },
+            random_factor: eventing.backoff.random_factor,
+            timeout: config.requests.timeout,
+        }
+    }
+
     pub(super) fn spec(config: &ProxyConfig) -> SpecSettings {
         SpecSettings {
             strict_version: config.user_function.version_check == VersionCheck::Strict,
             any_version: config.user_function.version_check == VersionCheck::Off,
             supported: EntityType::ALL.to_vec(),
+            topics: false,
             relay_timeouts: config.requests.timeouts.clone(),
         }
     }

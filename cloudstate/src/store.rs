@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use persistence::{
-    InMemoryJournal, Journal, OpenError, RawEvent, RawSnapshot, RawState, SnapshotStore, SqliteOptions, SqliteStore,
-    StateStore,
+    EventFeed, InMemoryJournal, InMemoryProjections, Journal, OpenError, ProjectionStore, RawEvent, RawSnapshot,
+    RawState, SnapshotStore, SqliteOptions, SqliteStore, StateStore,
 };
 
 use crate::config::{SqliteConfig, StoreConfig, StoreLocation};
@@ -19,7 +19,18 @@ pub struct Store {
     pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
     /// Where values go. Its epochs are those of the journal.
     pub states: Arc<dyn StateStore<RawState>>,
+    /// What consumers of events need, where the store has it.
+    pub events: Option<EventStore>,
     durable: Option<SqliteStore>,
+}
+
+/// Events across entities, and how far their consumers are. A cheap handle.
+#[derive(Clone)]
+pub struct EventStore {
+    /// The events of all entities of a type, in commit order.
+    pub feed: Arc<dyn EventFeed<RawEvent>>,
+    /// Offsets and parked events.
+    pub projections: Arc<dyn ProjectionStore>,
 }
 
 /// Why the store could not be opened; nothing stored was changed.
@@ -27,6 +38,28 @@ pub struct Store {
 #[error("{reason} (`store` is chosen with --store or CLOUDSTATE_STORE)")]
 pub struct StoreError {
     reason: OpenError,
+}
+
+impl StoreError {
+    /// Whether another process has the store open.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self.reason, OpenError::InUse { .. })
+    }
+
+    /// Says which process that is.
+    #[must_use]
+    pub fn in_use_by(&self) -> String {
+        match &self.reason {
+            OpenError::InUse { folder, pid: Some(pid) } => {
+                format!("store {} is in use by process {pid}", folder.display())
+            }
+            OpenError::InUse { folder, pid: None } => {
+                format!("store {} is in use by another process", folder.display())
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Store {
@@ -46,7 +79,9 @@ impl Store {
             Err(OpenError::Io { path: folder.clone(), reason })
         });
         let store = opened.map_err(|reason| StoreError { reason })?;
+        let events = EventStore { feed: Arc::new(store.clone()), projections: Arc::new(store.clone()) };
         Ok(Self {
+            events: Some(events),
             journal: Arc::new(store.clone()),
             snapshots: Arc::new(store.clone()),
             states: Arc::new(store.clone()),
@@ -54,14 +89,21 @@ impl Store {
         })
     }
 
-    /// A store made of any parts, which have to share their epochs; [`Store::close`] does nothing to them.
+    /// A store made of any parts, which have to share their epochs, without event logs to
+    /// consume; [`Store::close`] does nothing to them.
     #[must_use]
     pub fn new(
         journal: impl Journal<RawEvent>,
         snapshots: impl SnapshotStore<RawSnapshot>,
         states: impl StateStore<RawState>,
     ) -> Self {
-        Self { journal: Arc::new(journal), snapshots: Arc::new(snapshots), states: Arc::new(states), durable: None }
+        Self {
+            journal: Arc::new(journal),
+            snapshots: Arc::new(snapshots),
+            states: Arc::new(states),
+            events: None,
+            durable: None,
+        }
     }
 
     /// A store that ends with this process.
@@ -70,7 +112,9 @@ impl Store {
         let journal = InMemoryJournal::raw();
         let snapshots = journal.snapshots();
         let states = journal.states();
-        Self::new(journal, snapshots, states)
+        let events =
+            EventStore { feed: Arc::new(journal.clone()), projections: Arc::new(InMemoryProjections::default()) };
+        Self { events: Some(events), ..Self::new(journal, snapshots, states) }
     }
 
     /// Writes what is waiting and lets go of the folder. Later requests through any handle are refused.

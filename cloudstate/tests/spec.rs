@@ -4,7 +4,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cloudstate::spec::{EntityType, EventSource, KEY_BYTES_MAX, KeyError, ServedSpec, SpecSettings};
+use cloudstate::spec::{
+    EntityType, EventDestination, EventInput, EventSource, KEY_BYTES_MAX, KeyError, ServedSpec, SpecSettings,
+};
 use proptest::prelude::*;
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, Value};
@@ -331,10 +333,31 @@ fn services_without_a_package_and_messages_named_like_primitives_are_fine() {
 fn eventing_is_read() {
     let body = r#"service S { rpc On(Plain) returns (Plain) {
         option (.cloudstate.eventing) = { in: { event_log: "cart" consumer_group: "g" } out: { topic: "t" } }; } }"#;
-    let served = served(body, &[(ACTION, "shop.S", "")]);
+    let spec = shop(body, &[(ACTION, "shop.S", "")]);
+    let with_topics = SpecSettings { topics: true, ..SpecSettings::default() };
+    let served = ServedSpec::check(&spec, &with_topics).expect("valid");
     let eventing = served.services[0].methods[0].eventing.clone().expect("set");
-    assert_eq!(eventing.source, Some((EventSource::EventLog("cart".to_owned()), "g".to_owned())));
-    assert!(eventing.destination.is_some());
+    let source = Some(EventSource::EventLog("cart".to_owned()));
+    assert_eq!(eventing.input, Some(EventInput { consumer_group: "g".to_owned(), source }));
+    assert_eq!(eventing.output.expect("set").destination, Some(EventDestination::Topic("t".to_owned())));
+}
+
+#[test]
+fn replies_cannot_be_published_where_there_is_no_broker() {
+    let refused = |options: &str| {
+        let body =
+            format!("service S {{ rpc On(Plain) returns (Plain) {{ option (.cloudstate.eventing) = {options}; }} }}");
+        refused(&shop(&body, &[(ACTION, "shop.S", "")]))
+    };
+    assert_eq!(
+        refused(r#"{ out: { topic: "t" } }"#),
+        "Service call [shop.S.On] declares an event destination topic of [t], but no topic support is configured."
+    );
+    assert_eq!(refused("{ out: {} }"), "Service call [shop.S.On] has declared an event out with no topic.");
+    assert_eq!(
+        refused(r#"{ in: { topic: "t" } out: { topic: "t" } }"#),
+        "Endpoint [shop.S.On] has the same input topic as output topic [t], this is not allowed."
+    );
 }
 
 // ---- HTTP rules ----

@@ -38,6 +38,8 @@ pub struct ProxyConfig {
     pub value_passivation_timeout: Duration,
     /// `crdt-entity.passivation-timeout`: idle time after which a CRDT entity is closed, unless the user function sets its own. Default 30 s; 1 ms to 24 h.
     pub crdt_passivation_timeout: Duration,
+    /// Consumers of events.
+    pub eventing: EventingConfig,
     /// Where state is kept.
     pub store: StoreConfig,
     /// The management and the metrics port.
@@ -196,6 +198,19 @@ pub struct SqliteConfig {
     pub cache_size: u64,
     /// `sqlite.readers`: connections that replay, each with a thread. Default 2; 1 to 16.
     pub readers: NonZeroUsize,
+}
+
+/// Consumers of events: methods with the option `cloudstate.eventing`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventingConfig {
+    /// `eventing.parallelism`: events that a consumer handles at once, of as many entities. Default 16; 1 to 1024.
+    pub parallelism: NonZeroUsize,
+    /// `eventing.attempts-max`: how often an event is tried before it is parked. Default 8; 1 to 1000.
+    pub attempts_max: NonZeroUsize,
+    /// `eventing.backoff-min`, `eventing.backoff-max`: delays between attempts. Default 3 s to 30 s; 1 ms to 1 h.
+    pub backoff: BackoffConfig,
+    /// `eventing.parked-max`: events parked per consumer; a consumer that has so many goes no further. Default 10,000; 1 to 1,000,000.
+    pub parked_max: NonZeroUsize,
 }
 
 /// The management and the metrics port; both only read.

@@ -12,9 +12,9 @@ use super::error::{ConfigError, Problem};
 use super::sources::{Resolved, Value};
 use super::value::{parse_bool, parse_duration, parse_size, show_duration, show_size};
 use super::{
-    AdminConfig, BackoffConfig, ChildConfig, CorsOrigins, EventSourcedConfig, HttpConfig, IngressConfig, Listen,
-    LogConfig, LogFormat, ProxyConfig, RequestConfig, ShutdownConfig, SqliteConfig, StoreConfig, StoreLocation,
-    UserFunctionConfig, VersionCheck,
+    AdminConfig, BackoffConfig, ChildConfig, CorsOrigins, EventSourcedConfig, EventingConfig, HttpConfig,
+    IngressConfig, Listen, LogConfig, LogFormat, ProxyConfig, RequestConfig, ShutdownConfig, SqliteConfig, StoreConfig,
+    StoreLocation, UserFunctionConfig, VersionCheck,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -38,6 +38,7 @@ impl ProxyConfig {
             event_sourced: read.event_sourced(),
             value_passivation_timeout: read.duration("value-entity.passivation-timeout", MS..=DAY),
             crdt_passivation_timeout: read.duration("crdt-entity.passivation-timeout", MS..=DAY),
+            eventing: read.eventing(),
             store: read.store(),
             admin: read.admin(),
             log: read.log(),
@@ -60,6 +61,8 @@ impl ProxyConfig {
                 problems.push(contradiction(resolved.value(key), resolved.value(other)));
             }
         };
+        let backoff = &self.eventing.backoff;
+        at_most(backoff.min <= backoff.max, "eventing.backoff-min", "eventing.backoff-max");
         let (ingress, function, child) = (&self.ingress, &self.user_function, &self.child);
         at_most(
             ingress.request_size_max <= function.message_size_max,
@@ -145,6 +148,19 @@ impl Reader<'_> {
             waiting_room: self.count("eventsourced-entity.waiting-room", 100_000),
             recoveries_max: self.count("eventsourced-entity.recoveries-max", 10_000),
             close_timeout: self.duration("eventsourced-entity.close-timeout", 10 * MS..=10 * MINUTE),
+        }
+    }
+
+    fn eventing(&mut self) -> EventingConfig {
+        EventingConfig {
+            parallelism: self.count("eventing.parallelism", 1_024),
+            attempts_max: self.count("eventing.attempts-max", 1_000),
+            backoff: BackoffConfig {
+                min: self.duration("eventing.backoff-min", MS..=HOUR),
+                max: self.duration("eventing.backoff-max", MS..=HOUR),
+                random_factor: 0.2,
+            },
+            parked_max: self.count("eventing.parked-max", 1_000_000),
         }
     }
 

@@ -115,6 +115,26 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "idle time after which a CRDT entity is closed",
     ),
+    s(
+        "eventing.parallelism",
+        "CLOUDSTATE_EVENTING_PARALLELISM",
+        "16",
+        "events of different entities that a consumer handles at once",
+    ),
+    s(
+        "eventing.attempts-max",
+        "CLOUDSTATE_EVENTING_ATTEMPTS_MAX",
+        "8",
+        "how often an event is tried before it is parked; see `cloudstate events`",
+    ),
+    s("eventing.backoff-min", "CLOUDSTATE_EVENTING_BACKOFF_MIN", "3s", "first delay before an event is tried again"),
+    s("eventing.backoff-max", "CLOUDSTATE_EVENTING_BACKOFF_MAX", "30s", "longest such delay"),
+    s(
+        "eventing.parked-max",
+        "CLOUDSTATE_EVENTING_PARKED_MAX",
+        "10000",
+        "events parked per consumer; when there are so many it waits instead",
+    ),
     s("store", "CLOUDSTATE_STORE", "sqlite:./cloudstate-data", "sqlite:FOLDER or memory"),
     s(
         "sqlite.wal-autocheckpoint",

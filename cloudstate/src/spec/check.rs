@@ -12,7 +12,10 @@ use super::descriptors::{self, RawFile};
 use super::error::SpecError;
 use super::key::{EntityKey, in_declaration_order};
 use super::options::{self, KeyMark};
-use super::{EntityType, MethodSpec, ServedSpec, ServiceEntry, ServiceSpec, SpecSettings, http_rule};
+use super::{
+    EntityType, EventDestination, EventSource, MethodSpec, ServedSpec, ServiceEntry, ServiceSpec, SpecSettings,
+    http_rule,
+};
 
 const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 
@@ -44,6 +47,7 @@ impl ServedSpec {
             services.push(Arc::new(service));
         }
         check_persistence_ids(&services)?;
+        check_outputs(&services, settings.topics)?;
         let unknown = settings.relay_timeouts.keys().filter(|name| services.iter().all(|it| *it.name != ***name));
         warnings
             .extend(unknown.map(|name| format!("relay-timeouts names {name}, which the user function does not serve")));
@@ -245,6 +249,26 @@ fn check_persistence_ids(services: &[Arc<ServiceSpec>]) -> Result<(), SpecError>
                 first: first.name.to_string(),
                 second: service.name.to_string(),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Replies can only be published where there is a broker, and not into the topic they come from.
+fn check_outputs(services: &[Arc<ServiceSpec>], topics: bool) -> Result<(), SpecError> {
+    for method in services.iter().flat_map(|service| &service.methods) {
+        let Some(eventing) = &method.eventing else { continue };
+        let Some(output) = &eventing.output else { continue };
+        let name = format!("{}.{}", method.service, method.name);
+        let Some(EventDestination::Topic(topic)) = output.destination.clone() else {
+            return Err(SpecError::OutputWithoutTopic { method: name });
+        };
+        let source = eventing.input.as_ref().and_then(|input| input.source.as_ref());
+        if source == Some(&EventSource::Topic(topic.clone())) {
+            return Err(SpecError::SameTopic { method: name, topic });
+        }
+        if !topics {
+            return Err(SpecError::NoTopicSupport { method: name, topic });
         }
     }
     Ok(())

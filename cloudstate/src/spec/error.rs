@@ -163,6 +163,30 @@ pub enum SpecError {
     /// A path template that does not parse.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// A method that reads from a topic and publishes into it.
+    #[error("Endpoint [{method}] has the same input topic as output topic [{topic}], this is not allowed.")]
+    SameTopic {
+        /// Full name of the method.
+        method: String,
+        /// The topic.
+        topic: String,
+    },
+    /// A method whose replies are to be published, and no broker.
+    #[error(
+        "Service call [{method}] declares an event destination topic of [{topic}], but no topic support is configured."
+    )]
+    NoTopicSupport {
+        /// Full name of the method.
+        method: String,
+        /// The topic.
+        topic: String,
+    },
+    /// A method whose replies are to be published nowhere.
+    #[error("Service call [{method}] has declared an event out with no topic.")]
+    OutputWithoutTopic {
+        /// Full name of the method.
+        method: String,
+    },
     /// An option whose bytes do not parse.
     #[error("Option [{option}] of [{place}] is malformed: {reason}")]
     Option {

@@ -28,7 +28,7 @@ pub use descriptors::RawFile;
 pub use error::SpecError;
 pub use http_rule::{Body, HttpBinding, HttpMethod, ResponseBody};
 pub use key::{EntityKey, KEY_BYTES_MAX, KeyError};
-pub use options::{EventDestination, EventSource, Eventing};
+pub use options::{EventDestination, EventInput, EventOutput, EventSource, Eventing};
 pub use template::{PathTemplate, Segment, TemplateError, Variable};
 
 /// Everything the user function serves, checked.
@@ -119,6 +119,8 @@ pub struct SpecSettings {
     pub any_version: bool,
     /// The entity types this proxy can serve.
     pub supported: Vec<EntityType>,
+    /// Whether topics of a broker can be read and written. Default false: no broker is supported yet.
+    pub topics: bool,
     /// How long callers of single services wait when they do not say, by full service name.
     pub relay_timeouts: BTreeMap<String, Duration>,
 }
@@ -181,6 +183,7 @@ impl Default for SpecSettings {
             strict_version: false,
             any_version: false,
             supported: EntityType::ALL.to_vec(),
+            topics: false,
             relay_timeouts: BTreeMap::new(),
         }
     }

@@ -26,9 +26,25 @@ const METHOD_OPTIONS: u32 = 4;
 /// The option `cloudstate.eventing` of a method.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Eventing {
-    /// Where the method's requests come from, beside clients.
-    pub source: Option<(EventSource, String)>,
-    /// Where its replies go, beside the client.
+    /// Where the method's requests come from, beside clients: its `in`.
+    pub input: Option<EventInput>,
+    /// Where its replies go, beside the client: its `out`.
+    pub output: Option<EventOutput>,
+}
+
+/// `in` of the option `cloudstate.eventing`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EventInput {
+    /// Which of several independent consumers the method belongs to; empty for that of its service.
+    pub consumer_group: String,
+    /// What is read; `None` when the option does not say.
+    pub source: Option<EventSource>,
+}
+
+/// `out` of the option `cloudstate.eventing`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EventOutput {
+    /// Where to publish; `None` when the option does not say.
     pub destination: Option<EventDestination>,
 }
 
@@ -132,22 +148,24 @@ pub(super) fn eventing(file: &RawFile, method: &MethodDescriptor) -> Result<Opti
             continue;
         };
         let mut inner = Fields::new(inner);
-        let mut group = String::new();
-        let mut source = None;
+        match number {
+            1 => eventing.input = Some(eventing.input.take().unwrap_or_default()),
+            2 => eventing.output = Some(eventing.output.take().unwrap_or_default()),
+            _ => continue,
+        }
         while let Some((field, value)) = inner.next_field().map_err(|e| malformed(e.to_string()))? {
             let WireValue::Bytes(value) = value else {
                 continue;
             };
-            match (number, field) {
-                (1, 1) => group = text(value)?,
-                (1, 2) => source = Some(EventSource::Topic(text(value)?)),
-                (1, 3) => source = Some(EventSource::EventLog(text(value)?)),
-                (2, 1) => eventing.destination = Some(EventDestination::Topic(text(value)?)),
+            match (number, field, &mut eventing) {
+                (1, 1, Eventing { input: Some(input), .. }) => input.consumer_group = text(value)?,
+                (1, 2, Eventing { input: Some(input), .. }) => input.source = Some(EventSource::Topic(text(value)?)),
+                (1, 3, Eventing { input: Some(input), .. }) => input.source = Some(EventSource::EventLog(text(value)?)),
+                (2, 1, Eventing { output: Some(output), .. }) => {
+                    output.destination = Some(EventDestination::Topic(text(value)?));
+                }
                 _ => {}
             }
-        }
-        if let Some(source) = source {
-            eventing.source = Some((source, group));
         }
     }
     Ok(Some(eventing))

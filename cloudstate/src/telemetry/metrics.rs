@@ -241,6 +241,53 @@ impl EntityMetrics {
     }
 }
 
+/// What a consumer of events does. Cheap to clone.
+#[derive(Clone)]
+pub struct ConsumerMetrics {
+    delivered: Counter,
+    failed: Counter,
+    behind: Gauge,
+    lag: Gauge,
+    parked: Gauge,
+}
+
+impl ConsumerMetrics {
+    /// The series of one consumer.
+    #[must_use]
+    pub fn for_consumer(group: &Arc<str>, source: &Arc<str>) -> Self {
+        let labels = || [("group", group.to_string()), ("source", source.to_string())];
+        Self {
+            delivered: counter!("cloudstate_eventing_handled_events_total", &labels()),
+            failed: counter!("cloudstate_eventing_failed_attempts_total", &labels()),
+            behind: gauge!("cloudstate_eventing_behind_events", &labels()),
+            lag: gauge!("cloudstate_eventing_lag_seconds", &labels()),
+            parked: gauge!("cloudstate_eventing_parked_events", &labels()),
+        }
+    }
+
+    /// An event was handled.
+    pub fn delivered(&self) {
+        self.delivered.increment(1);
+    }
+
+    /// An attempt to have an event handled failed.
+    pub fn attempt_failed(&self) {
+        self.failed.increment(1);
+    }
+
+    /// How far it is behind, and what it has parked.
+    pub fn measured(&self, behind: u64, lag: Duration, parked: usize) {
+        self.behind.set(behind as f64);
+        self.lag.set(lag.as_secs_f64());
+        self.parked.set(parked as f64);
+    }
+}
+
+/// How many consumers of the user function cannot be started.
+pub fn consumers_refused(count: usize) {
+    gauge!("cloudstate_eventing_refused_consumers").set(count as f64);
+}
+
 /// How a discover call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscoveryOutcome {
@@ -325,6 +372,11 @@ mod tests {
             discovery(DiscoveryOutcome::Accepted);
             error_reported();
             child_started();
+            let consumer = ConsumerMetrics::for_consumer(&"g".into(), &"s".into());
+            consumer.delivered();
+            consumer.attempt_failed();
+            consumer.measured(1, Duration::ZERO, 1);
+            consumers_refused(1);
         });
         let scrape = recorder.handle().render();
         for line in scrape.lines().filter(|line| line.starts_with("# TYPE ")) {
