@@ -18,4 +18,5 @@ mod snapshots;
 mod states;
 mod store;
 mod upgrade;
+mod wal_growth;
 mod wallet;

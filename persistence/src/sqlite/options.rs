@@ -22,7 +22,7 @@ pub struct SqliteOptions {
     /// Threads that read, each with its own connection. Default 2, 1 to 16.
     pub readers: usize,
     /// Pages of write-ahead log after which it is copied into the database file. Default 4000 (16 MiB); fewer mean shorter
-    /// pauses, more mean more events per second.
+    /// pauses, more mean more events per second. The log may get four times as long while readers keep it busy.
     pub checkpoint_pages: u32,
     /// Page cache of the writer in KiB, filled on demand. Default 65,536.
     pub cache_kib: u32,

@@ -2,10 +2,13 @@
 
 use super::{Durability, OpenError, SqliteOptions};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// 3.7.0 to 3.51.2 can corrupt the write-ahead log when two connections checkpoint at once.
 const LIBRARY_VERSION_MIN: i32 = 3_051_003;
+
+/// How long a statement waits for another connection.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements the writer and readers use fit in here, so that none is ever prepared twice.
 const STATEMENTS_CACHED: usize = 64;
@@ -110,9 +113,21 @@ fn connect(path: &Path, flags: OpenFlags, options: &SqliteOptions) -> rusqlite::
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
         None => Connection::open_with_flags(path, flags)?,
     };
-    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(db)
+}
+
+/// Runs `work`, which waits for other connections no longer than `wait`.
+pub(crate) fn in_less_time<T>(
+    db: &Connection,
+    wait: Duration,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    db.busy_timeout(wait)?;
+    let done = work();
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    done
 }
 
 fn check_library() -> Result<(), OpenError> {

@@ -33,12 +33,19 @@ pub(crate) struct Writer {
     stats: Arc<Stats>,
     db: Option<Connection>, // `None` while the store is broken
     cache: Cache,
-    sweeping: bool, // deleted rows may be left to remove
+    restart_at: i64, // pages of log from which it is made to start again
+    sweeping: bool,  // deleted rows may be left to remove
     _lock: StoreLock,
 }
 
 /// Between two attempts to reopen a broken store that nobody writes to; reads are refused until one succeeds.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// The log may grow to as many times `checkpoint_pages` before the writer waits for readers so that it can start again.
+const LOG_PAGES_FACTOR: i64 = 4;
+
+/// How long the writer waits for readers then. Those of the store take a few ms each; others may take for ever.
+const RESTART_WAIT: Duration = Duration::from_millis(100);
 
 type Answer = Result<Written, AppendError>;
 
@@ -51,7 +58,9 @@ impl Writer {
         lock: StoreLock,
     ) -> Result<Self, OpenError> {
         let db = schema::open_writer(&path, &options)?;
-        Ok(Self { path, options, queue, stats, db: Some(db), cache: Cache::default(), sweeping: true, _lock: lock })
+        let restart_at = i64::from(options.checkpoint_pages) * LOG_PAGES_FACTOR;
+        let (db, cache) = (Some(db), Cache::default());
+        Ok(Self { path, options, queue, stats, db, cache, restart_at, sweeping: true, _lock: lock })
     }
 
     /// Serves until every handle is gone or [`Work::Close`] arrives.
@@ -185,20 +194,31 @@ impl Writer {
     }
 
     /// Copies the log into the database file once it is long enough. Runs after the answers, so nobody waits for it.
+    ///
+    /// The log starts again from its front only at a moment when nobody reads from it. Readers that always overlap leave
+    /// no such moment, and it would grow without end: from [`LOG_PAGES_FACTOR`] on the writer waits for them.
     fn checkpoint(&mut self) {
         let Some(db) = &self.db else { return };
         let log = |mode: &str| {
             db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?
-                .query_row((), |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
+                .query_row((), |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
         };
-        let due = |(pages, copied): (i64, i64)| pages - copied >= i64::from(self.options.checkpoint_pages);
-        match log("NOOP").map(due) {
-            Ok(false) => {}
-            Ok(true) => match log("PASSIVE") {
-                // The log, the database file, and soon the header of the log that starts again.
-                Ok(_) => self.stats.synced(self.syncs(3)),
-                Err(error) => self.failed_apart(&error, "checkpoint failed"),
-            },
+        let due = i64::from(self.options.checkpoint_pages);
+        let copied = match log("NOOP") {
+            Ok((_, pages, copied)) if pages - copied < due => return,
+            Ok((_, pages, _)) if pages >= self.restart_at => {
+                let restarted = schema::in_less_time(db, RESTART_WAIT, || log("RESTART"));
+                // Somebody reads for longer than that: not again before the log has grown by as much as now is due.
+                let busy = matches!(restarted, Ok((true, ..)));
+                self.restart_at = if busy { pages + due } else { due * LOG_PAGES_FACTOR };
+                restarted
+            }
+            Ok(_) => log("PASSIVE"),
+            Err(error) => Err(error),
+        };
+        match copied {
+            // The log, the database file, and soon the header of the log that starts again.
+            Ok(_) => self.stats.synced(self.syncs(3)),
             Err(error) => self.failed_apart(&error, "checkpoint failed"),
         }
     }
