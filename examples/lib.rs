@@ -1,8 +1,10 @@
 //! Programs to learn from: actors in files of their own beside this one, and user functions in folders.
 //!
-//! [`tck_function`] is one function with services of every kind. [`function`] is what they are written
-//! with.
+//! [`chat`] is the services of a chat, [`tck_function`] one function with services of every kind.
+//! [`function`] is what they are written with.
 
+#[path = "chat/mod.rs"]
+pub mod chat;
 #[path = "function/mod.rs"]
 pub mod function;
 #[path = "tck-function/mod.rs"]

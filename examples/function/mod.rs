@@ -22,8 +22,10 @@ pub mod stream;
 pub mod value_entity;
 
 mod payload;
+mod run;
 mod server;
 
 pub use answer::{Answer, call, effect};
 pub use payload::{Refused, json, pack, primitive_string, unpack, unpack_json, unpack_primitive_string};
+pub use run::run;
 pub use server::{Function, Served};

@@ -42,7 +42,7 @@ impl Crdt for Model {
         }
     }
 
-    fn changed(&self, open: &Command, data: &Data) -> Option<Message> {
+    fn changed(&mut self, open: &Command, data: &Data) -> Option<Message> {
         let told = || -> Result<Option<Message>, Refused> {
             let request: StreamedRequest = unpack(open)?;
             let state = state(data)?;

@@ -41,7 +41,7 @@ pub trait Crdt: Send + 'static {
 
     /// The value has changed, here or elsewhere: what the caller of `open`, a streamed command that was kept
     /// open, gets.
-    fn changed(&self, open: &Command, data: &Data) -> Option<Message> {
+    fn changed(&mut self, open: &Command, data: &Data) -> Option<Message> {
         let _ = (open, data);
         None
     }

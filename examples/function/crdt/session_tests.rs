@@ -30,7 +30,7 @@ impl Crdt for Counting {
         }
     }
 
-    fn changed(&self, _: &Command, data: &Data) -> Option<Message> {
+    fn changed(&mut self, _: &Command, data: &Data) -> Option<Message> {
         let Data::GCounter(counter) = data else { panic!("it is what was created") };
         Some(Message { end: counter.value() >= 3, answer: Answer::default() })
     }
