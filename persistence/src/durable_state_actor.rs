@@ -90,7 +90,7 @@ impl<D: DurableState> Actor for DurableStateActor<D> {
     async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
         let clock = ctx.clock().clone();
         match recover_state(&self.setup, &clock).await {
-            Ok(Ready { state, highest_seq, fence }) => {
+            Ok(Ready { state, highest_seq, fence, .. }) => {
                 self.setup.failures.lock().clear();
                 self.life = Some(Life { state, revision: highest_seq, fence });
                 self.signal(ctx, &PersistenceSignal::RecoveryCompleted { highest_seq });

@@ -29,6 +29,7 @@ pub struct EventSourcedActor<E: EventSourced> {
 struct Life<E: EventSourced> {
     state: E::State,
     highest_seq: u64,
+    snapshots: Vec<u64>, // known to be stored, see `Retention::remember`
     fence: Fence,
 }
 
@@ -104,17 +105,18 @@ impl<E: EventSourced> EventSourcedActor<E> {
 
     /// Saves a snapshot if storing the events after `before` made one due, then deletes what it makes superfluous.
     async fn snapshot_if_due(&mut self, ctx: &mut ActorContext<E::Command>, before: u64) {
-        let (Some(snapshots), Some(life)) = (&self.setup.snapshots, &self.life) else { return };
+        let (Some(snapshots), Some(life)) = (&self.setup.snapshots, &mut self.life) else { return };
         let (retention, seq_nr) = (self.setup.entity.retention(), life.highest_seq);
         if !retention.is_due(before, seq_nr) {
             return;
         }
         let (id, fence, clock) = (self.setup.entity.persistence_id(), life.fence.clone(), ctx.clock().clone());
-        let step = retention.after_snapshot(seq_nr);
         let state = (snapshots.copy)(&life.state);
         let work = async {
             let saved = snapshots.store.save(id.clone(), seq_nr, fence.clone(), clock.wall_ms(), state);
             in_time(&clock, saved).await?;
+            retention.remember(&mut life.snapshots, seq_nr);
+            let step = retention.after_snapshot(&life.snapshots);
             if let Some(to) = step.delete_snapshots_to {
                 in_time(&clock, snapshots.store.delete(id.clone(), to, fence.clone())).await?;
             }
@@ -146,9 +148,10 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
     async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
         let clock = ctx.clock().clone();
         match recover(&self.setup, &clock).await {
-            Ok(Ready { state, highest_seq, fence }) => {
+            Ok(Ready { state, highest_seq, snapshot, fence }) => {
                 self.setup.failures.lock().clear();
-                self.life = Some(Life { state, highest_seq, fence });
+                let snapshots = snapshot.into_iter().collect();
+                self.life = Some(Life { state, highest_seq, snapshots, fence });
                 self.signal(ctx, &PersistenceSignal::RecoveryCompleted { highest_seq });
                 Ok(Behavior::Same)
             }

@@ -18,7 +18,8 @@ const SNAPSHOTS_TRIED: usize = 8;
 /// A state read back, and the right to go on from it.
 pub(crate) struct Ready<S> {
     pub(crate) state: S,
-    pub(crate) highest_seq: u64, // of a durable state: its revision
+    pub(crate) highest_seq: u64,      // of a durable state: its revision
+    pub(crate) snapshot: Option<u64>, // the last event in the snapshot it started from
     pub(crate) fence: Fence,
 }
 
@@ -81,6 +82,7 @@ pub(crate) async fn recover<E: EventSourced>(
     let mut recovery = Recovery::new(store.id.clone());
     let snapshot = newest_readable_snapshot(setup, &store).await?;
     recovery.snapshot(snapshot.as_ref().map(|snapshot| (snapshot.seq_nr, snapshot.epoch)));
+    let started_from = snapshot.as_ref().map(|snapshot| snapshot.seq_nr);
     let mut state = snapshot.map(|snapshot| snapshot.snapshot).unwrap_or_default();
     loop {
         let page = setup.journal.replay(store.id.clone(), recovery.next_seq(), u64::MAX, ReplayLimit::default());
@@ -96,7 +98,7 @@ pub(crate) async fn recover<E: EventSourced>(
     }
     let highest = store.ask(setup.journal.highest_seq(store.id.clone())).await?;
     let highest_seq = recovery.finish(highest)?.highest_seq;
-    Ok(Ready { state, highest_seq, fence })
+    Ok(Ready { state, highest_seq, snapshot: started_from, fence })
 }
 
 /// Reads the row of a durable state: fence first, then read.
@@ -113,7 +115,7 @@ pub(crate) async fn recover_state<D: DurableState>(
     let stored = store.ask(setup.store.load(store.id.clone())).await?;
     let highest_seq = stored.as_ref().map_or(0, |stored| stored.revision);
     let state = stored.and_then(|stored| stored.state).unwrap_or_default();
-    Ok(Ready { state, highest_seq, fence })
+    Ok(Ready { state, highest_seq, snapshot: None, fence })
 }
 
 /// The newest snapshot, or the newest before those that are damaged. With none left all events are replayed, and if

@@ -107,6 +107,42 @@ fn a_failed_snapshot_costs_nothing() {
     assert_eq!((scene.snapshot(u64::MAX), scene.first_event()), (None, Some(1)), "nothing is deleted without it");
 }
 
+/// Two are to be kept, so the older one stays, with the events after it, until there is another to take its place.
+#[test]
+fn a_failed_snapshot_takes_no_older_one_with_it() {
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_on_snapshot());
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 35);
+    scene.snapshots.fail_next(AppendError::Unavailable { reason: "as told".into() });
+    scene.deposit(&wallet, 20);
+    assert_eq!((scene.snapshot(u64::MAX), scene.snapshot(49)), (Some((50, 50)), Some((30, 30))));
+    assert_eq!(scene.first_event(), Some(31), "events after the older of the two stay");
+    scene.deposit(&wallet, 10);
+    assert_eq!((scene.snapshot(59), scene.snapshot(49)), (Some((50, 50)), None));
+
+    // The life after knows where it started from.
+    scene.snapshots.fail_next(AppendError::Unavailable { reason: "as told".into() });
+    scene.deposit(&wallet, 10);
+    wallet.tell(WalletCommand::Stop);
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 10);
+    assert_eq!((scene.snapshot(u64::MAX), scene.snapshot(79)), (Some((80, 80)), Some((60, 60))));
+}
+
+/// A batch larger than the distance of two snapshots leaves some out; as many as are to be kept stay all the same.
+#[test]
+fn large_batches_take_no_snapshot_with_them() {
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_on_snapshot());
+    let (wallet, _) = scene.start();
+    for batch in [10, 25, 30] {
+        let all = wallet.ask(|reply_to| WalletCommand::DepositAll(vec![1; batch], reply_to), LONG);
+        scene.kit.block_on(all).unwrap();
+        scene.kit.settle();
+    }
+    assert_eq!((scene.snapshot(u64::MAX), scene.snapshot(64)), (Some((65, 65)), Some((35, 35))));
+    assert_eq!((scene.snapshot(34), scene.first_event()), (None, Some(36)));
+}
+
 /// An unreadable snapshot: the older one, and if there is none, all events; and if those are gone, no guess.
 #[test]
 fn recovery_falls_back_behind_an_unreadable_snapshot() {
