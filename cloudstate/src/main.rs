@@ -73,7 +73,10 @@ fn run(settings: &SettingArgs, launch: Launch) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         let clock = Clock::tokio();
         telemetry::log::init(&config.log, clock.clone()).map_err(|error| failed(Exit::Usage, error))?;
-        Sidecar::start(config, &resolved, launch, clock).await?.run().await
+        match Sidecar::start(config, &resolved, launch, clock).await? {
+            Some(sidecar) => sidecar.run().await,
+            None => Ok(Exit::Stopped),
+        }
     });
     // Whatever is still running has had its time.
     runtime.shutdown_timeout(LAST_BREATH);
@@ -98,19 +101,27 @@ struct Child {
 }
 
 impl Sidecar {
-    /// Starts everything, the user function last: it is not started for nothing when something else is wrong.
+    /// Starts everything, the user function last: it is not started for nothing when something else is wrong. `None` when
+    /// a signal came while the store was being opened, which may take long after a crash.
     async fn start(
         mut config: ProxyConfig,
         resolved: &Resolved,
         launch: Launch,
         clock: Clock,
-    ) -> Result<Self, Failure> {
-        let signals = Signals::listen()?;
+    ) -> Result<Option<Self>, Failure> {
+        let mut signals = Signals::listen()?;
         let health = Health::new();
         let control = Control::default();
         let mut background = start_admin(&config, &health, &control).await?;
         let command = launch.command(&mut config, resolved).await?;
-        let store = Store::open(&config.store).await?;
+        let store = tokio::select! {
+            biased;
+            store = Store::open(&config.store) => store?,
+            signal = signals.next() => {
+                info!(signal = signal.name(), "stopped before the store was open");
+                return Ok(None);
+            }
+        };
         let proxy = Proxy::start(config.clone(), store.clone(), health.clone())?;
         control.attach(proxy.eventing());
         let child = match command {
@@ -124,7 +135,7 @@ impl Sidecar {
             },
         };
         background.spawn(announce(health.clone(), proxy.address(), matches!(launch, Launch::Demo)));
-        Ok(Self { config, clock, signals, health, proxy, child, _background: background })
+        Ok(Some(Self { config, clock, signals, health, proxy, child, _background: background }))
     }
 
     /// Serves until a signal comes, then drains; a second signal ends at once.

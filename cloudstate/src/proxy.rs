@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ impl Proxy {
         let function = UserFunction::new(settings::endpoint(&config), clock.clone());
         let router = Router::new(function.clone(), clock.clone(), settings::router());
         let frontend = Frontend::new(settings::frontend(&config), clock.clone());
+        let broken = health.clone();
         let closing = CancellationToken::new();
         let (open, opened) = oneshot::channel();
         let eventing = Arc::new(Eventing::new(
@@ -119,7 +121,14 @@ impl Proxy {
             let Ok(listener) = opened.await else { return true };
             ingress.serve(listener).await
         });
-        let discovery = AbortOnDropHandle::new(tokio::spawn(discovery.run()));
+        // Without it nothing is noticed any more: that must show, and not only in the log.
+        let watched = async move {
+            if AssertUnwindSafe(discovery.run()).catch_unwind().await.is_err() {
+                tracing::error!("looking for the user function has failed; restart this process");
+                broken.not_ready("looking for the user function has failed; restart this process");
+            }
+        };
+        let discovery = AbortOnDropHandle::new(tokio::spawn(watched));
         Ok(Self { system, serving, address, closing, server, _discovery: discovery, config })
     }
 
