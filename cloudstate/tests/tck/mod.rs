@@ -2,7 +2,9 @@
 //! its arrangement can see it, and the suite itself, which must notice what is wrong.
 
 mod beyond_the_suite;
+mod broken;
 mod interceptor;
+mod relay;
 
 use std::path::Path;
 

@@ -16,7 +16,7 @@ use proto::cloudstate::{EntitySpec, ProxyInfo, UserFunctionError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 
 use super::passing::Passing;
@@ -100,9 +100,11 @@ impl Interceptor {
             .add_service(limits!(ValueEntityServer::new(passing.clone())))
             .add_service(limits!(EventSourcedServer::new(passing.clone())))
             .add_service(limits!(CrdtServer::new(passing)));
+        // Messages are small, and each is waited for.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = tokio::spawn(async move {
             // Ends with the task only; what a broken connection means is seen in the records.
-            let _ = router.serve_with_incoming(TcpListenerStream::new(listener)).await;
+            let _ = router.serve_with_incoming(incoming).await;
         });
         Ok(Self { address, calls, server })
     }
