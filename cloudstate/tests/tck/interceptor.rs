@@ -83,7 +83,7 @@ async fn a_reset_is_not_taken_for_an_orderly_end() {
     let large = alice().command::<EventSourced>(1, "Process", [emit(&"A".repeat(2048))]);
     talk.send(large).await.expect("open");
     let error = seen.closed(EXPECTATION).await.expect_err("a reset").to_string();
-    assert!(error.contains("expected the end of the stream\n  seen     a broken stream"), "{error}");
+    assert!(error.contains("expected the end of the stream\n  seen     the failure"), "{error}");
 }
 
 /// Against a function that never answers, so that nothing else can end the stream.

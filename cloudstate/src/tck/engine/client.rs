@@ -138,20 +138,24 @@ impl<I: Debug, O: Compared> Conversation<I, O> {
 
 async fn listen<O: Compared>(
     call: impl Future<Output = Result<Response<Streaming<O>>, Status>>,
-    mut recorder: Recorder<O>,
+    recorder: Recorder<O>,
 ) {
     let mut answers = match call.await {
         Ok(response) => response.into_inner(),
         Err(status) => return recorder.failed(status),
     };
     loop {
-        match answers.message().await {
+        let message = tokio::select! {
+            message = answers.message() => message,
+            () = recorder.unread() => return,
+        };
+        match message {
             Ok(Some(message)) => recorder.message(message),
             Ok(None) => break recorder.completed(),
             Err(status) => break recorder.failed(status),
         }
     }
-    // Letting go of the stream would end the requests, too; but that is for the other side to do.
+    // Letting go of the stream could end the requests, too; but that is for the other side to do.
     recorder.unread().await;
 }
 

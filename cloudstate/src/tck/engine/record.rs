@@ -76,7 +76,7 @@ impl<T> Recorder<T> {
     }
 
     /// Ends when nobody reads this any more.
-    pub(super) async fn unread(&mut self) {
+    pub(super) async fn unread(&self) {
         self.0.closed().await;
     }
 
@@ -109,17 +109,6 @@ impl<T: Compared> Direction<T> {
             Ok(Event::Message(found)) => self.same(found, expected),
             Ok(other) => Err(self.differs(&shown(&expected), &other.shown())),
             Err(_) => Err(self.differs(&shown(&expected), "nothing so far")),
-        }
-    }
-
-    /// Nothing was seen up to now.
-    ///
-    /// # Errors
-    /// What was seen.
-    pub fn nothing_so_far(&mut self) -> Result<()> {
-        match self.events.try_recv() {
-            Ok(event) => Err(self.differs("nothing", &event.shown())),
-            Err(_) => Ok(()),
         }
     }
 
@@ -167,17 +156,6 @@ impl<T: Compared> Direction<T> {
         match self.next(EXPECTATION).await? {
             Event::Failed(status) if status.message() == text => Ok(()),
             other => Err(self.differs(&format!("the failure {text:?}"), &other.shown())),
-        }
-    }
-
-    /// The next record is an error, such as a reset.
-    ///
-    /// # Errors
-    /// What came instead.
-    pub async fn broken_off(&mut self) -> Result<()> {
-        match self.next(EXPECTATION).await? {
-            Event::Failed(_) => Ok(()),
-            other => Err(self.differs("a reset of the stream", &other.shown())),
         }
     }
 
