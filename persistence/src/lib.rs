@@ -1,7 +1,8 @@
-//! Event-sourced actors, and the journals and snapshot stores under them.
+//! Event-sourced actors and durable states, and the stores under them.
 //!
 //! An entity's state is the fold of its events. A command handler sees the state and decides on events; an event handler
 //! applies them and can do nothing else. What is stored is what happened, so the state can always be computed again.
+//! An entity whose history nobody needs is a [`DurableState`] instead: each write takes the place of the one before it.
 //!
 //! ```
 //! use actors::{ActorSystem, ReplyTo};
@@ -60,7 +61,7 @@
 //! - **[`AppendError::Unknown`] means that the batch is stored or not.** The entity drops its state and reads the journal
 //!   before it says anything more. The same batch sent again, with the same id, settles it.
 //! - **One writer.** Whoever claims an entity, or its shard, last is the only one whose writes are taken: events,
-//!   snapshots and deletions of an older writer are refused in the transaction that would have stored them. So claim
+//!   snapshots, states and deletions of an older writer are refused in the transaction that would have stored them. So claim
 //!   first, then read.
 //!
 //! # What a crash may lose
