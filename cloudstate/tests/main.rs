@@ -13,6 +13,7 @@ mod demo;
 mod discovery;
 mod drain;
 mod event_sourced;
+mod eventing;
 mod front_seam;
 mod frontend_grpc;
 mod frontend_http;

@@ -14,6 +14,8 @@ use cloudstate::store::Store;
 use parking_lot::Mutex;
 use prost::Message;
 use proto::Any;
+use proto::cloudstate::action::action_protocol_server::{ActionProtocol, ActionProtocolServer};
+use proto::cloudstate::action::{ActionCommand, ActionResponse, action_response};
 use proto::cloudstate::entity_discovery_server::{EntityDiscovery, EntityDiscoveryServer};
 use proto::cloudstate::entity_passivation_strategy::Strategy;
 use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventSourcedServer};
@@ -34,7 +36,7 @@ use proto::model::tck;
 use proto::model::tck::event_sourced_tck_model_client::EventSourcedTckModelClient;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
@@ -76,6 +78,7 @@ pub(crate) struct ScriptedFunction {
     shared: Arc<Shared>,
     streams: mpsc::UnboundedReceiver<ScriptedStream>,
     values: mpsc::UnboundedReceiver<ScriptedValue>,
+    actions: mpsc::UnboundedReceiver<ScriptedAction>,
     reports: mpsc::UnboundedReceiver<String>,
     /// Of its own, so that ending it ends every connection, as when a process dies.
     runtime: Option<Runtime>,
@@ -87,6 +90,7 @@ struct Shared {
     info: Mutex<Option<ProxyInfo>>,
     streams: mpsc::UnboundedSender<ScriptedStream>,
     values: mpsc::UnboundedSender<ScriptedValue>,
+    actions: mpsc::UnboundedSender<ScriptedAction>,
     reports: mpsc::UnboundedSender<String>,
 }
 
@@ -99,6 +103,7 @@ impl ScriptedFunction {
     pub(crate) async fn start_on(port: u16, spec: EntitySpec, streams_max: Option<u32>) -> Self {
         let (streams_in, streams) = mpsc::unbounded_channel();
         let (values_in, values) = mpsc::unbounded_channel();
+        let (actions_in, actions) = mpsc::unbounded_channel();
         let (reports_in, reports) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             spec: Mutex::new(spec),
@@ -106,12 +111,14 @@ impl ScriptedFunction {
             info: Mutex::new(None),
             streams: streams_in,
             values: values_in,
+            actions: actions_in,
             reports: reports_in,
         });
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let discovery = EntityDiscoveryServer::from_arc(shared.clone());
         let event_sourced = EventSourcedServer::from_arc(shared.clone()).max_encoding_message_size(64 << 20);
         let value = ValueEntityServer::from_arc(shared.clone());
+        let action = ActionProtocolServer::from_arc(shared.clone());
         let serving = async move {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
             let port = listener.local_addr().expect("an address").port();
@@ -120,12 +127,13 @@ impl ScriptedFunction {
                 .max_concurrent_streams(streams_max)
                 .initial_stream_window_size(65_535)
                 .initial_connection_window_size(16 << 20);
-            let server = server.add_service(discovery).add_service(event_sourced).add_service(value);
+            let server =
+                server.add_service(discovery).add_service(event_sourced).add_service(value).add_service(action);
             (port, server.serve_with_incoming(TcpListenerStream::new(listener)))
         };
         let (port, server) = runtime.spawn(serving).await.expect("listening");
         runtime.spawn(server);
-        Self { port, shared, streams, values, reports, runtime: Some(runtime) }
+        Self { port, shared, streams, values, actions, reports, runtime: Some(runtime) }
     }
 
     pub(crate) fn discovered(&self) -> usize {
@@ -148,6 +156,15 @@ impl ScriptedFunction {
     /// The next stream that the sidecar opens for a value entity.
     pub(crate) async fn value(&mut self) -> ScriptedValue {
         soon("a new stream", self.values.recv()).await.expect("the function runs")
+    }
+
+    /// The next command for an action.
+    pub(crate) async fn action(&mut self) -> ScriptedAction {
+        soon("a command for an action", self.actions.recv()).await.expect("the function runs")
+    }
+
+    pub(crate) fn has_no_action(&mut self) -> bool {
+        self.actions.is_empty()
     }
 
     /// The next mistake that the sidecar reports.
@@ -185,6 +202,64 @@ impl EntityDiscovery for Shared {
     async fn report_error(&self, request: Request<UserFunctionError>) -> Result<Response<()>, Status> {
         let _ = self.reports.send(request.into_inner().message);
         Ok(Response::new(()))
+    }
+}
+
+#[tonic::async_trait]
+impl ActionProtocol for Shared {
+    type handleStreamedOutStream = tokio_stream::Once<Result<ActionResponse, Status>>;
+    type handleStreamedStream = tokio_stream::Empty<Result<ActionResponse, Status>>;
+
+    async fn handle_unary(&self, request: Request<ActionCommand>) -> Result<Response<ActionResponse>, Status> {
+        Ok(Response::new(self.act(request.into_inner()).await?))
+    }
+
+    async fn handle_streamed_out(
+        &self,
+        request: Request<ActionCommand>,
+    ) -> Result<Response<Self::handleStreamedOutStream>, Status> {
+        Ok(Response::new(tokio_stream::once(Ok(self.act(request.into_inner()).await?))))
+    }
+
+    async fn handle_streamed_in(
+        &self,
+        _: Request<Streaming<ActionCommand>>,
+    ) -> Result<Response<ActionResponse>, Status> {
+        Err(Status::unimplemented("not played by any test"))
+    }
+
+    async fn handle_streamed(
+        &self,
+        _: Request<Streaming<ActionCommand>>,
+    ) -> Result<Response<Self::handleStreamedStream>, Status> {
+        Err(Status::unimplemented("not played by any test"))
+    }
+}
+
+impl Shared {
+    async fn act(&self, command: ActionCommand) -> Result<ActionResponse, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.actions.send(ScriptedAction { command, answer });
+        answered.await.map_err(|_| Status::cancelled("the test gave no answer"))
+    }
+}
+
+/// One command for an action, the test being the function. Dropped, it fails.
+pub(crate) struct ScriptedAction {
+    pub(crate) command: ActionCommand,
+    answer: oneshot::Sender<ActionResponse>,
+}
+
+impl ScriptedAction {
+    /// Answers without a payload.
+    pub(crate) fn done(self) {
+        let _ = self.answer.send(ActionResponse::default());
+    }
+
+    pub(crate) fn fail(self, description: &str) {
+        let failure = Failure { description: description.to_owned(), ..Failure::default() };
+        let response = Some(action_response::Response::Failure(failure));
+        let _ = self.answer.send(ActionResponse { response, ..ActionResponse::default() });
     }
 }
 
