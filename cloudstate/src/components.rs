@@ -10,11 +10,13 @@ use tokio::sync::Semaphore;
 
 use crate::entity::Component;
 use crate::entity::action::Action;
+use crate::entity::crdt::{CrdtComponent, CrdtFactory, CrdtSettings};
 use crate::entity::durable::{DurableFactory, DurableSettings, Protocol};
 use crate::entity::event_sourced::EventSourced;
 use crate::entity::places::StreamPlaces;
 use crate::entity::region::{Region, RegionComponent};
 use crate::entity::value::ValueEntity;
+use crate::replicator::Replicator;
 use crate::router::Router;
 use crate::spec::{EntityType, ServedSpec, ServiceSpec};
 use crate::store::Store;
@@ -33,6 +35,9 @@ pub(crate) struct Components {
     /// Of entities with a store; the passivation timeout is that of event-sourced ones.
     pub(crate) durable: DurableSettings,
     pub(crate) value_passivation_timeout: Duration,
+    pub(crate) crdt: CrdtSettings,
+    /// The values of CRDT entities.
+    pub(crate) replicator: Replicator,
     /// How many entities may replay at the same time.
     pub(crate) recoveries: Arc<Semaphore>,
     /// Places for open entity streams.
@@ -57,16 +62,14 @@ impl Components {
         let mut fences: HashMap<_, _> = futures_util::future::try_join_all(claims).await?.into_iter().collect();
         for service in missing {
             let fences = fences.remove(&service.name).unwrap_or_default();
-            if let Some(component) = self.start(service, fences) {
-                components.insert(service.name.clone(), component);
-            }
+            components.insert(service.name.clone(), self.start(service, fences));
         }
         Ok(components)
     }
 
-    fn start(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> Option<Arc<dyn Component>> {
+    fn start(&self, service: &Arc<ServiceSpec>, fences: Vec<Fence>) -> Arc<dyn Component> {
         let store = &self.store;
-        Some(match service.entity_type {
+        match service.entity_type {
             EntityType::EventSourced => {
                 let protocol = EventSourced { journal: store.journal.clone(), snapshots: store.snapshots.clone() };
                 self.region(service, fences, protocol, self.durable.passivation_timeout)
@@ -83,8 +86,31 @@ impl Components {
                 relay_timeout: service.relay_timeout.unwrap_or(self.durable.command_timeout),
                 metrics: EntityMetrics::for_entity(service.entity_type, &service.name),
             }),
-            EntityType::Crdt => return None,
-        })
+            EntityType::Crdt => self.crdt_region(service),
+        }
+    }
+
+    fn crdt_region(&self, service: &Arc<ServiceSpec>) -> Arc<dyn Component> {
+        let relay_timeout = service.relay_timeout.unwrap_or(self.crdt.command_timeout);
+        let clock = self.system.clock();
+        let waiting_max = self.crdt.waiting_max;
+        let factory = CrdtFactory {
+            service: service.clone(),
+            replicator: self.replicator.clone(),
+            function: self.function.clone(),
+            router: self.router.clone(),
+            settings: CrdtSettings { command_timeout: relay_timeout, ..self.crdt.clone() },
+            places: self.places.clone(),
+            metrics: EntityMetrics::for_entity(service.entity_type, &service.persistence_id),
+            created_at: clock.now(),
+        };
+        let region = RegionComponent {
+            region: self.system.spawn(format!("region-{}", service.name), Region::new(factory, waiting_max)),
+            clock: clock.clone(),
+            relay_timeout,
+            drain_timeout: self.drain_timeout,
+        };
+        Arc::new(CrdtComponent::new(region, self.router.clone()))
     }
 
     fn region<P: Protocol>(

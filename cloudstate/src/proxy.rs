@@ -26,12 +26,14 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admin::Health;
 use crate::components::Components;
 use crate::config::ProxyConfig;
+use crate::crdt::ReplicaId;
 use crate::discovery::{Discovered, Discovery};
 use crate::entity::places::StreamPlaces;
 use crate::eventing::Eventing;
 use crate::frontend::Frontend;
 use crate::ingress::{BoundPort, Ingress};
 use crate::listen::{HTTP_PORT, ListenError};
+use crate::replicator::Replicator;
 use crate::router::{Router, Table};
 use crate::spec::ServedSpec;
 use crate::store::Store;
@@ -90,6 +92,8 @@ impl Proxy {
                 router: router.clone(),
                 durable: settings::durable(&config),
                 value_passivation_timeout: config.value_passivation_timeout,
+                crdt: settings::crdt(&config),
+                replicator: Replicator::alone(ReplicaId(rand::random()), clock.clone(), settings::CRDT_KEYS_MAX),
                 recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
                 places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
                 drain_timeout: config.shutdown.drain_timeout,
@@ -153,6 +157,7 @@ impl Proxy {
         serving.health.draining();
         closing.cancel();
         *serving.port.lock() = PublicPort::Lost("the sidecar is stopping".to_owned());
+        serving.router.table().components.values().for_each(|component| component.end_streams());
         if !server.await.unwrap_or(false) {
             tracing::warn!("requests were still under way when the time to finish them was over");
         }
@@ -264,6 +269,7 @@ mod settings {
 
     use crate::config::{BackoffConfig, CorsOrigins, ProxyConfig, VersionCheck};
     use crate::discovery::Backoff;
+    use crate::entity::crdt::CrdtSettings;
     use crate::entity::durable::DurableSettings;
     use crate::eventing::{ConsumerSettings, EventingSettings};
     use crate::frontend::{CorsSettings, FrontendSettings};
@@ -291,6 +297,21 @@ mod settings {
 
     /// What published SDK servers accept in one message, less what surrounds an event in it.
     const STORED_SIZE_MAX: usize = 4 * 1024 * 1024 - 4 * 1024;
+
+    /// CRDT entities of which one node holds the value, deleted ones included.
+    pub(super) const CRDT_KEYS_MAX: usize = 1_000_000;
+
+    /// How long a CRDT entity waits for an answer to a cancellation before it goes on telling its function of changes.
+    const CANCEL_TIMEOUT: Duration = Duration::from_millis(500);
+
+    /// How long a CRDT entity waits for what other nodes know of its value.
+    const CRDT_READ_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// How long other nodes have to confirm a change of a CRDT.
+    const CRDT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// Commands of one CRDT entity that may be with its function at once.
+    const CRDT_OUTSTANDING_MAX: usize = 1_000;
 
     pub(super) fn endpoint(config: &ProxyConfig) -> Endpoint {
         let function = &config.user_function;
@@ -346,6 +367,21 @@ mod settings {
             },
             random_factor: eventing.backoff.random_factor,
             timeout: config.requests.timeout,
+        }
+    }
+
+    pub(super) fn crdt(config: &ProxyConfig) -> CrdtSettings {
+        let entity = &config.event_sourced;
+        CrdtSettings {
+            passivation_timeout: entity.passivation_timeout,
+            command_timeout: config.requests.timeout,
+            cancel_timeout: CANCEL_TIMEOUT,
+            close_timeout: entity.close_timeout,
+            connect_timeout: CONNECT_TIMEOUT.min(config.requests.timeout),
+            read_timeout: CRDT_READ_TIMEOUT,
+            write_timeout: CRDT_WRITE_TIMEOUT,
+            outstanding_max: CRDT_OUTSTANDING_MAX,
+            waiting_max: entity.waiting_room.get(),
         }
     }
 

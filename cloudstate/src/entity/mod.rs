@@ -1,6 +1,7 @@
 //! Entities: one protocol a file or folder, each a translation between a stream to the user function and an actor.
 
 pub mod action;
+pub mod crdt;
 pub mod durable;
 pub mod event_sourced;
 pub mod places;
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 use proto::cloudstate::Metadata;
 
 use crate::call::{CallError, Replies, Reply, Requests};
+use crate::entity::crdt::Sink;
 use crate::router::Caller;
 use crate::spec::MethodSpec;
 
@@ -33,6 +35,9 @@ pub trait Component: Send + Sync + 'static {
     /// Carries out a command with any number of replies; ready when it is known that there will be
     /// replies, or that it failed. Dropping the stream cancels the command for the caller.
     fn streamed(&self, command: Command) -> BoxFuture<'static, Result<Replies, CallError>>;
+
+    /// The sidecar is about to stop: replies without an end are ended now, so that nobody waits for them.
+    fn end_streams(&self) {}
 
     /// Takes no more commands, finishes what is under way, lets go of the user function.
     fn drain(&self) -> BoxFuture<'static, ()>;
@@ -75,4 +80,7 @@ pub struct EntityCommand {
     pub caller: Caller,
     /// Whom to answer.
     pub reply_to: ReplyTo<Answer>,
+    /// Where the elements of a streamed answer go. Then `reply_to` only learns that there will be replies, or that
+    /// the command failed.
+    pub replies: Option<Sink>,
 }

@@ -16,6 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use tonic::Code;
 
 use crate::call::{CallError, Replies, Requests};
+use crate::entity::crdt::Sink;
 use crate::entity::{Answer, Command, Component, EntityCommand};
 
 /// What a region hands to its entities.
@@ -51,6 +52,12 @@ impl Passivate {
     /// Asks the region to hold further commands back and to send [`EntityMessage::Stop`].
     pub fn request(&self) {
         self.region.tell(RegionMessage::Passivate(PassivateEntity(self.id.clone())));
+    }
+
+    /// Hands a command back to the region, which delivers it again: to this entity's successor if it has been asked for
+    /// passivation before.
+    pub fn hand_back(&self, command: Box<EntityCommand>) {
+        self.region.tell(RegionMessage::Deliver { id: self.id.clone(), command });
     }
 }
 
@@ -189,7 +196,8 @@ pub struct RegionComponent {
 }
 
 impl RegionComponent {
-    async fn deliver(self, command: Command) -> Answer {
+    /// Hands a command to its entity and waits for the answer.
+    pub(super) async fn deliver(self, command: Command, replies: Option<Sink>) -> Answer {
         let Command { method, type_url, requests, deadline, received_at, caller, .. } = command;
         let Requests::One(payload) = requests else {
             let text = format!("{}.{}: entities take one request message a command", method.service, method.name);
@@ -200,8 +208,8 @@ impl RegionComponent {
         let deadline = deadline.unwrap_or(now + self.relay_timeout);
         let within = deadline - now;
         let deliver = |reply_to| {
-            let command =
-                EntityCommand { method, type_url, payload, deadline: Some(deadline), received_at, caller, reply_to };
+            let deadline = Some(deadline);
+            let command = EntityCommand { method, type_url, payload, deadline, received_at, caller, reply_to, replies };
             RegionMessage::Deliver { id, command: Box::new(command) }
         };
         self.region.ask(deliver, within).await.unwrap_or_else(|error| Err(ask_error(&error, within)))
@@ -210,11 +218,11 @@ impl RegionComponent {
 
 impl Component for RegionComponent {
     fn unary(&self, command: Command) -> BoxFuture<'static, Answer> {
-        self.clone().deliver(command).boxed()
+        self.clone().deliver(command, None).boxed()
     }
 
     fn streamed(&self, command: Command) -> BoxFuture<'static, Result<Replies, CallError>> {
-        let answer = self.clone().deliver(command);
+        let answer = self.clone().deliver(command, None);
         async move { Ok(stream::iter(answer.await?.map(Ok)).boxed()) }.boxed()
     }
 

@@ -179,7 +179,8 @@ impl Replicator {
                 }
             }
         };
-        let reached = reach(needed, self.0.own, &self.members().borrow().clone(), &self.0.clock, deadline, ask).await;
+        let members = self.members().borrow().clone();
+        let reached = reach(needed, self.0.own, &members, &self.0.clock, deadline, ask).await;
         let value = self.local(key)?;
         if reached { Ok(value) } else { Err(GetError::NotReached(value)) }
     }

@@ -163,6 +163,7 @@ impl<K: Kind> World<K> {
             received_at: self.now,
             caller: Caller::client(),
             reply_to,
+            replies: None,
         });
         self.deliver(command);
     }

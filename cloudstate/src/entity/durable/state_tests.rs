@@ -59,6 +59,7 @@ fn command(text: &'static str) -> (Box<EntityCommand>, actors::Ask<Answer>) {
             received_at: now(),
             caller: Caller::client(),
             reply_to,
+            replies: None,
         }),
         answer,
     )
