@@ -205,7 +205,7 @@ pub struct SettingArgs {
     /// sqlite:FOLDER or memory [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
     #[arg(long, value_name = "STORE", overrides_with = "store")]
     pub store: Option<String>,
-    /// /ready and /alive; off for none [env: MANAGEMENT_PORT] [default: 8558]
+    /// /ready, /alive and /events; off for none [env: MANAGEMENT_PORT] [default: 8558]
     #[arg(long, value_name = "PORT", overrides_with = "management_port")]
     pub management_port: Option<String>,
     /// /metrics; off for none [env: METRICS_PORT] [default: 9090]

@@ -22,6 +22,7 @@ use proto::cloudstate::EntitySpec;
 use proto::cloudstate::metadata_entry::Value;
 use proto::model::tck::eventlogeventing::{EventOne, EventTwo};
 use tokio::task::AbortHandle;
+use tower::ServiceExt;
 
 use crate::proto_text::{ACTION, EVENT_SOURCED, VALUE_ENTITY, entity_spec, served, shop};
 use crate::scripted::{ScriptedFunction, TestSidecar, soon};
@@ -526,6 +527,30 @@ async fn a_consumer_that_was_taken_over_stops() {
     soon("the end of the consumer", stopped).await;
     assert_eq!(projections.take_over(mail).await.expect("claimed").offset, 0, "the event is left to the other one");
     assert_eq!(parked(&store).await, []);
+}
+
+/// What changes things is for callers on the same machine: others are told so, whatever the path.
+#[tokio::test]
+async fn strangers_do_not_get_at_parked_events() {
+    let from = |address: Option<&str>, method: &str, path: &str| {
+        let mut request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+        if let Some(address) = address {
+            request = request.extension(admin::Peer(format!("{address}:4711").parse().expect("an address")));
+        }
+        let request = request.body(axum::body::Body::from("{}")).expect("valid");
+        let answered = eventing::routes(Control::default()).oneshot(request);
+        async { answered.await.expect("infallible").status().as_u16() }
+    };
+    for (method, path) in
+        [("GET", "/events/consumers"), ("POST", "/events/parked"), ("POST", "/events/replay"), ("POST", "/events/drop")]
+    {
+        for stranger in [Some("10.1.2.3"), Some("[2001:db8::1]"), Some("[::ffff:10.1.2.3]"), None] {
+            assert_eq!(from(stranger, method, path).await, 403, "{path} from {stranger:?}");
+        }
+        for own in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert_eq!(from(Some(own), method, path).await, 503, "{path} from {own} while the sidecar starts");
+        }
+    }
 }
 
 /// The management port of a sidecar in this process, and the binary to ask it with.

@@ -213,10 +213,10 @@ pub struct EventingConfig {
     pub parked_max: NonZeroUsize,
 }
 
-/// The management and the metrics port; both only read.
+/// The management and the metrics port. Both only read, but for `/events`, which is for callers on the same machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// `management.host`, `management.port`: `/ready` and `/alive`. Default 0.0.0.0:8558; `None` (`off`, or development mode) opens nothing.
+    /// `management.host`, `management.port`: `/ready`, `/alive` and `/events`. Default 0.0.0.0:8558; `None` (`off`, or development mode) opens nothing.
     pub management: Option<Listen>,
     /// `telemetry.prometheus.host`, `telemetry.prometheus.port`: `/metrics`. Default 0.0.0.0:9090; `None` (`off`, disabled, or development mode) opens nothing.
     pub metrics: Option<Listen>,

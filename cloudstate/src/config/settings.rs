@@ -203,7 +203,7 @@ pub const SETTINGS: &[Setting] = &[
         "origins browsers may call from, by commas; * for all, empty for none",
     ),
     s("management.host", "MANAGEMENT_HOST", "0.0.0.0", "address the management port listens on"),
-    s("management.port", "MANAGEMENT_PORT", "8558", "/ready and /alive; off for none, 0 takes a free one"),
+    s("management.port", "MANAGEMENT_PORT", "8558", "/ready, /alive and /events; off for none, 0 takes a free one"),
     s("telemetry.disabled", "CLOUDSTATE_TELEMETRY_DISABLED", "false", "no metrics port"),
     s("telemetry.prometheus.host", "METRICS_HOST", "0.0.0.0", "address the metrics port listens on"),
     s("telemetry.prometheus.port", "METRICS_PORT", "9090", "/metrics; off for none, 0 takes a free one"),
