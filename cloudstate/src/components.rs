@@ -9,7 +9,7 @@ use persistence::{Fence, JournalError, SLICES};
 use tokio::sync::Semaphore;
 
 use crate::entity::Component;
-use crate::entity::action::Action;
+use crate::entity::action::{ActionComponent, ActionSettings};
 use crate::entity::crdt::{CrdtComponent, CrdtFactory, CrdtSettings};
 use crate::entity::durable::{DurableFactory, DurableSettings, Protocol};
 use crate::entity::event_sourced::EventSourced;
@@ -78,14 +78,14 @@ impl Components {
                 let protocol = ValueEntity { states: store.states.clone() };
                 self.region(service, fences, protocol, self.value_passivation_timeout)
             }
-            EntityType::Action => Arc::new(Action {
-                function: self.function.clone(),
-                router: self.router.clone(),
-                clock: self.system.clock().clone(),
-                connect_within: self.durable.connect_timeout,
-                relay_timeout: service.relay_timeout.unwrap_or(self.durable.command_timeout),
-                metrics: EntityMetrics::for_entity(service.entity_type, &service.name),
-            }),
+            EntityType::Action => {
+                let settings = ActionSettings {
+                    connect_timeout: self.durable.connect_timeout,
+                    relay_timeout: service.relay_timeout.unwrap_or(self.durable.command_timeout),
+                };
+                let metrics = EntityMetrics::for_entity(service.entity_type, &service.name);
+                Arc::new(ActionComponent::new(self.function.clone(), self.router.clone(), settings, metrics))
+            }
             EntityType::Crdt => self.crdt_region(service),
         }
     }

@@ -4,7 +4,7 @@
 //! `discover` is called once per connection and never to poll. An invalid specification is
 //! reported once per distinct error and asked for again on a new connection, with backoff.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,13 @@ use crate::user_function::{Link, LinkError, UserFunction};
 
 /// First pause after a refused connection: a function that is just starting is found quickly.
 const CONNECT_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Time of service after which a function that goes away is taken for one that was restarted, and looked for as
+/// eagerly as at the start. One that goes sooner is looked for less and less often.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Distinct refusals that are remembered so as to be reported once; the oldest is forgotten for one more.
+const REPORTED_MAX: usize = 32;
 
 /// How long to pause between attempts.
 #[derive(Debug, Clone)]
@@ -52,7 +59,7 @@ pub trait Discovered: Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub struct Memory {
     served: Option<Arc<ServedSpec>>,
-    reported: BTreeSet<String>,
+    reported: VecDeque<String>,
 }
 
 /// What [`Memory::judge`] found.
@@ -89,7 +96,13 @@ impl Memory {
     }
 
     fn refuse(&mut self, why: String) -> Verdict {
-        let report = self.reported.insert(why.clone());
+        let report = !self.reported.contains(&why);
+        if report {
+            if self.reported.len() == REPORTED_MAX {
+                self.reported.pop_front();
+            }
+            self.reported.push_back(why.clone());
+        }
         Verdict::Refuse { why, report }
     }
 }
@@ -112,8 +125,8 @@ enum Attempt {
     Unreachable(LinkError),
     Failed(Status),
     Refused,
-    /// Served, until the connection was lost.
-    Served,
+    /// Served for so long, until the connection was lost.
+    Served(Duration),
 }
 
 impl<D: Discovered> Discovery<D> {
@@ -122,11 +135,13 @@ impl<D: Discovered> Discovery<D> {
         let mut memory = Memory::default();
         let mut unreachable: u32 = 0;
         let mut failed: u32 = 0;
+        let mut brief: u32 = 0;
         loop {
             let (min, failures) = match self.attempt(&mut memory).await {
-                Attempt::Served => {
+                Attempt::Served(time) => {
                     (unreachable, failed) = (0, 0);
-                    (CONNECT_PAUSE_MIN, 1)
+                    brief = if time < STABLE_AFTER { brief.saturating_add(1) } else { 1 };
+                    (CONNECT_PAUSE_MIN, brief)
                 }
                 Attempt::Unreachable(error) => {
                     unreachable = unreachable.saturating_add(1);
@@ -185,11 +200,12 @@ impl<D: Discovered> Discovery<D> {
                 return Attempt::Refused;
             }
         }
+        let since = self.clock.now();
         link.lost().await;
         self.function.offer(None);
         tracing::warn!("connection to the user function lost");
         self.discovered.lost("the connection to the user function was lost");
-        Attempt::Served
+        Attempt::Served(self.clock.now() - since)
     }
 }
 

@@ -72,7 +72,7 @@ impl Proxy {
         let system = ActorSystem::new("cloudstate");
         let clock = system.clock().clone();
         let function = UserFunction::new(settings::endpoint(&config), clock.clone());
-        let router = Router::new(function.clone(), clock.clone(), settings::router());
+        let router = Router::new(function.clone(), clock.clone(), settings::router(&config));
         let frontend = Frontend::new(settings::frontend(&config), clock.clone());
         let broken = health.clone();
         let closing = CancellationToken::new();
@@ -286,6 +286,10 @@ mod settings {
     /// Asynchronous side effects under way in one process.
     const ASYNCHRONOUS_MAX: usize = 1_000;
 
+    /// Commands with side effects or forwards that may be under way for every request that may be: most are
+    /// requests themselves, the others are what requests have left behind.
+    const UNDER_WAY_PER_REQUEST: usize = 2;
+
     /// Replies of one entity that wait for the store while its function works on.
     const UNSETTLED_MAX: usize = 64;
 
@@ -318,8 +322,13 @@ mod settings {
         Endpoint { host: function.host.clone(), port: function.port, message_size_max: function.message_size_max }
     }
 
-    pub(super) fn router() -> RouterSettings {
-        RouterSettings { hops_max: HOPS_MAX, asynchronous_max: ASYNCHRONOUS_MAX }
+    pub(super) fn router(config: &ProxyConfig) -> RouterSettings {
+        RouterSettings {
+            hops_max: HOPS_MAX,
+            asynchronous_max: ASYNCHRONOUS_MAX,
+            under_way_max: config.ingress.requests_max.get().saturating_mul(UNDER_WAY_PER_REQUEST),
+            effects_timeout: config.requests.timeout,
+        }
     }
 
     pub(super) fn frontend(config: &ProxyConfig) -> FrontendSettings {

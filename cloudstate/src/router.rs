@@ -3,25 +3,50 @@
 //!
 //! An entity hands its answer over once its events are durable, so what happens here never holds the
 //! entity up, and a caller that goes away does not take the side effects with it.
+//!
+//! What is defined here where the protocol leaves it open:
+//!
+//! - **Time.** Synchronous side effects share the time that the call has left, or the relay timeout when the
+//!   call has no end. An asynchronous one has the relay timeout for itself and all it sets off.
+//! - **Failures.** What the target of a synchronous side effect answers is discarded, a failure as well. One
+//!   that could not be carried out (unknown target, no answer in time, no connection) fails the response,
+//!   although the state is stored by then; later side effects are skipped. Asynchronous ones fail nothing.
+//! - **Bounds.** A chain of forwards and side effects has a greatest length, so loops end. Asynchronous side
+//!   effects wait for a place; those of asynchronous side effects never wait, since they would wait for
+//!   their own cause, and are dropped when there is none. While too many commands are under way, calls
+//!   from outside are refused before anything is done for them.
+//! - **Metadata.** A target is given the metadata of its `Forward` or `SideEffect`, once, and nothing of the
+//!   call that led to it. After a forward it is the metadata of the final reply that reaches the client.
+
+mod caller;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::{Clock, Tick};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
+use prost::Message;
 use proto::Any;
 use proto::cloudstate::{Forward, Metadata, SideEffect, client_action};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tonic::Code;
+
+pub use caller::Caller;
+use caller::Reason;
 
 use crate::call::{Call, CallError, Dispatch, Replies, Reply, Requests};
 use crate::entity::{Answer, Command, Component, EntityCommand};
 use crate::spec::{MethodSpec, ServedSpec};
+use crate::telemetry::metrics;
 use crate::user_function::UserFunction;
+
+/// The type URL of a message that may be any other.
+const ANY: &str = "type.googleapis.com/google.protobuf.Any";
 
 /// Bounds of forwards and side effects.
 #[derive(Debug, Clone)]
@@ -30,56 +55,11 @@ pub struct RouterSettings {
     pub hops_max: usize,
     /// Asynchronous side effects that may be running at once; further ones wait.
     pub asynchronous_max: usize,
-}
-
-/// Through which commands a command came; [`Caller::client`] for one from outside.
-#[derive(Clone, Debug, Default)]
-pub struct Caller(Option<Arc<Hop>>);
-
-#[derive(Debug)]
-struct Hop {
-    method: Arc<MethodSpec>,
-    reason: Reason,
-    caller: Caller,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Reason {
-    SideEffectOf,
-    ForwardedFrom,
-}
-
-impl Reason {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Reason::SideEffectOf => "side-effect of",
-            Reason::ForwardedFrom => "forwarded from",
-        }
-    }
-}
-
-impl Caller {
-    /// A client called.
-    pub fn client() -> Self {
-        Self(None)
-    }
-
-    fn hops(&self) -> usize {
-        std::iter::successors(self.0.as_ref(), |hop| hop.caller.0.as_ref()).count()
-    }
-
-    /// The callers, innermost first, in the wording of the protocol's reports.
-    fn trace(&self) -> String {
-        let mut text = String::new();
-        let Some(first) = &self.0 else { return text };
-        text.push_str(&format!("\n  {}{}.{}", first.reason.as_str(), first.method.service, first.method.name));
-        let mut next = &first.caller;
-        while let Some(hop) = &next.0 {
-            text.push_str(&format!("\n  {} {}.{}", hop.reason.as_str(), hop.method.service, hop.method.name));
-            next = &hop.caller;
-        }
-        text
-    }
+    /// Commands whose effects and forwards may be under way at once; further calls of clients are refused.
+    pub under_way_max: usize,
+    /// Time for an asynchronous side effect, and for all synchronous ones of a response to a call without a
+    /// deadline.
+    pub effects_timeout: Duration,
 }
 
 /// The command that a response answers, as far as it matters for what the response sets off.
@@ -150,7 +130,7 @@ impl Router {
 
     /// The same for one reply.
     pub fn check_type(&self, method: &MethodSpec, reply: &Reply) {
-        if reply.type_url != method.output_type_url {
+        if reply.type_url != method.output_type_url && &*method.output_type_url != ANY {
             let text = format!(
                 "Warning: {}.{}: Expected reply type_url to be [{}] but was [{}].",
                 method.service, method.name, method.output_type_url, reply.type_url
@@ -170,102 +150,162 @@ impl Router {
         let router = self.clone();
         self.tasks.spawn(async move {
             let EntityCommand { method, deadline, caller, reply_to, .. } = command;
-            let answer = router.settle(&method, &caller, deadline, effects, action).await;
-            router.check_reply(&method, &answer);
+            let origin = Origin { method, caller, deadline };
+            let answer = router.settle(&origin, effects, action).await;
+            router.check_reply(&origin.method, &answer);
             reply_to.tell(answer);
         });
     }
 
-    /// Runs `effects` in order, then carries `action` out: one element of a streamed response. The replies are that
-    /// element, or all those of the command it forwards to.
+    /// Runs `effects` in order, then carries `action` out: a response with one reply.
     ///
     /// # Errors
     /// The function's failure, or why an effect or a forward could not be carried out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future skips the side effects that have not been started.
+    pub async fn settle(
+        self: &Arc<Self>,
+        origin: &Origin,
+        effects: Vec<SideEffect>,
+        action: Option<client_action::Action>,
+    ) -> Answer {
+        self.run_all(origin, effects).await?;
+        match action {
+            Some(client_action::Action::Reply(reply)) => Ok(to_reply(reply)),
+            Some(client_action::Action::Failure(failure)) => Err(CallError::Failure(failure.description)),
+            Some(client_action::Action::Forward(forward)) => self.call(self.forwarded(origin, forward)?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Runs `effects` in order, then carries `action` out: one element of a streamed response. The replies
+    /// are that element, or all those of the command it forwards to.
+    ///
+    /// # Errors
+    /// The function's failure, or why an effect or a forward could not be carried out.
+    ///
+    /// # Cancel safety
+    /// The side effects are carried out even when the future is dropped.
     pub async fn finish(
         self: &Arc<Self>,
         origin: &Origin,
         effects: Vec<SideEffect>,
         action: Option<client_action::Action>,
     ) -> Result<Replies, CallError> {
-        let Origin { method, caller, deadline } = origin;
-        for effect in effects {
-            self.run(method, caller, effect).await?;
+        if !effects.is_empty() {
+            let (router, origin) = (self.clone(), origin.clone());
+            self.track(async move { router.run_all(&origin, effects).await }).await?;
         }
         let reply = match action {
             Some(client_action::Action::Reply(reply)) => to_reply(reply),
             Some(client_action::Action::Failure(failure)) => return Err(CallError::Failure(failure.description)),
-            Some(client_action::Action::Forward(Forward { service_name, command_name, payload, metadata })) => {
-                let from = self.from(method, caller, Reason::ForwardedFrom);
-                let target = self.target(&service_name, &command_name, &from)?;
-                return self.stream(self.command(target, payload, metadata, *deadline, from)).await;
+            Some(client_action::Action::Forward(forward)) => {
+                return self.stream(self.forwarded(origin, forward)?).await;
             }
             None => None,
         };
         Ok(stream::iter(reply.map(Ok)).boxed())
     }
 
-    async fn settle(
-        self: &Arc<Self>,
-        method: &Arc<MethodSpec>,
-        caller: &Caller,
-        deadline: Option<Tick>,
-        effects: Vec<SideEffect>,
-        action: Option<client_action::Action>,
-    ) -> Answer {
+    /// Does `work` in a task that draining waits for. The future only waits for it: dropping it stops nothing.
+    pub(crate) fn track<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, CallError>> + Send + 'static {
+        let task = self.tasks.spawn(work);
+        async move { task.await.unwrap_or_else(|_| Err(shutting_down())) }
+    }
+
+    async fn run_all(self: &Arc<Self>, origin: &Origin, effects: Vec<SideEffect>) -> Result<(), CallError> {
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let until = origin.deadline.unwrap_or_else(|| self.clock.now() + self.settings.effects_timeout);
         for effect in effects {
-            self.run(method, caller, effect).await?;
+            self.run(origin, until, effect).await?;
         }
-        match action {
-            Some(client_action::Action::Reply(reply)) => Ok(to_reply(reply)),
-            Some(client_action::Action::Failure(failure)) => Err(CallError::Failure(failure.description)),
-            Some(client_action::Action::Forward(Forward { service_name, command_name, payload, metadata })) => {
-                let from = self.from(method, caller, Reason::ForwardedFrom);
-                let target = self.target(&service_name, &command_name, &from)?;
-                self.call(self.command(target, payload, metadata, deadline, from)).await
-            }
-            None => Ok(None),
-        }
+        Ok(())
     }
 
     /// Runs one side effect: a synchronous one to its end, an asynchronous one is only started.
-    ///
-    /// A failure that the target answers is its own affair; only an effect that could not be carried
-    /// out fails the response, and only a synchronous one.
-    async fn run(
-        self: &Arc<Self>,
-        method: &Arc<MethodSpec>,
-        caller: &Caller,
-        effect: SideEffect,
-    ) -> Result<(), CallError> {
-        let from = self.from(method, caller, Reason::SideEffectOf);
-        let target = match self.target(&effect.service_name, &effect.command_name, &from) {
+    async fn run(self: &Arc<Self>, origin: &Origin, until: Tick, effect: SideEffect) -> Result<(), CallError> {
+        let SideEffect { service_name, command_name, payload, synchronous, metadata } = effect;
+        let reason = if synchronous { Reason::SideEffectOf } else { Reason::AsynchronousSideEffectOf };
+        let from = origin.caller.then(&origin.method, reason);
+        let target = match self.target(&service_name, &command_name, &from) {
             Ok(target) => target,
-            Err(error) if effect.synchronous => return Err(error),
+            Err(error) if synchronous => return Err(error),
             Err(_) => return Ok(()), // reported to the user function
         };
-        let command = self.command(target, effect.payload, effect.metadata, None, from);
-        if effect.synchronous {
-            return match self.call(command).await {
-                Ok(_) | Err(CallError::Failure(_)) => Ok(()),
+        if synchronous {
+            let command = self.command(target, payload, metadata, Some(until), from);
+            return match self.exhaust(command, until).await {
+                Ok(()) | Err(CallError::Failure(_)) => Ok(()),
                 Err(error) => Err(error),
             };
         }
-        // Waiting for a permit is the brake: a function that sets off more than the node can carry
-        // out gets its own replies later.
-        let permit = self.asynchronous.clone().acquire_owned().await.map_err(|_| shutting_down())?;
+        let Some(place) = self.place(&origin.caller, until).await else {
+            metrics::side_effect_dropped();
+            tracing::warn!(target = %format_args!("{service_name}.{command_name}"), "asynchronous side effect dropped: too many are under way");
+            return Ok(());
+        };
         let router = self.clone();
         self.tasks.spawn(async move {
-            let name = command.method.name.clone();
-            if let Err(error) = router.call(command).await {
-                tracing::debug!(command = %name, %error, "asynchronous side effect failed");
+            let until = router.clock.now() + router.settings.effects_timeout;
+            let command = router.command(target, payload, metadata, Some(until), from);
+            if let Err(error) = router.exhaust(command, until).await {
+                metrics::side_effect_failed();
+                tracing::debug!(target = %format_args!("{service_name}.{command_name}"), %error, "asynchronous side effect failed");
             }
-            drop(permit);
+            drop(place);
         });
         Ok(())
     }
 
-    fn from(&self, method: &Arc<MethodSpec>, caller: &Caller, reason: Reason) -> Caller {
-        Caller(Some(Arc::new(Hop { method: method.clone(), reason, caller: caller.clone() })))
+    /// A place for an asynchronous side effect that `caller` sets off. Waiting for one is the brake: a function
+    /// that sets off more than the node can carry out gets its own replies later.
+    async fn place(&self, caller: &Caller, until: Tick) -> Option<OwnedSemaphorePermit> {
+        let places = self.asynchronous.clone();
+        if caller.is_asynchronous() {
+            return places.try_acquire_owned().ok();
+        }
+        tokio::select! {
+            biased;
+            place = places.acquire_owned() => place.ok(),
+            () = self.clock.sleep_until(until) => None,
+        }
+    }
+
+    /// Carries a command out and discards all its replies.
+    async fn exhaust(&self, command: Command, until: Tick) -> Result<(), CallError> {
+        let method = command.method.clone();
+        let work = async {
+            if method.server_streaming {
+                let mut replies = self.stream(command).await?;
+                while let Some(reply) = replies.next().await {
+                    reply?;
+                }
+            } else {
+                self.call(command).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.clock.sleep_until(until) => {
+                let text = format!("the side effect {}.{} was not done in time", method.service, method.name);
+                Err(CallError::status(Code::DeadlineExceeded, text))
+            }
+        }
+    }
+
+    fn forwarded(&self, origin: &Origin, forward: Forward) -> Result<Command, CallError> {
+        let Forward { service_name, command_name, payload, metadata } = forward;
+        let from = origin.caller.then(&origin.method, Reason::ForwardedFrom);
+        let target = self.target(&service_name, &command_name, &from)?;
+        Ok(self.command(target, payload, metadata, origin.deadline, from))
     }
 
     fn target(&self, service: &str, command: &str, from: &Caller) -> Result<Arc<MethodSpec>, CallError> {
@@ -313,18 +353,47 @@ impl Router {
 
     /// Carries out a command of which one reply is wanted.
     pub fn call(&self, command: Command) -> BoxFuture<'static, Answer> {
-        match self.component(&command.method) {
-            Ok(component) => component.unary(command),
-            Err(error) => std::future::ready(Err(error)).boxed(),
+        let component = match self.component(&command.method) {
+            Ok(component) => component,
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+        };
+        let (method, deadline, clock) = (command.method.clone(), command.deadline, self.clock.clone());
+        let answer = component.unary(command);
+        async move {
+            match answer.await {
+                Ok(reply) => Ok(reply.map(|reply| wrapped(&method, reply))),
+                Err(error) => Err(too_late(error, deadline, &clock)),
+            }
         }
+        .boxed()
     }
 
     /// Carries out a command with any number of replies.
     pub fn stream(&self, command: Command) -> BoxFuture<'static, Result<Replies, CallError>> {
-        match self.component(&command.method) {
-            Ok(component) => component.streamed(command),
-            Err(error) => std::future::ready(Err(error)).boxed(),
+        let component = match self.component(&command.method) {
+            Ok(component) => component,
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+        };
+        let (method, deadline, clock) = (command.method.clone(), command.deadline, self.clock.clone());
+        let replies = component.streamed(command);
+        async move {
+            let replies = replies.await.map_err(|error| too_late(error, deadline, &clock))?;
+            Ok(match &*method.output_type_url {
+                ANY => replies.map(move |reply| reply.map(|reply| wrapped(&method, reply))).boxed(),
+                _ => replies,
+            })
         }
+        .boxed()
+    }
+
+    /// Refuses calls while more is under way than the node can bear: what a caller sets off may outlive it, so
+    /// the limit of calls alone bounds nothing.
+    fn admit(&self) -> Result<(), CallError> {
+        if self.tasks.len() < self.settings.under_way_max {
+            return Ok(());
+        }
+        let text = "too many side effects and forwards are under way; try again later";
+        Err(CallError::status(Code::ResourceExhausted, text))
     }
 
     fn command_of(&self, call: Call) -> Command {
@@ -343,11 +412,17 @@ impl Router {
 
 impl Dispatch for Arc<Router> {
     fn dispatch(&self, call: Call) -> BoxFuture<'static, Result<Replies, CallError>> {
-        self.stream(self.command_of(call))
+        match self.admit() {
+            Ok(()) => self.stream(self.command_of(call)),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
     }
 
     fn dispatch_unary(&self, call: Call) -> BoxFuture<'static, Answer> {
-        self.call(self.command_of(call))
+        match self.admit() {
+            Ok(()) => self.call(self.command_of(call)),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
     }
 }
 
@@ -365,4 +440,27 @@ fn shutting_down() -> CallError {
 pub(crate) fn to_reply(reply: proto::cloudstate::Reply) -> Option<Reply> {
     let Any { type_url, value } = reply.payload?;
     Some(Reply { payload: value, type_url: Arc::from(type_url), metadata: reply.metadata })
+}
+
+/// A method that declares `google.protobuf.Any` sends its clients that message: a reply of another type is
+/// wrapped in it.
+fn wrapped(method: &MethodSpec, reply: Reply) -> Reply {
+    if &*method.output_type_url != ANY || &*reply.type_url == ANY {
+        return reply;
+    }
+    let Reply { payload, type_url, metadata } = reply;
+    let any = Any { type_url: type_url.to_string(), value: payload };
+    Reply { payload: any.encode_to_vec().into(), type_url: method.output_type_url.clone(), metadata }
+}
+
+/// A command that was not carried out for want of something, and whose time is over, was too late.
+fn too_late(error: CallError, deadline: Option<Tick>, clock: &Clock) -> CallError {
+    match &error {
+        CallError::Status(status)
+            if status.code() == Code::Unavailable && deadline.is_some_and(|at| at <= clock.now()) =>
+        {
+            CallError::status(Code::DeadlineExceeded, format!("no answer in time: {}", status.message()))
+        }
+        _ => error,
+    }
 }

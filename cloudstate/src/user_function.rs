@@ -1,40 +1,26 @@
 //! The user function as the sidecar sees it: its connections, its calls, and whether it is there.
 //!
 //! A [`Link`] is one life of the function's process: it begins with a connection and ends when that
-//! connection breaks. Entity streams are opened on the link's connections; since a peer serves only
-//! so many streams on one connection (HTTP/2 `SETTINGS_MAX_CONCURRENT_STREAMS`), a link opens more
-//! connections as they fill up. No keep-alive pings are sent: published SDK servers answer them
-//! with GOAWAY.
+//! connection breaks. Since a peer serves only so many streams on one connection (HTTP/2
+//! `SETTINGS_MAX_CONCURRENT_STREAMS`), a link opens more connections as they fill up. Entity streams and
+//! streamed calls have connections of their own, see [`Link::streaming_channel`]. No keep-alive pings are
+//! sent: published SDK servers answer them with GOAWAY.
 
-use std::pin::Pin;
+mod pool;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actors::Clock;
-use futures_util::FutureExt;
-use http::{Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use parking_lot::Mutex;
+use http::Uri;
 use proto::cloudstate::entity_discovery_client::EntityDiscoveryClient;
 use proto::cloudstate::{EntitySpec, ProxyInfo, UserFunctionError};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::body::Body;
 
-/// Streams that one connection carries at most, whatever the peer announces.
-const STREAMS_PER_CONNECTION_MAX: usize = 1_000;
-
-/// Receive window of one stream towards us, in bytes.
-const STREAM_WINDOW: u32 = 256 * 1024;
-
-/// Receive window of one connection towards us, in bytes.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+pub use pool::Channel;
+use pool::{Connection, Connector, ENTITIES, Pool, STREAMS};
 
 /// How long a `reportError` or `discover` call may take: some SDK servers hang while their threads
 /// are all taken by entity streams.
@@ -84,6 +70,19 @@ pub enum LinkError {
         /// What the operating system said.
         reason: String,
     },
+    /// It takes no more streams.
+    #[error(
+        "all {connections} connections to the user function at {address} are full; it serves {streams} streams on one: \
+         raise its limit of concurrent streams"
+    )]
+    Full {
+        /// Where it is.
+        address: String,
+        /// How many connections there are.
+        connections: usize,
+        /// How many streams it serves on one of them.
+        streams: usize,
+    },
 }
 
 /// A handle on the user function; clones share its link.
@@ -128,11 +127,14 @@ impl UserFunction {
     /// [`LinkError::Unreachable`] when no connection could be made; nothing is retried here.
     pub async fn connect(&self) -> Result<Arc<Link>, LinkError> {
         let lost = CancellationToken::new();
-        let first = Connection::open(&self.inner.endpoint, lost.clone()).await?;
+        let Inner { endpoint, clock, .. } = &*self.inner;
+        let first = Connection::open(endpoint, clock, &ENTITIES, lost.clone()).await?;
+        let connector = Connector { endpoint: endpoint.clone(), clock: clock.clone(), lost: lost.clone() };
         Ok(Arc::new(Link {
-            endpoint: self.inner.endpoint.clone(),
-            clock: self.inner.clock.clone(),
-            connections: tokio::sync::Mutex::new(vec![first.clone()]),
+            endpoint: endpoint.clone(),
+            clock: clock.clone(),
+            entities: Pool::new(connector.clone(), &ENTITIES, Some(first.clone())),
+            streams: Pool::new(connector, &STREAMS, None),
             first,
             lost,
         }))
@@ -188,7 +190,8 @@ pub struct Link {
     endpoint: Endpoint,
     clock: Clock,
     first: Arc<Connection>,
-    connections: tokio::sync::Mutex<Vec<Arc<Connection>>>,
+    entities: Pool,
+    streams: Pool,
     lost: CancellationToken,
 }
 
@@ -207,7 +210,7 @@ impl Link {
     /// # Errors
     /// The function's status, or `DEADLINE_EXCEEDED` after ten seconds.
     pub async fn discover(&self, info: ProxyInfo) -> Result<EntitySpec, Status> {
-        let channel = Channel::new(self.first.clone());
+        let channel = Channel::new(&self.first);
         let mut client = EntityDiscoveryClient::with_origin(channel, self.endpoint.origin())
             .max_decoding_message_size(self.endpoint.message_size_max);
         self.within(client.discover(info), "discover").await
@@ -216,7 +219,7 @@ impl Link {
     /// Tells the function about a mistake of its own; the outcome is only logged.
     pub async fn report_error(&self, message: String) {
         crate::telemetry::metrics::error_reported();
-        let channel = Channel::new(self.first.clone());
+        let channel = Channel::new(&self.first);
         let mut client = EntityDiscoveryClient::with_origin(channel, self.endpoint.origin());
         if let Err(status) = self.within(client.report_error(UserFunctionError { message }), "reportError").await {
             tracing::debug!(code = ?status.code(), message = status.message(), "user function did not take the error report");
@@ -247,26 +250,26 @@ impl Link {
         self.lost.cancel();
     }
 
-    /// A channel with room for one more stream. The room is held until the channel and all its
-    /// clones are dropped.
+    /// A channel with room for one more stream, for streams that are always read: those of entities, and calls
+    /// with one answer. The room is held until the channel and all its clones are dropped.
     ///
     /// # Errors
     /// [`LinkError`] when a further connection was needed and could not be made.
     pub async fn channel(&self) -> Result<Channel, LinkError> {
-        if let Some(channel) = Channel::reserve(&self.first) {
-            return Ok(channel);
-        }
-        let mut connections = self.connections.lock().await;
-        connections.retain(|connection| !connection.sender.lock().is_closed());
-        if let Some(channel) = connections.iter().find_map(Channel::reserve) {
-            return Ok(channel);
-        }
-        let opened = Connection::open(&self.endpoint, self.lost.child_token()).await?;
-        connections.push(opened.clone());
-        Channel::reserve(&opened).ok_or_else(|| LinkError::Unreachable {
-            address: self.endpoint.authority(),
-            reason: "it accepts no streams".to_owned(),
-        })
+        self.entities.channel().await
+    }
+
+    /// As [`Link::channel`], for a streamed call that goes at the pace of its client.
+    ///
+    /// Such streams have connections of their own: what nobody reads stays in the receive window of its
+    /// connection, and entities must not stand still because clients do. Towards us a connection has room
+    /// for all its streams; towards the function it is the function's window, and its handler that does not
+    /// read holds up other streamed calls at most.
+    ///
+    /// # Errors
+    /// [`LinkError`] when a further connection was needed and could not be made.
+    pub async fn streaming_channel(&self) -> Result<Channel, LinkError> {
+        self.streams.channel().await
     }
 
     /// The origin that requests on this link's channels carry.
@@ -283,94 +286,5 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.lost.cancel();
-    }
-}
-
-/// One HTTP/2 connection and how many of its streams are taken.
-struct Connection {
-    sender: Mutex<http2::SendRequest<Body>>,
-    taken: AtomicUsize,
-    limit: Arc<AtomicUsize>,
-}
-
-impl Connection {
-    async fn open(endpoint: &Endpoint, lost: CancellationToken) -> Result<Arc<Self>, LinkError> {
-        let unreachable = |reason: String| LinkError::Unreachable { address: endpoint.authority(), reason };
-        let socket = TcpStream::connect((endpoint.host.trim_matches(['[', ']']), endpoint.port))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        socket.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake::<_, Body>(TokioIo::new(socket))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let limit = Arc::new(AtomicUsize::new(100));
-        let announced = limit.clone();
-        tokio::spawn(async move {
-            let driven = std::future::poll_fn(|cx| {
-                let done = connection.poll_unpin(cx);
-                announced
-                    .store(connection.current_max_send_streams().min(STREAMS_PER_CONNECTION_MAX), Ordering::Relaxed);
-                done
-            });
-            tokio::select! {
-                biased;
-                () = lost.cancelled() => {}
-                ended = driven => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "connection to the user function ended");
-                    }
-                    lost.cancel();
-                }
-            }
-        });
-        Ok(Arc::new(Self { sender: Mutex::new(sender), taken: AtomicUsize::new(0), limit }))
-    }
-}
-
-/// A gRPC transport on one connection of a [`Link`].
-#[derive(Clone)]
-pub struct Channel {
-    sender: http2::SendRequest<Body>,
-    _place: Option<Arc<Place>>,
-}
-
-struct Place(Arc<Connection>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Channel {
-    fn new(connection: Arc<Connection>) -> Self {
-        let sender = connection.sender.lock().clone();
-        Self { sender, _place: None }
-    }
-
-    fn reserve(connection: &Arc<Connection>) -> Option<Self> {
-        // One place stays free on every connection, for `reportError`.
-        let limit = connection.limit.load(Ordering::Relaxed).saturating_sub(1);
-        let taken = connection.taken.fetch_add(1, Ordering::Relaxed);
-        let place = Arc::new(Place(connection.clone()));
-        let sender = connection.sender.lock().clone();
-        (taken < limit && !sender.is_closed()).then(|| Self { sender, _place: Some(place) })
-    }
-}
-
-impl tower_service::Service<Request<Body>> for Channel {
-    type Response = Response<Incoming>;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.sender.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.sender.send_request(request))
     }
 }

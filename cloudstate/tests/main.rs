@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "real processes and sockets take real time")]
 
+mod actions;
 mod admin;
 mod cart_client;
 mod chaos;
@@ -25,6 +26,7 @@ mod reflection;
 mod replicator;
 mod router;
 mod scripted;
+mod scripted_action;
 mod sdk_functions;
 mod soak;
 mod spec;

@@ -14,8 +14,7 @@ use cloudstate::store::Store;
 use parking_lot::Mutex;
 use prost::Message;
 use proto::Any;
-use proto::cloudstate::action::action_protocol_server::{ActionProtocol, ActionProtocolServer};
-use proto::cloudstate::action::{ActionCommand, ActionResponse, action_response};
+use proto::cloudstate::action::action_protocol_server::ActionProtocolServer;
 use proto::cloudstate::entity_discovery_server::{EntityDiscovery, EntityDiscoveryServer};
 use proto::cloudstate::entity_passivation_strategy::Strategy;
 use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventSourcedServer};
@@ -36,10 +35,14 @@ use proto::model::tck;
 use proto::model::tck::event_sourced_tck_model_client::EventSourcedTckModelClient;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
+use tower::util::MapRequestLayer;
+
+use crate::scripted_action::{ScriptedAction, ScriptedCall, StrictBody};
 
 /// Longest wait for anything that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -78,19 +81,19 @@ pub(crate) struct ScriptedFunction {
     shared: Arc<Shared>,
     streams: mpsc::UnboundedReceiver<ScriptedStream>,
     values: mpsc::UnboundedReceiver<ScriptedValue>,
-    actions: mpsc::UnboundedReceiver<ScriptedAction>,
+    calls: mpsc::UnboundedReceiver<ScriptedCall>,
     reports: mpsc::UnboundedReceiver<String>,
     /// Of its own, so that ending it ends every connection, as when a process dies.
     runtime: Option<Runtime>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     spec: Mutex<EntitySpec>,
     discovered: AtomicUsize,
     info: Mutex<Option<ProxyInfo>>,
     streams: mpsc::UnboundedSender<ScriptedStream>,
     values: mpsc::UnboundedSender<ScriptedValue>,
-    actions: mpsc::UnboundedSender<ScriptedAction>,
+    calls: mpsc::UnboundedSender<ScriptedCall>,
     reports: mpsc::UnboundedSender<String>,
 }
 
@@ -103,7 +106,7 @@ impl ScriptedFunction {
     pub(crate) async fn start_on(port: u16, spec: EntitySpec, streams_max: Option<u32>) -> Self {
         let (streams_in, streams) = mpsc::unbounded_channel();
         let (values_in, values) = mpsc::unbounded_channel();
-        let (actions_in, actions) = mpsc::unbounded_channel();
+        let (calls_in, calls) = mpsc::unbounded_channel();
         let (reports_in, reports) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             spec: Mutex::new(spec),
@@ -111,7 +114,7 @@ impl ScriptedFunction {
             info: Mutex::new(None),
             streams: streams_in,
             values: values_in,
-            actions: actions_in,
+            calls: calls_in,
             reports: reports_in,
         });
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -126,14 +129,15 @@ impl ScriptedFunction {
             let mut server = Server::builder()
                 .max_concurrent_streams(streams_max)
                 .initial_stream_window_size(65_535)
-                .initial_connection_window_size(16 << 20);
+                .initial_connection_window_size(16 << 20)
+                .layer(MapRequestLayer::new(strict));
             let server =
                 server.add_service(discovery).add_service(event_sourced).add_service(value).add_service(action);
             (port, server.serve_with_incoming(TcpListenerStream::new(listener)))
         };
         let (port, server) = runtime.spawn(serving).await.expect("listening");
         runtime.spawn(server);
-        Self { port, shared, streams, values, actions, reports, runtime: Some(runtime) }
+        Self { port, shared, streams, values, calls, reports, runtime: Some(runtime) }
     }
 
     pub(crate) fn discovered(&self) -> usize {
@@ -160,11 +164,17 @@ impl ScriptedFunction {
 
     /// The next command for an action.
     pub(crate) async fn action(&mut self) -> ScriptedAction {
-        soon("a command for an action", self.actions.recv()).await.expect("the function runs")
+        let mut call = self.call().await;
+        ScriptedAction { command: call.command().await, call }
     }
 
     pub(crate) fn has_no_action(&mut self) -> bool {
-        self.actions.is_empty()
+        self.calls.is_empty()
+    }
+
+    /// The next action call.
+    pub(crate) async fn call(&mut self) -> ScriptedCall {
+        soon("an action call", self.calls.recv()).await.expect("the function runs")
     }
 
     /// The next mistake that the sidecar reports.
@@ -205,62 +215,14 @@ impl EntityDiscovery for Shared {
     }
 }
 
-#[tonic::async_trait]
-impl ActionProtocol for Shared {
-    type handleStreamedOutStream = tokio_stream::Once<Result<ActionResponse, Status>>;
-    type handleStreamedStream = tokio_stream::Empty<Result<ActionResponse, Status>>;
-
-    async fn handle_unary(&self, request: Request<ActionCommand>) -> Result<Response<ActionResponse>, Status> {
-        Ok(Response::new(self.act(request.into_inner()).await?))
-    }
-
-    async fn handle_streamed_out(
-        &self,
-        request: Request<ActionCommand>,
-    ) -> Result<Response<Self::handleStreamedOutStream>, Status> {
-        Ok(Response::new(tokio_stream::once(Ok(self.act(request.into_inner()).await?))))
-    }
-
-    async fn handle_streamed_in(
-        &self,
-        _: Request<Streaming<ActionCommand>>,
-    ) -> Result<Response<ActionResponse>, Status> {
-        Err(Status::unimplemented("not played by any test"))
-    }
-
-    async fn handle_streamed(
-        &self,
-        _: Request<Streaming<ActionCommand>>,
-    ) -> Result<Response<Self::handleStreamedStream>, Status> {
-        Err(Status::unimplemented("not played by any test"))
-    }
-}
-
 impl Shared {
-    async fn act(&self, command: ActionCommand) -> Result<ActionResponse, Status> {
-        let (answer, answered) = oneshot::channel();
-        let _ = self.actions.send(ScriptedAction { command, answer });
-        answered.await.map_err(|_| Status::cancelled("the test gave no answer"))
+    pub(crate) fn called(&self, call: ScriptedCall) {
+        let _ = self.calls.send(call);
     }
 }
 
-/// One command for an action, the test being the function. Dropped, it fails.
-pub(crate) struct ScriptedAction {
-    pub(crate) command: ActionCommand,
-    answer: oneshot::Sender<ActionResponse>,
-}
-
-impl ScriptedAction {
-    /// Answers without a payload.
-    pub(crate) fn done(self) {
-        let _ = self.answer.send(ActionResponse::default());
-    }
-
-    pub(crate) fn fail(self, description: &str) {
-        let failure = Failure { description: description.to_owned(), ..Failure::default() };
-        let response = Some(action_response::Response::Failure(failure));
-        let _ = self.answer.send(ActionResponse { response, ..ActionResponse::default() });
-    }
+fn strict(request: http::Request<Body>) -> http::Request<Body> {
+    request.map(|body| Body::new(StrictBody(body)))
 }
 
 #[tonic::async_trait]

@@ -314,6 +314,16 @@ pub fn discovery(outcome: DiscoveryOutcome) {
     counter!("cloudstate_user_function_discoveries_total", "outcome" => outcome).increment(1);
 }
 
+/// Counts an asynchronous side effect that could not be carried out.
+pub fn side_effect_failed() {
+    counter!("cloudstate_side_effects_failed_total").increment(1);
+}
+
+/// Counts an asynchronous side effect that was not started because too many were under way.
+pub fn side_effect_dropped() {
+    counter!("cloudstate_side_effects_dropped_total").increment(1);
+}
+
 /// Counts an error reported to the user function.
 pub fn error_reported() {
     counter!("cloudstate_user_function_errors_reported_total").increment(1);

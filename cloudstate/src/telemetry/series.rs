@@ -40,6 +40,8 @@ pub const METRICS: &[Metric] = &[
         "from the request's header to the end of its answer; labels service, method",
     ),
     c("cloudstate_requests_refused_total", "requests refused before any work; label reason"),
+    c("cloudstate_side_effects_failed_total", "asynchronous side effects that could not be carried out"),
+    c("cloudstate_side_effects_dropped_total", "asynchronous side effects not started because too many were under way"),
     g(
         "cloudstate_user_function_connected",
         Unit::Count,
