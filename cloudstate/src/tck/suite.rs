@@ -210,9 +210,9 @@ impl Group {
 
     /// Runs all tests, one after the other. A failure does not keep the ones after it from running.
     pub async fn run(&self, tck: &mut Tck) -> GroupReport {
-        let mut tests = Vec::new();
+        let (clock, mut tests) = (Clock::tokio(), Vec::new());
         for test in self.tests() {
-            let started = Clock::tokio().now();
+            let started = clock.now();
             let outcome = match missing(&tck.spec, self.services.iter().chain(test.services)) {
                 Some(service) => Outcome::Pending(format!("the user function does not serve {service}")),
                 None => match tck.orderly(test.run).await {
@@ -220,8 +220,7 @@ impl Group {
                     Err(error) => Outcome::Failed(format!("{error:#}")),
                 },
             };
-            let took = Clock::tokio().now().since_start().saturating_sub(started.since_start());
-            tests.push(TestReport { name: test.name, outcome, took });
+            tests.push(TestReport { name: test.name, outcome, took: clock.now() - started });
         }
         GroupReport { number: self.number, name: self.name, tests }
     }

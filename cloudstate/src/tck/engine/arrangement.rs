@@ -69,15 +69,13 @@ pub enum StartError {
         error: io::Error,
     },
     /// A process has ended that should be running.
-    #[error("the {part} ended with {status} before the tests; what it wrote is in {}\n{last_lines}", output.display())]
+    #[error("the {part} ended with {status} before the tests\n{last_lines}")]
     Ended {
         /// Which part.
         part: &'static str,
         /// How.
         status: ExitStatus,
-        /// The file with what it wrote.
-        output: PathBuf,
-        /// The end of that.
+        /// The end of what it wrote.
         last_lines: String,
     },
     /// A host name or port that no connection can be made to.
@@ -154,8 +152,9 @@ pub struct Tck {
 struct Processes {
     function: Option<Process>,
     proxy: Option<Process>,
-    /// Exists once one of them was started.
+    /// Exists once one of them was started; removed in the end unless it is to be kept.
     folder: Option<PathBuf>,
+    keep_folder: bool,
 }
 
 impl Tck {
@@ -254,12 +253,9 @@ impl Tck {
 
     /// Stops what was started, the proxy first; its files are removed unless they are to be kept.
     pub async fn stop(mut self, keep_outputs: bool) {
+        self.processes.keep_folder = keep_outputs;
         for process in [self.processes.proxy.take(), self.processes.function.take()].into_iter().flatten() {
             process.stop().await;
-        }
-        if let Some(folder) = self.processes.folder.filter(|_| !keep_outputs) {
-            // Left over in the folder for temporary files, it harms nobody.
-            let _ = std::fs::remove_dir_all(folder);
         }
     }
 
@@ -312,6 +308,15 @@ impl Processes {
     }
 }
 
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.take().filter(|_| !self.keep_folder) {
+            // Left over in the folder for temporary files, it harms nobody.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
 fn new_folder() -> io::Result<PathBuf> {
     let folder =
         std::env::temp_dir().join(format!("cloudstate-tck-{}-{:08x}", std::process::id(), rand::random::<u32>()));
@@ -361,12 +366,7 @@ async fn discover(
 fn still_running(part: &'static str, process: Option<&mut Process>) -> Result<(), StartError> {
     match process.and_then(|process| Some((process.ended()?, process))) {
         None => Ok(()),
-        Some((status, process)) => Err(StartError::Ended {
-            part,
-            status,
-            output: process.output().to_owned(),
-            last_lines: process.last_lines(),
-        }),
+        Some((status, process)) => Err(StartError::Ended { part, status, last_lines: process.last_lines() }),
     }
 }
 

@@ -66,9 +66,10 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to stop, and kills it when it takes longer than five seconds.
+    /// Asks it to stop, as somebody at the terminal would, and kills it when it takes longer than five seconds.
     pub async fn stop(mut self) {
-        self.signal(Signal::TERM);
+        // A proxy that is asked by SIGTERM may go on for a while, for clients that still come.
+        self.signal(Signal::INT);
         // Whether it has ended or not, the rest of its group is killed when it is dropped.
         let _ = within(STOPPING, self.child.wait()).await;
     }
