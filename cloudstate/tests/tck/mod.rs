@@ -10,19 +10,19 @@ use std::path::Path;
 
 use cloudstate::tck::{self, Arrangement, Chosen, Part, Report};
 
-/// Groups in which our sidecar and the Go function pass every test.
-const GROUPS: &[&str] = &["1", "2", "3", "4", "5", "6", "7", "8", "10", "11"];
-
 /// Every test of the suite, so that none gets lost.
-const TESTS: usize = 180;
+const TESTS: usize = 186;
+
+/// Where the Go function deviates from the protocol: (group, test, why). It does nowhere.
+const DEVIATIONS: &[(u8, &str, &str)] = &[];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sidecar_passes_the_suite() {
-    let chosen: Vec<Chosen> = GROUPS.iter().map(|group| group.parse().expect("a group")).collect();
-    let report = tck::run(&arrangement(), &chosen, |_| ()).await.expect("function, suite and sidecar");
-    let wrong = report.failed() + report.pending();
-    assert!(wrong == 0, "{report}{}", outputs(&report));
-    assert_eq!(report.passed(), TESTS, "{report}");
+    let report = tck::run(&arrangement(), &[], |_| ()).await.expect("function, suite and sidecar");
+    let failed = report.groups.iter().flat_map(|group| group.failures().map(|(name, _)| (group.number, name)));
+    let known: Vec<_> = DEVIATIONS.iter().map(|(group, name, _)| (*group, *name)).collect();
+    assert_eq!(failed.collect::<Vec<_>>(), known, "{report}{}", outputs(&report));
+    assert_eq!(report.passed(), TESTS - known.len(), "{report}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use proto::cloudstate::entity_discovery_client::EntityDiscoveryClient;
 use proto::cloudstate::{EntitySpec, ProxyInfo};
 use tokio::net::TcpListener;
@@ -233,10 +233,15 @@ impl Tck {
         if outcome.is_ok() {
             outcome = self.interceptor.quiet().await;
         }
-        if outcome.is_err() {
-            self.interceptor.discard().await;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Thrown away, so that the next test does not trip over it.
+                let unread: String =
+                    self.interceptor.unread().await.iter().map(|call| format!("\n  unread   {call}")).collect();
+                Err(anyhow!("{error:#}{unread}"))
+            }
         }
-        outcome
     }
 
     /// The files with what the started processes write.

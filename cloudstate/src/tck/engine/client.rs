@@ -140,7 +140,11 @@ async fn listen<O: Compared>(
     call: impl Future<Output = Result<Response<Streaming<O>>, Status>>,
     recorder: Recorder<O>,
 ) {
-    let mut answers = match call.await {
+    let answered = tokio::select! {
+        answered = call => answered,
+        () = recorder.unread() => return,
+    };
+    let mut answers = match answered {
         Ok(response) => response.into_inner(),
         Err(status) => return recorder.failed(status),
     };

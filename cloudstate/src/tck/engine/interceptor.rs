@@ -146,9 +146,13 @@ impl Interceptor {
         }
     }
 
-    /// Throws away what a failed test has left, so that the next one does not trip over it.
-    pub(super) async fn discard(&mut self) {
-        while let Some(Some(_)) = within(QUIET, self.calls.recv()).await {}
+    /// Empties the queue: what a failed test has left in it.
+    pub(super) async fn unread(&mut self) -> Vec<String> {
+        let mut unread = Vec::new();
+        while let Some(Some(call)) = within(QUIET, self.calls.recv()).await {
+            unread.push(call.describe());
+        }
+        unread
     }
 }
 
