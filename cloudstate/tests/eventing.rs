@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,10 @@ use cloudstate::config::{Listen, ProxyConfig};
 use cloudstate::eventing::{self, Control, Plan, Support};
 use cloudstate::listen::{self, MANAGEMENT_PORT};
 use cloudstate::spec::{ServedSpec, SpecSettings};
-use cloudstate::store::Store;
+use cloudstate::store::{EventStore, Store};
 use persistence::{
-    Append, Fence, FenceScope, Journal, ParkedEvent, PersistenceId, ProjectionId, ProjectionStore, RawEvent, Selection,
-    SqliteOptions, SqliteStore,
+    Append, BoxFuture, Changes, EventFeed, FeedPage, Fence, FenceScope, Journal, JournalError, ParkedEvent,
+    PersistenceId, ProjectionId, ProjectionStore, RawEvent, ReplayLimit, Selection, SqliteOptions, SqliteStore,
 };
 use proto::Any;
 use proto::cloudstate::EntitySpec;
@@ -504,6 +505,77 @@ async fn events_wait_for_a_function_that_is_away() {
     let mut function = ScriptedFunction::start_on(port, subscribers(&[("Mail", OF_CART)]), None).await;
     assert_eq!(next_text(&mut function).await, "1");
     assert_eq!(parked(&store).await, []);
+}
+
+/// A feed that cannot be read at first, and then breaks whoever reads it.
+struct Troubled {
+    feed: Arc<dyn EventFeed<RawEvent>>,
+    reads: AtomicUsize,
+}
+
+impl EventFeed<RawEvent> for Troubled {
+    fn page(
+        &self,
+        entity_type: Arc<str>,
+        after: u64,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<FeedPage<RawEvent>, JournalError>> {
+        match self.reads.fetch_add(1, Ordering::SeqCst) {
+            0 => Box::pin(async { Err(JournalError::Unavailable { reason: "a bad moment".to_owned() }) }),
+            1 => Box::pin(async { panic!("a bad reader") }),
+            _ => self.feed.page(entity_type, after, limit),
+        }
+    }
+
+    fn changes(&self) -> Changes {
+        self.feed.changes()
+    }
+}
+
+/// A store that cannot be read, or a consumer that breaks, is tried again.
+#[tokio::test]
+async fn a_consumer_outlives_a_bad_moment() {
+    let mut store = Store::in_memory();
+    let EventStore { feed, projections } = store.events.take().expect("with events");
+    let feed = Arc::new(Troubled { feed, reads: AtomicUsize::new(0) });
+    store.events = Some(EventStore { feed, projections });
+    let mut function = ScriptedFunction::start(subscribers(&[("Mail", OF_CART)])).await;
+    let _sidecar = TestSidecar::over(store.clone(), &function, hasty(1)).ready().await;
+    Log::of(&store, "cart", "a").await.texts(&["1", "2"]).await;
+    assert_eq!(next_text(&mut function).await, "1");
+    assert_eq!(next_text(&mut function).await, "2");
+}
+
+/// The function comes back with a method it did not have: from then on it is used, by the consumer that runs.
+#[tokio::test]
+async fn a_consumer_follows_the_methods_of_a_function_that_comes_back() {
+    let store = Store::in_memory();
+    let with = |more: &str| {
+        let body = format!(
+            "service Mail {{ rpc On(Plain) returns (Plain) {{ option (.cloudstate.eventing) = {{ {OF_CART} }}; }} {more} }}
+             service Cart {{ rpc Get(Key) returns (Plain); }}"
+        );
+        shop(&body, &[(ACTION, "shop.Mail", ""), (EVENT_SOURCED, "shop.Cart", "cart")])
+    };
+    let function = ScriptedFunction::start(with("")).await;
+    let port = function.port;
+    let sidecar = TestSidecar::over(store.clone(), &function, hasty(1)).ready().await;
+    drop(function);
+    let gone = async {
+        while sidecar.health.ready().is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the loss of the function", gone).await;
+    let other = format!("rpc Other(Key) returns (Plain) {{ option (.cloudstate.eventing) = {{ {OF_CART} }}; }}");
+    let mut function = ScriptedFunction::start_on(port, with(&other), None).await;
+    let sidecar = sidecar.ready().await;
+    let key = Any { type_url: "type.googleapis.com/shop.Key".to_owned(), value: Bytes::new() };
+    Log::of(&store, "cart", "a").await.append(vec![key]).await;
+    let action = function.action().await;
+    assert_eq!(action.command.name, "Other");
+    action.done();
+    assert_eq!(sidecar.proxy.eventing().status().await.0.len(), 1, "one consumer, the same");
 }
 
 /// The instance that claimed last consumes; the one before notices and stops.

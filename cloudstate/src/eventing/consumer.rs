@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, ActorContext, Behavior, Handled, ReplyTo};
+use arc_swap::ArcSwap;
 use persistence::{
-    AppendError, Claimed, FeedEvent, FeedPage, Journal, JournalError, LiveFeed, ParkedEvent, ProjectionFence, RawEvent,
-    ReplayLimit, Selection,
+    AppendError, Claimed, FeedEvent, FeedPage, Journal, JournalError, LiveFeed, ParkedEvent, ProjectionFence,
+    ProjectionId, RawEvent, ReplayLimit, Selection,
 };
 use tracing::Instrument;
 
@@ -19,8 +20,6 @@ use crate::telemetry::metrics::ConsumerMetrics;
 
 /// A consumer's protocol.
 pub enum ConsumerMessage {
-    /// The user function came back, perhaps with other methods.
-    Update(Arc<Consumer>),
     /// Somebody has changed what is parked.
     ParkedChanged,
     /// How it is doing.
@@ -77,7 +76,8 @@ struct Replay {
 
 /// The actor.
 pub struct ConsumerActor {
-    consumer: Arc<Consumer>,
+    projection: ProjectionId,
+    consumer: Arc<ArcSwap<Consumer>>,
     delivery: Delivery,
     events: EventStore,
     journal: Arc<dyn Journal<RawEvent>>,
@@ -107,16 +107,18 @@ impl ConsumerActor {
     /// A consumer that starts where its group was last.
     #[must_use]
     pub fn new(
-        consumer: Arc<Consumer>,
+        consumer: Arc<ArcSwap<Consumer>>,
         delivery: Delivery,
         events: EventStore,
         journal: Arc<dyn Journal<RawEvent>>,
         settings: ConsumerSettings,
         random_factor: f64,
     ) -> Self {
-        let metrics = ConsumerMetrics::for_consumer(&consumer.projection.group, &consumer.projection.source);
+        let projection = consumer.load().projection.clone();
+        let metrics = ConsumerMetrics::for_consumer(&projection.group, &projection.source);
         let state = State::new(settings.clone(), 0, []);
         Self {
+            projection,
             consumer,
             delivery,
             events,
@@ -158,7 +160,7 @@ impl ConsumerActor {
     }
 
     fn claim(&mut self, ctx: &mut Context) {
-        let (projections, projection) = (self.events.projections.clone(), self.consumer.projection.clone());
+        let (projections, projection) = (self.events.projections.clone(), self.projection.clone());
         let selection = Selection::of(&projection);
         let limit = self.settings.parked_max + 1;
         let claimed = async move {
@@ -182,7 +184,7 @@ impl ConsumerActor {
         self.failures = 0;
         self.problem = None;
         tracing::info!(offset = claimed.offset, parked = parked.len(), "consumer started");
-        let source = self.consumer.projection.source.clone();
+        let source = self.projection.source.clone();
         let limit = ReplayLimit { events: self.settings.read_ahead / 2, bytes: 1 << 20 };
         self.feed = Some(Box::new(LiveFeed::new(self.events.feed.clone(), source, claimed.offset, limit)));
         self.claim = Some(claimed.fence);
@@ -221,7 +223,7 @@ impl ConsumerActor {
 
     fn deliver(&mut self, ctx: &mut Context, event: &FeedEvent<RawEvent>) {
         let offset = event.offset;
-        let delivered = self.delivery.clone().deliver(self.consumer.clone(), Event::of_log(event));
+        let delivered = self.delivery.clone().deliver(self.consumer.load_full(), Event::of_log(event));
         Self::pipe(ctx, delivered, move |result| Own::Delivered { offset, result });
     }
 
@@ -291,7 +293,7 @@ impl ConsumerActor {
     }
 
     fn list(&mut self, ctx: &mut Context) {
-        let selection = Selection::of(&self.consumer.projection);
+        let selection = Selection::of(&self.projection);
         let listed = self.events.projections.parked(selection, None, self.settings.parked_max + 1);
         Self::pipe(ctx, listed, Own::Listed);
     }
@@ -311,7 +313,7 @@ impl ConsumerActor {
                         "event is parked; `cloudstate events` lists, replays and drops parked events"
                     );
                     let parked = ParkedEvent {
-                        projection: self.consumer.projection.clone(),
+                        projection: self.projection.clone(),
                         offset: event.offset,
                         id: event.id.clone(),
                         seq_nr: event.stored.seq_nr,
@@ -446,7 +448,7 @@ impl ConsumerActor {
     }
 
     fn status(&self) -> ConsumerStatus {
-        let projection = &self.consumer.projection;
+        let projection = &self.projection;
         ConsumerStatus {
             group: projection.group.to_string(),
             source: projection.source.to_string(),
@@ -460,7 +462,6 @@ impl ConsumerActor {
 
     fn turn(&mut self, ctx: &mut Context, message: ConsumerMessage) -> Behavior {
         match message {
-            ConsumerMessage::Update(consumer) => self.consumer = consumer,
             ConsumerMessage::ParkedChanged if self.claim.is_some() => self.list(ctx),
             ConsumerMessage::ParkedChanged => {} // listed when it starts
             ConsumerMessage::Status(reply_to) => reply_to.tell(self.status()),
@@ -497,7 +498,7 @@ impl Actor for ConsumerActor {
 
 impl ConsumerActor {
     fn span(&self) -> tracing::Span {
-        let projection = &self.consumer.projection;
+        let projection = &self.projection;
         tracing::error_span!("consumer", group = %projection.group, source = %projection.source)
     }
 }

@@ -22,7 +22,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{ActorRef, ActorSystem};
+use actors::{ActorRef, ActorSystem, Props, SupervisorStrategy};
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use persistence::{Journal, ProjectionId, RawEvent};
@@ -64,10 +65,16 @@ pub struct Eventing {
 
 #[derive(Default)]
 struct Consumers {
-    running: HashMap<ProjectionId, ActorRef<ConsumerMessage>>,
+    running: HashMap<ProjectionId, Running>,
     /// Why others do not run.
     problems: Vec<String>,
     draining: bool,
+}
+
+struct Running {
+    /// What it consumes with: another one once the user function came back with other methods.
+    consumer: Arc<ArcSwap<Consumer>>,
+    actor: ActorRef<ConsumerMessage>,
 }
 
 /// How long a consumer may take to say how it is doing.
@@ -106,23 +113,23 @@ impl Eventing {
         let mut former = std::mem::take(&mut current.running);
         for consumer in consumers {
             let projection = consumer.projection.clone();
-            let running = former.remove(&projection).filter(|actor| !actor.is_stopped());
-            let actor = match running {
-                Some(actor) => {
-                    actor.tell(ConsumerMessage::Update(consumer));
-                    Some(actor)
+            let running = former.remove(&projection).filter(|running| !running.actor.is_stopped());
+            let running = match running {
+                Some(running) => {
+                    running.consumer.store(consumer);
+                    Some(running)
                 }
                 None => self.start(consumer),
             };
-            current.running.extend(actor.map(|actor| (projection, actor)));
+            current.running.extend(running.map(|running| (projection, running)));
         }
-        for (projection, actor) in former {
+        for (projection, Running { actor, .. }) in former {
             tracing::info!(group = %projection.group, source = %projection.source, "consumer is not asked for any more");
             self.system.runtime().spawn(drain(actor, STATUS_WAIT));
         }
     }
 
-    fn start(&self, consumer: Arc<Consumer>) -> Option<ActorRef<ConsumerMessage>> {
+    fn start(&self, consumer: Arc<Consumer>) -> Option<Running> {
         let events = self.events.clone()?;
         let delivery = Delivery {
             router: self.router.clone(),
@@ -131,9 +138,23 @@ impl Eventing {
             timeout: self.settings.timeout,
             stopping: CancellationToken::new(),
         };
+        let consumer = Arc::new(ArcSwap::new(consumer));
+        let (consuming, journal) = (consumer.clone(), self.journal.clone());
         let (settings, random_factor) = (self.settings.consumer.clone(), self.settings.random_factor);
-        let actor = ConsumerActor::new(consumer, delivery, events, self.journal.clone(), settings, random_factor);
-        Some(self.system.spawn_anonymous(actor))
+        let (min, max) = (settings.backoff_min, settings.backoff_max);
+        let make = move || {
+            ConsumerActor::new(
+                consuming.clone(),
+                delivery.clone(),
+                events.clone(),
+                journal.clone(),
+                settings.clone(),
+                random_factor,
+            )
+        };
+        // It starts anew from the saved offset.
+        let supervised = Props::new(make).supervise(SupervisorStrategy::restart_with_backoff(min, max));
+        Some(Running { consumer, actor: self.system.spawn_anonymous(supervised) })
     }
 
     /// Ends all consumers: what is being delivered is finished, offsets are saved.
@@ -141,15 +162,15 @@ impl Eventing {
         let running: Vec<_> = {
             let mut consumers = self.consumers.lock();
             consumers.draining = true;
-            consumers.running.drain().map(|(_, actor)| actor).collect()
+            consumers.running.drain().map(|(_, running)| running.actor).collect()
         };
         join_all(running.into_iter().map(|actor| drain(actor, within))).await;
     }
 
     /// Tells the consumers that parked events have been dropped or are to be replayed.
     pub fn parked_changed(&self) {
-        for actor in self.consumers.lock().running.values() {
-            actor.tell(ConsumerMessage::ParkedChanged);
+        for running in self.consumers.lock().running.values() {
+            running.actor.tell(ConsumerMessage::ParkedChanged);
         }
     }
 
@@ -157,7 +178,8 @@ impl Eventing {
     pub async fn status(&self) -> (Vec<ConsumerStatus>, Vec<String>) {
         let (running, problems) = {
             let consumers = self.consumers.lock();
-            (consumers.running.values().cloned().collect::<Vec<_>>(), consumers.problems.clone())
+            let actors = consumers.running.values().map(|running| running.actor.clone());
+            (actors.collect::<Vec<_>>(), consumers.problems.clone())
         };
         let asked = running.iter().map(|actor| actor.ask(ConsumerMessage::Status, STATUS_WAIT));
         let mut status: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
