@@ -27,6 +27,8 @@ async fn function_and_sidecar_pass_the_suite_together() {
     let report = tck::run(&arrangement, &groups, |_| ()).await.expect("function, suite and sidecar");
     assert!(report.failed() + report.pending() == 0, "{report}");
     assert_eq!(report.passed(), TESTS, "{report}");
+    let took = |group: &tck::GroupReport| group.tests.iter().any(|test| !test.took.is_zero());
+    assert!(report.groups.iter().all(took), "it is known how long each test took");
 }
 
 fn running(port: u16) -> Part {
