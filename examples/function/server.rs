@@ -15,6 +15,7 @@ use proto::cloudstate::{
     UserFunctionError,
 };
 use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::Refused;
@@ -133,13 +134,12 @@ impl Function {
     ) -> Result<(), tonic::transport::Error> {
         let (stopping, stop) = tokio::sync::oneshot::channel();
         let serving = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .add_service(EntityDiscoveryServer::new(Discovery(self.spec)))
             .add_service(EventSourcedServer::new(self.event_sourced).max_decoding_message_size(MESSAGE_MAX))
             .add_service(ValueEntityServer::new(self.value_entities).max_decoding_message_size(MESSAGE_MAX))
             .add_service(CrdtServer::new(self.crdts).max_decoding_message_size(MESSAGE_MAX))
             .add_service(ActionProtocolServer::new(self.actions).max_decoding_message_size(MESSAGE_MAX))
-            .serve_with_incoming_shutdown(tokio_stream::wrappers::TcpListenerStream::new(listener), async move {
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
                 // An error means that nobody can stop the server any more, so it may stop.
                 let _ = stop.await;
             });

@@ -11,8 +11,8 @@ use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventS
 use proto::cloudstate::eventsourced::{EventSourcedStreamIn, EventSourcedStreamOut};
 use proto::cloudstate::{Entity, EntitySpec, ProxyInfo, ServiceInfo, UserFunctionError};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::session::{Session, Step};
@@ -24,10 +24,9 @@ use super::{MESSAGE_SIZE_MAX, PERSISTENCE_ID, SERVICE};
 /// When accepting connections fails for good.
 pub async fn serve(listener: TcpListener) -> io::Result<()> {
     Server::builder()
-        .tcp_nodelay(true)
         .add_service(EntityDiscoveryServer::new(Discovery))
         .add_service(EventSourcedServer::new(Carts).max_decoding_message_size(MESSAGE_SIZE_MAX))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await
         .map_err(io::Error::other)
 }
