@@ -21,6 +21,7 @@ pub(crate) async fn serve(function: Function) -> u16 {
 /// A sidecar in front of the user function at `port`, which need not be there yet.
 pub(crate) struct Sidecar {
     _proxy: Proxy,
+    health: Health,
     pub(crate) address: SocketAddr,
 }
 
@@ -32,8 +33,15 @@ impl Sidecar {
         config.user_function.port = port;
         config.user_function.reconnect.min = Duration::from_millis(20);
         config.user_function.reconnect.max = Duration::from_millis(200);
-        let proxy = Proxy::start(config, Store::in_memory(), Health::new()).expect("a free port");
+        let health = Health::new();
+        let proxy = Proxy::start(config, Store::in_memory(), health.clone()).expect("a free port");
         let address = proxy.address();
-        Self { _proxy: proxy, address }
+        Self { _proxy: proxy, health, address }
+    }
+
+    /// Waits until it serves.
+    pub(crate) async fn ready(self) -> Self {
+        self.health.until_serving().await;
+        self
     }
 }

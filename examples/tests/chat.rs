@@ -74,7 +74,7 @@ async fn a_monitor_that_hangs_up_does_not_disturb_the_others() {
 
 #[tokio::test]
 async fn friends_come_and_go() {
-    let sidecar = Sidecar::before(serve(examples::chat::friends::function()).await);
+    let sidecar = Sidecar::before(serve(examples::chat::friends::function()).await).ready().await;
     let mut client = FriendsClient::new(channel(sidecar.address));
     for (user, avatar) in [("bob", "cat.png"), ("carol", "owl.png"), ("bob", "dog.png")] {
         client.add(request(user, avatar)).await.expect("added");
@@ -97,7 +97,7 @@ struct Chat {
 
 impl Chat {
     async fn start() -> Self {
-        let sidecar = Sidecar::before(serve(examples::chat::presence::function()).await);
+        let sidecar = Sidecar::before(serve(examples::chat::presence::function()).await).ready().await;
         Self { address: sidecar.address, client: PresenceClient::new(channel(sidecar.address)), _sidecar: sidecar }
     }
 

@@ -3,4 +3,5 @@
 #![allow(clippy::disallowed_methods, reason = "real sockets take real time")]
 
 mod arrangement;
+mod chat;
 mod tck_function;
