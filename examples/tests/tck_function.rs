@@ -1,16 +1,13 @@
 //! The function with all model services and our sidecar under the conformance suite.
 
 use cloudstate::listen::free_port;
-use cloudstate::tck::{self, Arrangement, Chosen, Part};
+use cloudstate::tck::{self, Arrangement, Part};
 use examples::tck_function::function;
 
 use crate::arrangement::{Sidecar, serve};
 
-/// Groups in which the sidecar or the function is not complete, or that the suite does not have yet.
-const NOT_YET: &[u8] = &[11];
-
 /// Every test of the suite, so that none gets lost.
-const TESTS: usize = 183;
+const TESTS: usize = 186;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn function_and_sidecar_pass_the_suite_together() {
@@ -23,8 +20,7 @@ async fn function_and_sidecar_pass_the_suite_together() {
         proxy: running(sidecar.address.port()),
         function: running(function),
     };
-    let groups: Vec<_> = tck::GROUPS.iter().filter(|group| !NOT_YET.contains(&group.number)).map(Chosen).collect();
-    let report = tck::run(&arrangement, &groups, |_| ()).await.expect("function, suite and sidecar");
+    let report = tck::run(&arrangement, &[], |_| ()).await.expect("function, suite and sidecar");
     assert!(report.failed() + report.pending() == 0, "{report}");
     assert_eq!(report.passed(), TESTS, "{report}");
     let took = |group: &tck::GroupReport| group.tests.iter().any(|test| !test.took.is_zero());
