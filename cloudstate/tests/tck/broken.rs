@@ -195,14 +195,14 @@ fn failed(report: &Report) -> Vec<&str> {
 }
 
 /// The Go function, for as long as the suite that has started it is held.
-async fn function() -> (Tck, Address) {
+pub(super) async fn function() -> (Tck, Address) {
     let port = cloudstate::listen::free_port().expect("a port");
     let Arrangement { function, .. } = super::function();
     let arrangement = Arrangement { function: Part { port: Some(port), ..function }, ..Arrangement::default() };
     (Tck::start(&arrangement, false).await.expect("a running function"), Address::local(port))
 }
 
-fn wrong_command_id(path: &str, message: Bytes) -> Fate {
+pub(super) fn wrong_command_id(path: &str, message: Bytes) -> Fate {
     event_sourced(path, message, |reply| {
         if reply.command_id == 4 {
             reply.command_id = 3;

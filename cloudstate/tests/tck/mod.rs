@@ -3,6 +3,7 @@
 
 mod beyond_the_suite;
 mod broken;
+mod command;
 mod interceptor;
 mod relay;
 
