@@ -9,6 +9,7 @@ mod chaos;
 mod child;
 mod cli;
 mod config;
+mod crdt_entities;
 mod crdt_types;
 mod demo;
 mod discovery;

@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::Any;
 use proto::cloudstate::action::action_protocol_server::ActionProtocolServer;
+use proto::cloudstate::crdt::crdt_server::{Crdt, CrdtServer};
+use proto::cloudstate::crdt::{CrdtDelta, CrdtInit, CrdtStreamIn, CrdtStreamOut, crdt_stream_in, crdt_stream_out};
 use proto::cloudstate::entity_discovery_server::{EntityDiscovery, EntityDiscoveryServer};
 use proto::cloudstate::entity_passivation_strategy::Strategy;
 use proto::cloudstate::eventsourced::event_sourced_server::{EventSourced, EventSourcedServer};
@@ -81,6 +83,7 @@ pub(crate) struct ScriptedFunction {
     shared: Arc<Shared>,
     streams: mpsc::UnboundedReceiver<ScriptedStream>,
     values: mpsc::UnboundedReceiver<ScriptedValue>,
+    crdts: mpsc::UnboundedReceiver<ScriptedCrdt>,
     calls: mpsc::UnboundedReceiver<ScriptedCall>,
     reports: mpsc::UnboundedReceiver<String>,
     /// Of its own, so that ending it ends every connection, as when a process dies.
@@ -93,6 +96,7 @@ pub(crate) struct Shared {
     info: Mutex<Option<ProxyInfo>>,
     streams: mpsc::UnboundedSender<ScriptedStream>,
     values: mpsc::UnboundedSender<ScriptedValue>,
+    crdts: mpsc::UnboundedSender<ScriptedCrdt>,
     calls: mpsc::UnboundedSender<ScriptedCall>,
     reports: mpsc::UnboundedSender<String>,
 }
@@ -106,6 +110,7 @@ impl ScriptedFunction {
     pub(crate) async fn start_on(port: u16, spec: EntitySpec, streams_max: Option<u32>) -> Self {
         let (streams_in, streams) = mpsc::unbounded_channel();
         let (values_in, values) = mpsc::unbounded_channel();
+        let (crdts_in, crdts) = mpsc::unbounded_channel();
         let (calls_in, calls) = mpsc::unbounded_channel();
         let (reports_in, reports) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -114,6 +119,7 @@ impl ScriptedFunction {
             info: Mutex::new(None),
             streams: streams_in,
             values: values_in,
+            crdts: crdts_in,
             calls: calls_in,
             reports: reports_in,
         });
@@ -121,6 +127,7 @@ impl ScriptedFunction {
         let discovery = EntityDiscoveryServer::from_arc(shared.clone());
         let event_sourced = EventSourcedServer::from_arc(shared.clone()).max_encoding_message_size(64 << 20);
         let value = ValueEntityServer::from_arc(shared.clone());
+        let crdt = CrdtServer::from_arc(shared.clone());
         let action = ActionProtocolServer::from_arc(shared.clone());
         let serving = async move {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
@@ -131,13 +138,13 @@ impl ScriptedFunction {
                 .initial_stream_window_size(65_535)
                 .initial_connection_window_size(16 << 20)
                 .layer(MapRequestLayer::new(strict));
-            let server =
-                server.add_service(discovery).add_service(event_sourced).add_service(value).add_service(action);
+            let server = server.add_service(discovery).add_service(event_sourced).add_service(value);
+            let server = server.add_service(action).add_service(crdt);
             (port, server.serve_with_incoming(TcpListenerStream::new(listener)))
         };
         let (port, server) = runtime.spawn(serving).await.expect("listening");
         runtime.spawn(server);
-        Self { port, shared, streams, values, calls, reports, runtime: Some(runtime) }
+        Self { port, shared, streams, values, crdts, calls, reports, runtime: Some(runtime) }
     }
 
     pub(crate) fn discovered(&self) -> usize {
@@ -160,6 +167,15 @@ impl ScriptedFunction {
     /// The next stream that the sidecar opens for a value entity.
     pub(crate) async fn value(&mut self) -> ScriptedValue {
         soon("a new stream", self.values.recv()).await.expect("the function runs")
+    }
+
+    /// The next stream that the sidecar opens for a CRDT entity.
+    pub(crate) async fn crdt(&mut self) -> ScriptedCrdt {
+        soon("a new stream", self.crdts.recv()).await.expect("the function runs")
+    }
+
+    pub(crate) fn has_no_crdt(&mut self) -> bool {
+        self.crdts.is_empty()
     }
 
     /// The next command for an action.
@@ -237,6 +253,80 @@ impl EventSourced for Shared {
         let stream = ScriptedStream { inbound: request.into_inner(), outbound: Some(outbound), held: VecDeque::new() };
         let _ = self.streams.send(stream);
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl Crdt for Shared {
+    type handleStream = ReceiverStream<Result<CrdtStreamOut, Status>>;
+
+    async fn handle(&self, request: Request<Streaming<CrdtStreamIn>>) -> Result<Response<Self::handleStream>, Status> {
+        let (outbound, receiver) = mpsc::channel(16);
+        let _ = self.crdts.send(ScriptedCrdt { inbound: request.into_inner(), outbound: Some(outbound) });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// The stream of one CRDT entity, the test being the function.
+pub(crate) struct ScriptedCrdt {
+    inbound: Streaming<CrdtStreamIn>,
+    outbound: Option<mpsc::Sender<Result<CrdtStreamOut, Status>>>,
+}
+
+impl ScriptedCrdt {
+    /// The next message; `None` when the sidecar has half-closed.
+    pub(crate) async fn next(&mut self) -> Option<crdt_stream_in::Message> {
+        let message = soon("a message", self.inbound.message()).await.expect("half-closed, not reset")?;
+        Some(message.message.expect("not empty"))
+    }
+
+    pub(crate) async fn init(&mut self) -> CrdtInit {
+        match self.next().await {
+            Some(crdt_stream_in::Message::Init(init)) => init,
+            other => panic!("expected init, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn command(&mut self) -> Command {
+        match self.next().await {
+            Some(crdt_stream_in::Message::Command(command)) => command,
+            other => panic!("expected a command, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn delta(&mut self) -> CrdtDelta {
+        match self.next().await {
+            Some(crdt_stream_in::Message::Delta(delta)) => delta,
+            other => panic!("expected a delta, got {other:?}"),
+        }
+    }
+
+    /// The id of the streamed command that is cancelled.
+    pub(crate) async fn cancelled(&mut self) -> i64 {
+        match self.next().await {
+            Some(crdt_stream_in::Message::StreamCancelled(cancelled)) => cancelled.id,
+            other => panic!("expected a cancellation, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn send(&self, message: crdt_stream_out::Message) {
+        let outbound = self.outbound.as_ref().expect("not ended");
+        outbound.send(Ok(CrdtStreamOut { message: Some(message) })).await.expect("the sidecar reads");
+    }
+
+    /// Ends the function's side.
+    pub(crate) fn end(&mut self) {
+        self.outbound = None;
+    }
+
+    /// Waits until the sidecar has half-closed, and ends the function's side then.
+    pub(crate) async fn closed(mut self) {
+        assert_eq!(self.next().await, None);
+    }
+
+    /// Waits until the sidecar has reset the stream.
+    pub(crate) async fn reset(&mut self) {
+        soon("the reset", self.outbound.as_ref().expect("not ended").closed()).await;
     }
 }
 
