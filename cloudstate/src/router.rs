@@ -464,3 +464,56 @@ fn too_late(error: CallError, deadline: Option<Tick>, clock: &Clock) -> CallErro
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{EntityType, SpecSettings};
+
+    fn method(output_type_url: &str) -> MethodSpec {
+        let entity = proto::cloudstate::Entity {
+            entity_type: EntityType::Action.as_str().to_owned(),
+            service_name: "cloudstate.tck.model.action.ActionTwo".to_owned(),
+            ..Default::default()
+        };
+        let spec = proto::cloudstate::EntitySpec {
+            proto: bytes::Bytes::from_static(proto::model::FILE_DESCRIPTOR_SET),
+            entities: vec![entity],
+            service_info: None,
+        };
+        let settings = SpecSettings {
+            strict_version: false,
+            any_version: true,
+            supported: EntityType::ALL.to_vec(),
+            relay_timeouts: Default::default(),
+            topics: Default::default(),
+        };
+        let served = ServedSpec::check(&spec, &settings).expect("the model is valid");
+        let method = served.method("cloudstate.tck.model.action.ActionTwo", "Call").expect("the model has it");
+        MethodSpec { output_type_url: output_type_url.into(), ..MethodSpec::clone(method) }
+    }
+
+    fn reply(type_url: &str, payload: &'static [u8]) -> Reply {
+        Reply { payload: bytes::Bytes::from_static(payload), type_url: type_url.into(), metadata: None }
+    }
+
+    #[test]
+    fn a_reply_of_any_type_is_wrapped_once_and_only_where_the_method_says_any() {
+        let json = || reply("json.cloudstate.io/object", b"payload");
+        let any = wrapped(&method(ANY), json());
+        assert_eq!(&*any.type_url, ANY);
+        let inner = Any::decode(any.payload.clone()).expect("an Any");
+        assert_eq!((inner.type_url.as_str(), inner.value.as_ref()), ("json.cloudstate.io/object", &b"payload"[..]));
+        assert_eq!(wrapped(&method(ANY), any.clone()), any);
+        assert_eq!(wrapped(&method("type.googleapis.com/a.B"), json()), json());
+    }
+
+    #[test]
+    fn only_asynchronous_effects_make_what_follows_asynchronous() {
+        let method = Arc::new(method(ANY));
+        let waited = Caller::client().then(&method, Reason::SideEffectOf).then(&method, Reason::ForwardedFrom);
+        assert!(!waited.is_asynchronous());
+        let unwatched = Caller::client().then(&method, Reason::AsynchronousSideEffectOf);
+        assert!(unwatched.then(&method, Reason::ForwardedFrom).is_asynchronous());
+    }
+}

@@ -9,6 +9,7 @@
 mod pool;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actors::Clock;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 pub use pool::Channel;
-use pool::{Connection, Connector, ENTITIES, Pool, STREAMS};
+use pool::{Connection, Connector, ENTITIES, Pool, STREAMS, UNANNOUNCED};
 
 /// How long a `reportError` or `discover` call may take: some SDK servers hang while their threads
 /// are all taken by entity streams.
@@ -128,8 +129,9 @@ impl UserFunction {
     pub async fn connect(&self) -> Result<Arc<Link>, LinkError> {
         let lost = CancellationToken::new();
         let Inner { endpoint, clock, .. } = &*self.inner;
-        let first = Connection::open(endpoint, clock, &ENTITIES, lost.clone()).await?;
-        let connector = Connector { endpoint: endpoint.clone(), clock: clock.clone(), lost: lost.clone() };
+        let announced = Arc::new(AtomicUsize::new(UNANNOUNCED));
+        let first = Connection::open(endpoint, clock, &ENTITIES, lost.clone(), &announced).await?;
+        let connector = Connector { endpoint: endpoint.clone(), clock: clock.clone(), lost: lost.clone(), announced };
         Ok(Arc::new(Link {
             endpoint: endpoint.clone(),
             clock: clock.clone(),

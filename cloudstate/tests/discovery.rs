@@ -135,3 +135,44 @@ async fn the_port_opens_only_when_there_is_something_to_serve() {
     drop(clash);
     soon("the end", sidecar.proxy.drain()).await;
 }
+
+#[tokio::test]
+async fn a_function_with_one_stream_a_connection_is_given_more_connections() {
+    let mut function = ScriptedFunction::start_on(0, model_spec(), Some(1)).await;
+    let sidecar = TestSidecar::new(&function, |_| {}).ready().await;
+    let client = sidecar.client();
+    let mut served = Vec::new();
+    for id in ["ada", "bob", "eve"] {
+        let call = client.process(id);
+        let mut stream = function.stream().await;
+        stream.until_command(0).await;
+        stream.reply(reply(1, id, &[])).await;
+        assert_eq!(answer(call).await.expect("served"), id);
+        served.push(stream);
+    }
+}
+
+#[test]
+fn refusals_are_remembered_in_bounds() {
+    let settings = cloudstate::spec::SpecSettings {
+        strict_version: false,
+        any_version: false,
+        supported: cloudstate::spec::EntityType::ALL.to_vec(),
+        relay_timeouts: Default::default(),
+        topics: Default::default(),
+    };
+    let mut memory = cloudstate::discovery::Memory::default();
+    let mut told = |number: usize| {
+        let mut broken = model_spec();
+        broken.entities[0].service_name = format!("shop.Missing{number}");
+        match memory.judge(&broken, &settings) {
+            cloudstate::discovery::Verdict::Refuse { report, .. } => report,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    };
+    assert!(told(0));
+    assert!(!told(0), "the same one is reported once");
+    assert!((1..=32).all(&mut told), "each other one as well");
+    assert!(!told(32));
+    assert!(told(0), "the oldest has been forgotten");
+}

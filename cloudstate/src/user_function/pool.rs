@@ -52,7 +52,13 @@ pub(super) struct Connector {
     pub(super) endpoint: Endpoint,
     pub(super) clock: Clock,
     pub(super) lost: CancellationToken,
+    /// Streams that the function serves on one connection, once it has said so on any of them: what a new
+    /// connection is told is noticed only after its first stream.
+    pub(super) announced: Arc<AtomicUsize>,
 }
+
+/// What is assumed until the peer has announced its limit.
+pub(super) const UNANNOUNCED: usize = 100;
 
 /// Connections of one kind.
 pub(super) struct Pool {
@@ -127,8 +133,8 @@ impl Pool {
                 return Err(full(connections.len(), streams));
             }
         }
-        let Connector { endpoint, clock, lost } = &self.connector;
-        let opened = Connection::open(endpoint, clock, self.kind, lost.child_token()).await?;
+        let Connector { endpoint, clock, lost, announced } = &self.connector;
+        let opened = Connection::open(endpoint, clock, self.kind, lost.child_token(), announced).await?;
         let channel = Channel::reserve(&opened, &self.freed);
         // One that accepts no streams is not kept.
         let channel = channel.ok_or_else(|| full(1, opened.limit.load(Ordering::Relaxed)))?;
@@ -153,6 +159,7 @@ impl Connection {
         clock: &Clock,
         kind: &'static Kind,
         lost: CancellationToken,
+        announced: &Arc<AtomicUsize>,
     ) -> Result<Arc<Self>, LinkError> {
         let unreachable = |reason: String| LinkError::Unreachable { address: endpoint.authority(), reason };
         let connected = async {
@@ -170,13 +177,17 @@ impl Connection {
             .timeout(CONNECT_TIMEOUT, connected)
             .await
             .map_err(|_| unreachable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))??;
-        let limit = Arc::new(AtomicUsize::new(kind.streams_max.min(100)));
-        let announced = limit.clone();
+        let limit = Arc::new(AtomicUsize::new(announced.load(Ordering::Relaxed).min(kind.streams_max)));
+        let (own, shared) = (limit.clone(), announced.clone());
         let closing = lost.clone();
         tokio::spawn(async move {
             let driven = std::future::poll_fn(|cx| {
                 let done = connection.poll_unpin(cx);
-                announced.store(connection.current_max_send_streams().min(kind.streams_max), Ordering::Relaxed);
+                let streams = connection.current_max_send_streams();
+                if streams != UNANNOUNCED {
+                    own.store(streams.min(kind.streams_max), Ordering::Relaxed);
+                    shared.store(streams, Ordering::Relaxed);
+                }
                 done
             });
             tokio::select! {
