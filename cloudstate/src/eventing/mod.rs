@@ -1,6 +1,6 @@
 //! Events become commands: consumers of the event logs of event-sourced entities (CloudState protocol: eventing).
 //!
-//! [`Plan`] says which consumers a specification asks for, [`State`] decides what one of them does next,
+//! [`Plan`] says which consumers a specification asks for, `State` decides what one of them does next,
 //! [`ConsumerActor`] carries that out. Everything past the event log works on an [`Event`] and would serve any other
 //! source: a broker's topics need a reader beside the one here and nothing behind it.
 //!

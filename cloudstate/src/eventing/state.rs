@@ -214,12 +214,12 @@ impl State {
             Err(Failure::Failed(reason)) => {
                 item.attempts += 1;
                 item.reason = reason;
-                effects.push(self.after_failure(offset, false));
+                effects.extend(self.after_failure(offset, false));
             }
             Err(Failure::Hopeless(reason)) => {
                 item.attempts += 1;
                 item.reason = reason;
-                effects.push(self.after_failure(offset, true));
+                effects.extend(self.after_failure(offset, true));
             }
         }
         effects.extend(self.next());
@@ -275,18 +275,22 @@ impl State {
         self.items.insert(offset, Item { event, attempts: 0, replayed_after, reason: String::new() });
     }
 
-    fn after_failure(&mut self, offset: u64, hopeless: bool) -> Effect {
+    fn after_failure(&mut self, offset: u64, hopeless: bool) -> Option<Effect> {
         let ConsumerSettings { attempts_max, backoff_min, backoff_max, parked_max, .. } = self.settings;
-        let item = &self.items[&offset];
+        let item = self.items.get(&offset)?;
+        if item.replayed_after.is_some() && !self.parked.contains(&offset) {
+            self.finish(offset); // dropped meanwhile: nobody wants it any more
+            return None;
+        }
         if !hopeless && item.attempts < attempts_max {
             let factor = 1_u32.checked_shl(item.attempts - 1).unwrap_or(u32::MAX);
-            return Effect::Retry { offset, after: backoff_min.saturating_mul(factor).min(backoff_max) };
+            return Some(Effect::Retry { offset, after: backoff_min.saturating_mul(factor).min(backoff_max) });
         }
         if item.replayed_after.is_none() && self.parked.len() >= parked_max {
-            return Effect::ParkedFull { offset };
+            return Some(Effect::ParkedFull { offset });
         }
         let attempts = item.attempts.saturating_add(item.replayed_after.unwrap_or(0));
-        Effect::Park { event: item.event.clone(), attempts, reason: item.reason.clone() }
+        Some(Effect::Park { event: item.event.clone(), attempts, reason: item.reason.clone() })
     }
 
     /// An event leaves its lane; the next one of its entity takes its turn.

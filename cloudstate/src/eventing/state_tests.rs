@@ -134,6 +134,16 @@ fn a_parked_event_is_not_delivered_unless_it_is_asked_for() {
 }
 
 #[test]
+fn an_event_dropped_while_it_is_tried_again_is_not_parked_anew() {
+    let mut state = started(5, &[1]);
+    assert_eq!(delivered(&state.replay(vec![(event(1, "a"), 3), (event(2, "a"), 3)])), [1]);
+    state.parked_now([2]);
+    let effects = state.delivered(1, failed());
+    assert_eq!(delivered(&effects), [2], "the next one of its entity takes its turn");
+    assert_eq!((effects.len(), state.parked_len()), (1, 1), "{effects:?}");
+}
+
+#[test]
 fn offsets_are_saved_for_other_types_too_and_not_while_one_is_being_saved() {
     let mut state = started(0, &[]);
     let effects = state.page(page(&[], 50));
