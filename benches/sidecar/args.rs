@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, node_cart};
 use crate::kinds;
 
 /// Measures the sidecar as a whole process, beside the floors of what it does.
@@ -30,6 +30,9 @@ struct Flags {
     /// Kinds beside the carts: value, crdt, action; none leaves them out
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
+    /// Leave out what is measured once: after a kill, memory, disk, idle
+    #[arg(long)]
+    no_rows: bool,
     /// Measured milliseconds of a cell
     #[arg(long)]
     measured_ms: Option<u64>,
@@ -57,6 +60,8 @@ pub struct Args {
     pub kinds_clients: usize,
     pub warm_up: Duration,
     pub measured: Duration,
+    /// Whether what is not compared is measured too.
+    pub rows: bool,
     pub binary: Option<PathBuf>,
     pub kind: Kind,
 }
@@ -96,13 +101,18 @@ impl Args {
         let or = |given: Vec<usize>, usual: &[usize]| {
             if given.is_empty() { usual.to_vec() } else { given }
         };
+        let mut contestants = Contestant::matching(&flags.only);
+        if kind == Kind::Smoke || node_cart().is_none() {
+            contestants.retain(|contestant| !contestant.is_node());
+        }
         let wanted = |kind: &kinds::Kind| flags.kinds.is_empty() || flags.kinds.iter().any(|name| name == kind.name());
         Some(Self {
             kinds: kinds::Kind::ALL.into_iter().filter(wanted).collect(),
             kinds_carts: if kind == Kind::Smoke { 10 } else { CARTS_MAIN },
             kinds_clients: if kind == Kind::Smoke { 4 } else { KINDS_CLIENTS },
             rounds: flags.reps.unwrap_or(rounds),
-            contestants: Contestant::matching(&flags.only),
+            rows: !flags.no_rows && contestants.contains(&Contestant::SidecarDurable),
+            contestants,
             carts: or(flags.carts, carts),
             clients: or(flags.clients, clients),
             warm_up: Duration::from_millis(warm_up),

@@ -1,10 +1,10 @@
 //! Who is measured, and how each is started.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
@@ -13,7 +13,9 @@ use crate::build::Binaries;
 use crate::caller::Door;
 use crate::cart::{self, ShoppingCartClient};
 use crate::http_get::{http_get, syncs};
+use crate::args::CARTS_MAIN;
 use crate::kinds::Kind;
+use crate::record::Cell;
 use crate::proc_stat::resident_bytes;
 use crate::process::{Process, free_address};
 
@@ -33,16 +35,22 @@ pub enum Contestant {
     RelaySynced,
     SidecarMemory,
     SidecarDurable,
+    /// The relay with its log, before a cart on the published Node SDK.
+    RelayNode,
+    /// The sidecar with its store, before the same.
+    SidecarNode,
 }
 
 impl Contestant {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::PlainTonic,
         Self::FunctionDirect,
         Self::RelayMemory,
         Self::RelaySynced,
         Self::SidecarMemory,
         Self::SidecarDurable,
+        Self::RelayNode,
+        Self::SidecarNode,
     ];
 
     pub fn name(self) -> &'static str {
@@ -53,6 +61,8 @@ impl Contestant {
             Self::RelaySynced => "relay-synced",
             Self::SidecarMemory => "sidecar-memory",
             Self::SidecarDurable => "sidecar-durable",
+            Self::RelayNode => "relay-node",
+            Self::SidecarNode => "sidecar-node",
         }
     }
 
@@ -63,12 +73,20 @@ impl Contestant {
     }
 
     pub fn is_sidecar(self) -> bool {
-        matches!(self, Self::SidecarMemory | Self::SidecarDurable)
+        matches!(self, Self::SidecarMemory | Self::SidecarDurable | Self::SidecarNode)
     }
 
-    /// Whether it has services of this kind.
-    pub fn serves(self, kind: Option<Kind>) -> bool {
-        kind.is_none() || self.is_sidecar() || self == Self::FunctionDirect
+    /// Whether the user function is the one on the published Node SDK.
+    pub fn is_node(self) -> bool {
+        matches!(self, Self::RelayNode | Self::SidecarNode)
+    }
+
+    /// Whether it takes part in this cell: it has such services, and is fast enough for it to be worth its time.
+    pub fn serves(self, cell: Cell) -> bool {
+        if self.is_node() {
+            return cell.kind.is_none() && cell.carts <= CARTS_MAIN && cell.clients <= 64;
+        }
+        cell.kind.is_none() || self.is_sidecar() || self == Self::FunctionDirect
     }
 
     /// What it is compared with: for carts the floor that promises what this one does about the store.
@@ -77,6 +95,7 @@ impl Contestant {
             _ if kind.is_some() => self.is_sidecar().then_some(Self::FunctionDirect),
             Self::SidecarMemory => Some(Self::RelayMemory),
             Self::SidecarDurable => Some(Self::RelaySynced),
+            Self::SidecarNode => Some(Self::RelayNode),
             _ => None,
         }
     }
@@ -88,11 +107,13 @@ pub struct Running {
     pub target: SocketAddr,
     pub door: Door,
     pub started: Started,
-    server: Option<Process>,
+    pub server: Option<Process>,
     function: Option<Process>,
-    metrics: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+    management: Option<SocketAddr>,
+    function_at: Option<SocketAddr>,
     /// Its data and what it said; removed with it.
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 /// What starting showed.
@@ -123,6 +144,8 @@ impl Running {
             server: None,
             function: None,
             metrics: None,
+            management: None,
+            function_at: None,
             folder,
         };
         if contestant == Contestant::PlainTonic {
@@ -131,7 +154,13 @@ impl Running {
         }
 
         let function = if contestant == Contestant::FunctionDirect { target } else { free_address()? };
-        let mut process = Process::role(roles, "function", &[function.to_string()], &log("function.log"))?;
+        let mut process = if contestant.is_node() {
+            let index = node_cart().context("contestants before Node want `scripts/sdk-functions node`")?;
+            let env = [("HOST", function.ip().to_string()), ("PORT", function.port().to_string())];
+            Process::program(roles, Path::new("node"), &[&index], &env, &log("function.log"))?
+        } else {
+            Process::role(roles, "function", &[function.to_string()], &log("function.log"))?
+        };
         let listening = process.until_listening(function).await?;
         running.function = Some(process);
         if contestant == Contestant::FunctionDirect {
@@ -142,21 +171,32 @@ impl Running {
 
         running.metrics = Some(metrics);
         match &binaries.sidecar {
-            Some(binary) if contestant.is_sidecar() => running.start_sidecar(roles, binary, function).await,
+            Some(_) if contestant.is_sidecar() => {
+                running.function_at = Some(function);
+                running.management = Some(free_address()?);
+                running.server = Some(running.sidecar_process(binaries)?);
+                running.measured(running.management).await
+            }
             _ => running.start_relay(roles, function).await,
         }
     }
 
-    async fn start_sidecar(mut self, roles: &Path, binary: &Path, function: SocketAddr) -> anyhow::Result<Self> {
-        let (management, metrics) = (free_address()?, self.metrics.context("set by start")?);
+    /// Starts the sidecar, on the store that is there.
+    pub fn sidecar_process(&self, binaries: &Binaries) -> anyhow::Result<Process> {
+        let addresses = (self.function_at, self.management, self.metrics);
+        let (Some(function), Some(management), Some(metrics)) = addresses else { bail!("not a sidecar") };
         let env = sidecar_env(self.target, function, management, metrics);
         let store = match self.contestant {
             Contestant::SidecarMemory => "memory".to_owned(),
             _ => format!("sqlite:{}", self.folder.path().join("store").display()),
         };
-        let log = self.folder.path().join("sidecar.log");
-        self.server = Some(Process::program(roles, binary, &["run", "--store", &store], &env, &log)?);
-        self.measured(Some(management)).await
+        let binary = binaries.sidecar.as_deref().context("built for sidecars")?;
+        Process::program(&binaries.roles, binary, &["run", "--store", &store], &env, &self.folder.path().join("sidecar.log"))
+    }
+
+    /// The process that stands between clients and user function.
+    pub fn server_pid(&self) -> u32 {
+        self.server.as_ref().map_or(0, Process::pid)
     }
 
     async fn start_relay(mut self, roles: &Path, function: SocketAddr) -> anyhow::Result<Self> {
@@ -166,7 +206,7 @@ impl Running {
             format!("--function={function}"),
             format!("--metrics={metrics}"),
         ];
-        if self.contestant == Contestant::RelaySynced {
+        if matches!(self.contestant, Contestant::RelaySynced | Contestant::RelayNode) {
             args.push(format!("--log={}", self.folder.path().join("relay-events").display()));
         }
         self.server = Some(Process::role(roles, "relay", &args, &self.folder.path().join("relay.log"))?);
@@ -222,7 +262,13 @@ impl Running {
     }
 }
 
-async fn client(target: SocketAddr) -> anyhow::Result<ShoppingCartClient<tonic::transport::Channel>> {
+/// The cart on the Node SDK, if it was built.
+pub fn node_cart() -> Option<PathBuf> {
+    let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sdk/node/index.js");
+    index.exists().then_some(index)
+}
+
+pub async fn client(target: SocketAddr) -> anyhow::Result<ShoppingCartClient<tonic::transport::Channel>> {
     let channel = Endpoint::from_shared(format!("http://{target}"))?.tcp_nodelay(true).connect().await?;
     Ok(ShoppingCartClient::new(channel))
 }

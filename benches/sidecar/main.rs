@@ -30,6 +30,7 @@ mod relay;
 mod report;
 mod role;
 mod rounds;
+mod rows;
 
 use std::process::ExitCode;
 

@@ -55,6 +55,16 @@ impl Process {
         Ok(Self { child, name, started })
     }
 
+    /// SIGTERM, and waits for the end, which the sidecar bounds itself.
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).context("a pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        while self.child.try_wait()?.is_none() {
+            sleep(ASK_EVERY).await;
+        }
+        Ok(())
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -19,6 +19,7 @@ use crate::load::{Outcome, Plan};
 use crate::record::{Cell, CellRecord, Record};
 use crate::report;
 use crate::role::ROLE;
+use crate::rows;
 
 /// No further cell begins after this long, so that a full run stays under eight minutes on a slow machine too.
 const BEGIN_WITHIN: Duration = Duration::from_secs(450);
@@ -45,6 +46,9 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     for round in 0..args.rounds {
         run.round(round).await?;
+    }
+    if args.rows {
+        rows::measure(args, &run.binaries, scratch).await?;
     }
     println!("\n{}", report::tables(&run.records));
     println!("records: {}", results.display());
@@ -82,7 +86,7 @@ impl Run<'_> {
                     println!("the rest is left out: {BEGIN_WITHIN:?} are over");
                     return Ok(());
                 }
-                if one.contestant.serves(cell.kind) {
+                if one.contestant.serves(cell) {
                     self.cell(round, cell, one).await?;
                 }
             }
@@ -145,7 +149,7 @@ impl Run<'_> {
 }
 
 /// Runs one cell in a process of its own.
-async fn drive(roles: &Path, plan: &Plan) -> anyhow::Result<Outcome> {
+pub async fn drive(roles: &Path, plan: &Plan) -> anyhow::Result<Outcome> {
     let mut load = process::Command::new(roles);
     load.args([ROLE, "load", &serde_json::to_string(plan)?]).kill_on_drop(true);
     let limit = plan.warm_up + plan.measured + CELL_EXTRA;
