@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
 
+use crate::args::CARTS_MAIN;
 use crate::build::Binaries;
 use crate::caller::Door;
 use crate::cart::{self, ShoppingCartClient};
 use crate::http_get::{http_get, syncs};
-use crate::args::CARTS_MAIN;
 use crate::kinds::Kind;
-use crate::record::Cell;
 use crate::proc_stat::resident_bytes;
 use crate::process::{Process, free_address};
+use crate::record::Cell;
 
 /// Carts opened before memory is read a second time.
 const OPENED: usize = 100;
@@ -173,9 +173,10 @@ impl Running {
         match &binaries.sidecar {
             Some(_) if contestant.is_sidecar() => {
                 running.function_at = Some(function);
-                running.management = Some(free_address()?);
+                let management = Some(free_address()?);
+                running.management = management;
                 running.server = Some(running.sidecar_process(binaries)?);
-                running.measured(running.management).await
+                running.measured(management).await
             }
             _ => running.start_relay(roles, function).await,
         }
@@ -191,7 +192,13 @@ impl Running {
             _ => format!("sqlite:{}", self.folder.path().join("store").display()),
         };
         let binary = binaries.sidecar.as_deref().context("built for sidecars")?;
-        Process::program(&binaries.roles, binary, &["run", "--store", &store], &env, &self.folder.path().join("sidecar.log"))
+        Process::program(
+            &binaries.roles,
+            binary,
+            &["run", "--store", &store],
+            &env,
+            &self.folder.path().join("sidecar.log"),
+        )
     }
 
     /// The process that stands between clients and user function.

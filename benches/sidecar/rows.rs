@@ -61,7 +61,10 @@ pub async fn measure(args: &Args, binaries: &Binaries, scratch: &Path) -> anyhow
     println!("memory of a further open cart: {each:.1} KB, over {opened} carts");
 
     let back = sidecar.killed_and_back(binaries, "filled-0").await?;
-    println!("killed with {written} events in the store: first command answered after {:.0} ms", back.as_secs_f64() * 1e3);
+    println!(
+        "killed with {written} events in the store: first command answered after {:.0} ms",
+        back.as_secs_f64() * 1e3
+    );
 
     let events = written + opened as u64 + 1;
     let bytes = sidecar.stopped_size().await?;

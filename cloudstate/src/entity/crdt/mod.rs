@@ -13,6 +13,8 @@ mod stream;
 mod value;
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod state_tests;
 
 use std::collections::VecDeque;

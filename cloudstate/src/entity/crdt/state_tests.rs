@@ -29,7 +29,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HERE: ReplicaId = ReplicaId(1);
 const ELSEWHERE: ReplicaId = ReplicaId(2);
 
-fn method() -> Arc<MethodSpec> {
+pub(super) fn method() -> Arc<MethodSpec> {
     static SPEC: LazyLock<ServedSpec> = LazyLock::new(|| {
         let entity = Entity {
             entity_type: EntityType::Crdt.as_str().to_owned(),
