@@ -1,11 +1,18 @@
 //! Every store keeps the contract of feeds and offsets.
 
 use persistence::{
-    Append, BoxFuture, Durability, EventFeed, FenceScope, InMemoryJournal, InMemoryProjections, Journal, PersistenceId,
-    ProjectionId, ProjectionStore, RawEvent, ReplayLimit, SqliteOptions, SqliteStore,
+    Append, BoxFuture, Changes, Durability, EventFeed, FeedPage, FenceScope, InMemoryJournal, InMemoryProjections,
+    Journal, JournalError, LiveFeed, PersistenceId, ProjectionId, ProjectionStore, RawEvent, ReplayLimit,
+    SqliteOptions, SqliteStore,
     testkit::{FeedSubject, feed_contract},
 };
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tempfile::TempDir;
 
 #[derive(Default)]
@@ -87,19 +94,60 @@ async fn sqlite_with_the_smallest_settings() {
     .await;
 }
 
+/// A feed at whose end an event is stored just after it was read.
+struct Late {
+    journal: InMemoryJournal<RawEvent>,
+    stored: AtomicBool,
+}
+
+impl EventFeed<RawEvent> for Late {
+    fn page(
+        &self,
+        entity_type: Arc<str>,
+        after: u64,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<FeedPage<RawEvent>, JournalError>> {
+        let page = self.journal.page(entity_type, after, limit);
+        let (journal, first) = (self.journal.clone(), !self.stored.swap(true, Ordering::SeqCst));
+        Box::pin(async move {
+            let page = page.await;
+            if first {
+                append(&journal, "late", 1).await;
+            }
+            page
+        })
+    }
+
+    fn changes(&self) -> Changes {
+        self.journal.changes()
+    }
+}
+
+/// The moment between reading to the end and waiting for more: what is stored then is not missed.
+#[tokio::test]
+async fn an_event_stored_between_reading_and_waiting_is_seen() {
+    let late = Late { journal: InMemoryJournal::raw(), stored: AtomicBool::new(false) };
+    let mut live = LiveFeed::new(Arc::new(late), "late".into(), 0, ReplayLimit::default());
+    let page = tokio::time::timeout(Duration::from_secs(10), live.next()).await.expect("the event is missed").unwrap();
+    assert_eq!((page.events.len(), page.read_to), (1, 1));
+}
+
+async fn append(journal: &impl Journal<RawEvent>, kind: &str, count: usize) {
+    let id = PersistenceId::of(kind, "a");
+    let fence = journal.claim(FenceScope::Entity(id.clone())).await.unwrap();
+    let event = RawEvent { manifest: "e".into(), payload: bytes::Bytes::new(), meta: None };
+    let events = vec![event; count];
+    let append = Append { id, expected_seq: 1, fence, batch_id: 1, events, tags: Vec::new(), time_ms: 0 };
+    journal.append(append).await.unwrap();
+}
+
 /// Many rows of other types cost a page each so many rows, and lead on all the same.
 #[tokio::test]
 async fn a_rare_type_is_found_behind_many_events_of_another() {
     let subject = Sqlite::new(SqliteOptions::default());
     let store = &subject.store;
-    for (kind, count) in [("common", 20_500), ("rare", 1)] {
-        let id = PersistenceId::of(kind, "a");
-        let fence = store.claim(FenceScope::Entity(id.clone())).await.unwrap();
-        let event = RawEvent { manifest: "e".into(), payload: bytes::Bytes::new(), meta: None };
-        let events = vec![event; count];
-        let append = Append { id, expected_seq: 1, fence, batch_id: 1, events, tags: Vec::new(), time_ms: 0 };
-        store.append(append).await.unwrap();
-    }
+    append(store, "common", 20_500).await;
+    append(store, "rare", 1).await;
     let first = store.page("rare".into(), 0, ReplayLimit::default()).await.unwrap();
     assert_eq!((first.events.len(), first.read_to, first.end), (0, 20_000, 20_501));
     let second = store.page("rare".into(), first.read_to, ReplayLimit::default()).await.unwrap();
