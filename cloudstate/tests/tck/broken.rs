@@ -19,6 +19,7 @@ use super::relay::{Break, Fate, Relay, Then, intact};
 
 /// What is wrong with the function, the group that is run, and the tests that find it.
 const BROKEN_FUNCTIONS: &[(&str, Break, &str, &[&str])] = &[
+    ("nothing", intact, "5", &[]),
     (
         "the fourth command's answer claims to be the third's",
         wrong_command_id,
@@ -190,7 +191,7 @@ async fn a_broken_function_fails_the_tests_that_are_there_to_find_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn failed(report: &Report) -> Vec<&str> {
+pub(super) fn failed(report: &Report) -> Vec<&str> {
     report.groups.iter().flat_map(|group| group.failures()).map(|(name, _)| name).collect()
 }
 
@@ -369,6 +370,6 @@ fn action_response(path: &str, message: Bytes, change: impl FnOnce(&mut ActionRe
     one(&response)
 }
 
-fn one(message: &impl Message) -> Fate {
+pub(super) fn one(message: &impl Message) -> Fate {
     Fate { messages: vec![message.encode_to_vec().into()], then: Then::GoOn }
 }

@@ -3,6 +3,7 @@
 
 mod beyond_the_suite;
 mod broken;
+mod broken_proxy;
 mod command;
 mod interceptor;
 mod relay;
