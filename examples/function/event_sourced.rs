@@ -142,3 +142,84 @@ fn command_handled(
     let (client_action, side_effects) = effect.answer.of_entity(command.id);
     Ok(EventSourcedReply { command_id: command.id, client_action, side_effects, events: effect.events, snapshot })
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::cloudstate::eventsourced::EventSourcedSnapshot;
+
+    use super::*;
+    use crate::function::{Function, Served, primitive_string as text};
+
+    /// Remembers names of commands; `Fail` emits an event and fails all the same, `Both` emits two.
+    #[derive(Default)]
+    struct Names(Vec<Any>);
+
+    impl EventSourced for Names {
+        fn handle(&self, command: &Command) -> Result<Effect, Refused> {
+            let event = text(&command.name);
+            Ok(match command.name.as_str() {
+                "Fail" => Effect { events: vec![event], answer: Answer::fail("as asked") },
+                "Both" => Effect { events: vec![event.clone(), event], answer: Answer::default() },
+                _ => Effect { events: vec![event], answer: Answer::default() },
+            })
+        }
+
+        fn apply(&mut self, event: &Any) -> Result<(), Refused> {
+            self.0.push(event.clone());
+            Ok(())
+        }
+
+        fn restore(&mut self, snapshot: &Any) -> Result<(), Refused> {
+            self.apply(snapshot)
+        }
+
+        fn snapshot(&self) -> Option<(NonZeroU64, Any)> {
+            Some((NonZeroU64::new(3)?, text(&self.0.len().to_string())))
+        }
+    }
+
+    #[test]
+    fn an_answer_that_fails_takes_its_events_back() {
+        let mut entity = entity(None);
+        let failed = command(&mut entity, "Fail");
+        assert_eq!((failed.events.len(), failed.snapshot), (0, None));
+        let Entity::Active { sequence, .. } = entity else { panic!("it was told who it is") };
+        assert_eq!(sequence, 0);
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_when_its_number_is_reached_or_passed() {
+        let mut entity = entity(None);
+        let taken = ["One", "Both", "Both", "Both"].map(|name| command(&mut entity, name).snapshot);
+        assert_eq!(taken, [None, Some(text("3")), None, Some(text("7"))]);
+    }
+
+    #[test]
+    fn events_are_counted_on_from_the_snapshot() {
+        let mut entity = entity(Some(EventSourcedSnapshot { snapshot_sequence: 4, snapshot: Some(text("four")) }));
+        let event = EventSourcedEvent { sequence: 5, payload: Some(text("five")) };
+        assert_eq!(entity.receive(message(Message::Event(event))), Ok(Vec::new()));
+        assert!(command(&mut entity, "Six").snapshot.is_some());
+    }
+
+    fn entity(snapshot: Option<EventSourcedSnapshot>) -> Entity {
+        let function = Function::new("test", &[]).event_sourced(Served::new("Names", "names"), |_| Names::default());
+        let init = EventSourcedInit { service_name: "Names".to_owned(), entity_id: "one".to_owned(), snapshot };
+        let mut entity = Entity::Unborn(function.event_sourced);
+        assert_eq!(entity.receive(message(Message::Init(init))), Ok(Vec::new()));
+        entity
+    }
+
+    fn command(entity: &mut Entity, name: &str) -> EventSourcedReply {
+        let command = Command { id: 1, name: name.to_owned(), ..Command::default() };
+        let out = entity.receive(message(Message::Command(command))).expect("a reply").remove(0);
+        match out.message {
+            Some(event_sourced_stream_out::Message::Reply(reply)) => reply,
+            other => panic!("a reply, not {other:?}"),
+        }
+    }
+
+    fn message(message: Message) -> EventSourcedStreamIn {
+        EventSourcedStreamIn { message: Some(message) }
+    }
+}

@@ -54,7 +54,7 @@ impl Served {
 /// A user function: its services and what describes them.
 pub struct Function {
     spec: EntitySpec,
-    event_sourced: event_sourced::Services,
+    pub(super) event_sourced: event_sourced::Services,
     value_entities: value_entity::Services,
     pub(super) crdts: crdt::Services,
     actions: action::Services,
