@@ -16,6 +16,8 @@ mod value;
 mod history_tests;
 #[cfg(test)]
 mod state_tests;
+#[cfg(test)]
+mod value_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

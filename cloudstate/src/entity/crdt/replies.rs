@@ -190,3 +190,98 @@ async fn deliver(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actors::Clock;
+    use proto::Any;
+    use proto::cloudstate::Reply as FunctionReply;
+    use tonic::Code;
+
+    use super::*;
+    use crate::router::{Caller, RouterSettings};
+    use crate::user_function::{Endpoint, UserFunction};
+
+    fn router() -> Arc<Router> {
+        let endpoint = Endpoint { host: "nowhere".to_owned(), port: 1, message_size_max: 1 };
+        let function = UserFunction::new(endpoint, Clock::tokio());
+        let effects_timeout = std::time::Duration::from_secs(1);
+        let settings = RouterSettings { hops_max: 1, asynchronous_max: 1, effects_timeout, under_way_max: 1 };
+        Router::new(function, Clock::tokio(), settings)
+    }
+
+    fn reply() -> Option<client_action::Action> {
+        let payload = Some(Any::default());
+        Some(client_action::Action::Reply(FunctionReply { payload, metadata: None }))
+    }
+
+    /// The pump runs; the stopping token is the second part.
+    fn started() -> (Sink, Replies, CancellationToken) {
+        let (sink, pump, replies) = channel();
+        let stopping = CancellationToken::new();
+        let method = crate::entity::crdt::state_tests::method();
+        let origin = Origin { method, caller: Caller::client(), deadline: None };
+        let token = stopping.clone();
+        tokio::spawn(async move { pump.run(&router(), origin, token).await });
+        (sink, replies, stopping)
+    }
+
+    async fn fill(sink: &Sink) {
+        while !sink.is_full() {
+            sink.push(Vec::new(), reply());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn elements_come_before_the_error_that_ends_the_stream() {
+        let (sink, mut replies, _stopping) = started();
+        sink.push(Vec::new(), reply());
+        sink.push(Vec::new(), reply());
+        sink.fail(CallError::Failure("over".to_owned()));
+        assert!(replies.next().await.is_some_and(|reply| reply.is_ok()));
+        assert!(replies.next().await.is_some_and(|reply| reply.is_ok()));
+        assert_eq!(replies.next().await.expect("an error").expect_err("an error").message(), "over");
+        assert!(replies.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_overflow_fails_the_stream_without_the_elements_that_wait() {
+        let (sink, mut replies, _stopping) = started();
+        fill(&sink).await;
+        let gone = sink.gone();
+        sink.abort(CallError::status(Code::ResourceExhausted, "too slow"));
+        let mut taken = 0;
+        let error = loop {
+            match replies.next().await.expect("an element or the error") {
+                Ok(_) => taken += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), Code::ResourceExhausted);
+        assert!(taken < ELEMENTS_MAX / 2, "{taken} of them had been on their way");
+        gone.await;
+    }
+
+    #[tokio::test]
+    async fn the_entity_learns_that_the_client_has_left() {
+        let (sink, replies, _stopping) = started();
+        drop(replies);
+        sink.gone().await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_stopped_ends_after_what_is_in_it() {
+        let (sink, mut replies, stopping) = started();
+        sink.push(Vec::new(), reply());
+        sink.push(Vec::new(), reply());
+        stopping.cancel();
+        let mut taken = 0;
+        while let Some(reply) = replies.next().await {
+            reply.expect("no error");
+            taken += 1;
+        }
+        assert_eq!(taken, 2);
+        sink.gone().await;
+    }
+}
