@@ -864,3 +864,26 @@ fn commands_are_bounded_with_the_function_and_before_it() {
     }
     assert_eq!(world.told(), ["activate", "fail: ResourceExhausted"]);
 }
+
+/// Row 54: a deletion while the entity is being stopped and a command is outstanding.
+#[test]
+fn a_deletion_during_a_stop_passes_on_what_is_owed() {
+    let mut world = World::open(Some(pn(1)));
+    world.command();
+    world.stop();
+    world.deleted_elsewhere();
+    assert_eq!(world.told(), ["command 2", "delete", "half-close"]);
+    world.says(reply(2, update(pn(1))));
+    world.ended(Ended::Completed);
+    assert_eq!(world.told(), ["answer r2", "reset", "stop"]);
+
+    let mut world = World::open(Some(pn(1)));
+    world.command();
+    world.stop();
+    world.deleted_elsewhere();
+    world.state_base();
+    world.wait(3 * SECOND);
+    assert_eq!(world.told(), [""; 0], "the function owes a reply");
+    world.wait(2 * SECOND);
+    assert_eq!(world.told(), ["fail: Entity deleted", "reset", "stop"]);
+}

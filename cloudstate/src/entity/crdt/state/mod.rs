@@ -250,7 +250,7 @@ impl State {
             effects.push(refuse(*command, CallError::status(Code::DeadlineExceeded, text)));
             return;
         }
-        if self.calls.values().filter(|call| call.is_outstanding()).count() >= self.limits.outstanding_max {
+        if self.turns.iter().filter(|turn| matches!(turn, Turn::Command(_))).count() >= self.limits.outstanding_max {
             effects.push(refuse(*command, too_many(self.limits.outstanding_max)));
             return;
         }

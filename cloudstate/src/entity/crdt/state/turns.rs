@@ -128,13 +128,16 @@ impl State {
 
     /// When `tick` has something to do, unless something else happens first.
     pub(in crate::entity::crdt) fn due(&self) -> Option<Tick> {
-        let calls = self.calls.values().flat_map(|call| {
-            let reply = (call.stage == Stage::Awaiting).then(|| call.since + self.limits.command_timeout);
-            let cancel = match call.cancel {
+        // Only who has a turn is waited for, however many streams are open.
+        let calls = self.turns.iter().filter_map(|turn| match turn {
+            Turn::Command(id) => {
+                let call = self.calls.get(id).filter(|call| call.stage == Stage::Awaiting)?;
+                Some(call.since + self.limits.command_timeout)
+            }
+            Turn::Cancel(id) => match self.calls.get(id)?.cancel {
                 Cancel::Sent(since) => Some(since + self.limits.cancel_timeout),
                 _ => None,
-            };
-            reply.into_iter().chain(cancel)
+            },
         });
         let replace = self.replace.map(|since| since + self.limits.command_timeout);
         calls.chain(replace).chain(self.close_due()).min()
@@ -159,8 +162,11 @@ impl State {
         if self.replace.is_some_and(|since| late(since, limits.command_timeout)) {
             return self.crash("Entity crashed: the user function owes replies on a stream that is to be replaced");
         }
-        let ids: Vec<i64> = self.calls.keys().copied().collect();
-        for id in ids {
+        let waited_for = self.turns.iter().map(|turn| match turn {
+            Turn::Command(id) | Turn::Cancel(id) => *id,
+        });
+        let waited_for: Vec<i64> = waited_for.collect();
+        for id in waited_for {
             let Some(call) = self.calls.get_mut(&id) else { continue };
             if matches!(call.cancel, Cancel::Sent(since) if late(since, limits.cancel_timeout)) {
                 // The answer is optional. One that comes later is still heeded.
