@@ -1,10 +1,13 @@
 //! What the suite leaves out although its arrangement can see it: recovery from a snapshot, commands that wait for a
-//! restart, synchronous effects, client headers, and calls that must not reach the user function at all.
+//! restart, synchronous effects, client headers, calls that must not reach the user function at all, and the end of failed ones.
 
-use anyhow::{Context, Result, ensure};
-use cloudstate::tck::engine::{EXPECTATION, Tck, in_time};
+use anyhow::{Context, Result, bail, ensure};
+use cloudstate::tck::engine::{Call, Conversation, EXPECTATION, Tck, in_time};
 use cloudstate::tck::entity::{Entity, Kind, Watched, f, f_restart};
 use cloudstate::tck::event_sourced::{EventSourced, effect_sync, emit, emits, event, fail, r, snapshot};
+use proto::model::tck::action::action_tck_model_client::ActionTckModelClient;
+use proto::model::tck::action::process_step::Step;
+use proto::model::tck::action::{Fail, ProcessGroup, ProcessStep, Request as ActionRequest};
 use proto::model::tck::event_sourced_tck_model_client::EventSourcedTckModelClient;
 use tonic::{Code, Request};
 
@@ -19,6 +22,7 @@ async fn beyond_the_suite() {
         ("a synchronous effect is complete before the client is answered", tck.orderly(synchronous).await),
         ("headers of the client do not become metadata of the command", tck.orderly(headers).await),
         ("a call that cannot be routed does not reach the function", tck.orderly(not_routed).await),
+        ("a failed streamed call of an action is over on both sides", tck.orderly(failed_streamed_call).await),
     ];
     let failures: Vec<_> =
         outcomes.into_iter().filter_map(|(name, outcome)| Some(format!("{name}: {:#}", outcome.err()?))).collect();
@@ -93,6 +97,22 @@ async fn headers(tck: &mut Tck) -> Result<()> {
     call.set_timeout(EXPECTATION);
     EventSourcedTckModelClient::new(tck.proxy.clone()).process(call).await?;
     entity.seen(tck, "Process", [], r("")).await
+}
+
+/// The client goes on listening and does not end its requests: whoever has told it the failure must end them.
+async fn failed_streamed_call(tck: &mut Tck) -> Result<()> {
+    let mut client = ActionTckModelClient::new(tck.proxy.clone());
+    let mut talk: Conversation<ActionRequest, _> =
+        Conversation::open(move |requests| async move { client.process_streamed(requests).await });
+    let fail = Step::Fail(Fail { message: "no".to_owned() });
+    let steps = vec![ProcessStep { step: Some(fail) }];
+    talk.send(ActionRequest { groups: vec![ProcessGroup { steps }] }).await?;
+    talk.answers.failed("no").await?;
+    talk.requests_cancelled().await?;
+
+    let Call::Action(_, mut call) = tck.interceptor.call().await? else { bail!("expected a call of the action") };
+    let (_header, _failing) = (call.input.message().await?, call.input.message().await?);
+    call.input.over().await
 }
 
 async fn not_routed(tck: &mut Tck) -> Result<()> {

@@ -148,6 +148,17 @@ impl<T: Compared> Direction<T> {
         }
     }
 
+    /// The next record is an end, with or without error.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn over(&mut self) -> Result<()> {
+        match self.next(EXPECTATION).await? {
+            Event::Completed | Event::Failed(_) => Ok(()),
+            message @ Event::Message(_) => Err(self.differs("the end of the stream", &message.shown())),
+        }
+    }
+
     /// The next record is an error with this text, whatever its code.
     ///
     /// # Errors
