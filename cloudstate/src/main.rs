@@ -311,9 +311,17 @@ fn conformance(args: &TckArgs) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let arrangement = args.arrangement();
-        let progress = |group: &tck::GroupReport| {
+        let progress = |progress: tck::Progress<'_>| {
+            let line = match progress {
+                tck::Progress::Listening(address) => {
+                    format!("the proxy's user function is at {address}, waiting for the proxy")
+                }
+                tck::Progress::Ended(group) => {
+                    format!("{}: {} of {} passed", group.name, group.passed(), group.tests.len())
+                }
+            };
             // Nobody reads it, then nobody misses it.
-            let _ = writeln!(std::io::stderr(), "{}: {} of {} passed", group.name, group.passed(), group.tests.len());
+            let _ = writeln!(std::io::stderr(), "{line}");
         };
         let report = tokio::select! {
             report = tck::run(&arrangement, &args.only, progress) => report,

@@ -23,4 +23,4 @@ mod value_entity;
 
 pub use engine::{Arrangement, Part, StartError};
 pub use report::{GroupReport, Outcome, Report, TestReport};
-pub use suite::{Chosen, GROUPS, Group, Test, run};
+pub use suite::{Chosen, GROUPS, Group, Progress, Test, run};

@@ -8,7 +8,7 @@ use anyhow::Result;
 use futures_util::future::BoxFuture;
 use proto::cloudstate::EntitySpec;
 
-use super::engine::{Arrangement, StartError, Tck};
+use super::engine::{Address, Arrangement, StartError, Tck};
 use super::report::{GroupReport, Outcome, Report, TestReport};
 use super::{action, crdt, discovery, event_sourced, eventing, reflection, value_entity};
 
@@ -174,7 +174,16 @@ impl FromStr for Chosen {
     }
 }
 
-/// Runs `chosen` groups, all of them if none is chosen, and tells `ended` of each group that has ended.
+/// How far a run is.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// The user function is there, and the proxy is waited for.
+    Listening(&'a Address),
+    /// A group has ended.
+    Ended(&'a GroupReport),
+}
+
+/// Runs `chosen` groups, all of them if none is chosen, and tells `progress` how far it is.
 ///
 /// Without a group that involves the proxy only the user function is needed.
 ///
@@ -183,15 +192,17 @@ impl FromStr for Chosen {
 pub async fn run(
     arrangement: &Arrangement,
     chosen: &[Chosen],
-    mut ended: impl FnMut(&GroupReport),
+    mut progress: impl FnMut(Progress<'_>),
 ) -> Result<Report, StartError> {
     let is_chosen = |group: &&Group| chosen.is_empty() || chosen.iter().any(|one| one.0.number == group.number);
     let groups: Vec<&Group> = GROUPS.iter().filter(is_chosen).collect();
-    let mut tck = Tck::start(arrangement, groups.iter().any(|group| group.proxy)).await?;
+    let proxy = groups.iter().any(|group| group.proxy);
+    let listening = |address: &Address| progress(Progress::Listening(address));
+    let mut tck = Tck::start_telling(arrangement, proxy, listening).await?;
     let mut report = Report::default();
     for group in groups {
         let result = group.run(&mut tck).await;
-        ended(&result);
+        progress(Progress::Ended(&result));
         report.groups.push(result);
     }
     let passed = report.failed() == 0;

@@ -10,15 +10,17 @@ mod process;
 mod record;
 mod relay;
 mod shown;
+mod start_error;
 
 pub use address::Address;
-pub use arrangement::{Arrangement, Part, StartError, Tck};
+pub use arrangement::{Arrangement, Part, Tck};
 pub use client::{Conversation, HttpAnswer, HttpClient, connect, expect_failure, expect_one, in_time};
 pub use compared::Compared;
 pub use interceptor::{ActionMethod, Call, Interceptor};
 pub use process::Process;
 pub use record::{Direction, Recorded};
 pub use shown::shown;
+pub use start_error::StartError;
 
 use std::time::Duration;
 
