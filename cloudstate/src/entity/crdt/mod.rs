@@ -13,6 +13,8 @@ mod stream;
 mod value;
 
 #[cfg(test)]
+mod crossing_tests;
+#[cfg(test)]
 mod history_tests;
 #[cfg(test)]
 mod state_tests;

@@ -25,8 +25,8 @@ use crate::entity::{Answer, EntityCommand};
 use crate::router::Caller;
 use crate::spec::{EntityType, MethodSpec, ServedSpec, SpecSettings};
 
-const SECOND: Duration = Duration::from_secs(1);
-const HERE: ReplicaId = ReplicaId(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HERE: ReplicaId = ReplicaId(1);
 const ELSEWHERE: ReplicaId = ReplicaId(2);
 
 pub(super) fn method() -> Arc<MethodSpec> {
@@ -110,21 +110,23 @@ fn cancelled(command_id: i64, state_action: Option<CrdtStateAction>) -> CrdtStre
 }
 
 /// The entity, the replicated value and everybody who waits.
-struct World {
-    state: State,
+pub(super) struct World {
+    pub(super) state: State,
     now: Tick,
-    value: Option<Crdt>,
+    pub(super) value: Option<Crdt>,
     deleted: bool,
     /// Writes wait for [`World::confirm`].
-    slow: bool,
-    writes: VecDeque<u64>,
+    pub(super) slow: bool,
+    pub(super) writes: VecDeque<u64>,
+    /// What goes to the function, in order; `None` ends the stream.
+    pub(super) sent: VecDeque<Option<In>>,
     story: Vec<String>,
     asks: Vec<Ask<Answer>>,
     streams: Vec<(Pump, Replies)>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Clock::tokio().now();
         let limits = Limits {
             outstanding_max: 3,
@@ -142,6 +144,7 @@ impl World {
             deleted: false,
             slow: false,
             writes: VecDeque::new(),
+            sent: VecDeque::new(),
             story: Vec::new(),
             asks: Vec::new(),
             streams: Vec::new(),
@@ -166,23 +169,23 @@ impl World {
         self.story.clear();
     }
 
-    fn told(&mut self) -> Vec<String> {
+    pub(super) fn told(&mut self) -> Vec<String> {
         std::mem::take(&mut self.story)
     }
 
-    fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         self.now = self.now + time;
         let effects = self.state.tick(self.now);
         self.run(effects);
     }
 
-    fn command(&mut self) {
+    pub(super) fn command(&mut self) {
         let (reply_to, answer) = ReplyTo::channel();
         self.asks.push(answer);
         self.given(reply_to, None);
     }
 
-    fn streamed(&mut self) {
+    pub(super) fn streamed(&mut self) {
         let (sink, pump, replies) = replies::channel();
         let (reply_to, answer) = ReplyTo::channel();
         self.asks.push(answer);
@@ -205,12 +208,12 @@ impl World {
         self.run(effects);
     }
 
-    fn activated(&mut self) {
+    pub(super) fn activated(&mut self) {
         let effects = self.state.activated(self.value.as_ref(), self.now);
         self.run(effects);
     }
 
-    fn message(&mut self, message: crdt_stream_out::Message) {
+    pub(super) fn message(&mut self, message: crdt_stream_out::Message) {
         let effects = self.state.received(CrdtStreamOut { message: Some(message) }, self.now);
         self.run(effects);
     }
@@ -227,13 +230,13 @@ impl World {
         self.message(crdt_stream_out::Message::StreamCancelledResponse(response));
     }
 
-    fn gone(&mut self, id: i64) {
+    pub(super) fn gone(&mut self, id: i64) {
         let effects = self.state.gone(id, self.now);
         self.run(effects);
     }
 
     /// Another node changes the value.
-    fn elsewhere(&mut self, delta: &CrdtDelta) {
+    pub(super) fn elsewhere(&mut self, delta: &CrdtDelta) {
         let writer = Writer { replica: ELSEWHERE, now_ms: 5 };
         let change = apply(self.value.as_ref(), delta, writer).expect("a fitting delta");
         self.merge(change);
@@ -254,7 +257,7 @@ impl World {
         self.run(effects);
     }
 
-    fn ended(&mut self, how: Ended) {
+    pub(super) fn ended(&mut self, how: Ended) {
         let effects = self.state.ended(how);
         self.run(effects);
     }
@@ -265,7 +268,7 @@ impl World {
     }
 
     /// The first write that waits ends so.
-    fn confirm(&mut self, written: Written) {
+    pub(super) fn confirm(&mut self, written: Written) {
         let ticket = self.writes.pop_front().expect("a write under way");
         let effects = self.state.written(ticket, written, self.now);
         self.run(effects);
@@ -299,7 +302,15 @@ impl World {
                     "delete the key".to_owned()
                 }
                 Effect::Watch { .. } => continue,
-                other => word(other),
+                other => {
+                    match &other {
+                        Effect::Send(message) => self.sent.push_back(Some(message.clone())),
+                        Effect::HalfClose => self.sent.push_back(None),
+                        Effect::Reset => self.sent.clear(),
+                        _ => {}
+                    }
+                    word(other)
+                }
             };
             self.story.push(word);
         }
