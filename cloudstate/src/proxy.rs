@@ -172,6 +172,10 @@ impl Proxy {
         if clock.timeout(left(), drained).await.is_err() {
             tracing::warn!("entities were still busy when the time to finish was over");
         }
+        // What the last commands of entities have set off.
+        if clock.timeout(left(), serving.router.idle()).await.is_err() {
+            tracing::warn!("side effects of the last commands were still under way when the time to finish was over");
+        }
         serving.function.offer(None);
         if clock.timeout(left(), system.terminate()).await.is_err() {
             tracing::warn!("actors were still running when the time to finish was over");

@@ -295,7 +295,7 @@ async fn an_event_that_could_never_be_loaded_again_is_refused() {
     let huge = "x".repeat(5 * 1024 * 1024);
     stream.reply(reply(1, "never seen", &[&huge])).await;
     let status = answer(call).await.expect_err("refused");
-    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.code(), Code::FailedPrecondition, "trying again does not help");
     assert!(function.report().await.contains("more than the"), "the function is told");
     stream.closed().await;
     open(&mut function, &client, "ada", &["small"]).await.over().await;

@@ -72,7 +72,7 @@ async fn a_write_that_is_certainly_not_stored_says_so_and_the_entity_goes_on() {
 async fn a_rejected_write_does_not_wedge_the_entity() {
     let (mut faulty, stream) = start().await;
     faulty.journal.reject_next("too odd");
-    write_that_fails(&mut faulty, stream, Code::Unavailable, "were not stored", 1).await;
+    write_that_fails(&mut faulty, stream, Code::FailedPrecondition, "were not stored", 1).await;
 }
 
 #[tokio::test]

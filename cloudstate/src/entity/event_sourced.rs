@@ -136,7 +136,7 @@ impl Protocol for EventSourced {
         };
         outbound.send(message(stream_in::Message::Init(init))).await?;
         loop {
-            let page = self.journal.replay(entity.id.clone(), from, u64::MAX, PAGE).await.map_err(failed)?;
+            let page = outbound.limited(self.journal.replay(entity.id.clone(), from, u64::MAX, PAGE)).await?;
             if page.is_empty() {
                 break;
             }
@@ -152,7 +152,7 @@ impl Protocol for EventSourced {
                 outbound.send(message(stream_in::Message::Event(event))).await?;
             }
         }
-        let highest = self.journal.highest_seq(entity.id.clone()).await.map_err(failed)?;
+        let highest = outbound.limited(self.journal.highest_seq(entity.id.clone())).await?;
         Ok(recovery.finish(highest).map_err(failed)?.highest_seq)
     }
 
@@ -227,7 +227,7 @@ fn append_settled(
         let Err(AppendError::Unknown { .. }) = first else { return first };
         match journal.append(append).await {
             // What this says of the second attempt does not settle the first.
-            Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. }) => first,
+            Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. } | AppendError::Stale { .. }) => first,
             settled => settled.map(drop),
         }
     }

@@ -8,6 +8,9 @@ pub mod places;
 pub mod region;
 pub mod value;
 
+#[cfg(test)]
+mod region_tests;
+
 use std::sync::Arc;
 
 use actors::{ReplyTo, Tick};

@@ -32,6 +32,8 @@ struct Holders {
     waiting: usize,
     /// Holders that have been asked to go and have not gone yet.
     asked: usize,
+    /// Places of such holders that nobody has taken yet.
+    freed: usize,
 }
 
 #[derive(Debug)]
@@ -74,8 +76,10 @@ impl StreamPlaces {
         let permit = match shared.places.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let _waiting = Waiting::new(shared);
-                shared.places.clone().acquire_owned().await.ok()?
+                let mut waiting = Waiting::new(shared);
+                let permit = shared.places.clone().acquire_owned().await.ok()?;
+                waiting.served = true;
+                permit
             }
         };
         let mut holders = shared.holders.lock();
@@ -89,11 +93,13 @@ impl StreamPlaces {
 impl Holders {
     /// Asks as many idle holders to go as there are entities waiting, those idle for longest first.
     fn make_room(&mut self) {
-        while self.waiting > self.asked {
+        while self.waiting > self.asked + self.freed {
             let idle = self.holding.values_mut().filter(|holder| !holder.asked && holder.idle_since.is_some());
             let Some(holder) = idle.min_by_key(|holder| holder.idle_since) else { return };
+            if !holder.passivate.request() {
+                return; // the next turn of anybody idle tries again
+            }
             holder.asked = true;
-            holder.passivate.request();
             self.asked += 1;
         }
     }
@@ -105,6 +111,10 @@ impl Place {
         let mut holders = self.shared.holders.lock();
         if let Some(holder) = holders.holding.get_mut(&self.key) {
             holder.idle_since = Some(now);
+            if holder.asked {
+                // Again: the stop may have met a full mailbox. One that is under way is not disturbed.
+                let _ = holder.passivate.request();
+            }
         }
         holders.make_room();
     }
@@ -122,24 +132,31 @@ impl Drop for Place {
         let mut holders = self.shared.holders.lock();
         if holders.holding.remove(&self.key).is_some_and(|holder| holder.asked) {
             holders.asked -= 1;
+            holders.freed = (holders.freed + 1).min(holders.waiting);
         }
     }
 }
 
 /// Counts who waits, also when the waiting is given up.
-struct Waiting<'a>(&'a Shared);
+struct Waiting<'a> {
+    shared: &'a Shared,
+    served: bool,
+}
 
 impl<'a> Waiting<'a> {
     fn new(shared: &'a Shared) -> Self {
         let mut holders = shared.holders.lock();
         holders.waiting += 1;
         holders.make_room();
-        Self(shared)
+        Self { shared, served: false }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.holders.lock().waiting -= 1;
+        let mut holders = self.shared.holders.lock();
+        holders.waiting -= 1;
+        let taken = usize::from(self.served);
+        holders.freed = holders.freed.saturating_sub(taken).min(holders.waiting);
     }
 }

@@ -49,9 +49,9 @@ pub struct Passivate {
 }
 
 impl Passivate {
-    /// Asks the region to hold further commands back and to send [`EntityMessage::Stop`].
-    pub fn request(&self) {
-        self.region.tell(RegionMessage::Passivate(PassivateEntity(self.id.clone())));
+    /// Asks the region to hold further commands back and to send [`EntityMessage::Stop`]; false if it could not be asked.
+    pub fn request(&self) -> bool {
+        self.region.try_tell(RegionMessage::Passivate(PassivateEntity(self.id.clone()))).is_ok()
     }
 
     /// Hands a command back to the region, which delivers it again: to this entity's successor if it has been asked for
@@ -83,6 +83,8 @@ pub enum RegionMessage {
     Passivate(PassivateEntity),
     #[doc(hidden)]
     Terminated(EntityTerminated),
+    #[doc(hidden)]
+    StopAgain(StopAgain),
 }
 
 /// Sealed: only an entity of this region can build one.
@@ -92,6 +94,13 @@ pub struct PassivateEntity(Arc<str>);
 /// Sealed: only this module can build one.
 #[derive(Debug)]
 pub struct EntityTerminated(Arc<str>);
+
+/// Sealed: only this module can build one.
+#[derive(Debug)]
+pub struct StopAgain;
+
+/// Between two attempts to stop an entity whose mailbox is full.
+const STOP_AGAIN: Duration = Duration::from_millis(50);
 
 struct Running<I> {
     entity: ActorRef<EntityMessage<I>>,
@@ -104,17 +113,20 @@ pub struct Region<F: EntityFactory> {
     factory: F,
     held_max: usize,
     running: HashMap<Arc<str>, Running<F::Internal>>,
-    draining: Vec<ReplyTo<()>>,
+    /// For good: a region that has been drained takes no more commands.
+    draining: bool,
+    /// Told when no entity is left.
+    drained: Vec<ReplyTo<()>>,
 }
 
 impl<F: EntityFactory> Region<F> {
     /// A region without entities; at most `held_max` commands are held for one that is stopping.
     pub fn new(factory: F, held_max: usize) -> Self {
-        Self { factory, held_max, running: HashMap::new(), draining: Vec::new() }
+        Self { factory, held_max, running: HashMap::new(), draining: false, drained: Vec::new() }
     }
 
     fn deliver(&mut self, ctx: &mut ActorContext<RegionMessage>, id: Arc<str>, command: Box<EntityCommand>) {
-        if !self.draining.is_empty() {
+        if self.draining {
             command.reply_to.tell(Err(CallError::status(Code::Unavailable, "the sidecar is shutting down")));
             return;
         }
@@ -155,9 +167,17 @@ impl<F: EntityFactory> Region<F> {
         self.answer_when_drained();
     }
 
+    fn stop_all(&mut self, ctx: &mut ActorContext<RegionMessage>) {
+        let ids: Vec<_> = self.running.keys().cloned().collect();
+        ids.iter().for_each(|id| self.passivate(id));
+        if self.running.values().any(|running| running.held.is_none()) {
+            ctx.timers().start_single("stop", STOP_AGAIN, RegionMessage::StopAgain(StopAgain));
+        }
+    }
+
     fn answer_when_drained(&mut self) {
         if self.running.is_empty() {
-            self.draining.drain(..).for_each(|reply_to| reply_to.tell(()));
+            self.drained.drain(..).for_each(|reply_to| reply_to.tell(()));
         }
     }
 }
@@ -172,11 +192,12 @@ impl<F: EntityFactory> Actor for Region<F> {
             RegionMessage::Terminated(EntityTerminated(id)) => self.terminated(ctx, &id),
             RegionMessage::Count(reply_to) => reply_to.tell(self.running.len()),
             RegionMessage::Drain { reply_to } => {
-                self.draining.push(reply_to);
-                let ids: Vec<_> = self.running.keys().cloned().collect();
-                ids.iter().for_each(|id| self.passivate(id));
+                self.draining = true;
+                self.drained.push(reply_to);
+                self.stop_all(ctx);
                 self.answer_when_drained();
             }
+            RegionMessage::StopAgain(StopAgain) => self.stop_all(ctx),
         }
         Ok(Behavior::Same)
     }

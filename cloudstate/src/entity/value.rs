@@ -197,7 +197,12 @@ where
         match write().await {
             // What this says of the second attempt does not settle the first: a conflict may come from a later
             // write, which followed the first one.
-            Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. } | AppendError::Conflict { .. }) => first,
+            Err(
+                AppendError::Unavailable { .. }
+                | AppendError::Rejected { .. }
+                | AppendError::Conflict { .. }
+                | AppendError::Stale { .. },
+            ) => first,
             settled => settled.map(drop),
         }
     }

@@ -86,13 +86,18 @@ impl ActionComponent {
         let deadline = origin.deadline.unwrap_or_else(|| self.clock.now() + self.settings.relay_timeout);
         let origin = Origin { deadline: Some(deadline), ..origin };
         let router = self.router.clone();
+        let started = self.clock.now();
+        // While nothing has been sent, a caller that leaves takes its request with it.
+        let opened = ActionCall::open(&self.function, self.settings.connect_timeout, false);
+        let call = match self.until(deadline, &origin.method, opened).await {
+            Ok(call) => call,
+            Err(error) => {
+                self.measure(started, false);
+                return Err(error);
+            }
+        };
         let work = async move {
-            let called = async {
-                let call = ActionCall::open(&self.function, self.settings.connect_timeout, false).await?;
-                call.unary(header.with_payload(payload)).await
-            };
-            let started = self.clock.now();
-            let response = self.until(deadline, &origin.method, called).await;
+            let response = self.until(deadline, &origin.method, call.unary(header.with_payload(payload))).await;
             self.measure(started, response.is_ok());
             self.settle(&origin, response?).await
         };
@@ -103,7 +108,13 @@ impl ActionComponent {
     async fn many_to_one(self, accepted: Accepted) -> Answer {
         let Accepted { header, requests, origin } = accepted;
         let limit = self.settings.relay_timeout;
-        let call = ActionCall::open(&self.function, self.settings.connect_timeout, true).await?;
+        let opened = ActionCall::open(&self.function, self.settings.connect_timeout, true);
+        let call = tokio::select! {
+            biased;
+            opened = opened => opened,
+            () = self.expiry(origin.deadline) => Err(late(&origin.method)),
+        };
+        let call = call.inspect_err(|_| self.metrics.command_failed())?;
         let (outgoing, ended) = call.requests(header.alone(), header.type_url.clone(), requests);
         let answered = call.streamed_in(outgoing);
         let overdue = async {

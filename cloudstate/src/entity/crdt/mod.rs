@@ -279,7 +279,10 @@ impl CrdtEntity {
                     self.router.clone().complete(as_command(origin, now, ReplyTo::ignore()), effects, None);
                 }
                 Effect::Report(text) => self.activation.function.report_error(text),
-                Effect::RequestPassivation => self.activation.passivate.request(),
+                Effect::RequestPassivation => {
+                    // Asked again at the next timeout if it could not be asked now.
+                    let _ = self.activation.passivate.request();
+                }
                 Effect::HandBack(command) => self.activation.passivate.hand_back(command),
                 Effect::Stop => behavior = Behavior::Stopped,
             }

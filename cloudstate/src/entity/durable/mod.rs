@@ -11,12 +11,13 @@ mod stream;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]
-mod state_tests;
+pub(super) mod state_tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{Actor, ActorContext, ActorRef, Behavior, Clock, Handled, Tick};
+use actors::{Actor, ActorContext, ActorRef, Behavior, Clock, Elapsed, Handled, Tick};
 use persistence::{AppendError, Fence};
 use proto::Any;
 use proto::cloudstate::Command;
@@ -273,10 +274,11 @@ impl<P: Protocol> DurableEntity<P> {
 
     fn perform_all(&mut self, ctx: &mut Context<P>, effects: Vec<Effect<P::Change>>, now: Tick) -> Behavior {
         let mut behavior = Behavior::Same;
-        for effect in effects {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Activate => self.activate(ctx, now),
-                Effect::Send { id } => self.send(ctx, id, now),
+                Effect::Send { id } => effects.extend(self.send(ctx, id, now)),
                 Effect::Write { ticket, change, after } => self.write(ctx, ticket, change, after, now),
                 Effect::SaveSnapshot { position, snapshot } => self.save_snapshot(ctx, position, snapshot),
                 Effect::Answer { command, answer } => self.answer(*command, answer, now),
@@ -286,7 +288,10 @@ impl<P: Protocol> DurableEntity<P> {
                 }
                 Effect::HalfClose => self.half_close(ctx, now),
                 Effect::Report(text) => self.activation.function.report_error(text),
-                Effect::RequestPassivation => self.activation.passivate.request(),
+                Effect::RequestPassivation => {
+                    // Asked again at the next timeout if it could not be asked now.
+                    let _ = self.activation.passivate.request();
+                }
                 Effect::Stop => behavior = Behavior::Stopped,
             }
         }
@@ -308,8 +313,8 @@ impl<P: Protocol> DurableEntity<P> {
         self.activating = Some(AbortOnDropHandle::new(tokio::spawn(task.in_current_span())));
     }
 
-    fn send(&mut self, ctx: &mut Context<P>, id: i64, now: Tick) {
-        let Some(command) = self.state.in_progress() else { return };
+    fn send(&mut self, ctx: &mut Context<P>, id: i64, now: Tick) -> Vec<Effect<P::Change>> {
+        let Some(command) = self.state.in_progress() else { return Vec::new() };
         let message = Command {
             entity_id: self.activation.identity.entity_id.to_string(),
             id,
@@ -325,9 +330,12 @@ impl<P: Protocol> DurableEntity<P> {
         self.sent_at = Some(now);
         self.arm_by(ctx, now, self.settings.command_timeout);
         if let Some(Stream { outbound: Some(outbound), .. }) = &self.stream {
-            // When it fails the stream has ended, and the reader says so.
-            let _ = outbound.try_send(P::command(message));
+            // It has ended its side, or answered what it has not read: either way the stream is of no use any more.
+            if outbound.try_send(P::command(message)).is_err() {
+                return self.state.ended();
+            }
         }
+        Vec::new()
     }
 
     fn write(&mut self, ctx: &mut Context<P>, ticket: u64, change: P::Change, after: u64, now: Tick) {
@@ -337,6 +345,12 @@ impl<P: Protocol> DurableEntity<P> {
         let write = Write { change, after, fence: self.fence.clone(), time_ms };
         // Asked for here and now: writes reach the store in the order of the commands.
         let stored = self.activation.protocol.write(&self.activation.identity, write);
+        // A store that never answers may still carry it out.
+        let (clock, limit) = (self.activation.clock.clone(), self.settings.command_timeout);
+        let stored = async move {
+            let unknown = |elapsed: Elapsed| Err(AppendError::Unknown { reason: elapsed.to_string() });
+            clock.timeout(limit, stored).await.unwrap_or_else(unknown)
+        };
         ctx.pipe_to_self(stored, move |result| {
             EntityMessage::Internal(Internal(Event::Written { ticket, written, result }))
         });
@@ -396,8 +410,10 @@ async fn activate<P: Protocol>(
         activation.clock.timeout(activation.stall_timeout, activation.places.take(activation.passivate.clone()));
     let place = waited.await.map_err(|_| ActivationError::Busy(activation.places.max().unwrap_or_default()))?;
     // Held until replay is done: a burst of activations must not read the whole store at once.
-    let _recovering = activation.recoveries.acquire().await;
-    let beginning = protocol.begin(identity, metrics).await?;
+    let (clock, limit) = (&activation.clock, activation.stall_timeout);
+    let busy = |_| ActivationError::Recovery("too many entities are being recovered (recoveries-max)".to_owned());
+    let _recovering = clock.timeout(limit, activation.recoveries.acquire()).await.map_err(busy)?;
+    let beginning = clock.timeout(limit, protocol.begin(identity, metrics)).await.map_err(slow_store)??;
     let unreachable = |error: LinkError| ActivationError::Unreachable(error.to_string());
     let link = activation.function.link(activation.connect_within).await.map_err(unreachable)?;
     let reader_of = this.clone();
@@ -422,8 +438,14 @@ async fn activate<P: Protocol>(
 
 fn write_error(error: AppendError) -> WriteError {
     match error {
-        AppendError::Rejected { .. } | AppendError::Unavailable { .. } => WriteError::NotStored(error.to_string()),
+        AppendError::Rejected { .. } => WriteError::Refused(error.to_string()),
+        AppendError::Unavailable { .. } => WriteError::NotStored(error.to_string()),
         AppendError::Conflict { .. } | AppendError::Stale { .. } => WriteError::NotOwner(error.to_string()),
         _ => WriteError::Unknown(error.to_string()),
     }
+}
+
+/// The store does not answer a read.
+pub(crate) fn slow_store(elapsed: Elapsed) -> ActivationError {
+    ActivationError::Recovery(elapsed.to_string())
 }

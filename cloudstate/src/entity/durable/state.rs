@@ -76,6 +76,8 @@ pub enum ActivationError {
 /// How a write ended.
 #[derive(Debug, Clone)]
 pub(super) enum WriteError {
+    /// Certainly not stored, and it never will be.
+    Refused(String),
     /// Certainly not stored.
     NotStored(String),
     /// Stored or not: nobody knows until the store is read again.
@@ -305,7 +307,7 @@ impl<P: Protocol> State<P> {
         if let Some(change) = change.filter(|_| !restart) {
             if let Some(error) = self.refusal(&change) {
                 effects.push(Effect::Report(format!("{}: {error}", command.method.service)));
-                write = Stage::Failed(WriteError::NotStored(error));
+                write = Stage::Failed(WriteError::Refused(error));
             } else {
                 self.last_ticket += 1;
                 let (ticket, after) = (self.last_ticket, self.position);
@@ -547,12 +549,16 @@ fn terminated<P: Protocol>() -> CallError {
 
 fn not_stored(words: &Words, error: WriteError) -> CallError {
     let stored = words.stored;
-    let text = match error {
-        WriteError::NotStored(reason) => format!("the {stored} were not stored: {reason}"),
-        WriteError::Unknown(reason) => format!("it is unknown whether the {stored} were stored: {reason}"),
-        WriteError::NotOwner(reason) => format!("another process writes this entity: {reason}"),
+    let (code, text) = match error {
+        // Not UNAVAILABLE, which asks the caller to try again.
+        WriteError::Refused(reason) => (Code::FailedPrecondition, format!("the {stored} were not stored: {reason}")),
+        WriteError::NotStored(reason) => (Code::Unavailable, format!("the {stored} were not stored: {reason}")),
+        WriteError::Unknown(reason) => {
+            (Code::Unavailable, format!("it is unknown whether the {stored} were stored: {reason}"))
+        }
+        WriteError::NotOwner(reason) => (Code::Unavailable, format!("another process writes this entity: {reason}")),
     };
-    CallError::status(Code::Unavailable, text)
+    CallError::status(code, text)
 }
 
 fn no_effect() -> CallError {

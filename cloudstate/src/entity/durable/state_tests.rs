@@ -21,13 +21,13 @@ use crate::spec::{EntityType, MethodSpec, ServedSpec, SpecSettings};
 type State = super::state::State<EventSourced>;
 
 /// The same moment throughout.
-pub(super) fn now() -> Tick {
+pub(in crate::entity) fn now() -> Tick {
     static START: LazyLock<Tick> = LazyLock::new(|| Clock::tokio().now());
     *START
 }
 
 /// `GetCart` of the sample cart.
-pub(super) fn method() -> Arc<MethodSpec> {
+pub(in crate::entity) fn method() -> Arc<MethodSpec> {
     static SPEC: LazyLock<ServedSpec> = LazyLock::new(|| {
         let entity = Entity {
             entity_type: EntityType::EventSourced.as_str().to_owned(),
@@ -479,5 +479,5 @@ fn an_event_too_large_to_be_loaded_again_is_refused_type_url_included() {
     state.command(a, now());
     let mut large = reply(1, &["x"]);
     large.events[0].type_url = "t".repeat(1_000);
-    assert_eq!(told(state.received(out(large), now())), ["report", "fail a: Unavailable", "half-close"]);
+    assert_eq!(told(state.received(out(large), now())), ["report", "fail a: FailedPrecondition", "half-close"]);
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::Clock;
+use persistence::JournalError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::protocol::Protocol;
+use super::slow_store;
 use super::state::ActivationError;
 use crate::user_function::{Link, LinkError};
 
@@ -36,6 +38,15 @@ impl<M> Outbound<M> {
     /// Waits until there is room for one more message.
     pub(crate) async fn room(&self) -> Result<(), ActivationError> {
         self.within(async { self.sender.reserve().await.map(drop) }).await
+    }
+
+    /// Reads from the store, but not for ever.
+    pub(crate) async fn limited<T>(
+        &self,
+        read: impl Future<Output = Result<T, JournalError>>,
+    ) -> Result<T, ActivationError> {
+        let read = self.clock.timeout(self.stall_timeout, read).await.map_err(slow_store)?;
+        read.map_err(|error| ActivationError::Recovery(error.to_string()))
     }
 
     async fn within<E>(&self, taken: impl Future<Output = Result<(), E>>) -> Result<(), ActivationError> {
