@@ -10,6 +10,7 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -58,7 +59,10 @@ impl Turn {
 /// One ask made inside a handler.
 pub(crate) struct Link {
     asker: Arc<Turn>,
-    cause: Option<Arc<Link>>,
+    /// The ask behind the message in whose handling this one was made. Given up with this ask: nobody waits through it
+    /// any more, and a chain of asks is as long as those that wait.
+    cause: Mutex<Option<Arc<Link>>>,
+    over: AtomicBool,
     state: Mutex<LinkState>,
 }
 
@@ -81,8 +85,9 @@ impl Link {
     /// A link for an ask made right now, if it is made inside a handler.
     pub(crate) fn for_ask_made_here() -> Option<Arc<Self>> {
         let asker = Turn::current()?;
-        let cause = asker.cause.lock().clone();
-        Some(Arc::new(Self { asker, cause, state: Mutex::default() }))
+        let cause = asker.cause.lock().as_ref().filter(|cause| !cause.is_over()).cloned();
+        let (cause, over) = (Mutex::new(cause), AtomicBool::new(false));
+        Some(Arc::new(Self { asker, cause, over, state: Mutex::default() }))
     }
 
     /// Called when this ask has no answer yet and its future is polled.
@@ -103,7 +108,7 @@ impl Link {
         };
         returning.iter().for_each(|ask| ask.fail_with_cycle());
 
-        let mut cause = self.cause.as_ref();
+        let mut cause = self.cause();
         while let Some(link) = cause {
             if link.asker.path == *target {
                 let mut state = link.state.lock();
@@ -114,15 +119,25 @@ impl Link {
                     None => state.returning.push(ask.clone()),
                 }
             }
-            cause = link.cause.as_ref();
+            cause = link.cause();
         }
         false
     }
 
+    fn cause(&self) -> Option<Arc<Self>> {
+        self.cause.lock().clone()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     /// The ask is answered, or given up.
     pub(crate) fn over(&self) {
+        self.over.store(true, Ordering::Release);
         let over = mem::take(&mut *self.state.lock());
-        drop(over); // outside the lock
+        let cause = self.cause.lock().take();
+        drop((over, cause)); // outside the locks
     }
 }
 

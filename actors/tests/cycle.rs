@@ -97,3 +97,36 @@ fn an_actor_that_has_its_answer_already_is_not_part_of_a_circle() {
     let outcome = kit.block_on(a.ask(|reply_to| HopMessage::Via(b, reply_to), WITHIN));
     assert_eq!(outcome, Ok(Ok(1)));
 }
+
+/// Tells itself, by an ask it does not wait for, to go on.
+struct Stepper;
+
+struct Step {
+    left: u32,
+    reply_to: ReplyTo<()>,
+    done: ReplyTo<()>,
+}
+
+impl Actor for Stepper {
+    type Message = Step;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<Step>, step: Step) -> Handled {
+        let Step { left, reply_to, done } = step;
+        reply_to.tell(());
+        match left {
+            0 => done.tell(()),
+            left => drop(ctx.this().ask(|reply_to| Step { left: left - 1, reply_to, done }, WITHIN)),
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn asks_that_are_over_do_not_pile_up_behind_one_another() {
+    let kit = TestKit::new();
+    let stepper = kit.spawn("stepper", Stepper);
+    let (done, all_done) = ReplyTo::channel();
+    // As a chain this many would not fit on the stack when it is dropped.
+    stepper.tell(Step { left: 100_000, reply_to: ReplyTo::ignore(), done });
+    assert_eq!(kit.block_on(all_done), Ok(()));
+}
