@@ -1,8 +1,12 @@
 //! Why values are being dropped: the reason travels to destructors that have to report it.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tracing::error;
 
 use crate::ask::AskError;
+use crate::panic_text::panic_text;
 
 thread_local! {
     static REASON: Cell<Option<AskError>> = const { Cell::new(None) };
@@ -18,6 +22,23 @@ pub(crate) fn because<T>(reason: AskError, value: T) {
     }
     let _reset = Reset(REASON.replace(Some(reason)));
     drop(value);
+}
+
+/// Does what drops values of a user's. A destructor that panics must not take the supervision tree with it.
+pub(crate) fn caught(drop: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
+        error!(panic = panic_text(&*panic), "panicked while being dropped");
+    }
+}
+
+/// Drops all of them, whichever of their destructors panic.
+pub(crate) fn each_caught<T>(values: impl IntoIterator<Item = T>) {
+    values.into_iter().for_each(|value| caught(|| drop(value)));
+}
+
+/// As [`each_caught`]; asks inside them fail with `reason`.
+pub(crate) fn each_caught_because<T>(reason: AskError, values: impl IntoIterator<Item = T>) {
+    values.into_iter().for_each(|value| caught(|| because(reason, value)));
 }
 
 /// What an ask ends with whose `ReplyTo` is dropped now.

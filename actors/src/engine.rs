@@ -20,6 +20,7 @@ use crate::ask_chain::{Link, Turn};
 use crate::cell::{Cell, Control, Ended, Internal, Parent};
 use crate::clock::Tick;
 use crate::context::ActorContext;
+use crate::discard;
 use crate::event_stream::UnhandledMessage;
 use crate::panic_text::panic_text;
 use crate::props::{Factory, Props};
@@ -101,7 +102,10 @@ impl<A: Actor> Engine<A> {
                     let now = self.ctx.clock().now();
                     let random = self.system().random();
                     match self.supervision.decide(&failure, self.up_since, now, random) {
-                        Decision::Resume => self.note_resume(&failure),
+                        Decision::Resume => {
+                            self.note_resume(&failure);
+                            discard::caught(|| drop(failure));
+                        }
                         Decision::Restart { delay, keep_children } => {
                             let ended = state.take();
                             if self.restart(ended, failure, delay, keep_children).await.is_break() {
@@ -225,7 +229,11 @@ impl<A: Actor> Engine<A> {
             },
             Internal::Piped { life, make } if life == self.ctx.life => self.handle(actor, make()).await,
             Internal::TaskPanicked { life, message } if life == self.ctx.life => Err(Panicked { message }.into()),
-            Internal::Piped { .. } | Internal::TaskPanicked { .. } => Ok(Flow::On), // of an earlier life
+            // Of an earlier life, and no business of this one.
+            earlier @ (Internal::Piped { .. } | Internal::TaskPanicked { .. }) => {
+                discard::caught(|| drop(earlier));
+                Ok(Flow::On)
+            }
         }
     }
 
@@ -318,10 +326,12 @@ async fn unless_forced<M: Send + 'static, F: Future>(cell: &Cell<M>, future: F) 
     let Some(force) = cell.head().force() else {
         return Some(future.await);
     };
-    let mut future = pin!(future);
+    let mut future = pin!(Some(future));
     let mut sleep = None;
     poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+        if let Some(future) = future.as_mut().as_pin_mut()
+            && let Poll::Ready(output) = future.poll(cx)
+        {
             return Poll::Ready(Some(output));
         }
         force.waker.register(cx.waker());
@@ -330,7 +340,10 @@ async fn unless_forced<M: Send + 'static, F: Future>(cell: &Cell<M>, future: F) 
         }
         let clock = cell.head().system().clock();
         let sleep = sleep.get_or_insert_with(|| Box::pin(clock.sleep(force.after)));
-        sleep.as_mut().poll(cx).map(|()| None)
+        sleep.as_mut().poll(cx).map(|()| {
+            discard::caught(|| future.set(None));
+            None
+        })
     })
     .await
 }

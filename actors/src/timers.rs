@@ -8,9 +8,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
+use crate::discard;
 
 type Key = Cow<'static, str>;
 type Make<M> = Box<dyn FnMut() -> M + Send>;
@@ -134,9 +136,14 @@ impl<M> TimerTable<M> {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.timers.clear();
+    fn clear(&mut self) {
         self.due.clear();
+        drop(mem::take(&mut self.timers)); // empty even if a message panics in its destructor
+    }
+
+    pub(crate) fn clear_caught(&mut self) {
+        self.due.clear();
+        discard::each_caught(mem::take(&mut self.timers));
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {

@@ -4,6 +4,7 @@ mod alloc;
 mod clock;
 mod cycle;
 mod dead_letters;
+mod destructors;
 mod guide;
 mod mailbox;
 mod pipe_to_self;

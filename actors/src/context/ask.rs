@@ -12,6 +12,7 @@ use crate::actor_ref::ActorRef;
 use crate::ask::{AskError, Port, ReplyTo};
 use crate::cell::{Cell, Internal};
 use crate::clock::Tick;
+use crate::discard;
 
 /// When an ask times out; the number tells asks of one moment apart.
 type Deadline = (Tick, u64);
@@ -83,9 +84,12 @@ impl<M> PendingAsks<M> {
         if ask.life() == life { ask.take() } else { None }
     }
 
-    pub(crate) fn clear(&mut self) {
+    pub(crate) fn clear_caught(&mut self) {
         for ask in mem::take(&mut self.pending).into_values() {
-            ask.give_up();
+            discard::caught(|| {
+                ask.give_up();
+                drop(ask);
+            });
         }
     }
 }

@@ -23,6 +23,7 @@ use self::watching::Watching;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Cell, Internal};
 use crate::clock::{Clock, Sleep, Tick};
+use crate::discard;
 use crate::path::ActorPath;
 use crate::queue::Receiver;
 use crate::stash::StashBuffer;
@@ -121,11 +122,12 @@ impl<M: Send + 'static> ActorContext<M> {
         self.receive_timeout = None;
     }
 
-    /// Ends everything that belongs to one life.
+    /// Ends everything that belongs to one life. Runs outside the life: destructors that panic are caught.
     pub(crate) fn end_life(&mut self) {
-        self.timers.clear();
-        self.asks.clear();
-        self.receive_timeout = None;
+        self.timers.clear_caught();
+        self.asks.clear_caught();
+        let receive_timeout = self.receive_timeout.take();
+        discard::caught(|| drop(receive_timeout));
         self.tasks.abort_all();
         self.life += 1;
     }
@@ -133,7 +135,8 @@ impl<M: Send + 'static> ActorContext<M> {
     /// A restart stops the children: their ends are no news to the next life.
     pub(crate) fn forget_children_watches(&mut self) {
         for child in self.children.paths() {
-            self.watching.take(child);
+            let watch = self.watching.take(child);
+            discard::caught(|| drop(watch));
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Control, Ended};
+use crate::discard;
 use crate::path::ActorPath;
 
 /// Whom an actor watches.
@@ -35,6 +36,7 @@ impl<M> Watching<M> {
     pub(crate) fn clear(&mut self, watcher: &ActorPath) {
         for watch in std::mem::take(&mut self.0).into_values() {
             watch.target.head().remove_watcher(watcher);
+            discard::caught(|| drop(watch));
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -110,8 +110,9 @@ impl<A: Actor> Engine<A> {
         self.ctx.children.close();
         self.ctx.children.stop_all();
         while !self.ctx.children.is_empty() {
-            if let Internal::ChildEnded(path) = self.next_internal().await {
-                self.ctx.children.remove(&path);
+            match self.next_internal().await {
+                Internal::ChildEnded(path) => self.ctx.children.remove(&path),
+                other => discard::caught(|| drop(other)),
             }
         }
         if let Some(actor) = &mut state {
@@ -136,14 +137,18 @@ impl<A: Actor> Engine<A> {
         for _ in 0..unstashed.len() + accepted {
             head.dead_letter::<A::Message>(DeadLetterReason::StoppedBefore);
         }
-        drop_caught(|| discard::because(AskError::Stopped, (unstashed, messages, internal)));
+        discard::each_caught_because(AskError::Stopped, unstashed);
+        discard::each_caught_because(AskError::Stopped, messages);
+        discard::each_caught_because(AskError::Stopped, internal);
     }
 
     /// Delivers a signal whose result does not matter any more.
     async fn last_signal(&mut self, actor: &mut A, signal: Signal) {
         let name = if matches!(signal, Signal::PreRestart) { "PreRestart" } else { "PostStop" };
         let cell = self.ctx.cell.clone();
-        let handler = AssertUnwindSafe(actor.on_signal(&mut self.ctx, signal)).catch_unwind();
+        let ctx = &mut self.ctx;
+        // Called inside: what comes before the handler's future may panic too.
+        let handler = AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind();
         match unless_forced(&cell, handler).await {
             Some(Ok(Ok(_))) => {}
             Some(Ok(Err(error))) => error!(error, signal = name, "handler of a last signal failed"),
@@ -185,12 +190,5 @@ impl<A: Actor> Engine<A> {
 
 /// Drops what an actor was; asks it kept a `ReplyTo` of end with `reason`.
 pub(super) fn drop_state<A>(state: Option<A>, reason: AskError) {
-    drop_caught(|| discard::because(reason, state));
-}
-
-/// A destructor that panics must not take the supervision tree with it.
-fn drop_caught(drop: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
-        error!(panic = panic_text(&*panic), "panicked while being dropped");
-    }
+    discard::caught(|| discard::because(reason, state));
 }
