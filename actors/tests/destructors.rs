@@ -152,7 +152,6 @@ impl Actor for PanicsWhenCalled {
         if stop { Ok(Behavior::Stopped) } else { Err(BoxError::from("told to")) }
     }
 
-    #[expect(clippy::manual_async_fn, reason = "what comes before the future is what is tested")]
     fn on_signal(&mut self, _ctx: &mut ActorContext<bool>, signal: Signal) -> impl Future<Output = Handled> + Send {
         assert!(!matches!(signal, Signal::PostStop | Signal::PreRestart), "panics when called");
         async { Ok(Behavior::Same) }

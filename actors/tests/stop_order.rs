@@ -274,3 +274,57 @@ fn the_stop_timeout_covers_the_last_signals_too() {
         assert_eq!(kit.clock().now().since_start(), SECOND * 2, "no further life has to end first");
     }
 }
+
+/// Asks its parent on and on, and waits for each answer inside its handler.
+struct Asks {
+    parent: ActorRef<Question>,
+    outcome: ActorRef<Result<(), AskError>>,
+}
+
+impl Actor for Asks {
+    type Message = ();
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<()>, (): ()) -> Handled {
+        self.outcome.tell(self.parent.ask(Question::Asked, SECOND * 60).await);
+        Ok(Behavior::Same)
+    }
+}
+
+enum Question {
+    /// Spawns the child that asks, then stops with its question in the mailbox.
+    StopWhenAsked(ActorRef<Result<(), AskError>>),
+    Asked(ReplyTo<()>),
+}
+
+struct Asked;
+
+impl Actor for Asked {
+    type Message = Question;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<Question>, question: Question) -> Handled {
+        match question {
+            Question::StopWhenAsked(outcome) => {
+                let parent = ctx.this().clone();
+                ctx.spawn("child", Asks { parent, outcome }).tell(());
+                ctx.clock().sleep(SECOND).await;
+                Ok(Behavior::Stopped)
+            }
+            Question::Asked(reply_to) => {
+                reply_to.tell(());
+                Ok(Behavior::Same)
+            }
+        }
+    }
+}
+
+#[test]
+fn a_child_that_waits_for_an_answer_of_its_stopping_parent_learns_at_once_that_none_comes() {
+    let kit = TestKit::new();
+    let mut outcome = kit.probe();
+    let parent = kit.spawn("parent", Asked);
+    parent.tell(Question::StopWhenAsked(outcome.actor_ref()));
+    kit.probe::<()>().expect_terminated(&parent);
+    assert_eq!(kit.clock().now().since_start(), SECOND, "nobody waited for a time limit");
+    assert_eq!(outcome.drain(), [Err(AskError::Stopped)]);
+    assert_eq!(kit.system().event_stream().dead_letters(DeadLetterReason::StoppedBefore), 1);
+}
