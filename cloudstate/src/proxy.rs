@@ -386,7 +386,7 @@ mod settings {
     pub(super) fn crdt(config: &ProxyConfig) -> CrdtSettings {
         let entity = &config.event_sourced;
         CrdtSettings {
-            passivation_timeout: entity.passivation_timeout,
+            passivation_timeout: config.crdt_passivation_timeout,
             command_timeout: config.requests.timeout,
             cancel_timeout: CANCEL_TIMEOUT,
             close_timeout: entity.close_timeout,

@@ -283,8 +283,9 @@ async fn a_client_that_leaves_before_the_first_reply_is_cancelled_once() {
     call.abort();
     assert_eq!(stream.cancelled().await, 2);
     stream.reply(begin(2)).await;
-    let (two, _) = open_two(&mut function, &sidecar, "ada").await;
+    let (mut two, _) = open_two(&mut function, &sidecar, "ada").await;
     let call = call_two(&sidecar, "ada");
+    two.command().await;
     two.reply(reply(2, update(pn(5)))).await;
     answer(call).await.expect("served");
     assert_eq!(stream.delta().await, pn(5));

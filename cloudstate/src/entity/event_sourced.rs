@@ -7,19 +7,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use persistence::{Append, AppendError, Fence, Journal, RawEvent, RawSnapshot, Recovery, ReplayLimit, SnapshotStore};
 use proto::Any;
-use proto::cloudstate::eventsourced::event_sourced_client::EventSourcedClient;
 use proto::cloudstate::eventsourced::{
     EventSourcedEvent, EventSourcedInit, EventSourcedReply, EventSourcedSnapshot, EventSourcedStreamIn,
     EventSourcedStreamOut, event_sourced_stream_in as stream_in, event_sourced_stream_out as stream_out,
 };
 use proto::cloudstate::{Command, client_action};
-use tonic::{Status, Streaming};
 
-use super::durable::{
-    ActivationError, Change, FromFunction, Identity, Incoming, Outbound, Protocol, Reply, Words, Write,
-};
+use super::durable::{ActivationError, Change, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write};
 use crate::telemetry::EntityMetrics;
-use crate::user_function::{Channel, Link};
 
 /// Events and bytes read from the store at once; the next page is read when this one has been sent.
 const PAGE: ReplayLimit = ReplayLimit { events: 256, bytes: 1024 * 1024 };
@@ -84,6 +79,8 @@ impl Protocol for EventSourced {
         stored: "events",
     };
 
+    const PATH: &str = "/cloudstate.eventsourced.EventSourced/handle";
+
     fn command(command: Command) -> Self::In {
         message(stream_in::Message::Command(command))
     }
@@ -94,16 +91,6 @@ impl Protocol for EventSourced {
             Some(stream_out::Message::Failure(failure)) => FromFunction::Failure(failure),
             None => FromFunction::Invalid("an empty stream message"),
         }
-    }
-
-    fn handle(
-        channel: Channel,
-        link: &Link,
-        requests: Incoming<Self::In>,
-    ) -> BoxFuture<'static, Result<Streaming<Self::Out>, Status>> {
-        let mut client =
-            EventSourcedClient::with_origin(channel, link.origin()).max_decoding_message_size(link.message_size_max());
-        async move { client.handle(requests).await.map(tonic::Response::into_inner) }.boxed()
     }
 
     async fn begin(&self, entity: &Identity, metrics: &EntityMetrics) -> Result<Beginning, ActivationError> {

@@ -4,6 +4,7 @@ pub mod action;
 pub mod crdt;
 pub mod durable;
 pub mod event_sourced;
+mod handle;
 pub mod places;
 pub mod region;
 pub mod value;

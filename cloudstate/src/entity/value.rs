@@ -8,18 +8,13 @@ use futures_util::future::BoxFuture;
 use persistence::{AppendError, DeleteState, Fence, PutState, RawState, StateStore};
 use proto::Any;
 use proto::cloudstate::Command;
-use proto::cloudstate::valueentity::value_entity_client::ValueEntityClient;
 use proto::cloudstate::valueentity::{
     ValueEntityInit, ValueEntityInitState, ValueEntityReply, ValueEntityStreamIn, ValueEntityStreamOut,
     value_entity_action as state_action, value_entity_stream_in as stream_in, value_entity_stream_out as stream_out,
 };
-use tonic::{Status, Streaming};
 
-use super::durable::{
-    ActivationError, Change, FromFunction, Identity, Incoming, Outbound, Protocol, Reply, Words, Write,
-};
+use super::durable::{ActivationError, Change, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write};
 use crate::telemetry::EntityMetrics;
-use crate::user_function::{Channel, Link};
 
 /// The protocol `cloudstate.valueentity.ValueEntity` and its store.
 #[derive(Clone)]
@@ -79,6 +74,8 @@ impl Protocol for ValueEntity {
         stored: "changes",
     };
 
+    const PATH: &str = "/cloudstate.valueentity.ValueEntity/handle";
+
     fn command(command: Command) -> Self::In {
         message(stream_in::Message::Command(command))
     }
@@ -89,16 +86,6 @@ impl Protocol for ValueEntity {
             Some(stream_out::Message::Failure(failure)) => FromFunction::Failure(failure),
             None => FromFunction::Invalid("an empty stream message"),
         }
-    }
-
-    fn handle(
-        channel: Channel,
-        link: &Link,
-        requests: Incoming<Self::In>,
-    ) -> BoxFuture<'static, Result<Streaming<Self::Out>, Status>> {
-        let mut client =
-            ValueEntityClient::with_origin(channel, link.origin()).max_decoding_message_size(link.message_size_max());
-        async move { client.handle(requests).await.map(tonic::Response::into_inner) }.boxed()
     }
 
     async fn begin(&self, entity: &Identity, metrics: &EntityMetrics) -> Result<Beginning, ActivationError> {

@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use proto::cloudstate::crdt::crdt_client::CrdtClient;
 use proto::cloudstate::crdt::{CrdtStreamIn, CrdtStreamOut, crdt_stream_in};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::state::Ended;
+use crate::entity::handle;
 use crate::user_function::{Link, LinkError};
 
 /// Messages that may wait for the function to take them: more than commands and cancellations that may be with it.
 const OUTBOUND_MAX: usize = 4096;
 
+/// The path of the protocol's stream.
+const PATH: &str = "/cloudstate.crdt.Crdt/handle";
+
 /// Our side of the stream; dropping it half-closes the stream.
 #[derive(Debug)]
-pub(super) struct Outbound(mpsc::Sender<CrdtStreamIn>);
+pub(super) struct Outbound(mpsc::Sender<Box<CrdtStreamIn>>);
 
 /// The function does not take what is sent to it.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(super) struct Stalled;
 impl Outbound {
     /// Sends one message. Into a stream that has ended it goes nowhere; the reader has said so.
     pub(super) fn send(&self, message: crdt_stream_in::Message) -> Result<(), Stalled> {
-        match self.0.try_send(CrdtStreamIn { message: Some(message) }) {
+        match self.0.try_send(Box::new(CrdtStreamIn { message: Some(message) })) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Stalled),
         }
@@ -43,8 +45,7 @@ where
 {
     let channel = link.channel().await?;
     let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
-    let mut client =
-        CrdtClient::with_origin(channel.clone(), link.origin()).max_decoding_message_size(link.message_size_max());
+    let caller = handle::caller(channel.clone(), link);
     let drive = async move {
         // The stream takes its place on the connection until it is over.
         let _place = channel;
@@ -53,8 +54,8 @@ where
             Ended::Failed
         };
         // The response headers may come only with the first reply, so nothing may wait for them.
-        let mut inbound = match client.handle(ReceiverStream::new(receiver)).await {
-            Ok(response) => response.into_inner(),
+        let mut inbound = match handle::handle::<CrdtStreamIn, CrdtStreamOut>(caller, PATH, receiver).await {
+            Ok(inbound) => inbound,
             Err(status) => return refused(status),
         };
         loop {

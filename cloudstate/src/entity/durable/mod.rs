@@ -30,7 +30,7 @@ pub use self::factory::{DurableFactory, DurableSettings};
 pub use self::protocol::{Change, FromFunction, Identity, Protocol, Reply, Words, Write};
 pub use self::state::ActivationError;
 use self::state::{Effect, State, WriteError};
-pub use self::stream::{Incoming, Outbound};
+pub use self::stream::Outbound;
 use crate::entity::places::{Place, StreamPlaces};
 use crate::entity::region::{EntityMessage, Passivate};
 use crate::entity::{Answer, EntityCommand};

@@ -7,12 +7,10 @@ use futures_util::future::BoxFuture;
 use persistence::{AppendError, Fence, PersistenceId};
 use proto::Any;
 use proto::cloudstate::{Command, Failure, SideEffect, client_action};
-use tonic::{Status, Streaming};
 
 use super::state::ActivationError;
-use super::stream::{Incoming, Outbound};
+use super::stream::Outbound;
 use crate::telemetry::EntityMetrics;
-use crate::user_function::{Channel, Link};
 
 /// Who an entity is.
 #[derive(Debug, Clone)]
@@ -109,18 +107,14 @@ pub trait Protocol: Clone + Send + Sync + 'static {
     /// The texts of this kind.
     const WORDS: Words;
 
+    /// The path of the protocol's stream.
+    const PATH: &str;
+
     /// A command as a message of the stream.
     fn command(command: Command) -> Self::In;
 
     /// What the function says with a message.
     fn read(message: Self::Out) -> FromFunction<Self::Change>;
-
-    /// Opens the protocol's stream.
-    fn handle(
-        channel: Channel,
-        link: &Link,
-        requests: Incoming<Self::In>,
-    ) -> BoxFuture<'static, Result<Streaming<Self::Out>, Status>>;
 
     /// Reads what has to be known before the stream is opened.
     fn begin(

@@ -6,20 +6,18 @@ use std::time::Duration;
 use actors::Clock;
 use persistence::JournalError;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::protocol::Protocol;
 use super::slow_store;
 use super::state::ActivationError;
+use crate::entity::handle;
 use crate::user_function::{Link, LinkError};
-
-/// What the transport takes our messages from.
-pub type Incoming<M> = ReceiverStream<M>;
 
 /// Our side of the stream; dropping it half-closes the stream.
 #[derive(Debug)]
 pub struct Outbound<M> {
-    sender: mpsc::Sender<M>,
+    /// Boxed: the channel keeps room for many messages, and most streams are idle.
+    sender: mpsc::Sender<Box<M>>,
     clock: Clock,
     stall_timeout: Duration,
 }
@@ -32,7 +30,7 @@ impl<M> Outbound<M> {
     /// Sends one message, waiting for the function to have taken earlier ones, but not for ever: an
     /// activation that stands still holds one of the few places for recoveries.
     pub(crate) async fn send(&self, message: M) -> Result<(), ActivationError> {
-        self.within(self.sender.send(message)).await
+        self.within(self.sender.send(Box::new(message))).await
     }
 
     /// Waits until there is room for one more message.
@@ -61,7 +59,7 @@ impl<M> Outbound<M> {
     /// Sends one message if there is room, which there is whenever the function owes us an answer
     /// to all we sent.
     pub(super) fn try_send(&self, message: M) -> Result<(), Ended> {
-        self.sender.try_send(message).map_err(|_| Ended)
+        self.sender.try_send(Box::new(message)).map_err(|_| Ended)
     }
 }
 
@@ -82,12 +80,12 @@ where
 {
     let channel = link.channel().await?;
     let (sender, receiver) = mpsc::channel(outbound_max);
-    let handle = P::handle(channel.clone(), link, ReceiverStream::new(receiver));
+    let caller = handle::caller(channel.clone(), link);
     let drive = async move {
         // The stream takes its place on the connection until it is over.
         let _place = channel;
         // The response headers may come only with the first reply, so nothing may wait for them.
-        let mut inbound = match handle.await {
+        let mut inbound = match handle::handle::<P::In, P::Out>(caller, P::PATH, receiver).await {
             Ok(inbound) => inbound,
             Err(status) => {
                 tracing::debug!(code = ?status.code(), message = status.message(), "entity stream was refused");
