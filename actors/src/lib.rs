@@ -71,8 +71,8 @@
 //!
 //! - Failure, restart: timers, tied tasks and pending asks end; [`Signal::PreRestart`]; children stop and are awaited; the
 //!   delay passes; the factory runs; what waits is served.
-//! - Stop: the mailbox closes; children stop and are awaited; [`Signal::PostStop`]; what was not handled becomes dead
-//!   letters; the name is free; watchers learn.
+//! - Stop: the mailbox closes; what was not handled becomes dead letters, and who asked learns; children stop and are
+//!   awaited; [`Signal::PostStop`]; the name is free; watchers learn.
 //!
 //! # Time and tests
 //!

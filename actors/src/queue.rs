@@ -366,25 +366,28 @@ impl<M, I> Receiver<M, I> {
         self.internal = items;
     }
 
-    /// Refuses messages from now on; what was accepted stays.
-    pub(crate) fn close(&self, queue: &Queue<M, I>) {
+    /// Refuses messages from now on and returns those that were accepted and not handled, oldest first. The internal
+    /// lane stays open.
+    pub(crate) fn close(&mut self, queue: &Queue<M, I>) -> VecDeque<Envelope<M>> {
         let mut state = queue.state.lock();
         state.closed = true;
+        let mut messages = mem::take(&mut self.batch);
+        messages.append(&mut state.messages);
         for waiter in mem::take(&mut state.waiters) {
             if let Waiting::Asleep(Some(waker)) = mem::replace(&mut *waiter.0.lock(), Waiting::Refused) {
                 waker.wake();
             }
         }
+        messages
     }
 
     /// Refuses everything from now on and returns what was never handled, oldest first.
     pub(crate) fn end(&mut self, queue: &Queue<M, I>) -> (VecDeque<Envelope<M>>, VecDeque<I>) {
-        self.close(queue);
+        let mut messages = self.close(queue);
         let mut state = queue.state.lock();
         state.ended = true;
         state.waker = None;
-        let mut messages = mem::take(&mut self.batch);
-        messages.append(&mut state.messages);
+        messages.append(&mut state.messages); // notices of ends that came in between
         let mut internal = mem::take(&mut self.internal);
         internal.append(&mut state.internal);
         (messages, internal)

@@ -275,7 +275,7 @@ fn the_stop_timeout_covers_the_last_signals_too() {
     }
 }
 
-/// Asks its parent on and on, and waits for each answer inside its handler.
+/// Asks its parent and waits for the answer inside its handler.
 struct Asks {
     parent: ActorRef<Question>,
     outcome: ActorRef<Result<(), AskError>>,

@@ -2,8 +2,8 @@
 //!
 //! Restart, in this order: timers and tied tasks end, `PreRestart`, children stop and are awaited, the delay passes, the
 //! factory runs. Messages wait in the mailbox meanwhile, signals too.
-//! Stop: the mailbox closes, children stop and are awaited, `PostStop`, the state is dropped, what was not handled
-//! becomes dead letters, the parent learns (which frees the name), then the watchers.
+//! Stop: the mailbox closes, what was not handled becomes dead letters, children stop and are awaited, `PostStop`, the
+//! state is dropped, the parent learns (which frees the name), then the watchers.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -105,7 +105,9 @@ impl<A: Actor> Engine<A> {
 
     /// The end of the actor.
     pub(super) async fn finish(mut self, mut state: Option<A>, failure: Option<Failure>) {
-        self.ctx.receiver.close(self.ctx.cell.queue());
+        // First, because a child may wait for an answer from here, and is itself waited for below.
+        let messages = self.ctx.receiver.close(self.ctx.cell.queue());
+        self.drop_unhandled(messages);
         self.ctx.end_life();
         self.ctx.children.close();
         self.ctx.children.stop_all();
@@ -123,15 +125,17 @@ impl<A: Actor> Engine<A> {
 
         let path = self.ctx.path().clone();
         self.ctx.watching.clear(&path);
-        self.drop_undelivered();
+        let (messages, internal) = self.ctx.receiver.end(self.ctx.cell.queue());
+        self.drop_unhandled(messages);
+        discard::each_caught_because(AskError::Stopped, internal);
         let failure = failure.map(|failure| Arc::from(failure.error));
         self.parent.child_ended(Ended { path, failure });
         self.ctx.cell.head().end();
     }
 
-    fn drop_undelivered(&mut self) {
+    /// Makes dead letters of `messages` and of what was brought back from a stash.
+    fn drop_unhandled(&mut self, messages: VecDeque<Envelope<A::Message>>) {
         let unstashed = std::mem::take(&mut self.ctx.unstashed);
-        let (messages, internal) = self.ctx.receiver.end(self.ctx.cell.queue());
         let head = self.ctx.cell.head();
         let accepted = messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_))).count();
         for _ in 0..unstashed.len() + accepted {
@@ -139,7 +143,6 @@ impl<A: Actor> Engine<A> {
         }
         discard::each_caught_because(AskError::Stopped, unstashed);
         discard::each_caught_because(AskError::Stopped, messages);
-        discard::each_caught_because(AskError::Stopped, internal);
     }
 
     /// Delivers a signal whose result does not matter any more.
