@@ -42,12 +42,13 @@ pub(crate) enum Internal<M> {
 /// An actor has stopped for good.
 pub(crate) struct Ended {
     pub(crate) path: ActorPath,
-    pub(crate) failure: Option<Arc<dyn Error + Send + Sync>>,
+    /// For its parent only.
+    pub(crate) failure: Option<Cause>,
 }
 
 /// Who owns an actor.
 pub(crate) trait Parent: Send + Sync {
-    fn child_ended(&self, ended: Ended);
+    fn child_ended(&self, path: ActorPath);
 }
 
 /// An actor, whatever its messages are.
@@ -55,7 +56,7 @@ pub(crate) trait Control: Send + Sync {
     fn head(&self) -> &Head;
     fn stop(&self);
     fn is_closed(&self) -> bool;
-    /// Somebody this actor watches, or its child, has ended.
+    /// Somebody this actor watches has ended.
     fn notice_end(&self, ended: Ended);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -71,8 +72,11 @@ pub(crate) struct Head {
 
 enum Watchers {
     Alive(BTreeMap<ActorPath, Arc<dyn Control>>),
-    Ended,
+    Ended(Option<Cause>),
 }
+
+/// What an actor failed with for good.
+pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
 /// For actors with a stop timeout: how the wish to stop reaches a handler that is suspended.
 pub(crate) struct Force {
@@ -113,29 +117,38 @@ impl Head {
         }
     }
 
-    /// `false` when the actor has ended already: nobody will call back.
-    pub(crate) fn add_watcher(&self, path: ActorPath, watcher: Arc<dyn Control>) -> bool {
-        match &mut *self.watchers.lock() {
+    /// When the actor has ended already nobody will call back: what it would have said is returned.
+    pub(crate) fn add_watcher(&self, path: ActorPath, watcher: Arc<dyn Control>) -> Option<Ended> {
+        let failure = match &mut *self.watchers.lock() {
             Watchers::Alive(watchers) => {
                 watchers.insert(path, watcher);
-                true
+                return None;
             }
-            Watchers::Ended => false,
-        }
+            Watchers::Ended(failure) => failure.clone(),
+        };
+        Some(self.ended(&path, failure.as_ref()))
+    }
+
+    fn ended(&self, watcher: &ActorPath, failure: Option<&Cause>) -> Ended {
+        let failure = failure.filter(|_| self.path.is_child_of(watcher)).cloned();
+        Ended { path: self.path.clone(), failure }
     }
 
     pub(crate) fn remove_watcher(&self, path: &ActorPath) {
         let removed = match &mut *self.watchers.lock() {
             Watchers::Alive(watchers) => watchers.remove(path),
-            Watchers::Ended => None,
+            Watchers::Ended(_) => None,
         };
         drop(removed); // outside the lock: it may be the last hold on the watcher's cell
     }
 
     /// From now on whoever watches learns at once that it has ended.
-    pub(crate) fn end(&self) {
-        if let Watchers::Alive(watchers) = mem::replace(&mut *self.watchers.lock(), Watchers::Ended) {
-            watchers.values().for_each(|watcher| watcher.notice_end(Ended { path: self.path.clone(), failure: None }));
+    pub(crate) fn end(&self, failure: Option<Cause>) {
+        let before = mem::replace(&mut *self.watchers.lock(), Watchers::Ended(failure.clone()));
+        if let Watchers::Alive(watchers) = before {
+            for (path, watcher) in watchers {
+                watcher.notice_end(self.ended(&path, failure.as_ref()));
+            }
         }
     }
 }
@@ -218,8 +231,7 @@ impl<M: Send + 'static> Control for Cell<M> {
 }
 
 impl<M: Send + 'static> Parent for Cell<M> {
-    fn child_ended(&self, ended: Ended) {
-        self.queue.push_internal(Internal::ChildEnded(ended.path.clone()));
-        self.queue.push_ended(ended);
+    fn child_ended(&self, path: ActorPath) {
+        self.queue.push_internal(Internal::ChildEnded(path));
     }
 }

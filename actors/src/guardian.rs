@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Ended, Parent};
+use crate::cell::Parent;
 use crate::context::SpawnError;
 use crate::context::children::Children;
 use crate::path::ActorPath;
@@ -77,9 +77,9 @@ impl Guardian {
 }
 
 impl Parent for Guardian {
-    fn child_ended(&self, ended: Ended) {
+    fn child_ended(&self, path: ActorPath) {
         let mut state = self.state.lock();
-        state.children.remove(&ended.path);
+        state.children.remove(&path);
         let awake = if state.children.is_empty() { std::mem::take(&mut state.awaiting_end) } else { Vec::new() };
         drop(state);
         awake.into_iter().for_each(Waker::wake);

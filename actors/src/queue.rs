@@ -4,7 +4,7 @@
 //! load it locks once per batch, not once per message; a sender wakes the actor only when it sleeps.
 //!
 //! Invariant: messages accepted and not yet handed to the actor never exceed the bound, the batch in the actor's hands
-//! included; only adapted messages may use the extra room set aside for them.
+//! included; only adapted messages may use the extra room set aside for them. Notices of ends are not counted.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -78,6 +78,7 @@ struct State<M, I> {
     internal: VecDeque<I>,
     waker: Option<Waker>, // present only while the actor sleeps
     taken: usize,         // upper bound of `unhandled`
+    notices: usize,       // how many of `messages` are ends, which take no room
     reserved: usize,
     waiters: VecDeque<Arc<Waiter>>,
     closed: bool, // no more messages
@@ -102,6 +103,7 @@ impl<M, I> Queue<M, I> {
                 internal: VecDeque::new(),
                 waker: None,
                 taken: 0,
+                notices: 0,
                 reserved: 0,
                 waiters: VecDeque::new(),
                 closed: false,
@@ -171,6 +173,7 @@ impl<M, I> Queue<M, I> {
         let mut state = self.state.lock();
         if !state.ended {
             state.messages.push_back(Envelope::Ended(Box::new(ended)));
+            state.notices += 1;
             wake(state);
         }
     }
@@ -187,9 +190,10 @@ impl<M, I> Queue<M, I> {
             Room::Ordinary => self.flags.0.capacity,
             Room::Adapted => self.flags.0.capacity.saturating_mul(2),
         };
-        if state.messages.len() + state.taken + state.reserved >= capacity {
+        let waiting = state.messages.len() - state.notices + state.reserved;
+        if waiting + state.taken >= capacity {
             state.taken = self.unhandled.0.load(Ordering::Relaxed);
-            if state.messages.len() + state.taken + state.reserved >= capacity {
+            if waiting + state.taken >= capacity {
                 return Err(Refusal::Full);
             }
         }
@@ -294,12 +298,14 @@ impl<M, I> Drop for Place<'_, M, I> {
 /// The actor's end: what it has taken from its queue and not handled yet. There is one per queue.
 pub(crate) struct Receiver<M, I> {
     batch: VecDeque<Envelope<M>>,
+    /// How many of `batch` are ends.
+    notices: usize,
     internal: VecDeque<I>,
 }
 
 impl<M, I> Receiver<M, I> {
     pub(crate) fn new() -> Self {
-        Self { batch: VecDeque::new(), internal: VecDeque::new() }
+        Self { batch: VecDeque::new(), notices: 0, internal: VecDeque::new() }
     }
 
     /// The next of what the runtime itself sent; costs one relaxed load when there is nothing.
@@ -315,7 +321,10 @@ impl<M, I> Receiver<M, I> {
     /// The next message of the batch at hand; does not look for a new batch.
     pub(crate) fn next_message(&mut self, queue: &Queue<M, I>) -> Option<Envelope<M>> {
         let envelope = self.batch.pop_front()?;
-        queue.unhandled.0.store(self.batch.len(), Ordering::Relaxed);
+        if self.notices > 0 && matches!(envelope, Envelope::Ended(_)) {
+            self.notices -= 1;
+        }
+        queue.unhandled.0.store(self.batch.len() - self.notices, Ordering::Relaxed);
         if queue.flags.0.waiting.load(Ordering::Relaxed) {
             queue.grant(&mut queue.state.lock());
         }
@@ -329,8 +338,9 @@ impl<M, I> Receiver<M, I> {
         debug_assert!(self.batch.is_empty());
         let mut state = queue.state.lock();
         mem::swap(&mut state.messages, &mut self.batch);
-        state.taken = self.batch.len();
-        queue.unhandled.0.store(self.batch.len(), Ordering::Relaxed);
+        self.notices = mem::take(&mut state.notices);
+        state.taken = self.batch.len() - self.notices;
+        queue.unhandled.0.store(state.taken, Ordering::Relaxed);
         if !state.waiters.is_empty() {
             queue.grant(&mut state);
         }
@@ -373,6 +383,8 @@ impl<M, I> Receiver<M, I> {
         state.closed = true;
         let mut messages = mem::take(&mut self.batch);
         messages.append(&mut state.messages);
+        self.notices = 0;
+        state.notices = 0;
         for waiter in mem::take(&mut state.waiters) {
             if let Waiting::Asleep(Some(waker)) = mem::replace(&mut *waiter.0.lock(), Waiting::Refused) {
                 waker.wake();

@@ -49,7 +49,7 @@ impl Nursery {
         let path = self.parent_path.child(self.system.next_uid(), name);
         let cell = Arc::new(Cell::new(Head::new(path, self.system, None), 0));
         Receiver::new().end(cell.queue());
-        cell.head().end();
+        cell.head().end(None);
         ActorRef::local(cell)
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{Actor, ActorContext, ActorRef, AskError, Behavior, Handled, Mailbox, Props, ReplyTo, TryTellError};
+use actors::{
+    Actor, ActorContext, ActorRef, AskError, Behavior, Handled, Mailbox, Props, ReplyTo, Signal, TryTellError,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,4 +112,62 @@ fn a_bound_counts_what_the_actor_has_taken_but_not_handled() {
 #[should_panic(expected = "mailbox capacity must be at least 1")]
 fn a_mailbox_without_room_is_a_mistake() {
     let _ = Mailbox::bounded(0);
+}
+
+/// Watches a child that ends after half a second, and naps for a second over each message.
+struct Nursing;
+
+impl Actor for Nursing {
+    type Message = bool;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<bool>, spawn: bool) -> Handled {
+        if spawn {
+            for _ in 0..3 {
+                let child = ctx.spawn_anonymous(Mayfly);
+                ctx.watch(&child);
+            }
+        }
+        ctx.clock().sleep(SECOND).await;
+        Ok(Behavior::Same)
+    }
+
+    async fn on_signal(&mut self, _ctx: &mut ActorContext<bool>, _signal: Signal) -> Handled {
+        Ok(Behavior::Same)
+    }
+}
+
+struct Mayfly;
+
+impl Actor for Mayfly {
+    type Message = ();
+
+    async fn started(&mut self, ctx: &mut ActorContext<()>) -> Handled {
+        ctx.clock().sleep(SECOND / 2).await;
+        Ok(Behavior::Stopped)
+    }
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<()>, (): ()) -> Handled {
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn the_ends_of_children_take_no_room_in_the_mailbox() {
+    let kit = TestKit::new();
+    let actor = kit.spawn("actor", Props::new(|| Nursing).mailbox(Mailbox::bounded(1)));
+    actor.tell(true);
+    kit.advance(SECOND / 4);
+    assert_eq!(actor.try_tell(false), Ok(()));
+    kit.advance(SECOND / 2);
+    assert_eq!(actor.try_tell(false), Err(TryTellError::Full(false)), "the message, then three ends");
+    kit.advance(SECOND / 2);
+    // It naps over the message; what it took with that are the ends.
+    assert_eq!(actor.try_tell(false), Ok(()));
+    assert_eq!(actor.try_tell(false), Err(TryTellError::Full(false)));
+
+    kit.advance(SECOND * 3);
+    actor.tell(true);
+    kit.advance(SECOND * 3 / 4);
+    assert_eq!(actor.try_tell(false), Ok(()), "nothing waits but three ends");
+    assert_eq!(actor.try_tell(false), Err(TryTellError::Full(false)));
 }

@@ -229,3 +229,20 @@ fn a_watch_outlives_a_restart_of_the_watcher_but_not_those_of_children_it_stops(
     kit.settle();
     assert_eq!(diary.read(), ["it terminated target"]);
 }
+
+#[test]
+fn a_child_that_failed_before_it_was_watched_is_reported_with_its_cause() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let parent = kit.spawn("parent", scripted("parent", &diary));
+    let (tx, rx) = std::sync::mpsc::channel();
+    parent.tell(Order::run(move |_, ctx| {
+        let child = ctx.spawn("child", scripted("child", &Diary::default()));
+        child.tell(Order::Fail("disk is gone"));
+        tx.send(child).unwrap();
+    }));
+    kit.settle();
+    parent.tell(watch(&rx.recv().unwrap()));
+    kit.settle();
+    assert_eq!(diary.read(), ["parent started", "parent child-failed child disk is gone"]);
+}

@@ -75,7 +75,7 @@ impl Children {
         }
     }
 
-    pub(crate) fn contains(&self, path: &ActorPath) -> bool {
+    fn contains(&self, path: &ActorPath) -> bool {
         self.by_name.get(path.name()).is_some_and(|child| child.head().path() == path)
     }
 

@@ -135,8 +135,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// A restart stops the children: their ends are no news to the next life.
     pub(crate) fn forget_children_watches(&mut self) {
         for child in self.children.paths() {
-            let watch = self.watching.take(child);
-            discard::caught(|| drop(watch));
+            self.watching.forget(child, self.this.path());
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Control, Ended};
+use crate::cell::Control;
 use crate::discard;
 use crate::path::ActorPath;
 
@@ -19,6 +19,13 @@ pub(crate) struct Watch<M> {
     target: Arc<dyn Control>,
     /// What to deliver in place of a signal.
     pub(crate) message: Option<M>,
+}
+
+impl<M> Watch<M> {
+    fn give_up(self, watcher: &ActorPath) {
+        self.target.head().remove_watcher(watcher);
+        discard::caught(|| drop(self));
+    }
 }
 
 impl<M> Default for Watching<M> {
@@ -32,12 +39,16 @@ impl<M> Watching<M> {
         self.0.remove(path)
     }
 
+    /// Gives up the watch of `path`, as `watcher`.
+    pub(crate) fn forget(&mut self, path: &ActorPath, watcher: &ActorPath) {
+        if let Some(watch) = self.take(path) {
+            watch.give_up(watcher);
+        }
+    }
+
     /// Gives up all watches, as `watcher`.
     pub(crate) fn clear(&mut self, watcher: &ActorPath) {
-        for watch in std::mem::take(&mut self.0).into_values() {
-            watch.target.head().remove_watcher(watcher);
-            discard::caught(|| drop(watch));
-        }
+        std::mem::take(&mut self.0).into_values().for_each(|watch| watch.give_up(watcher));
     }
 }
 
@@ -71,15 +82,11 @@ impl<M: Send + 'static> ActorContext<M> {
             return;
         }
         let watch = Watch { target: target.clone(), message };
-        if self.watching.0.insert(path.clone(), watch).is_some() {
+        if self.watching.0.insert(path, watch).is_some() {
             return; // registered with the target already
         }
-        // A child tells its parent of its end anyway.
-        if self.children.contains(&path) {
-            return;
-        }
-        if !target.head().add_watcher(self.path().clone(), self.cell.clone()) {
-            self.cell.notice_end(Ended { path, failure: None });
+        if let Some(ended) = target.head().add_watcher(self.path().clone(), self.cell.clone()) {
+            self.cell.notice_end(ended);
         }
     }
 }

@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use super::{Engine, unless_forced};
 use crate::actor::{Actor, Signal};
 use crate::ask::AskError;
-use crate::cell::{Control, Ended, Internal};
+use crate::cell::{Control, Internal};
 use crate::discard;
 use crate::event_stream::{ActorRestarted, DeadLetterReason, StopForced};
 use crate::panic_text::panic_text;
@@ -129,8 +129,8 @@ impl<A: Actor> Engine<A> {
         self.drop_unhandled(messages);
         discard::each_caught_because(AskError::Stopped, internal);
         let failure = failure.map(|failure| Arc::from(failure.error));
-        self.parent.child_ended(Ended { path, failure });
-        self.ctx.cell.head().end();
+        self.parent.child_ended(path);
+        self.ctx.cell.head().end(failure);
     }
 
     /// Makes dead letters of `messages` and of what was brought back from a stash.

@@ -89,7 +89,7 @@ impl<M: Send + 'static> TestProbe<M> {
     /// When it has not by then.
     pub fn expect_terminated<N: Send + 'static>(&mut self, actor: &ActorRef<N>) {
         let path = actor.path().clone();
-        if !actor.control().head().add_watcher(self.cell.head().path().clone(), self.cell.clone()) {
+        if actor.control().head().add_watcher(self.cell.head().path().clone(), self.cell.clone()).is_some() {
             return;
         }
         let ended = self.wait(PATIENCE, |probe, cx| {
@@ -145,7 +145,7 @@ impl<M: Send + 'static> Drop for TestProbe<M> {
     fn drop(&mut self) {
         let undelivered = self.receiver.end(self.cell.queue());
         drop(undelivered);
-        self.cell.head().end();
+        self.cell.head().end(None);
     }
 }
 
