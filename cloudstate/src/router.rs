@@ -427,9 +427,8 @@ impl Dispatch for Arc<Router> {
 }
 
 fn not_served(method: &MethodSpec) -> CallError {
-    let kind = method.entity_type.as_str();
-    let text = format!("{}.{}: this version of the sidecar does not serve {kind} yet", method.service, method.name);
-    CallError::status(Code::Unimplemented, text)
+    let text = format!("service {} is not served at the moment", method.service);
+    CallError::status(Code::Unavailable, text)
 }
 
 fn shutting_down() -> CallError {
