@@ -272,6 +272,18 @@ async fn a_client_that_leaves_is_cancelled_and_the_answer_changes_the_value() {
     assert_eq!(two.command().await.name, "Call");
 }
 
+#[tokio::test]
+async fn a_client_that_is_let_in_knows_it_before_there_is_anything_to_say() {
+    let (mut function, sidecar) = start().await;
+    let mut stream = open(&mut function, &sidecar, "ada", update(pn(1))).await;
+    let call = process_streamed(&sidecar, "ada");
+    stream.command().await;
+    stream.reply(begin(2)).await;
+    let elements = opened(call).await;
+    drop(elements);
+    assert_eq!(stream.cancelled().await, 2);
+}
+
 /// Rows 47 and 48: a client that leaves before the first reply is cancelled once; that the function does not answer
 /// holds changes from elsewhere back for a while only.
 #[tokio::test]

@@ -135,8 +135,9 @@ impl Exchange<'_> {
             let requests = arrival.run(&front.clock, requests(method, reader)).await??;
             let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
             let mut replies = serving.dispatch.dispatch(call).await?;
-            // Headers go out with the first reply, since they carry its metadata.
-            let first = replies.next().await.transpose()?;
+            // Headers go out with the first reply, since they carry its metadata; a client that has been let in and that
+            // nobody has anything to say to is not kept waiting for them.
+            let first = front.clock.timeout(HEADERS_WITHIN, replies.next()).await.ok().flatten().transpose()?;
             Ok::<_, CallError>((first, replies))
         };
         match deadline.run(&front.clock, work).await.and_then(|started| Ok(started?)) {
@@ -153,6 +154,9 @@ impl Exchange<'_> {
         }
     }
 }
+
+/// How long the headers of streamed replies wait for the first reply.
+const HEADERS_WITHIN: Duration = Duration::from_millis(250);
 
 /// What the headers of a call say about its framing.
 #[derive(Clone, Copy)]
