@@ -246,7 +246,7 @@ impl CoordinatedShutdown {
                 (state.tasks.remove(&phase).unwrap_or_default(), state.timeout(phase))
             };
             if phase == Phase::ActorSystemTerminate {
-                tasks.push(stop_actors(&system));
+                tasks.push(stop_actors(&system, timeout));
             }
             if !tasks.is_empty() {
                 info!(%phase, tasks = tasks.len(), ?timeout, "shutdown phase begins");
@@ -257,11 +257,11 @@ impl CoordinatedShutdown {
     }
 }
 
-fn stop_actors(system: &ActorSystem) -> Task {
+fn stop_actors(system: &ActorSystem, within: Duration) -> Task {
     let system = system.clone();
     let start: Box<dyn FnOnce() -> Work + Send> = Box::new(move || {
         Box::pin(async move {
-            system.stop_actors().await;
+            system.stop_actors(within).await;
             Ok(())
         })
     });

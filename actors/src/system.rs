@@ -1,13 +1,16 @@
 //! [`ActorSystem`]: start, spawn, terminate.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
@@ -111,7 +114,8 @@ impl ActorSystem {
         self.expect_spawned::<A>(&self.0.user, None, props.into())
     }
 
-    /// Spawns an actor of the infrastructure, under `/system`: it stops after all those under `/user` have.
+    /// Spawns an actor of the infrastructure, under `/system`: it stops after all those under `/user` have, or when three
+    /// quarters of the time for [`Phase::ActorSystemTerminate`](crate::Phase::ActorSystemTerminate) are over.
     ///
     /// # Panics
     /// As [`spawn`](ActorSystem::spawn).
@@ -146,10 +150,16 @@ impl ActorSystem {
         self.coordinated_shutdown().ended().await;
     }
 
-    /// Stops all actors: first those under `/user`, then the infrastructure.
-    pub(crate) async fn stop_actors(&self) {
-        self.0.user.stop().await;
-        self.0.internal.stop().await;
+    /// Stops all actors: first those under `/user`, then the infrastructure; when three quarters of `within` are over
+    /// the infrastructure no longer waits for the others. Comes back once all have stopped, however long that takes.
+    pub(crate) async fn stop_actors(&self, within: Duration) {
+        let mut user = pin!(self.0.user.stop());
+        if self.clock().timeout(within - within / 4, user.as_mut()).await.is_ok() {
+            self.0.internal.stop().await;
+            return;
+        }
+        warn!(still_stopping = ?self.0.user.alive(), "actors do not stop; their infrastructure stops without them");
+        futures_util::future::join(user, self.0.internal.stop()).await;
     }
 
     /// The actors at the top that have not stopped.

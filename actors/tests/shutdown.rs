@@ -153,3 +153,16 @@ fn infrastructure_stops_after_everything_else() {
     assert!(late.is_stopped());
     assert!(kit.system().try_spawn("late", Scripted::new("late", &diary)).is_err());
 }
+
+#[test]
+fn infrastructure_stops_even_if_something_else_does_not() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    kit.system().spawn_internal("daemon", Scripted::new("daemon", &diary));
+    kit.spawn("stuck", Stuck);
+    kit.settle();
+    diary.read();
+    let report = kit.block_on(kit.system().coordinated_shutdown().run());
+    assert_eq!(diary.read(), ["daemon post-stop", "daemon dropped"]);
+    assert_eq!(report.failures[0].cause, "not done within 10s; still stopping: /user/stuck");
+}
