@@ -1,6 +1,6 @@
 //! A CRDT entity: the actor between one entity stream, the replicated value and the clients.
 //!
-//! [`State`] decides without I/O, this actor carries the decisions out. `value.rs` says how the plain value that the
+//! `State` decides without I/O, this actor carries the decisions out. `value.rs` says how the plain value that the
 //! user function holds follows the replicated one, `delta.rs` how the replicated one follows the function's changes.
 
 mod activation;

@@ -1,6 +1,6 @@
 //! An entity with a store: the actor between one entity stream and what is kept of the entity.
 //!
-//! [`Protocol`] says what kind of entity it is, [`State`] decides without I/O, this actor carries the
+//! [`Protocol`] says what kind of entity it is, `State` decides without I/O, this actor carries the
 //! decisions out.
 
 mod factory;
