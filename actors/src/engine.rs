@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use tracing::warn;
 
 use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
 use crate::ask::AskError;
@@ -101,7 +102,8 @@ impl<A: Actor> Engine<A> {
                     let poisoned = failure.is_panic();
                     let now = self.ctx.clock().now();
                     let random = self.system().random();
-                    match self.supervision.decide(&failure, self.up_since, now, random) {
+                    let decision = self.supervision.decide(&failure, self.up_since, now, random);
+                    match self.possible(decision) {
                         Decision::Resume => {
                             self.note_resume(&failure);
                             discard::caught(|| drop(failure));
@@ -124,6 +126,17 @@ impl<A: Actor> Engine<A> {
             }
         };
         self.finish(state, failure).await;
+    }
+
+    /// Nobody can restart what cannot be made again.
+    fn possible(&self, decision: Decision) -> Decision {
+        match decision {
+            Decision::Restart { .. } if !self.factory.can_make() => {
+                warn!("an actor spawned from a value cannot restart and stops; spawn it from `Props::new`");
+                Decision::Stop
+            }
+            decision => decision,
+        }
     }
 
     fn system(&self) -> &ActorSystem {

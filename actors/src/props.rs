@@ -11,8 +11,8 @@ use crate::supervision::{Supervision, SupervisorStrategy};
 
 /// How to make an actor, and under which rules it lives.
 ///
-/// A plain value turns into `Props` too; it has no factory, so it cannot be supervised into a restart: it stops on
-/// failure.
+/// A plain value turns into `Props` too; it has no factory, so it cannot be supervised into a restart: where the strategy
+/// says restart, it stops.
 #[must_use = "props do nothing until they are spawned"]
 pub struct Props<A: Actor> {
     pub(crate) factory: Factory<A>,
@@ -31,16 +31,16 @@ pub(crate) enum Factory<A: Actor> {
 impl<A: Actor> Factory<A> {
     pub(crate) fn make(&mut self, ctx: &mut ActorContext<A::Message>) -> Result<A, BoxError> {
         match self {
-            Self::Value(value) => value.take().ok_or_else(|| BoxError::from(NotRebuildable)),
+            Self::Value(value) => Ok(value.take().expect("whoever makes a further life asks `can_make` first")),
             Self::Build(build) => build(ctx),
         }
     }
-}
 
-/// An actor spawned from a plain value was to be restarted.
-#[derive(Debug, thiserror::Error)]
-#[error("an actor spawned from a value cannot be made again; spawn it from `Props::new` to restart it")]
-struct NotRebuildable;
+    /// Whether there can be a further life.
+    pub(crate) fn can_make(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::Value(Some(_)))
+    }
+}
 
 impl<A: Actor> Props<A> {
     /// An actor made by `factory`, anew for each life.

@@ -304,11 +304,22 @@ fn the_type_of_the_error_chooses_the_strategy() {
 fn a_value_cannot_be_made_again() {
     let kit = TestKit::new();
     let diary = Diary::default();
-    let props = Props::from(Scripted::new("value", &diary)).supervise(SupervisorStrategy::restart());
-    let actor = kit.spawn("actor", props);
-    actor.tell(Order::Fail("broken"));
-    kit.settle();
-    assert!(actor.is_stopped());
+    let second = Duration::from_secs(1);
+    for strategy in [SupervisorStrategy::restart(), SupervisorStrategy::restart_with_backoff(second, second)] {
+        let quiet = Diary::default();
+        let parent = kit.system().spawn_anonymous(Scripted::new("parent", &diary));
+        parent.tell(Order::run(move |_, ctx| {
+            let child = ctx.spawn("child", Props::from(Scripted::new("value", &quiet)).supervise(strategy));
+            ctx.watch(&child);
+            child.tell(Order::Fail("broken"));
+        }));
+        kit.settle();
+        assert_eq!(
+            diary.read(),
+            ["parent started", "parent child-failed child broken"],
+            "it stops with what it failed of"
+        );
+    }
 }
 
 #[test]
