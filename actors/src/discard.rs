@@ -24,10 +24,10 @@ pub(crate) fn because<T>(reason: AskError, value: T) {
     drop(value);
 }
 
-/// Does what drops values of a user's. A destructor that panics must not take the supervision tree with it.
+/// Does what drops values of a user's or runs a bystander's code: a panic in it must not take the supervision tree along.
 pub(crate) fn caught(drop: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
-        error!(panic = panic_text(&*panic), "panicked while being dropped");
+        error!(panic = panic_text(&*panic), "panicked beside an actor's own work");
     }
 }
 

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::actor_ref::{ActorRef, TryTellError};
 use crate::clock::{Clock, Tick};
+use crate::discard;
 use crate::path::ActorPath;
 
 /// Dead letters logged one by one before the log falls silent.
@@ -92,19 +93,25 @@ pub struct StopForced {
     pub after: Duration,
 }
 
-/// Local publish and subscribe by type. Subscribers are actors; they are removed once they stop.
+/// Local publish and subscribe by type. Subscribers are actors; they are removed once they stop, and all of them when the
+/// system has ended.
 ///
 /// Delivery is `try_tell`: what a subscriber has no room for is counted, not published again.
 pub struct EventStream {
-    subscribers: RwLock<BTreeMap<TypeId, Vec<Subscriber>>>,
+    /// By the event's type. Locked only to look up and to change: code of subscribers runs outside.
+    subscribers: RwLock<Subscribers>,
     dropped: AtomicU64,
     dead_letters: DeadLetters,
 }
 
-struct Subscriber {
-    path: ActorPath,
-    reference: Box<dyn Any + Send + Sync>, // an `ActorRef` of the event's type
+#[derive(Default)]
+struct Subscribers {
+    by_type: BTreeMap<TypeId, Box<dyn Any + Send + Sync>>, // a `Told` of that type
+    ended: bool,
 }
+
+/// Who is told events of type `E`. Replaced as a whole.
+type Told<E> = Arc<[ActorRef<E>]>;
 
 impl EventStream {
     pub(crate) fn new(clock: Clock) -> Self {
@@ -118,43 +125,61 @@ impl EventStream {
 
     /// Tells `subscriber` every event of type `E` published from now on. Twice is the same as once.
     pub fn subscribe<E: Clone + Send + 'static>(&self, subscriber: &ActorRef<E>) {
-        let mut subscribers = self.subscribers.write();
-        let same_type = subscribers.entry(TypeId::of::<E>()).or_default();
-        if !same_type.iter().any(|known| known.path == *subscriber.path()) {
-            let path = subscriber.path().clone();
-            same_type.push(Subscriber { path, reference: Box::new(subscriber.clone()) });
-        }
+        self.change(|told: &[ActorRef<E>]| {
+            let alive = told.iter().filter(|known| !known.is_stopped() && *known != subscriber);
+            alive.chain([subscriber]).cloned().collect()
+        });
     }
 
     /// Ends a subscription. What is in the subscriber's mailbox already still arrives.
     pub fn unsubscribe<E: Clone + Send + 'static>(&self, subscriber: &ActorRef<E>) {
-        if let Some(same_type) = self.subscribers.write().get_mut(&TypeId::of::<E>()) {
-            same_type.retain(|known| known.path != *subscriber.path());
+        self.change(|told: &[ActorRef<E>]| told.iter().filter(|known| *known != subscriber).cloned().collect());
+    }
+
+    fn change<E: Clone + Send + 'static>(&self, change: impl FnOnce(&[ActorRef<E>]) -> Told<E>) {
+        let mut subscribers = self.subscribers.write();
+        if subscribers.ended {
+            return;
         }
+        let before = subscribers.by_type.remove(&TypeId::of::<E>());
+        let told = before.as_ref().and_then(|told| told.downcast_ref::<Told<E>>()).map_or(&[][..], |told| told);
+        let told = change(told);
+        if !told.is_empty() {
+            subscribers.by_type.insert(TypeId::of::<E>(), Box::new(told));
+        }
+        drop(subscribers);
+        drop(before); // outside the lock: a reference's function may have a destructor
+    }
+
+    /// Lets go of all subscribers, for good: they keep the system they belong to.
+    pub(crate) fn end(&self) {
+        let ended = Subscribers { ended: true, ..Subscribers::default() };
+        let before = std::mem::replace(&mut *self.subscribers.write(), ended);
+        discard::each_caught(before.by_type);
     }
 
     /// Tells every subscriber of `E`. Costs a read lock and a look-up when there is none.
     pub fn publish<E: Clone + Send + 'static>(&self, event: E) {
+        let told = {
+            let subscribers = self.subscribers.read();
+            let told = subscribers.by_type.get(&TypeId::of::<E>());
+            told.and_then(|told| told.downcast_ref::<Told<E>>()).cloned()
+        };
+        let Some(told) = told else { return };
         let mut gone = false;
-        if let Some(same_type) = self.subscribers.read().get(&TypeId::of::<E>()) {
-            for reference in same_type.iter().filter_map(|known| known.reference.downcast_ref::<ActorRef<E>>()) {
-                match reference.try_tell(event.clone()) {
-                    Ok(()) => {}
-                    Err(TryTellError::Stopped(_)) => gone = true,
-                    Err(TryTellError::Full(_)) => {
-                        self.dropped.fetch_add(1, Ordering::Relaxed);
-                        metrics::counter!("actors_events_dropped_total").increment(1);
-                    }
+        for subscriber in &*told {
+            // Whoever publishes has no part in what a subscriber makes of it.
+            discard::caught(|| match subscriber.try_tell(event.clone()) {
+                Ok(()) => {}
+                Err(TryTellError::Stopped(_)) => gone = true,
+                Err(TryTellError::Full(_)) => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    metrics::counter!("actors_events_dropped_total").increment(1);
                 }
-            }
+            });
         }
         if gone {
-            let is_alive = |known: &Subscriber| {
-                known.reference.downcast_ref::<ActorRef<E>>().is_some_and(|reference| !reference.is_stopped())
-            };
-            if let Some(same_type) = self.subscribers.write().get_mut(&TypeId::of::<E>()) {
-                same_type.retain(is_alive);
-            }
+            self.change(|told: &[ActorRef<E>]| told.iter().filter(|known| !known.is_stopped()).cloned().collect());
         }
     }
 
@@ -198,7 +223,8 @@ impl DeadLetters {
     fn log(&self, letter: &DeadLetter, total: u64) {
         let DeadLetter { recipient, message_type, reason } = letter;
         let reason = reason.as_str();
-        match self.sample.lock().next(self.clock.now()) {
+        let logged = self.sample.lock().next(self.clock.now());
+        match logged {
             Logged::Yes => warn!(%recipient, message_type, reason, total, "dead letter"),
             Logged::ThenSilent => {
                 warn!(%recipient, message_type, reason, total, "dead letter; further ones are only counted for five minutes");

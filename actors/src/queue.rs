@@ -382,7 +382,7 @@ impl<M, I> Receiver<M, I> {
         let mut state = queue.state.lock();
         state.closed = true;
         let mut messages = mem::take(&mut self.batch);
-        messages.append(&mut state.messages);
+        messages.extend(mem::take(&mut state.messages)); // with its buffer: references may outlive this
         self.notices = 0;
         state.notices = 0;
         for waiter in mem::take(&mut state.waiters) {
@@ -399,9 +399,9 @@ impl<M, I> Receiver<M, I> {
         let mut state = queue.state.lock();
         state.ended = true;
         state.waker = None;
-        messages.append(&mut state.messages); // notices of ends that came in between
+        messages.extend(mem::take(&mut state.messages)); // notices of ends that came in between
         let mut internal = mem::take(&mut self.internal);
-        internal.append(&mut state.internal);
+        internal.extend(mem::take(&mut state.internal));
         (messages, internal)
     }
 }

@@ -253,6 +253,7 @@ impl CoordinatedShutdown {
                 run_phase(&system, phase, tasks, timeout, &mut report).await;
             }
         }
+        system.event_stream().end();
         self.0.report.send_replace(Some(Arc::new(report)));
     }
 }

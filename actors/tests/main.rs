@@ -5,6 +5,7 @@ mod clock;
 mod cycle;
 mod dead_letters;
 mod destructors;
+mod event_stream;
 mod guide;
 mod mailbox;
 mod pipe_to_self;

@@ -1,0 +1,140 @@
+//! Publish and subscribe: who is kept, and what may run in between.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use actors::testkit::TestKit;
+use actors::{ActorRef, DeadLetter};
+
+use crate::script::{Diary, Order, Scripted};
+
+#[derive(Clone)]
+struct News;
+
+/// A subscriber that writes the news into the diary, and whether anybody still keeps it.
+fn reader(kit: &TestKit, name: &str, diary: &Diary) -> (ActorRef<Order>, ActorRef<News>, Weak<()>) {
+    let kept = Arc::new(());
+    let is_kept = Arc::downgrade(&kept);
+    let actor = kit.spawn(name, Scripted::new(name, diary));
+    let reader = actor.map(move |News| {
+        let _kept = &kept;
+        Order::note("news")
+    });
+    (actor, reader, is_kept)
+}
+
+fn is_kept(reader: &Weak<()>) -> bool {
+    reader.strong_count() > 0
+}
+
+#[test]
+fn a_subscriber_that_stopped_is_let_go_when_another_one_comes() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let events = kit.system().event_stream();
+    let (actor, first, first_kept) = reader(&kit, "first", &diary);
+    let (_, second, second_kept) = reader(&kit, "second", &diary);
+    events.subscribe(&first);
+    drop(first);
+    actor.tell(Order::Stop);
+    kit.settle();
+    assert!(is_kept(&first_kept), "nothing was published: nobody noticed");
+    events.subscribe(&second);
+    drop(second);
+    assert!(!is_kept(&first_kept));
+    assert!(is_kept(&second_kept));
+}
+
+#[test]
+fn a_system_that_has_ended_keeps_no_subscriber() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let events = kit.system().event_stream();
+    let (_, before, before_kept) = reader(&kit, "before", &diary);
+    events.subscribe(&before);
+    // Never stops by itself, and is part of the system it is subscribed to.
+    events.subscribe(&kit.probe::<News>().actor_ref());
+    kit.block_on(kit.system().terminate());
+    drop(before);
+    assert!(!is_kept(&before_kept));
+
+    let (_, after, after_kept) = reader(&kit, "after", &diary);
+    events.subscribe(&after);
+    drop(after);
+    assert!(!is_kept(&after_kept), "there will be no more news");
+}
+
+#[test]
+fn a_subscriber_may_subscribe_and_unsubscribe_while_it_is_told() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let system = kit.system().clone();
+    let (actor, other, _) = reader(&kit, "reader", &diary);
+    let (meddling, this) = (system.clone(), actor.clone());
+    let meddler = kit.spawn("meddler", Scripted::new("meddler", &diary)).map(move |News| {
+        meddling.event_stream().subscribe(&other);
+        meddling.event_stream().unsubscribe(&this.map(|News| Order::Stop));
+        meddling.event_stream().subscribe(&other);
+        Order::note("news")
+    });
+    system.event_stream().subscribe(&meddler);
+    kit.settle();
+    diary.read();
+    system.event_stream().publish(News);
+    system.event_stream().publish(News);
+    kit.settle();
+    assert_eq!(diary.read(), ["meddler news", "meddler news", "reader news"]);
+}
+
+#[test]
+fn a_subscriber_that_panics_while_it_is_told_does_not_take_the_publisher_along() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let letters = kit.spawn("letters", Scripted::new("letters", &diary));
+    kit.system().event_stream().subscribe(&letters.map(|_: DeadLetter| panic!("cannot read")));
+    let parent = kit.spawn("parent", Scripted::new("parent", &Diary::default()));
+    parent.tell(Order::Stop);
+    parent.tell(Order::note("never handled"));
+    kit.probe::<()>().expect_terminated(&parent);
+}
+
+/// A log that loses a message of its own at the first line.
+struct Log {
+    lost: AtomicBool,
+    to: ActorRef<Order>,
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        if !self.lost.swap(true, Ordering::Relaxed) {
+            self.to.tell(Order::note("a line"));
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_log_may_lose_messages_while_a_lost_message_is_logged() {
+    let kit = TestKit::new();
+    let gone = kit.spawn("gone", Scripted::new("gone", &Diary::default()));
+    gone.tell(Order::Stop);
+    kit.settle();
+    let log = Log { lost: AtomicBool::new(false), to: gone.clone() };
+    tracing::subscriber::with_default(log, || gone.tell(Order::note("lost")));
+    assert_eq!(kit.system().event_stream().dead_letters_total(), 2);
+}
