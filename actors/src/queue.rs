@@ -145,7 +145,10 @@ impl<M, I> Queue<M, I> {
                 Ok(()) | Err(Refusal::Full) => {
                     let waiter = Arc::new(Waiter(Mutex::new(Waiting::Asleep(None))));
                     state.waiters.push_back(waiter.clone());
-                    self.flags.0.waiting.store(true, Ordering::Release);
+                    self.flags.0.waiting.store(true, Ordering::SeqCst);
+                    // The actor may have made room just before, and have looked for waiters too early to see this one.
+                    // Each side writes first and then reads, so at least one of them sees the other.
+                    self.grant(&mut state);
                     Some(waiter)
                 }
             }
@@ -192,7 +195,7 @@ impl<M, I> Queue<M, I> {
         };
         let waiting = state.messages.len() - state.notices + state.reserved;
         if waiting + state.taken >= capacity {
-            state.taken = self.unhandled.0.load(Ordering::Relaxed);
+            state.taken = self.unhandled.0.load(Ordering::SeqCst);
             if waiting + state.taken >= capacity {
                 return Err(Refusal::Full);
             }
@@ -216,7 +219,7 @@ impl<M, I> Queue<M, I> {
                 }
             }
         }
-        self.flags.0.waiting.store(!state.waiters.is_empty(), Ordering::Release);
+        self.flags.0.waiting.store(!state.waiters.is_empty(), Ordering::SeqCst);
     }
 }
 
@@ -324,8 +327,8 @@ impl<M, I> Receiver<M, I> {
         if self.notices > 0 && matches!(envelope, Envelope::Ended(_)) {
             self.notices -= 1;
         }
-        queue.unhandled.0.store(self.batch.len() - self.notices, Ordering::Relaxed);
-        if queue.flags.0.waiting.load(Ordering::Relaxed) {
+        queue.unhandled.0.store(self.batch.len() - self.notices, Ordering::SeqCst);
+        if queue.flags.0.waiting.load(Ordering::SeqCst) {
             queue.grant(&mut queue.state.lock());
         }
         Some(envelope)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::{
-    Actor, ActorContext, ActorSystem, Behavior, BoxError, Handled, Mailbox, Props, ReplyTo, SupervisorStrategy,
+    Actor, ActorContext, ActorSystem, Ask, Behavior, BoxError, Handled, Mailbox, Props, ReplyTo, SupervisorStrategy,
 };
 
 const SENDERS: usize = 4;
@@ -143,5 +143,46 @@ async fn asks_across_a_stop_all_end_long_before_their_time() {
         for asker in askers {
             asker.await.unwrap();
         }
+    }
+}
+
+/// Room for one; holds a message until it is let go.
+struct Holds;
+
+enum Hold {
+    Until(Ask<()>),
+    Answer(ReplyTo<()>),
+}
+
+impl Actor for Holds {
+    type Message = Hold;
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<Hold>, message: Hold) -> Handled {
+        match message {
+            Hold::Until(let_go) => let_go.await?,
+            Hold::Answer(reply_to) => reply_to.tell(()),
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+/// The actor takes its only message in the very moment in which the next sender finds no room: that sender has to get
+/// the room, because the actor waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_made_while_a_sender_begins_to_wait_is_not_missed() {
+    let system = ActorSystem::new("threads");
+    let actor = system.spawn("holds", Props::new(|| Holds).mailbox(Mailbox::bounded(1)));
+    // Sends from outside the runtime's threads, which so run the actor at the same time.
+    for round in 0..10_000_u32 {
+        let (let_go, wait) = ReplyTo::channel();
+        actor.send(Hold::Until(wait)).await.unwrap();
+        for _ in 0..(round % 512) * 4 {
+            std::hint::spin_loop();
+        }
+        let (reply_to, answer) = ReplyTo::channel();
+        let sent = system.clock().timeout(WITHIN / 10, actor.send(Hold::Answer(reply_to))).await;
+        sent.expect("nobody else wants the room").unwrap();
+        let_go.tell(());
+        answer.await.unwrap();
     }
 }
