@@ -31,11 +31,13 @@ pub(crate) struct Turn {
     system: ActorSystem,
     /// The ask behind the message in hand.
     cause: Mutex<Option<Arc<Link>>>,
+    /// The task was polled anew since the actor last looked.
+    resumed: AtomicBool,
 }
 
 impl Turn {
     pub(crate) fn new(path: ActorPath, system: ActorSystem) -> Arc<Self> {
-        Arc::new(Self { path, system, cause: Mutex::new(None) })
+        Arc::new(Self { path, system, cause: Mutex::new(None), resumed: AtomicBool::new(false) })
     }
 
     /// Counts messages to this actor that are dropped in its turn.
@@ -48,6 +50,16 @@ impl Turn {
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
         *self.cause.lock() = cause;
+    }
+
+    /// Whether the actor was suspended, so that any time may have passed, since it last called this. Only the actor's
+    /// own task writes and reads.
+    pub(crate) fn was_suspended(&self) -> bool {
+        let resumed = self.resumed.load(Ordering::Relaxed);
+        if resumed {
+            self.resumed.store(false, Ordering::Relaxed);
+        }
+        resumed
     }
 
     /// The actor that is running on this thread, if any.
@@ -170,6 +182,9 @@ impl<F: Future> Future for InTurn<F> {
             fn drop(&mut self) {
                 *self.turn = CURRENT.replace(self.outer.take());
             }
+        }
+        if let Some(turn) = &*this.turn {
+            turn.resumed.store(true, Ordering::Relaxed);
         }
         let outer = CURRENT.replace(this.turn.take());
         let _leave = Leave { turn: this.turn, outer };

@@ -31,7 +31,7 @@ use crate::system::ActorSystem;
 
 /// Turns an actor takes before it lets others run.
 const TURNS_PER_SLICE: u32 = 64;
-/// An actor with timers looks at the clock every so many turns.
+/// An actor with timers looks at the clock every so many turns, and after each that was suspended.
 const TURNS_PER_LOOK: u32 = 8;
 
 pub(crate) struct Engine<A: Actor> {
@@ -43,6 +43,8 @@ pub(crate) struct Engine<A: Actor> {
     /// The message in hand came with an ask; `turn` knows which.
     has_cause: bool,
     turns_taken: u32,
+    /// The message in hand was brought by time: then one of the mailbox comes first, however late that is.
+    timed: bool,
     up_since: Tick,
 }
 
@@ -82,6 +84,7 @@ impl<A: Actor> Engine<A> {
             turn,
             has_cause: false,
             turns_taken: 0,
+            timed: false,
             up_since: Tick::START,
         }
     }
@@ -277,10 +280,13 @@ impl<A: Actor> Engine<A> {
         if let Some(message) = ctx.unstashed.pop_front() {
             return Poll::Ready(Step::Message(message));
         }
-        if self.turns_taken.is_multiple_of(TURNS_PER_LOOK)
+        let timed = std::mem::take(&mut self.timed);
+        let looks = (!timed && self.turn.was_suspended()) || self.turns_taken.is_multiple_of(TURNS_PER_LOOK);
+        if looks
             && ctx.has_deadlines()
             && let Some(message) = ctx.pop_due(ctx.clock().now())
         {
+            self.timed = true;
             return Poll::Ready(Step::Own(message));
         }
         loop {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{ActorContext, MissedTicks, Props, SupervisorStrategy};
+use actors::{Actor, ActorContext, AskError, Behavior, Handled, MissedTicks, Props, ReplyTo, SupervisorStrategy};
 
 use crate::script::{Diary, Order, Scripted};
 
@@ -194,4 +194,64 @@ fn timers_do_not_put_the_receive_timeout_off() {
     }));
     kit.advance(SECOND * 3);
     assert_eq!(diary.read(), ["it started", "it quiet"]);
+}
+
+/// Naps for a second over each message.
+struct Naps(Diary, Vec<ReplyTo<()>>);
+
+enum Nap {
+    /// Starts a timer, and an ask that gets no answer.
+    Start,
+    StartTooOften,
+    Note(&'static str),
+    Question(ReplyTo<()>),
+    Answer(Result<(), AskError>),
+}
+
+impl Actor for Naps {
+    type Message = Nap;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<Nap>, message: Nap) -> Handled {
+        match message {
+            Nap::Start => {
+                ctx.timers().start_single("key", SECOND * 3 / 2, Nap::Note("timer"));
+                let this = ctx.this().clone();
+                ctx.ask(&this, Nap::Question, SECOND * 5 / 2, Nap::Answer);
+            }
+            Nap::StartTooOften => ctx.timers().start_with_fixed_delay("key", SECOND / 2, || Nap::Note("tick")),
+            Nap::Note(what) => {
+                ctx.clock().sleep(SECOND).await;
+                self.0.note(what);
+            }
+            Nap::Question(reply_to) => self.1.push(reply_to),
+            Nap::Answer(answer) => self.0.note(format!("{answer:?}")),
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn timers_and_time_outs_of_a_busy_actor_wait_for_the_handler_at_work_and_no_longer() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Naps(diary.clone(), Vec::new()));
+    actor.tell(Nap::Start);
+    for nap in ["1", "2", "3", "4", "5", "6"] {
+        actor.tell(Nap::Note(nap));
+    }
+    kit.advance(SECOND * 10);
+    assert_eq!(diary.read(), ["1", "2", "timer", "3", "Err(Timeout)", "4", "5", "6"], "in turn with the messages");
+}
+
+#[test]
+fn a_timer_whose_handler_takes_longer_than_its_delay_leaves_messages_every_other_turn() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Naps(diary.clone(), Vec::new()));
+    actor.tell(Nap::StartTooOften);
+    for nap in ["1", "2", "3"] {
+        actor.tell(Nap::Note(nap));
+    }
+    kit.advance(SECOND * 7);
+    assert_eq!(diary.read(), ["1", "tick", "2", "tick", "3", "tick", "tick"]);
 }
