@@ -106,7 +106,7 @@ pub struct PhaseBegun {
 /// How a shutdown went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Tasks that failed, panicked or were cut off by their phase's timeout, in that order of phases.
+    /// Tasks that failed, panicked, were cut off by their phase's timeout or never ran, in the order of phases.
     pub failures: Vec<TaskFailure>,
 }
 
@@ -212,14 +212,22 @@ impl CoordinatedShutdown {
     /// Starts the shutdown, unless it has started already, without waiting for it.
     pub fn start(&self) {
         let first = !std::mem::replace(&mut self.0.state.lock().started, true);
-        match self.0.system.upgrade() {
-            Some(system) if first => {
-                let span = info_span!("coordinated_shutdown", system = system.name());
-                let runtime = system.runtime().clone();
-                runtime.spawn(self.clone().run_phases(system).instrument(span));
-            }
-            _ => {}
+        if !first {
+            return;
         }
+        let Some(system) = self.0.system.upgrade() else {
+            // Nobody holds the system, so it has no actors either: there is nothing left to end, nor a clock to go by.
+            let tasks = std::mem::take(&mut self.0.state.lock().tasks);
+            let failures = tasks.into_iter().flat_map(|(phase, tasks)| {
+                let cause = || "not run: the actor system was dropped before its shutdown began".to_owned();
+                tasks.into_iter().map(move |task| TaskFailure { phase, task: task.name, cause: cause() })
+            });
+            self.0.report.send_replace(Some(Arc::new(ShutdownReport { failures: failures.collect() })));
+            return;
+        };
+        let span = info_span!("coordinated_shutdown", system = system.name());
+        let runtime = system.runtime().clone();
+        runtime.spawn(self.clone().run_phases(system).instrument(span));
     }
 
     /// Waits for the end of the shutdown, whoever starts it.

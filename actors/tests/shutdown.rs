@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{BoxError, Phase, PhaseBegun, TaskFailure};
+use actors::{ActorSystem, BoxError, Phase, PhaseBegun, TaskFailure};
 
 use crate::script::{Diary, Order, Scripted};
 
@@ -165,4 +165,18 @@ fn infrastructure_stops_even_if_something_else_does_not() {
     let report = kit.block_on(kit.system().coordinated_shutdown().run());
     assert_eq!(diary.read(), ["daemon post-stop", "daemon dropped"]);
     assert_eq!(report.failures[0].cause, "not done within 10s; still stopping: /user/stuck");
+}
+
+#[test]
+fn a_shutdown_whose_system_is_gone_ends_at_once_and_names_what_was_not_run() {
+    let kit = TestKit::new();
+    let system =
+        ActorSystem::builder("short").runtime(kit.system().runtime().clone()).clock(kit.clock().clone()).start();
+    let shutdown = system.coordinated_shutdown().clone();
+    shutdown.add_task(Phase::ServiceStop, "unbind", || async { Ok(()) }).unwrap();
+    drop(system);
+    let report = kit.block_on(kit.clock().timeout(SECOND, shutdown.run())).expect("nothing to wait for");
+    let cause = "not run: the actor system was dropped before its shutdown began".to_owned();
+    assert_eq!(report.failures, [TaskFailure { phase: Phase::ServiceStop, task: "unbind".to_owned(), cause }]);
+    kit.block_on(kit.clock().timeout(SECOND, shutdown.ended())).expect("it has ended");
 }
