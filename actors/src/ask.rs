@@ -241,15 +241,17 @@ impl<T: Send + 'static> Future for Ask<T> {
         let Some(asked) = this.asked else {
             return Poll::Pending;
         };
+        if let Some((link, target)) = &asked.link
+            && link.is_new_turn()
+        {
+            let returning: Arc<dyn Returning> = this.slot.clone();
+            if link.awaits(target, &returning) {
+                *this.slot.0.lock() = SlotState::Over;
+                return Poll::Ready(Err(AskError::Cycle));
+            }
+        }
         if this.sleep.is_none() {
             // First look without an answer: only now does the wait cost a timer.
-            if let Some((link, target)) = &asked.link {
-                let returning: Arc<dyn Returning> = this.slot.clone();
-                if link.awaits(target, &returning) {
-                    *this.slot.0.lock() = SlotState::Over;
-                    return Poll::Ready(Err(AskError::Cycle));
-                }
-            }
             this.sleep.set(Some(asked.clock.sleep_until(asked.deadline)));
         }
         let Some(sleep) = this.sleep.as_mut().as_pin_mut() else {

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -33,11 +33,19 @@ pub(crate) struct Turn {
     cause: Mutex<Option<Arc<Link>>>,
     /// The task was polled anew since the actor last looked.
     resumed: AtomicBool,
+    /// Which of its turns the actor takes.
+    number: AtomicU64,
 }
 
 impl Turn {
     pub(crate) fn new(path: ActorPath, system: ActorSystem) -> Arc<Self> {
-        Arc::new(Self { path, system, cause: Mutex::new(None), resumed: AtomicBool::new(false) })
+        Arc::new(Self {
+            path,
+            system,
+            cause: Mutex::new(None),
+            resumed: AtomicBool::new(false),
+            number: AtomicU64::new(0),
+        })
     }
 
     /// Counts messages to this actor that are dropped in its turn.
@@ -50,6 +58,15 @@ impl Turn {
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
         *self.cause.lock() = cause;
+    }
+
+    /// A turn is over; asks put aside in it hold nobody up. Called by the actor's own task alone.
+    pub(crate) fn next(&self) {
+        self.number.store(self.number.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
     }
 
     /// Whether the actor was suspended, so that any time may have passed, since it last called this. Only the actor's
@@ -80,8 +97,8 @@ pub(crate) struct Link {
 
 #[derive(Default)]
 struct LinkState {
-    /// The ask, once the asker's handler is suspended on it.
-    awaited: Option<Arc<dyn Returning>>,
+    /// The ask, once the asker's handler is suspended on it, and the number of that turn.
+    awaited: Option<(u64, Arc<dyn Returning>)>,
     /// Asks that came back to the asker and would close a cycle as soon as it awaits.
     returning: Vec<Arc<dyn Returning>>,
 }
@@ -115,7 +132,7 @@ impl Link {
         }
         let returning = {
             let mut state = self.state.lock();
-            state.awaited = Some(ask.clone());
+            state.awaited = Some((self.asker.number(), ask.clone()));
             mem::take(&mut state.returning)
         };
         returning.iter().for_each(|ask| ask.fail_with_cycle());
@@ -125,15 +142,20 @@ impl Link {
             if link.asker.path == *target {
                 let mut state = link.state.lock();
                 match &state.awaited {
-                    Some(awaited) if awaited.is_answered() => {}
-                    Some(_) => return true,
-                    // Sent but not awaited yet: whoever comes second closes the circle.
-                    None => state.returning.push(ask.clone()),
+                    Some((_, awaited)) if awaited.is_answered() => {}
+                    Some((turn, _)) if *turn == link.asker.number() => return true,
+                    // Sent but not awaited yet, or put aside: whoever comes second closes the circle.
+                    Some(_) | None => state.returning.push(ask.clone()),
                 }
             }
             cause = link.cause();
         }
         false
+    }
+
+    /// Whether the turn in which this ask was awaited, if any, is over: awaited now it is awaited anew.
+    pub(crate) fn is_new_turn(&self) -> bool {
+        self.state.lock().awaited.as_ref().is_none_or(|(turn, _)| *turn != self.asker.number())
     }
 
     fn cause(&self) -> Option<Arc<Self>> {

@@ -177,6 +177,7 @@ impl<A: Actor> Engine<A> {
             }
         };
         *starting = false;
+        self.turn.next();
         loop {
             if self.turns_taken >= TURNS_PER_SLICE {
                 self.turns_taken = 0;
@@ -184,7 +185,9 @@ impl<A: Actor> Engine<A> {
             }
             let step = poll_fn(|cx| self.poll_step(cx)).await;
             self.turns_taken += 1;
-            match self.take(actor, step).await? {
+            let flow = self.take(actor, step).await?;
+            self.turn.next();
+            match flow {
                 Flow::On => {}
                 Flow::Stop => return Ok(()),
             }

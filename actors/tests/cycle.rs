@@ -1,9 +1,12 @@
 //! Asks that go in a circle fail at once.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{Actor, ActorContext, ActorRef, AskError, Behavior, Handled, ReplyTo};
+use actors::{Actor, ActorContext, ActorRef, Ask, AskError, Behavior, Handled, ReplyTo};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -129,4 +132,68 @@ fn asks_that_are_over_do_not_pile_up_behind_one_another() {
     // As a chain this many would not fit on the stack when it is dropped.
     stepper.tell(Step { left: 100_000, reply_to: ReplyTo::ignore(), done });
     assert_eq!(kit.block_on(all_done), Ok(()));
+}
+
+/// Looks once whether an answer is there and puts the ask aside.
+struct LooksOnce {
+    aside: Option<Pin<Box<Ask<Outcome>>>>,
+}
+
+enum LookMessage {
+    /// Asks the hop, which asks back here; goes on with the answer in the given way.
+    Ask(ActorRef<HopMessage>, Later, ReplyTo<Outcome>),
+    Await(ReplyTo<Outcome>),
+    Hop(HopMessage),
+    Piped(Outcome, ReplyTo<Outcome>),
+}
+
+#[derive(Clone, Copy)]
+enum Later {
+    Piped,
+    AwaitedInALaterTurn,
+}
+
+impl Actor for LooksOnce {
+    type Message = LookMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<LookMessage>, message: LookMessage) -> Handled {
+        match message {
+            LookMessage::Ask(hop, later, reply_to) => {
+                let back = vec![ctx.this().map(LookMessage::Hop)];
+                let mut ask = Box::pin(hop.ask(|reply_to| HopMessage::Along(back, reply_to), WITHIN));
+                let there = poll_fn(|cx| Poll::Ready(ask.as_mut().poll(cx).is_ready())).await;
+                assert!(!there);
+                match later {
+                    Later::Piped => {
+                        let answer = async { ask.await.and_then(|inner| inner) };
+                        ctx.pipe_to_self(answer, |answer| LookMessage::Piped(answer, reply_to));
+                    }
+                    Later::AwaitedInALaterTurn => {
+                        self.aside = Some(ask);
+                        ctx.this().tell(LookMessage::Await(reply_to));
+                    }
+                }
+            }
+            LookMessage::Await(reply_to) => {
+                let ask = self.aside.take().unwrap();
+                reply_to.tell(ask.await.and_then(|inner| inner));
+            }
+            LookMessage::Hop(HopMessage::Along(_, reply_to)) => reply_to.tell(Ok(0)),
+            LookMessage::Hop(_) => unreachable!("only asked along a route"),
+            LookMessage::Piped(outcome, reply_to) => reply_to.tell(outcome),
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn an_ask_that_was_put_aside_closes_a_circle_only_once_it_is_awaited() {
+    for (later, expected) in [(Later::Piped, Ok(1)), (Later::AwaitedInALaterTurn, Err(AskError::Cycle))] {
+        let kit = TestKit::new();
+        let hop = kit.spawn("hop", Hop);
+        let actor = kit.spawn("actor", LooksOnce { aside: None });
+        let before = kit.clock().now();
+        let outcome = kit.block_on(actor.ask(|reply_to| LookMessage::Ask(hop, later, reply_to), WITHIN));
+        assert_eq!((outcome, kit.clock().now() - before), (Ok(expected), Duration::ZERO));
+    }
 }

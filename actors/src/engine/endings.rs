@@ -162,6 +162,7 @@ impl<A: Actor> Engine<A> {
 
     pub(super) fn clear_cause(&mut self) {
         self.turn.set_cause(None);
+        self.turn.next();
         self.has_cause = false;
     }
 
