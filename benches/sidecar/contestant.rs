@@ -157,7 +157,9 @@ impl Running {
         let mut process = if contestant.is_node() {
             let index = node_cart().context("contestants before Node want `scripts/sdk-functions node`")?;
             let env = [("HOST", function.ip().to_string()), ("PORT", function.port().to_string())];
-            Process::program(roles, Path::new("node"), &[&index], &env, &log("function.log"))?
+            // It finds its descriptors in the folder that it is started in.
+            let start = format!("cd '{}' && exec node index.js", index.parent().context("a folder")?.display());
+            Process::program(roles, Path::new("sh"), &["-c", &start], &env, &log("function.log"))?
         } else {
             Process::role(roles, "function", &[function.to_string()], &log("function.log"))?
         };

@@ -3,10 +3,11 @@
 use proto::Any;
 use proto::cloudstate::eventsourced::event_sourced_client::EventSourcedClient;
 use proto::cloudstate::eventsourced::{
-    EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, event_sourced_stream_in, event_sourced_stream_out,
+    EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut, event_sourced_stream_in, event_sourced_stream_out,
 };
 use proto::cloudstate::{Command, client_action};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -19,8 +20,14 @@ const MESSAGES_MAX: usize = 4;
 pub struct EntityStream {
     entity_id: String,
     commands: mpsc::Sender<EventSourcedStreamIn>,
-    replies: Streaming<proto::cloudstate::eventsourced::EventSourcedStreamOut>,
+    replies: Replies,
     last_id: i64,
+}
+
+/// Some functions send their headers with the first reply, so nothing waits for them before a command is sent.
+enum Replies {
+    Opening(JoinHandle<Result<Streaming<EventSourcedStreamOut>, Status>>),
+    Open(Streaming<EventSourcedStreamOut>),
 }
 
 impl EntityStream {
@@ -33,8 +40,8 @@ impl EntityStream {
             snapshot: None,
         });
         commands.try_send(EventSourcedStreamIn { message: Some(init) }).map_err(|_| closed())?;
-        let replies = client.handle(ReceiverStream::new(messages)).await?.into_inner();
-        Ok(Self { entity_id, commands, replies, last_id: 0 })
+        let opening = async move { Ok(client.handle(ReceiverStream::new(messages)).await?.into_inner()) };
+        Ok(Self { entity_id, commands, replies: Replies::Opening(tokio::spawn(opening)), last_id: 0 })
     }
 
     /// Sends one command and waits for its reply.
@@ -48,7 +55,11 @@ impl EntityStream {
             ..Command::default()
         });
         self.commands.send(EventSourcedStreamIn { message: Some(command) }).await.map_err(|_| closed())?;
-        match self.replies.message().await?.and_then(|out| out.message) {
+        if let Replies::Opening(opening) = &mut self.replies {
+            self.replies = Replies::Open(opening.await.map_err(|_| closed())??);
+        }
+        let Replies::Open(replies) = &mut self.replies else { return Err(closed()) };
+        match replies.message().await?.and_then(|out| out.message) {
             Some(event_sourced_stream_out::Message::Reply(reply)) if reply.command_id == self.last_id => Ok(reply),
             other => Err(Status::internal(format!("not the reply to command {}: {other:?}", self.last_id))),
         }
