@@ -3,7 +3,8 @@
 use proto::Any;
 use proto::cloudstate::eventsourced::event_sourced_client::EventSourcedClient;
 use proto::cloudstate::eventsourced::{
-    EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut, event_sourced_stream_in, event_sourced_stream_out,
+    EventSourcedInit, EventSourcedReply, EventSourcedStreamIn, EventSourcedStreamOut, event_sourced_stream_in,
+    event_sourced_stream_out,
 };
 use proto::cloudstate::{Command, client_action};
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ pub struct EntityStream {
 /// Some functions send their headers with the first reply, so nothing waits for them before a command is sent.
 enum Replies {
     Opening(JoinHandle<Result<Streaming<EventSourcedStreamOut>, Status>>),
-    Open(Streaming<EventSourcedStreamOut>),
+    Open(Box<Streaming<EventSourcedStreamOut>>),
 }
 
 impl EntityStream {
@@ -56,7 +57,7 @@ impl EntityStream {
         });
         self.commands.send(EventSourcedStreamIn { message: Some(command) }).await.map_err(|_| closed())?;
         if let Replies::Opening(opening) = &mut self.replies {
-            self.replies = Replies::Open(opening.await.map_err(|_| closed())??);
+            self.replies = Replies::Open(Box::new(opening.await.map_err(|_| closed())??));
         }
         let Replies::Open(replies) = &mut self.replies else { return Err(closed()) };
         match replies.message().await?.and_then(|out| out.message) {
