@@ -60,7 +60,7 @@ pub async fn measure(args: &Args, binaries: &Binaries, scratch: &Path) -> anyhow
     let each = (sidecar.resident_mb() - before) * 1e3 / opened as f64;
     println!("memory of a further open cart: {each:.1} KB, over {opened} carts");
 
-    let back = sidecar.killed_and_back(binaries, "filled-0").await?;
+    let back = sidecar.killed_and_back(binaries, "open-0").await?;
     println!(
         "killed with {written} events in the store: first command answered after {:.0} ms",
         back.as_secs_f64() * 1e3
