@@ -51,6 +51,8 @@ async fn half_an_hour_of_everything() {
     let store = format!("sqlite:{}", folder.path().display());
     let sidecar = Sidecar::start_with(&store, http_port, function_port, |command| {
         command.env("METRICS_PORT", metrics_port.to_string()).env("METRICS_HOST", "127.0.0.1");
+        // Full soon: what the store caches grows with what is stored, and is not what is looked for here.
+        command.env("CLOUDSTATE_SQLITE_CACHE_SIZE", "4M");
         for kind in ["EVENTSOURCED", "VALUE", "CRDT"] {
             command.env(format!("CLOUDSTATE_{kind}_ENTITY_PASSIVATION_TIMEOUT"), "2s");
         }
