@@ -1,5 +1,6 @@
 //! [`TestKit`]: actors in virtual time on one thread. [`TestProbe`]: stands in for any actor.
 
+mod inbox;
 mod probe;
 
 use std::future::Future;
@@ -11,17 +12,22 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
+use self::inbox::{Ends, Watch, Watcher};
 pub use self::probe::TestProbe;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::clock::Clock;
+use crate::guardian::Guardian;
+use crate::path::ActorPath;
 use crate::props::Props;
 use crate::system::ActorSystem;
 
 /// What the wall clock says when a test begins: 2000-01-01 00:00:00 UTC.
 const WALL_MS: u64 = 946_684_800_000;
 const SEED: u64 = 0x5eed;
+/// No other actor has this number.
+const PROBES_UID: u64 = 0;
 
 /// A system on one thread whose clock moves only while the test waits for it.
 ///
@@ -38,6 +44,10 @@ struct Ground {
     runtime: Runtime,
     clock: Clock,
     idle: Arc<Mutex<Idle>>,
+    /// Owns the probes, apart from the actors under test: these end without them.
+    probes: Arc<Guardian>,
+    watcher: ActorRef<Watch>,
+    ends: Ends,
 }
 
 /// Whoever waits for the moment in which no task can go on.
@@ -68,7 +78,12 @@ impl TestKit {
         let clock = Clock::paused(runtime.handle(), WALL_MS);
         let system =
             ActorSystem::builder("test").runtime(runtime.handle().clone()).clock(clock.clone()).seed(SEED).start();
-        Self { ground: Rc::new(Ground { runtime, clock, idle }), system }
+        let probes = Guardian::new(ActorPath::root(system.uid(), PROBES_UID, "probe"));
+        let ends = Ends::default();
+        let watcher = probes
+            .spawn(&system, Some("watcher"), Watcher(ends.clone()).into())
+            .expect("the name is free: this is the first");
+        Self { ground: Rc::new(Ground { runtime, clock, idle, probes, watcher, ends }), system }
     }
 
     /// The system the kit's actors live in.
