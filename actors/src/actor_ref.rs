@@ -188,6 +188,12 @@ impl<M: Send + 'static> ActorRef<M> {
         self.control().is_closed()
     }
 
+    /// How many messages wait in its mailbox; a moment later it may be another number. The message in hand, and what
+    /// the actor stashed, are not counted.
+    pub fn queued(&self) -> usize {
+        self.control().queued()
+    }
+
     fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal> {
         match &self.target {
             Target::Local(cell) => {

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
-use crate::event_stream::{DeadLetter, DeadLetterReason};
+use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
 use crate::system::ActorSystem;
 
@@ -51,9 +51,12 @@ impl Turn {
     /// Counts messages to this actor that are dropped in its turn.
     pub(crate) fn dead_letters<M>(&self, count: usize, reason: DeadLetterReason) {
         for _ in 0..count {
-            let (recipient, message_type) = (self.path.clone(), type_name::<M>());
-            self.system.event_stream().dead_letter(DeadLetter { recipient, message_type, reason });
+            self.system.event_stream().dead_letter(&self.path, type_name::<M>(), reason);
         }
+    }
+
+    pub(crate) fn path(&self) -> &ActorPath {
+        &self.path
     }
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {

@@ -16,7 +16,7 @@ use crate::actor_ref::{Stopped, TryTellError};
 use crate::ask_chain::Link;
 use crate::context::ask::PendingAnswer;
 use crate::discard;
-use crate::event_stream::{DeadLetter, DeadLetterReason};
+use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
 use crate::queue::{Envelope, Permit, Queue, Refusal, Room};
 use crate::system::ActorSystem;
@@ -56,6 +56,8 @@ pub(crate) trait Control: Send + Sync {
     fn head(&self) -> &Head;
     fn stop(&self);
     fn is_closed(&self) -> bool;
+    /// How many messages wait.
+    fn queued(&self) -> usize;
     /// Somebody this actor watches has ended.
     fn notice_end(&self, ended: Ended);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -106,8 +108,7 @@ impl Head {
     }
 
     pub(crate) fn dead_letter<M>(&self, reason: DeadLetterReason) {
-        let recipient = self.path.clone();
-        self.system.event_stream().dead_letter(DeadLetter { recipient, message_type: type_name::<M>(), reason });
+        self.system.event_stream().dead_letter(&self.path, type_name::<M>(), reason);
     }
 
     /// Warns once per actor: a full mailbox means that somebody sends without bound.
@@ -219,6 +220,10 @@ impl<M: Send + 'static> Control for Cell<M> {
 
     fn is_closed(&self) -> bool {
         self.queue.is_closed()
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     fn notice_end(&self, ended: Ended) {

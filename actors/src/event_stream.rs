@@ -1,17 +1,18 @@
 //! [`EventStream`]: local publish and subscribe by type, and the events the runtime publishes itself.
 
-use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+use std::any::{Any, TypeId, type_name};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tracing::warn;
 
 use crate::actor_ref::{ActorRef, TryTellError};
+use crate::ask_chain::Turn;
 use crate::clock::{Clock, Tick};
 use crate::discard;
 use crate::path::ActorPath;
@@ -30,7 +31,13 @@ pub struct DeadLetter {
     pub message_type: &'static str,
     /// Why it was dropped.
     pub reason: DeadLetterReason,
+    /// The actor that sent it, where that is known: an actor sent it in its own turn and it was refused at once.
+    pub sender: Option<ActorPath>,
 }
+
+/// A [`DeadLetter`] of a type that [`EventStream::suppress_dead_letters`] names: late without harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuppressedDeadLetter(pub DeadLetter);
 
 /// Why a message was dropped. Exactly one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,12 +53,15 @@ pub enum DeadLetterReason {
     StashFull,
     /// The recipient's stash was dropped with the message in it, by a restart or a stop for instance.
     StashDropped,
+    /// The recipient is a router that had nobody to pass it on to.
+    NoRoutees,
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 5] = [Self::Stopped, Self::MailboxFull, Self::StoppedBefore, Self::StashFull, Self::StashDropped];
+    const ALL: [Self; 6] =
+        [Self::Stopped, Self::MailboxFull, Self::StoppedBefore, Self::StashFull, Self::StashDropped, Self::NoRoutees];
 
-    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`.
+    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`, `no_routees`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -59,7 +69,13 @@ impl DeadLetterReason {
             Self::StoppedBefore => "stopped_before",
             Self::StashFull => "stash_full",
             Self::StashDropped => "stash_dropped",
+            Self::NoRoutees => "no_routees",
         }
+    }
+
+    /// Whether the message never got into a mailbox or stash: then it is dropped in its sender's turn.
+    fn is_refusal(self) -> bool {
+        matches!(self, Self::Stopped | Self::MailboxFull | Self::NoRoutees)
     }
 }
 
@@ -118,6 +134,8 @@ impl EventStream {
         let dead_letters = DeadLetters {
             counts: [const { AtomicU64::new(0) }; DeadLetterReason::ALL.len()],
             clock,
+            logs: AtomicBool::new(true),
+            harmless: RwLock::default(),
             sample: Mutex::default(),
         };
         Self { subscribers: RwLock::default(), dropped: AtomicU64::new(0), dead_letters }
@@ -198,11 +216,27 @@ impl EventStream {
         DeadLetterReason::ALL.into_iter().map(|reason| self.dead_letters(reason)).sum()
     }
 
-    pub(crate) fn dead_letter(&self, letter: DeadLetter) {
-        self.dead_letters.counts[letter.reason as usize].fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("actors_dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
+    /// Declares that a message of type `M` may come too late without harm, such as the last tick to something that has
+    /// ended: such a dead letter is counted, but not logged, and published as [`SuppressedDeadLetter`] instead.
+    pub fn suppress_dead_letters<M: 'static>(&self) {
+        self.dead_letters.harmless.write().insert(type_name::<M>());
+    }
+
+    pub(crate) fn dead_letter(&self, recipient: &ActorPath, message_type: &'static str, reason: DeadLetterReason) {
+        self.dead_letters.counts[reason as usize].fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("actors_dead_letters_total", "reason" => reason.as_str()).increment(1);
+        let sender = if reason.is_refusal() { Turn::current().map(|turn| turn.path().clone()) } else { None };
+        let letter = DeadLetter { recipient: recipient.clone(), message_type, reason, sender };
+        if self.dead_letters.harmless.read().contains(message_type) {
+            return self.publish(SuppressedDeadLetter(letter));
+        }
         self.dead_letters.log(&letter, self.dead_letters_total());
         self.publish(letter);
+    }
+
+    /// The system is ending: what comes too late now says nothing, so dead letters are counted and published only.
+    pub(crate) fn log_no_more(&self) {
+        self.dead_letters.logs.store(false, Ordering::Relaxed);
     }
 }
 
@@ -216,18 +250,23 @@ impl fmt::Debug for EventStream {
 struct DeadLetters {
     counts: [AtomicU64; DeadLetterReason::ALL.len()], // by `DeadLetterReason`
     clock: Clock,
+    logs: AtomicBool,
+    harmless: RwLock<BTreeSet<&'static str>>, // types of messages
     sample: Mutex<Sample>,
 }
 
 impl DeadLetters {
     fn log(&self, letter: &DeadLetter, total: u64) {
-        let DeadLetter { recipient, message_type, reason } = letter;
-        let reason = reason.as_str();
+        if !self.logs.load(Ordering::Relaxed) {
+            return;
+        }
+        let DeadLetter { recipient, message_type, reason, sender } = letter;
+        let (reason, sender) = (reason.as_str(), sender.as_ref().map(tracing::field::display));
         let logged = self.sample.lock().next(self.clock.now());
         match logged {
-            Logged::Yes => warn!(%recipient, message_type, reason, total, "dead letter"),
+            Logged::Yes => warn!(%recipient, sender, message_type, reason, total, "dead letter"),
             Logged::ThenSilent => {
-                warn!(%recipient, message_type, reason, total, "dead letter; further ones are only counted for five minutes");
+                warn!(%recipient, sender, message_type, reason, total, "dead letter; further ones are only counted for five minutes");
             }
             Logged::No => {}
         }

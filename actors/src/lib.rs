@@ -112,7 +112,9 @@ pub use actor_ref::{ActorRef, Stopped, TryTellError};
 pub use ask::{Ask, AskError, ReplyTo};
 pub use clock::{Clock, Elapsed, Sleep, Tick};
 pub use context::{ActorContext, SpawnError};
-pub use event_stream::{ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, UnhandledMessage};
+pub use event_stream::{
+    ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter, UnhandledMessage,
+};
 pub use mailbox::Mailbox;
 pub use path::ActorPath;
 pub use props::Props;

@@ -181,6 +181,12 @@ impl<M, I> Queue<M, I> {
         }
     }
 
+    /// How many messages wait; a moment later it may be another number.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.state.lock();
+        state.messages.len() - state.notices + self.unhandled.0.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }

@@ -153,6 +153,7 @@ impl ActorSystem {
     /// Stops all actors: first those under `/user`, then the infrastructure; when three quarters of `within` are over
     /// the infrastructure no longer waits for the others. Comes back once all have stopped, however long that takes.
     pub(crate) async fn stop_actors(&self, within: Duration) {
+        self.0.events.log_no_more();
         let mut user = pin!(self.0.user.stop());
         if self.clock().timeout(within - within / 4, user.as_mut()).await.is_ok() {
             self.0.internal.stop().await;

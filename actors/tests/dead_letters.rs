@@ -1,7 +1,10 @@
 //! Every message is handled or counted, with one reason.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use actors::testkit::TestKit;
-use actors::{DeadLetter, DeadLetterReason, Mailbox, Props, UnhandledMessage};
+use actors::{DeadLetter, DeadLetterReason, Mailbox, Props, SuppressedDeadLetter, UnhandledMessage};
 
 use crate::script::{Diary, Order, Scripted};
 
@@ -87,4 +90,106 @@ fn an_unhandled_message_is_published() {
     actor.tell(Order::Do(Box::new(|_, _| Ok(actors::Behavior::Unhandled))));
     assert_eq!(unhandled.expect_message().recipient, *actor.path());
     assert!(!actor.is_stopped());
+}
+
+#[test]
+fn a_dead_letter_names_its_sender_where_an_actor_sent_it_in_vain() {
+    let kit = TestKit::new();
+    let mut letters = kit.probe::<DeadLetter>();
+    kit.system().event_stream().subscribe(&letters.actor_ref());
+    let gone = kit.spawn("gone", Scripted::new("gone", &Diary::default()));
+    let sender = kit.spawn("sender", Scripted::new("sender", &Diary::default()));
+    gone.tell(Order::Stop);
+    gone.tell(Order::note("accepted, so nobody knows any more who sent it"));
+    kit.settle();
+    let to = gone.clone();
+    sender.tell(Order::run(move |_, _| to.tell(Order::note("refused"))));
+    kit.settle();
+    gone.tell(Order::note("from outside any actor"));
+    let senders: Vec<_> = letters.drain().into_iter().map(|letter| letter.sender).collect();
+    assert_eq!(senders, [None, Some(sender.path().clone()), None]);
+}
+
+#[test]
+fn a_letter_that_is_late_without_harm_is_counted_and_published_apart() {
+    let kit = TestKit::new();
+    let events = kit.system().event_stream();
+    let mut letters = kit.probe::<DeadLetter>();
+    let mut suppressed = kit.probe::<SuppressedDeadLetter>();
+    events.subscribe(&letters.actor_ref());
+    events.subscribe(&suppressed.actor_ref());
+    events.suppress_dead_letters::<Order>();
+    let gone = kit.spawn("gone", Scripted::new("gone", &Diary::default()));
+    gone.tell(Order::Stop);
+    kit.settle();
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || gone.tell(Order::note("late")));
+    assert_eq!(letters.drain(), []);
+    let SuppressedDeadLetter(letter) = suppressed.expect_message();
+    assert_eq!((letter.recipient, letter.reason), (gone.path().clone(), DeadLetterReason::Stopped));
+    assert_eq!((events.dead_letters_total(), lines.count()), (1, 0));
+}
+
+#[test]
+fn a_system_that_ends_logs_no_dead_letters_and_counts_them() {
+    let kit = TestKit::new();
+    let gone = kit.spawn("gone", Scripted::new("gone", &Diary::default()));
+    gone.tell(Order::Stop);
+    kit.settle();
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || gone.tell(Order::note("logged")));
+    assert_eq!(lines.count(), 1);
+    kit.block_on(kit.system().terminate());
+    tracing::subscriber::with_default(lines.clone(), || gone.tell(Order::note("counted")));
+    assert_eq!(lines.count(), 1);
+    assert_eq!(kit.system().event_stream().dead_letters_total(), 2);
+}
+
+/// A log that counts its lines.
+#[derive(Clone, Default)]
+struct Lines(Arc<AtomicUsize>);
+
+impl Lines {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn the_messages_that_wait_can_be_counted() {
+    let kit = TestKit::new();
+    let actor = kit.spawn("actor", Scripted::new("it", &Diary::default()));
+    assert_eq!(actor.queued(), 0);
+    for number in 0..3 {
+        actor.tell(Order::note(number));
+    }
+    let (this, seen) = (actor.clone(), kit.probe::<usize>());
+    let tell = seen.actor_ref();
+    actor.tell(Order::run(move |_, _| tell.tell(this.queued())));
+    actor.tell(Order::note("behind"));
+    assert_eq!(actor.map(|note: String| Order::Note(note)).queued(), 5);
+    kit.settle();
+    assert_eq!((actor.queued(), { seen }.expect_message()), (0, 1));
 }
