@@ -103,6 +103,7 @@ mod shutdown;
 mod spawn;
 mod stash;
 mod supervision;
+mod supervisor;
 mod system;
 pub mod testkit;
 mod timers;
@@ -121,5 +122,9 @@ pub use props::Props;
 pub use shutdown::{CoordinatedShutdown, Phase, PhaseBegun, ShutdownReport, TaskFailure};
 pub use stash::{StashBuffer, StashFull};
 pub use supervision::SupervisorStrategy;
+pub use supervisor::{
+    AnyChildRef, ChildOver, ChildRef, ChildSpec, ChildStatus, GroupRestarted, GroupStrategy, RestartKind,
+    RestartsExhausted, Supervisor, SupervisorMessage,
+};
 pub use system::{ActorSystem, ActorSystemBuilder};
 pub use timers::{MissedTicks, Timers};

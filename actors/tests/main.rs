@@ -14,6 +14,7 @@ mod shutdown;
 mod stash;
 mod stop_order;
 mod supervision;
+mod supervisor;
 mod tell_ask;
 mod threads;
 mod timers;
