@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
 use crate::discard;
+use crate::testkit::{Effect, Recorder, TimerKind};
 
 type Key = Cow<'static, str>;
 type Make<M> = Box<dyn FnMut() -> M + Send>;
@@ -33,16 +34,17 @@ pub enum MissedTicks {
 pub struct Timers<'a, M> {
     table: &'a mut TimerTable<M>,
     clock: &'a Clock,
+    recorder: Option<&'a Recorder>,
 }
 
 impl<'a, M> Timers<'a, M> {
-    pub(crate) fn new(table: &'a mut TimerTable<M>, clock: &'a Clock) -> Self {
-        Self { table, clock }
+    pub(crate) fn new(table: &'a mut TimerTable<M>, clock: &'a Clock, recorder: Option<&'a Recorder>) -> Self {
+        Self { table, clock, recorder }
     }
 
     /// Delivers `message` once, `delay` from now. Replaces a timer of the same key.
     pub fn start_single(&mut self, key: impl Into<Cow<'static, str>>, delay: Duration, message: M) {
-        self.table.start(key.into(), self.clock.now() + delay, Kind::Single(message));
+        self.start(key.into(), delay, Kind::Single(message));
     }
 
     /// Delivers what `make` returns, `delay` from now and then `delay` after each delivery. Replaces a timer of the
@@ -53,7 +55,7 @@ impl<'a, M> Timers<'a, M> {
         delay: Duration,
         make: impl FnMut() -> M + Send + 'static,
     ) {
-        self.table.start(key.into(), self.clock.now() + delay, Kind::FixedDelay { delay, make: Box::new(make) });
+        self.start(key.into(), delay, Kind::FixedDelay { delay, make: Box::new(make) });
     }
 
     /// Delivers what `make` returns at each multiple of `interval` from now, whatever the handlers take; `missed` says
@@ -70,16 +72,29 @@ impl<'a, M> Timers<'a, M> {
     ) {
         assert!(!interval.is_zero(), "start_at_fixed_rate: `interval` must be longer than zero");
         let kind = Kind::FixedRate { interval, missed, make: Box::new(make) };
-        self.table.start(key.into(), self.clock.now() + interval, kind);
+        self.start(key.into(), interval, kind);
+    }
+
+    fn start(&mut self, key: Key, delay: Duration, kind: Kind<M>) {
+        if let Some(recorder) = self.recorder {
+            recorder.note(Effect::TimerScheduled { key: key.clone(), delay, kind: kind.shown() });
+        }
+        self.table.start(key, self.clock.now() + delay, kind);
     }
 
     /// Ends the timer of `key`. Nothing of it is delivered afterwards. No timer of that key: nothing happens.
     pub fn cancel(&mut self, key: &str) {
+        if let Some(recorder) = self.recorder {
+            recorder.note(Effect::TimerCancelled { key: key.to_owned() });
+        }
         self.table.cancel(key);
     }
 
     /// Ends all timers.
     pub fn cancel_all(&mut self) {
+        if let Some(recorder) = self.recorder {
+            recorder.note(Effect::AllTimersCancelled);
+        }
         self.table.clear();
     }
 
@@ -113,6 +128,16 @@ enum Kind<M> {
     FixedRate { interval: Duration, missed: MissedTicks, make: Make<M> },
 }
 
+impl<M> Kind<M> {
+    fn shown(&self) -> TimerKind {
+        match self {
+            Self::Single(_) => TimerKind::Single,
+            Self::FixedDelay { .. } => TimerKind::FixedDelay,
+            Self::FixedRate { missed, .. } => TimerKind::FixedRate { missed: *missed },
+        }
+    }
+}
+
 impl<M> TimerTable<M> {
     pub(crate) fn new() -> Self {
         Self { timers: BTreeMap::new(), due: BTreeMap::new(), started: 0 }
@@ -131,9 +156,13 @@ impl<M> TimerTable<M> {
     }
 
     fn cancel(&mut self, key: &str) {
-        if let Some(timer) = self.timers.remove(key) {
-            self.due.remove(&timer.at);
-        }
+        drop(self.take(key));
+    }
+
+    fn take(&mut self, key: &str) -> Option<Timer<M>> {
+        let timer = self.timers.remove(key)?;
+        self.due.remove(&timer.at);
+        Some(timer)
     }
 
     fn clear(&mut self) {
@@ -157,18 +186,23 @@ impl<M> TimerTable<M> {
         }
         let (_, key) = self.due.pop_first()?;
         let Timer { at: (at, _), kind } = self.timers.remove(&key)?;
+        Some(self.deliver(key, at, now, kind))
+    }
+
+    /// The message of a timer that was due at `at`; starts it again if there is more to come.
+    fn deliver(&mut self, key: Key, at: Tick, now: Tick, kind: Kind<M>) -> M {
         match kind {
-            Kind::Single(message) => Some(message),
+            Kind::Single(message) => message,
             Kind::FixedDelay { delay, mut make } => {
                 let message = make();
                 self.schedule(key, now + delay, Kind::FixedDelay { delay, make });
-                Some(message)
+                message
             }
             Kind::FixedRate { interval, missed, mut make } => {
                 let message = make();
                 let next = next_of_rate(at, now, interval, missed);
                 self.schedule(key, next, Kind::FixedRate { interval, missed, make });
-                Some(message)
+                message
             }
         }
     }

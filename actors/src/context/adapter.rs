@@ -7,6 +7,7 @@ use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::ask_chain::Link;
 use crate::cell::{Cell, Control};
 use crate::queue::{Envelope, Refusal, Room};
+use crate::testkit::Effect;
 
 impl<M: Send + 'static> ActorContext<M> {
     /// A reference to this actor for messages of type `R`; `adapt` turns each into this actor's own, in this actor's
@@ -16,6 +17,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// their order with plain ones from the same sender. When the mailbox is full for those, as much room again is
     /// left for adapted ones. Each costs one allocation; [`ActorRef::map`] costs none but runs in the sender's turn.
     pub fn message_adapter<R: Send + 'static>(&self, adapt: impl Fn(R) -> M + Send + Sync + 'static) -> ActorRef<R> {
+        self.record(|| Effect::MessageAdapter { message_type: std::any::type_name::<R>() });
         ActorRef::other(Adapter { cell: self.cell.clone(), adapt: Arc::new(adapt) })
     }
 }

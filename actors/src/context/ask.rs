@@ -13,6 +13,7 @@ use crate::ask::{AskError, Port, ReplyTo};
 use crate::cell::{Cell, Internal};
 use crate::clock::Tick;
 use crate::discard;
+use crate::testkit::Effect;
 
 /// When an ask times out; the number tells asks of one moment apart.
 type Deadline = (Tick, u64);
@@ -32,6 +33,7 @@ impl<M: Send + 'static> ActorContext<M> {
         N: Send + 'static,
         R: Send + 'static,
     {
+        self.record(|| Effect::AskSent { target: target.path().clone(), within });
         let deadline = self.asks.next_key(self.clock.now() + within);
         let slot = Arc::new(AnswerSlot {
             asker: self.cell.clone(),

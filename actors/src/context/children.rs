@@ -10,6 +10,7 @@ use crate::cell::{Cell, Control};
 use crate::path::{ActorPath, encode_name};
 use crate::props::Props;
 use crate::spawn::Nursery;
+use crate::testkit::Effect;
 
 /// Why nothing was spawned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,14 +113,20 @@ impl<M: Send + 'static> ActorContext<M> {
     /// When a child of that name exists or the name is empty, which fails this actor;
     /// [`try_spawn`](ActorContext::try_spawn) returns an error instead.
     pub fn spawn<A: Actor>(&mut self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
-        let props = props.into();
+        self.spawn_as(name.as_ref(), props.into(), false)
+    }
+
+    fn spawn_as<A: Actor>(&mut self, name: &str, props: Props<A>, anonymous: bool) -> ActorRef<A::Message> {
         let nursery = self.nursery();
-        match self.children.check(self.cell.head().path(), name.as_ref()) {
-            Ok(()) => {
-                let child = nursery.raise(name.as_ref(), props, |child| self.children.insert(child));
-                ActorRef::local(child)
-            }
-            Err(SpawnError::ParentStopping { .. }) => nursery.stillborn::<A>(name.as_ref()),
+        match self.children.check(self.cell.head().path(), name) {
+            Ok(()) => ActorRef::local(match &self.recorder {
+                None => nursery.raise(name, props, |child| self.children.insert(child)),
+                Some(recorder) => {
+                    recorder.spawned::<A>(name, anonymous);
+                    nursery.raise(name, recorder.stand_in(name, props), |child| self.children.insert(child))
+                }
+            }),
+            Err(SpawnError::ParentStopping { .. }) => nursery.stillborn::<A>(name),
             Err(error) => panic!("{error}"),
         }
     }
@@ -140,7 +147,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Spawns a child under a name of its own.
     pub fn spawn_anonymous<A: Actor>(&mut self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         let name = self.children.next_name();
-        self.spawn(name, props)
+        self.spawn_as(&name, props.into(), true)
     }
 
     /// The child named `name`, if there is one with messages of type `N`. One that is stopping is still there.
@@ -167,6 +174,7 @@ impl<M: Send + 'static> ActorContext<M> {
             "{} cannot stop {path}, which is not its child; send it a message that makes it stop",
             self.path(),
         );
+        self.record(|| Effect::Stopped { child: path.clone() });
         child.control().stop();
     }
 

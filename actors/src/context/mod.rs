@@ -28,6 +28,7 @@ use crate::path::ActorPath;
 use crate::queue::Receiver;
 use crate::stash::StashBuffer;
 use crate::system::ActorSystem;
+use crate::testkit::{Effect, Recorder};
 use crate::timers::{TimerTable, Timers};
 
 /// What an actor can do besides handling messages. It belongs to the actor's turn and cannot leave it.
@@ -48,6 +49,8 @@ pub struct ActorContext<M> {
     pub(crate) life: u64,
     pub(crate) sleep: Option<Pin<Box<Sleep>>>,
     pub(crate) slept_until: Option<Tick>,
+    /// Hears of the rarer verbs, in tests of this actor alone.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 pub(crate) struct ReceiveTimeout<M> {
@@ -74,6 +77,7 @@ impl<M: Send + 'static> ActorContext<M> {
             life: 0,
             sleep: None,
             slept_until: None,
+            recorder: None,
         }
     }
 
@@ -100,7 +104,14 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// This actor's timers.
     pub fn timers(&mut self) -> Timers<'_, M> {
-        Timers::new(&mut self.timers, &self.clock)
+        Timers::new(&mut self.timers, &self.clock, self.recorder.as_deref())
+    }
+
+    /// Tells the test of this actor, if it is under one.
+    fn record(&self, effect: impl FnOnce() -> Effect) {
+        if let Some(recorder) = &self.recorder {
+            recorder.note(effect());
+        }
     }
 
     /// Brings all stashed messages back, in order. They are handled before anything newer in the mailbox, one by one,
@@ -108,17 +119,20 @@ impl<M: Send + 'static> ActorContext<M> {
     ///
     /// Messages stashed from now on wait for the next call.
     pub fn unstash_all(&mut self, stash: &mut StashBuffer<M>) {
+        self.record(|| Effect::Unstashed { count: stash.len() });
         self.unstashed.append(&mut stash.take());
     }
 
     /// Delivers what `make` returns whenever no message came for `after`, again and again. Signals, timers and this
     /// message itself do not count as messages. Ends with this life.
     pub fn set_receive_timeout(&mut self, after: Duration, make: impl FnMut() -> M + Send + 'static) {
+        self.record(|| Effect::ReceiveTimeoutSet { after });
         self.receive_timeout = Some(ReceiveTimeout { after, deadline: None, make: Box::new(make) });
     }
 
     /// Ends [`set_receive_timeout`](ActorContext::set_receive_timeout).
     pub fn cancel_receive_timeout(&mut self) {
+        self.record(|| Effect::ReceiveTimeoutCancelled);
         self.receive_timeout = None;
     }
 

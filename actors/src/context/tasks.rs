@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::ActorContext;
 use crate::cell::Internal;
 use crate::panic_text::panic_text;
+use crate::testkit::Effect;
 
 /// The tasks of one life. Dropping it aborts them.
 #[derive(Default)]
@@ -36,6 +37,7 @@ impl<M: Send + 'static> ActorContext<M> {
         future: impl Future<Output = T> + Send + 'static,
         map: impl FnOnce(T) -> M + Send + 'static,
     ) {
+        self.record(|| Effect::PipedToSelf { output_type: std::any::type_name::<T>() });
         let (cell, life) = (self.cell.clone(), self.life);
         self.spawn_caught(async move {
             let output = future.await;
@@ -46,6 +48,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Runs `future` beside this actor. It ends with this life as in [`pipe_to_self`](ActorContext::pipe_to_self); a
     /// panic in it fails this actor.
     pub fn spawn_task(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        self.record(|| Effect::TaskSpawned);
         self.spawn_caught(future);
     }
 

@@ -11,6 +11,7 @@ use crate::actor_ref::ActorRef;
 use crate::cell::Control;
 use crate::discard;
 use crate::path::ActorPath;
+use crate::testkit::Effect;
 
 /// Whom an actor watches.
 pub(crate) struct Watching<M>(BTreeMap<ActorPath, Watch<M>>);
@@ -71,6 +72,7 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// Ends a watch: no signal or message of it is delivered from now on, even if its target has terminated already.
     pub fn unwatch<N: Send + 'static>(&mut self, target: &ActorRef<N>) {
+        self.record(|| Effect::Unwatched { target: target.path().clone() });
         if let Some(watch) = self.watching.take(target.path()) {
             watch.target.head().remove_watcher(self.path());
         }
@@ -81,6 +83,7 @@ impl<M: Send + 'static> ActorContext<M> {
         if path == *self.path() {
             return;
         }
+        self.record(|| Effect::Watched { target: path.clone(), with_message: message.is_some() });
         let watch = Watch { target: target.clone(), message };
         if self.watching.0.insert(path, watch).is_some() {
             return; // registered with the target already

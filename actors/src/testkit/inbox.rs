@@ -63,7 +63,7 @@ impl<T> Clone for Tray<T> {
 }
 
 /// Puts each message into its tray.
-pub(super) struct Inbox<M>(pub(super) Tray<M>);
+pub(crate) struct Inbox<M>(pub(super) Tray<M>);
 
 impl<M: Send + 'static> Actor for Inbox<M> {
     type Message = M;

@@ -1,5 +1,6 @@
 //! [`TestKit`]: actors in virtual time on one thread. [`TestProbe`]: stands in for any actor.
 
+mod effect;
 mod inbox;
 mod probe;
 
@@ -12,6 +13,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
+pub(crate) use self::effect::Recorder;
+pub use self::effect::{Effect, TimerKind};
 use self::inbox::{Ends, Watch, Watcher};
 pub use self::probe::TestProbe;
 
