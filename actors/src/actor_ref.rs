@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::ask::{Ask, AskError, ReplyTo};
 use crate::ask_chain::Link;
 use crate::cell::{Cell, Control};
+use crate::clock::{Clock, Tick};
 use crate::discard;
 use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
@@ -135,6 +136,16 @@ impl<M: Send + 'static> ActorRef<M> {
     pub fn ask<R: Send + 'static>(&self, make: impl FnOnce(ReplyTo<R>) -> M, within: Duration) -> Ask<R> {
         let clock = self.system().clock().clone();
         let deadline = clock.now() + within;
+        self.ask_until(make, clock, deadline)
+    }
+
+    /// As [`ask`](ActorRef::ask), up to a moment of `clock`.
+    pub(crate) fn ask_until<R: Send + 'static>(
+        &self,
+        make: impl FnOnce(ReplyTo<R>) -> M,
+        clock: Clock,
+        deadline: Tick,
+    ) -> Ask<R> {
         Ask::start(clock, deadline, self.path(), |reply_to, link| self.question(make(reply_to), link))
     }
 
@@ -152,6 +163,12 @@ impl<M: Send + 'static> ActorRef<M> {
     /// It is equal to this reference and has the same mailbox, room and order.
     pub fn map<N: Send + 'static>(&self, wrap: impl Fn(N) -> M + Send + Sync + 'static) -> ActorRef<N> {
         ActorRef::other(Mapped { inner: self.clone(), wrap })
+    }
+
+    /// A reference for a part of this actor's protocol that turns into the whole by itself: [`map`](ActorRef::map) with
+    /// `N::into`.
+    pub fn narrow<N: Into<M> + Send + 'static>(&self) -> ActorRef<N> {
+        self.map(N::into)
     }
 
     fn undelivered(&self, reason: DeadLetterReason, message: M) {
@@ -174,7 +191,7 @@ impl<M: Send + 'static> ActorRef<M> {
         }
     }
 
-    fn system(&self) -> &ActorSystem {
+    pub(crate) fn system(&self) -> &ActorSystem {
         self.control().head().system()
     }
 

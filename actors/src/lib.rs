@@ -87,13 +87,16 @@ mod actor;
 mod actor_ref;
 mod ask;
 mod ask_chain;
+mod asks;
 mod cell;
 mod clock;
 mod context;
 mod discard;
 mod engine;
 mod event_stream;
+mod fn_actor;
 mod guardian;
+mod ignore;
 mod mailbox;
 mod panic_text;
 mod path;
@@ -111,11 +114,16 @@ mod timers;
 pub use actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
 pub use actor_ref::{ActorRef, Stopped, TryTellError};
 pub use ask::{Ask, AskError, ReplyTo};
+pub use asks::{
+    AskAll, AskFirst, AskHedged, AskWithStatus, AskWithStatusError, NotEnoughAnswers, StatusError, ask_all, ask_first,
+    ask_hedged,
+};
 pub use clock::{Clock, Elapsed, Sleep, Tick};
 pub use context::{ActorContext, SpawnError};
 pub use event_stream::{
     ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter, UnhandledMessage,
 };
+pub use fn_actor::FnActor;
 pub use mailbox::Mailbox;
 pub use path::ActorPath;
 pub use props::Props;

@@ -1,12 +1,14 @@
 //! Tests of the actors crate, one module a subject.
 
 mod alloc;
+mod asks;
 mod clock;
 mod cycle;
 mod dead_letters;
 mod destructors;
 mod event_stream;
 mod guide;
+mod ignore;
 mod mailbox;
 mod pipe_to_self;
 mod script;
