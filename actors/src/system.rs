@@ -20,6 +20,7 @@ use crate::event_stream::EventStream;
 use crate::guardian::Guardian;
 use crate::path::ActorPath;
 use crate::props::Props;
+use crate::receptionist::{self, Receptionist, ReceptionistActor, ReceptionistMessage};
 use crate::shutdown::CoordinatedShutdown;
 
 const SYSTEM_UID: u64 = 1;
@@ -41,6 +42,8 @@ struct Inner {
     user: Arc<Guardian>,
     internal: Arc<Guardian>,
     shutdown: OnceLock<CoordinatedShutdown>,
+    /// While it lives.
+    receptionist: Mutex<Option<Receptionist>>,
 }
 
 impl ActorSystem {
@@ -80,6 +83,30 @@ impl ActorSystem {
     /// What is done, in which order, before this system ends.
     pub fn coordinated_shutdown(&self) -> &CoordinatedShutdown {
         self.0.shutdown.get_or_init(|| CoordinatedShutdown::new(WeakSystem(Arc::downgrade(&self.0))))
+    }
+
+    /// Who registers the actors of this system under what they do and finds them by it. Starts with the first call.
+    pub fn receptionist(&self) -> Receptionist {
+        let mut known = self.0.receptionist.lock();
+        if let Some(receptionist) = &*known {
+            return receptionist.clone();
+        }
+        self.0.events.suppress_dead_letters::<ReceptionistMessage>();
+        let internal = &self.0.internal;
+        let actor = internal.spawn(self, Some("receptionist"), receptionist::props(self));
+        // The name may be somebody's, or still that of one that failed.
+        let actor = actor.or_else(|_| internal.spawn(self, None, receptionist::props(self)));
+        match actor {
+            Ok(actor) => known.insert(Receptionist { actor }).clone(),
+            Err(_) => Receptionist { actor: internal.nursery(self).stillborn::<ReceptionistActor>("receptionist") },
+        }
+    }
+
+    pub(crate) fn forget_receptionist(&self, path: &ActorPath) {
+        let mut known = self.0.receptionist.lock();
+        let forgotten = known.take_if(|receptionist| receptionist.actor.path() == path);
+        drop(known); // outside the lock: it may be the last hold on its cell
+        drop(forgotten);
     }
 
     /// The runtime its actors run on.
@@ -251,6 +278,7 @@ impl ActorSystemBuilder {
             user: Guardian::new(ActorPath::root(uid, USER_UID, "user")),
             internal: Guardian::new(ActorPath::root(uid, SYSTEM_UID, "system")),
             shutdown: OnceLock::new(),
+            receptionist: Mutex::new(None),
         }))
     }
 }

@@ -11,6 +11,7 @@ mod guide;
 mod ignore;
 mod mailbox;
 mod pipe_to_self;
+mod receptionist;
 mod script;
 mod shutdown;
 mod stash;
