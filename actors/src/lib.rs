@@ -129,7 +129,10 @@ pub use mailbox::Mailbox;
 pub use path::ActorPath;
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Registration, Registrations, ServiceKey};
-pub use shutdown::{CoordinatedShutdown, Phase, PhaseBegun, ShutdownReport, TaskFailure};
+pub use shutdown::{
+    CoordinatedShutdown, Phase, PhaseBegun, ShutdownOverBudget, ShutdownReason, ShutdownReport, ShutdownTask,
+    TaskFailure,
+};
 pub use stash::{StashBuffer, StashFull};
 pub use supervision::SupervisorStrategy;
 pub use supervisor::{

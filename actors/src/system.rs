@@ -44,6 +44,7 @@ struct Inner {
     shutdown: OnceLock<CoordinatedShutdown>,
     /// While it lives.
     receptionist: Mutex<Option<Receptionist>>,
+    shutdown_budget: Option<Duration>,
 }
 
 impl ActorSystem {
@@ -57,7 +58,7 @@ impl ActorSystem {
 
     /// A system with settings of its own.
     pub fn builder(name: impl Into<String>) -> ActorSystemBuilder {
-        ActorSystemBuilder { name: name.into(), clock: None, seed: None, runtime: None }
+        ActorSystemBuilder { name: name.into(), clock: None, seed: None, runtime: None, shutdown_budget: None }
     }
 
     /// The name it was given.
@@ -82,7 +83,9 @@ impl ActorSystem {
 
     /// What is done, in which order, before this system ends.
     pub fn coordinated_shutdown(&self) -> &CoordinatedShutdown {
-        self.0.shutdown.get_or_init(|| CoordinatedShutdown::new(WeakSystem(Arc::downgrade(&self.0))))
+        self.0
+            .shutdown
+            .get_or_init(|| CoordinatedShutdown::new(WeakSystem(Arc::downgrade(&self.0)), self.0.shutdown_budget))
     }
 
     /// Who registers the actors of this system under what they do and finds them by it. Starts with the first call.
@@ -148,6 +151,10 @@ impl ActorSystem {
     /// As [`spawn`](ActorSystem::spawn).
     pub fn spawn_internal<A: Actor>(&self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         self.expect_spawned::<A>(&self.0.internal, Some(name.as_ref()), props.into())
+    }
+
+    pub(crate) fn spawn_internal_anonymous<A: Actor>(&self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
+        self.expect_spawned::<A>(&self.0.internal, None, props.into())
     }
 
     fn expect_spawned<A: Actor>(
@@ -230,6 +237,7 @@ pub struct ActorSystemBuilder {
     clock: Option<Clock>,
     seed: Option<u64>,
     runtime: Option<Handle>,
+    shutdown_budget: Option<Duration>,
 }
 
 impl ActorSystemBuilder {
@@ -249,6 +257,12 @@ impl ActorSystemBuilder {
     /// The runtime its actors run on. Default: the ambient one.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
+        self
+    }
+
+    /// How long a shutdown may take; see [`CoordinatedShutdown::set_budget`]. Default: no budget.
+    pub fn shutdown_budget(mut self, budget: Duration) -> Self {
+        self.shutdown_budget = Some(budget);
         self
     }
 
@@ -279,6 +293,7 @@ impl ActorSystemBuilder {
             internal: Guardian::new(ActorPath::root(uid, SYSTEM_UID, "system")),
             shutdown: OnceLock::new(),
             receptionist: Mutex::new(None),
+            shutdown_budget: self.shutdown_budget,
         }))
     }
 }

@@ -138,6 +138,25 @@ fn a_member_that_fails_while_its_group_stops_is_no_further_reason() {
 }
 
 #[test]
+fn a_new_group_waits_for_the_slowest_of_the_old() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let specs = [spec("quick", &diary, Duration::ZERO), spec("failing", &diary, Duration::ZERO)];
+    let refs = specs.each_ref().map(ChildSpec::child_ref);
+    let slow = spec("slow", &diary, SECOND * 4);
+    kit.spawn("group", specs.into_iter().fold(Supervisor::new(OneForAll), Supervisor::child).child(slow));
+    kit.settle();
+    diary.read();
+    refs[1].try_tell(Do::Fail).expect("it is there");
+    kit.advance(SECOND);
+    refs[0].try_tell(Do::Stop).expect("its turn to be stopped has not come");
+    kit.advance(SECOND * 2);
+    assert_eq!(diary.read(), ["-failing", "-quick"]);
+    kit.advance(SECOND);
+    assert_eq!(diary.read(), ["-slow", "+quick", "+failing", "+slow"]);
+}
+
+#[test]
 fn a_transient_child_that_is_done_stays_away_until_its_group_restarts() {
     let group = Group::new(OneForAll, &[("a", Permanent), ("b", Transient)]);
     assert_eq!(group.tell(1, Do::Stop), ["-b"]);
