@@ -92,6 +92,25 @@ impl<A: Actor> Props<A> {
     }
 }
 
+impl<A: Actor> Props<A> {
+    /// The same rules for an actor around this one; `before` comes ahead of each run of the factory.
+    pub(crate) fn around<B: Actor<Message = A::Message>>(
+        self,
+        mut before: impl FnMut(&mut ActorContext<A::Message>) + Send + 'static,
+        mut around: impl FnMut(Result<A, BoxError>) -> Result<B, BoxError> + Send + 'static,
+    ) -> Props<B> {
+        let factory = match self.factory {
+            Factory::Value(value) => Factory::Value(value.and_then(|actor| around(Ok(actor)).ok())),
+            Factory::Build(mut build) => Factory::Build(Box::new(move |ctx| {
+                before(ctx);
+                around(build(ctx))
+            })),
+        };
+        let Self { supervision, mailbox, stop_timeout, .. } = self;
+        Props { factory, supervision, mailbox, stop_timeout }
+    }
+}
+
 impl<A: Actor> From<A> for Props<A> {
     fn from(actor: A) -> Self {
         Self::with_factory(Factory::Value(Some(actor)))

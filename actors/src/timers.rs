@@ -102,6 +102,13 @@ impl<'a, M> Timers<'a, M> {
     pub fn is_active(&self, key: &str) -> bool {
         self.table.timers.contains_key(key)
     }
+
+    /// The message of the timer of `key`, as if its moment had come.
+    pub(crate) fn fire(&mut self, key: &str) -> Option<M> {
+        let now = self.clock.now();
+        let kind = self.table.take(key)?.kind;
+        Some(self.table.deliver(key.to_owned().into(), now, now, kind))
+    }
 }
 
 impl<M> fmt::Debug for Timers<'_, M> {

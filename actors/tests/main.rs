@@ -2,6 +2,7 @@
 
 mod alloc;
 mod asks;
+mod behavior_kit;
 mod clock;
 mod cycle;
 mod dead_letters;

@@ -119,7 +119,8 @@ pub enum TimerKind {
 #[derive(Default)]
 pub(crate) struct Recorder {
     effects: Mutex<Vec<Effect>>,
-    children: Mutex<BTreeMap<String, Box<dyn Any + Send>>>, // trays by the name as it is in the path
+    /// What children were told, by the name as it is in the path.
+    children: Mutex<BTreeMap<String, Box<dyn Any + Send>>>,
     muted: AtomicBool,
 }
 
@@ -128,6 +129,31 @@ impl Recorder {
         if !self.muted.load(Ordering::Relaxed) {
             self.effects.lock().push(effect);
         }
+    }
+
+    /// Does what the actor has no part in.
+    pub(super) fn unheard(&self, work: impl FnOnce()) {
+        self.muted.store(true, Ordering::Relaxed);
+        work();
+        self.muted.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self) -> Vec<Effect> {
+        std::mem::take(&mut *self.effects.lock())
+    }
+
+    pub(super) fn take_first(&self) -> Option<Effect> {
+        let mut effects = self.effects.lock();
+        (!effects.is_empty()).then(|| effects.remove(0))
+    }
+
+    pub(super) fn seen(&self) -> Vec<Effect> {
+        self.effects.lock().clone()
+    }
+
+    /// What the child of that name was told, if its messages are of type `N`.
+    pub(super) fn tray<N: Send + 'static>(&self, name: &str) -> Option<Tray<N>> {
+        self.children.lock().get(&*encode_name(name))?.downcast_ref::<Tray<N>>().cloned()
     }
 
     /// What is spawned in place of the child described by `props`; those are dropped.

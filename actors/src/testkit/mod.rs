@@ -1,7 +1,9 @@
 //! [`TestKit`]: actors in virtual time on one thread. [`TestProbe`]: stands in for any actor.
 
+mod behavior;
 mod effect;
 mod inbox;
+mod observed;
 mod probe;
 
 use std::future::Future;
@@ -13,9 +15,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
+pub use self::behavior::BehaviorTestKit;
 pub(crate) use self::effect::Recorder;
 pub use self::effect::{Effect, TimerKind};
-use self::inbox::{Ends, Watch, Watcher};
+use self::inbox::{Ends, Inbox, Tray, Watch, Watcher};
 pub use self::probe::TestProbe;
 
 use crate::actor::Actor;
@@ -31,6 +34,7 @@ const WALL_MS: u64 = 946_684_800_000;
 const SEED: u64 = 0x5eed;
 /// No other actor has this number.
 const PROBES_UID: u64 = 0;
+const PROBES_LIVE: &str = "a kit's probes are never told to stop as a whole";
 
 /// A system on one thread whose clock moves only while the test waits for it.
 ///
@@ -110,6 +114,11 @@ impl TestKit {
     /// A probe: a reference like any other whose messages the test reads.
     pub fn probe<M: Send + 'static>(&self) -> TestProbe<M> {
         TestProbe::new(self.ground.clone(), &self.system)
+    }
+
+    /// An actor whose end is a sign.
+    fn bell(&self) -> ActorRef<()> {
+        self.ground.probes.spawn(&self.system, None, Inbox(Tray::new()).into()).expect(PROBES_LIVE)
     }
 
     /// Lets `by` pass: everything due in that time happens, each thing at its moment and in order, and all that

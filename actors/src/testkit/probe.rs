@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Ground;
 use super::inbox::{Inbox, Tray, Watch};
+use super::{Ground, PROBES_LIVE};
 use crate::actor_ref::ActorRef;
 use crate::mailbox::Mailbox;
 use crate::props::Props;
@@ -25,6 +25,8 @@ pub struct TestProbe<M: Send + 'static> {
     ground: Rc<Ground>,
     actor: ActorRef<M>,
     messages: Tray<M>,
+    /// Its end is the actor's.
+    owns: bool,
 }
 
 impl<M: Send + 'static> TestProbe<M> {
@@ -32,8 +34,13 @@ impl<M: Send + 'static> TestProbe<M> {
         let messages = Tray::new();
         let kept = messages.clone();
         let props = Props::new(move || Inbox(kept.clone())).mailbox(Mailbox::unbounded());
-        let actor = ground.probes.spawn(system, None, props).expect("a kit's probes are never told to stop as a whole");
-        Self { ground, actor, messages }
+        let actor = ground.probes.spawn(system, None, props).expect(PROBES_LIVE);
+        Self { ground, actor, messages, owns: true }
+    }
+
+    /// Reads what another actor puts aside.
+    pub(super) fn of(ground: Rc<Ground>, actor: ActorRef<M>, messages: Tray<M>) -> Self {
+        Self { ground, actor, messages, owns: false }
     }
 
     /// The reference to hand to actors.
@@ -102,6 +109,9 @@ impl<M: Send + 'static> TestProbe<M> {
 
 impl<M: Send + 'static> Drop for TestProbe<M> {
     fn drop(&mut self) {
+        if !self.owns {
+            return;
+        }
         self.actor.control().stop();
         self.messages.clear(); // whoever asked and was not answered learns now
     }
