@@ -1,0 +1,191 @@
+//! The mailbox's machinery: a queue of blocks for messages, a lane for what the runtime itself sends, and in one word with
+//! the queue's position the answer to who is to run the consumer.
+//!
+//! Invariants:
+//!
+//! - A consumer that is parked and has something to look at does not stay parked: whoever brings it (a message, an internal
+//!   item, a waker) takes the mark of sleep away in the same exchange in which it becomes visible, or leaves a mark that
+//!   keeps the consumer from parking. Exactly one such exchange returns [`Wake::Schedule`].
+//! - At most one runs the consumer: who cleared `RUNNABLE`. At most one hint lies in run queues, unless the runnable
+//!   consumer was claimed past its hint; that one is stale then, and claiming by it fails.
+//! - Messages accepted and not taken, and room set aside, never exceed the bound; adapted messages may use as much again.
+//!   Notices of ends count for nothing. Up to an eighth of the bound, and never more than 32, may be taken and not yet
+//!   given back while the consumer runs.
+//! - A push is one exchange and one release store; a pop one acquire load; to park, one exchange.
+//! - No foreign code (destructors, wakers) runs while a slot is claimed and not ready, or under the lock.
+//!
+//! What is where: `word` the arithmetic, `block` the memory, `lane` the internal lane, `room` bounds and who waits,
+//! `receiver` the consumer's end.
+
+#![allow(dead_code)] // until the engine stands on it
+
+#[allow(unsafe_code)]
+mod block;
+#[allow(unsafe_code)]
+mod lane;
+#[allow(unsafe_code)]
+mod receiver;
+mod room;
+#[cfg(all(test, not(actors_loom)))]
+mod tests;
+mod wakers;
+mod word;
+
+#[allow(unused_imports)] // until the engine stands on it
+pub(crate) use receiver::{For, Park, Receiver};
+#[allow(unused_imports)]
+pub(crate) use room::{Permit, Reserve};
+
+use block::{Kind, Tail};
+use lane::Lane;
+use receiver::Own;
+use room::Crowd;
+use word::{ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, QUEUED, RUNNABLE};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, UnsafeCell};
+
+/// Whether the caller has to put a hint into a run queue.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    No,
+    Schedule,
+}
+
+impl Wake {
+    #[inline(always)]
+    fn new(wakes: bool) -> Self {
+        if wakes { Self::Schedule } else { Self::No }
+    }
+}
+
+/// Which room a message may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Ordinary,
+    /// Twice the bound: a full mailbox must not keep an actor from the answers it waits for.
+    Adapted,
+    /// Notices of ends: never refused for want of room, and they take none.
+    Unbounded,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full,
+    Stopped,
+}
+
+/// The shared part. Producers' and consumer's fields never share a cache line: 64 bytes lie between the word and `lane`.
+#[repr(C)]
+pub(crate) struct Queue<T, I> {
+    tail: Tail<T>,
+    /// See `room`.
+    limit: AtomicU64,
+    capacity: usize,
+    crowd: Mutex<Option<Box<Crowd>>>,
+    lane: Lane<I>,
+    own: UnsafeCell<Own<T, I>>,
+}
+
+impl<T, I> Queue<T, I> {
+    /// A queue for `capacity` messages, `usize::MAX` for any number. It is born runnable, with a hint that whoever makes it
+    /// puts into a run queue.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            tail: Tail::new(RUNNABLE | QUEUED),
+            limit: AtomicU64::new(room::first_limit(capacity)),
+            capacity,
+            crowd: Mutex::new(None),
+            lane: Lane::new(),
+            own: UnsafeCell::new(Own::new(capacity)),
+        }
+    }
+
+    /// Accepts `value`, behind all that was accepted before.
+    ///
+    /// # Errors
+    /// The value comes back: `Full`, or `Stopped` for good.
+    #[inline]
+    pub(crate) fn push(&self, value: T, room: Room) -> Result<Wake, (Refusal, T)> {
+        if room == Room::Unbounded {
+            return self.push_uncounted(value);
+        }
+        let pushed = self.tail.insert(value, Kind::Counted, |at| {
+            if at & (CLOSED | CROWDED) != 0 {
+                Err(if at & CLOSED != 0 { Some(Refusal::Stopped) } else { None })
+            } else if word::position(at) >= self.limit_of(room) {
+                Err(Some(Refusal::Full))
+            } else {
+                Ok(at)
+            }
+        });
+        match pushed {
+            Ok(wakes) => Ok(Wake::new(wakes)),
+            Err((Some(refusal), value)) => Err((refusal, value)),
+            Err((None, value)) => self.push_crowded(value, room),
+        }
+    }
+
+    /// Hands something of the runtime's own to the consumer: wakes it unless it waits for wakers alone.
+    ///
+    /// # Errors
+    /// The item comes back once the consumer has ended.
+    pub(crate) fn push_internal(&self, item: I) -> Result<Wake, I> {
+        // Who finds others on the lane need not tell of them: who put the first one there does.
+        let tell = self.lane.push(item)?;
+        Ok(if tell { self.update(|at| word::notified(at, ASLEEP | LISTENING)) } else { Wake::No })
+    }
+
+    /// A waker was woken: the consumer looks at everything again.
+    pub(crate) fn notify(&self) -> Wake {
+        self.update(|at| word::notified(at, ASLEEP | LISTENING | AWAITING))
+    }
+
+    /// Takes the right to run the consumer, by a hint that was taken out of a run queue. False: the hint was stale.
+    pub(crate) fn claim(&self) -> bool {
+        self.tail.word.fetch_and(!(RUNNABLE | QUEUED), Ordering::AcqRel) & RUNNABLE != 0
+    }
+
+    /// Takes the right to run the consumer past its hint, which stays where it is and will be stale.
+    pub(crate) fn claim_inline(&self) -> bool {
+        self.tail.word.fetch_and(!RUNNABLE, Ordering::AcqRel) & RUNNABLE != 0
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tail.word.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// How many messages wait, notices not counted; a moment later it may be another number.
+    pub(crate) fn len(&self) -> usize {
+        let limit = self.limit_of(Room::Ordinary);
+        let at = self.tail.word.load(Ordering::Acquire);
+        if at & CLOSED != 0 {
+            return 0;
+        }
+        (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize
+    }
+
+    /// How many messages may wait; `usize::MAX`: any number.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn is_unbounded(&self) -> bool {
+        self.capacity == usize::MAX
+    }
+
+    #[inline(always)]
+    fn update(&self, step: impl Fn(u64) -> (u64, bool)) -> Wake {
+        let mut at = self.tail.word.load(Ordering::Relaxed);
+        loop {
+            // An exchange even where nothing changes: the consumer's next one has to see what came before.
+            let (next, wakes) = step(at);
+            match self.tail.word.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Wake::new(wakes),
+                Err(now) => at = now,
+            }
+        }
+    }
+}

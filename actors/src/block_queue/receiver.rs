@@ -1,0 +1,209 @@
+//! The consumer's end.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+
+use super::block::{Cursor, Kind};
+use super::lane::Taken;
+use super::word::{self, ASLEEP, AWAITING, CLOSED, LISTENING, NOTIFIED, RUNNABLE};
+use super::{Queue, Wake};
+use crate::sync::Backoff;
+use crate::sync::atomic::Ordering;
+
+/// Pops between two looks at who waits for room, at most: a bound is told in time, and the line producers read stays quiet.
+const BATCH: usize = 32;
+
+/// What the consumer alone reads and writes.
+pub(super) struct Own<T, I> {
+    pub(super) cursor: Cursor<T>,
+    internal: Taken<I>,
+    /// Counted messages taken since the last publication.
+    unpublished: u8,
+    batch: u8,
+}
+
+impl<T, I> Own<T, I> {
+    pub(super) fn new(capacity: usize) -> Self {
+        let batch = (capacity / 8).clamp(1, BATCH) as u8;
+        Self { cursor: Cursor::new(), internal: Taken::new(), unpublished: 0, batch }
+    }
+}
+
+/// What the consumer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Anything: a message, an internal item, a waker.
+    Messages,
+    /// An internal item or a waker; messages stay where they are.
+    Internal,
+    /// A waker alone: a handler has to go on first.
+    Waker,
+}
+
+/// What came of an attempt to park.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Park {
+    /// The claim is gone.
+    Parked,
+    /// Something has come, or a push is in the middle of it: look again at all one waits for.
+    Busy,
+}
+
+/// The right to consume; a queue has one. What the consumer knows lies in the queue itself.
+pub(crate) struct Receiver<T, I>(PhantomData<fn() -> (T, I)>);
+
+impl<T, I> Receiver<T, I> {
+    /// # Safety
+    /// One per queue, given that queue in every call, and called only by who holds the claim: since [`Queue::claim`] or
+    /// [`Queue::claim_inline`] returned true, and until `park` returned `Parked` or `yield_now` returned. (`close` and `end`
+    /// may also be called by somebody who otherwise knows that no claim is or will be held.)
+    pub(crate) const unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+
+    #[inline(always)]
+    fn with<R>(&mut self, queue: &Queue<T, I>, f: impl FnOnce(&mut Own<T, I>) -> R) -> R {
+        // SAFETY: the caller holds the claim (see `new`), and no `f` below calls foreign code while it has the borrow.
+        queue.own.with_mut(|own| f(unsafe { &mut *own }))
+    }
+
+    /// The next of what the runtime itself sent; one load when there is nothing.
+    #[inline(always)]
+    pub(crate) fn next_internal(&mut self, queue: &Queue<T, I>) -> Option<I> {
+        self.with(queue, |own| {
+            if own.internal.is_empty() && queue.lane.has_some() {
+                queue.lane.take(&mut own.internal);
+            }
+            own.internal.pop()
+        })
+    }
+
+    /// Puts what was taken from the internal lane back, before all else.
+    pub(crate) fn put_back_internal(&mut self, queue: &Queue<T, I>, items: VecDeque<I>) {
+        self.with(queue, |own| own.internal.put_back(items));
+    }
+
+    /// The next message, if it is there; one load when it is.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self, queue: &Queue<T, I>) -> Option<T> {
+        debug_assert!(queue.is_running(), "only who holds the claim may look");
+        let (value, publish) = self.with(queue, |own| {
+            // SAFETY: the cursor is this queue's.
+            let (value, kind) = unsafe { queue.tail.take(&mut own.cursor) }?;
+            own.unpublished += u8::from(kind == Kind::Counted);
+            let publish = own.unpublished >= own.batch;
+            Some((value, if publish { std::mem::take(&mut own.unpublished) } else { 0 }))
+        })?;
+        if publish > 0 {
+            queue.publish(publish.into());
+        }
+        Some(value)
+    }
+
+    /// Makes room of what has been taken. Parking and yielding do it too.
+    #[inline(always)]
+    pub(crate) fn flush(&mut self, queue: &Queue<T, I>) {
+        let unpublished = self.with(queue, |own| std::mem::take(&mut own.unpublished));
+        if unpublished > 0 {
+            queue.publish(unpublished.into());
+        }
+    }
+
+    /// Gives the claim up until something comes.
+    #[inline(always)]
+    pub(crate) fn park(&mut self, queue: &Queue<T, I>, until: For) -> Park {
+        debug_assert!(queue.is_running(), "only who holds the claim may give it up");
+        self.flush(queue);
+        queue.tail.trim();
+        let (position, internal) = self.with(queue, |own| (own.cursor.position(), !own.internal.is_empty()));
+        if until != For::Waker && (internal || queue.lane.has_some()) {
+            return Park::Busy;
+        }
+        let flag = match until {
+            For::Messages => ASLEEP,
+            For::Internal => LISTENING,
+            For::Waker => AWAITING,
+        };
+        let mut at = queue.tail.word.load(Ordering::Relaxed);
+        loop {
+            if at & NOTIFIED != 0 {
+                queue.tail.word.fetch_and(!NOTIFIED, Ordering::AcqRel);
+                return Park::Busy;
+            }
+            if until == For::Messages && word::position(at) != position {
+                return Park::Busy;
+            }
+            match queue.tail.word.compare_exchange_weak(at, at | flag, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Park::Parked,
+                Err(now) => at = now,
+            }
+        }
+    }
+
+    /// Gives the claim up, to go on later.
+    pub(crate) fn yield_now(&mut self, queue: &Queue<T, I>) -> Wake {
+        debug_assert!(queue.is_running(), "only who holds the claim may give it up");
+        self.flush(queue);
+        queue.update(word::runnable)
+    }
+
+    /// Refuses messages from now on and returns those that were accepted and not taken, oldest first. Who waits for room is
+    /// refused. The internal lane stays open.
+    pub(crate) fn close(&mut self, queue: &Queue<T, I>) -> VecDeque<T> {
+        let end = word::position(queue.tail.word.fetch_or(CLOSED, Ordering::AcqRel));
+        let messages = self.with(queue, |own| {
+            let mut messages = VecDeque::with_capacity((end - own.cursor.position()) as usize);
+            let mut backoff = Backoff::default();
+            while own.cursor.position() < end {
+                // SAFETY: the cursor is this queue's.
+                match unsafe { queue.tail.take(&mut own.cursor) } {
+                    Some((value, _)) => messages.push_back(value),
+                    None => backoff.wait(),
+                }
+            }
+            // SAFETY: closed, and emptied just now.
+            unsafe { queue.tail.release(&mut own.cursor) }
+            own.unpublished = 0;
+            messages
+        });
+        queue.refuse_waiting();
+        messages
+    }
+
+    /// Refuses everything from now on and returns what was never taken, oldest first.
+    pub(crate) fn end(&mut self, queue: &Queue<T, I>) -> (VecDeque<T>, VecDeque<I>) {
+        let messages = self.close(queue);
+        let items = self.with(queue, |own| {
+            let mut rest = queue.lane.end();
+            std::iter::from_fn(|| own.internal.pop()).chain(std::iter::from_fn(|| rest.pop())).collect()
+        });
+        (messages, items)
+    }
+}
+
+impl<T, I> Queue<T, I> {
+    #[inline(always)]
+    fn is_running(&self) -> bool {
+        // A checker has enough to do without this.
+        cfg!(actors_loom) || self.tail.word.load(Ordering::Relaxed) & (ASLEEP | LISTENING | AWAITING | RUNNABLE) == 0
+    }
+}
+
+// SAFETY: producers reach `own` never, and the consumer only while it holds the claim, which passes between threads by
+// exchanges of the word; values go from one thread to one other.
+unsafe impl<T: Send, I: Send> Send for Queue<T, I> {}
+// SAFETY: as above.
+unsafe impl<T: Send, I: Send> Sync for Queue<T, I> {}
+
+impl<T, I> Drop for Queue<T, I> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else is left, so nobody holds a claim.
+        let mut receiver = unsafe { Receiver::new() };
+        let left = receiver.end(self);
+        let Self { tail, own, .. } = self;
+        // SAFETY: as above.
+        own.with_mut(|own| tail.drop_first(unsafe { &(*own).cursor }));
+        drop(left); // last, as destructors may panic
+    }
+}
