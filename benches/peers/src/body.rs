@@ -179,13 +179,26 @@ pub enum SkyMsg {
 /// What a node does about a message.
 pub enum Reaction {
     /// Makes a child for each, and starts it with it.
-    Split([SkyMsg; FAN_OUT as usize]),
+    Split(Parts),
     Wait,
     /// It has reported; it stops.
     Done,
 }
 
 const FAN_OUT: u64 = 10;
+
+/// The children's shares.
+pub struct Parts {
+    size: u64,
+    first: u64,
+}
+
+impl Parts {
+    pub fn starts(&self) -> impl Iterator<Item = SkyMsg> + use<> {
+        let Parts { size, first } = *self;
+        (0..FAN_OUT).map(move |i| SkyMsg::Start { size, first: first + i * size })
+    }
+}
 
 impl<F: Framework> Sky<F> {
     pub fn new(parent: Parent<F>) -> Self {
@@ -205,8 +218,7 @@ impl<F: Framework> Sky<F> {
             }
             SkyMsg::Start { size, first } => {
                 self.left = FAN_OUT as u32;
-                let size = size / FAN_OUT;
-                Reaction::Split(std::array::from_fn(|i| SkyMsg::Start { size, first: first + i as u64 * size }))
+                Reaction::Split(Parts { size: size / FAN_OUT, first })
             }
             SkyMsg::Sum(sum) => {
                 self.sum += sum;
@@ -226,7 +238,7 @@ impl<F: Framework> Sky<F> {
         match self.react(msg) {
             Reaction::Split(parts) => {
                 let top = matches!(self.parent, Parent::Root(_));
-                for (i, part) in parts.into_iter().enumerate() {
+                for (i, part) in parts.starts().enumerate() {
                     let slot = top.then(|| Slot::new(i, FAN_OUT as usize));
                     let child = F::spawn_sky(Sky::below(me.clone()), slot).await;
                     F::tell_sky(&child, part);

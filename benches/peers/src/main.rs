@@ -1,5 +1,7 @@
 //! Actor libraries side by side. See README.md.
 
+#![allow(clippy::disallowed_methods, reason = "a bench is a program")]
+
 mod body;
 mod framework;
 mod frameworks;

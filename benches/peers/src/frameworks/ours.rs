@@ -81,7 +81,7 @@ impl Actor for SkyCell {
     async fn receive(&mut self, ctx: &mut ActorContext<SkyMsg>, msg: SkyMsg) -> Handled {
         match self.0.react(msg) {
             Reaction::Split(parts) => {
-                for part in parts {
+                for part in parts.starts() {
                     let child = ctx.spawn_anonymous(SkyCell(Sky::below(ctx.this().clone())));
                     child.tell(part);
                 }

@@ -42,12 +42,12 @@ impl Framework for TokioUnbounded {
     }
 
     fn tell(to: &Self::Ref, msg: u64) {
-        to.send(Msg::Tell(msg)).ok().expect("alive");
+        to.send(Msg::Tell(msg)).expect("alive");
     }
 
     async fn ask(to: &Self::Ref, msg: u64) -> u64 {
         let (tx, rx) = oneshot::channel();
-        to.send(Msg::Ask(msg, tx)).ok().expect("alive");
+        to.send(Msg::Ask(msg, tx)).expect("alive");
         rx.await.expect("replies")
     }
 
@@ -60,7 +60,7 @@ impl Framework for TokioUnbounded {
     }
 
     fn tell_sky(to: &Self::Sky, msg: SkyMsg) {
-        to.send(msg).ok().expect("alive");
+        to.send(msg).expect("alive");
     }
 }
 
@@ -100,16 +100,16 @@ impl Framework for TokioBounded {
     }
 
     fn tell(to: &Self::Ref, msg: u64) {
-        to.try_send(Msg::Tell(msg)).ok().expect("alive and roomy");
+        to.try_send(Msg::Tell(msg)).expect("alive and roomy");
     }
 
     async fn send(to: &Self::Ref, msg: u64) {
-        to.send(Msg::Tell(msg)).await.ok().expect("alive");
+        to.send(Msg::Tell(msg)).await.expect("alive");
     }
 
     async fn ask(to: &Self::Ref, msg: u64) -> u64 {
         let (tx, rx) = oneshot::channel();
-        to.send(Msg::Ask(msg, tx)).await.ok().expect("alive");
+        to.send(Msg::Ask(msg, tx)).await.expect("alive");
         rx.await.expect("replies")
     }
 

@@ -45,17 +45,6 @@ fn word(block: u64, offset: u64) -> u64 {
     block << BLOCK_SHIFT | offset << OFFSET_SHIFT
 }
 
-/// How many slots come before this one.
-#[inline]
-fn count(block: u64, offset: u64) -> u64 {
-    offset
-        + match block {
-            0 => 0,
-            1 => capacity(0),
-            _ => capacity(0) + capacity(1) + (block - 2) * FULL,
-        }
-}
-
 struct Slot<T> {
     value: UnsafeCell<MaybeUninit<T>>,
     ready: AtomicBool,
@@ -171,8 +160,6 @@ pub struct Tail<T> {
     first: AtomicPtr<Block<T>>,
     /// A full-size block the consumer is through with.
     used: AtomicPtr<Block<T>>,
-    /// Messages taken out, as last published by the consumer.
-    taken: AtomicU64,
 }
 
 // SAFETY: the queue hands every value from one thread to one other.
@@ -186,7 +173,6 @@ impl<T> Tail<T> {
             block: AtomicPtr::new(ptr::null_mut()),
             first: AtomicPtr::new(ptr::null_mut()),
             used: AtomicPtr::new(ptr::null_mut()),
-            taken: AtomicU64::new(0),
         }
     }
 
@@ -194,22 +180,6 @@ impl<T> Tail<T> {
     #[inline]
     #[must_use]
     pub fn push(&self, value: T) -> bool {
-        match self.push_within::<false>(value, 0) {
-            Ok(asleep) => asleep,
-            Err(_) => unreachable!(),
-        }
-    }
-
-    /// As [`Tail::push`], unless there are `limit` messages already. Positions
-    /// say how many there are, so a bound costs no more than a load of a line
-    /// that the consumer writes once per batch.
-    #[inline]
-    pub fn try_push(&self, value: T, limit: u64) -> Result<bool, T> {
-        self.push_within::<true>(value, limit)
-    }
-
-    #[inline]
-    fn push_within<const BOUNDED: bool>(&self, value: T, limit: u64) -> Result<bool, T> {
         let mut at = self.word.load(Acquire);
         let mut spare = Spare(ptr::null_mut(), 0);
         loop {
@@ -221,9 +191,6 @@ impl<T> Tail<T> {
                 std::hint::spin_loop();
                 at = self.word.load(Acquire);
                 continue;
-            }
-            if BOUNDED && count(index, offset) - self.taken.load(Acquire) >= limit {
-                return Err(value);
             }
             let mut block = self.block.load(Acquire);
             if block.is_null() {
@@ -249,7 +216,7 @@ impl<T> Tail<T> {
                     }
                     (*slot).value.get().write(MaybeUninit::new(value));
                     (*slot).ready.store(true, Release);
-                    return Ok(at & ASLEEP != 0);
+                    return at & ASLEEP != 0;
                 },
                 Err(now) => at = now,
             }
@@ -352,11 +319,6 @@ impl<T> Head<T> {
             self.offset = 0;
             Some(())
         }
-    }
-
-    /// Makes room for bounded pushes; to be called once per batch.
-    pub fn publish(&self, tail: &Tail<T>) {
-        tail.taken.store(count(self.index, self.offset), Release);
     }
 
     /// Goes to sleep if the queue is empty.

@@ -1,5 +1,5 @@
 //! The scheduler: workers with a last-in-first-out slot and a deque each that
-//! steal from each other, run by tokio tasks or by threads of their own.
+//! steal from each other, run by tokio tasks.
 
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
@@ -34,15 +34,10 @@ pub enum Sender {
     GoesOn,
 }
 
-enum Sleeper {
-    Task(Waker),
-    Thread(std::thread::Thread),
-}
-
 struct Pool {
     injector: Injector<Run>,
     stealers: Vec<Stealer<Run>>,
-    sleepers: Mutex<Vec<(usize, Sleeper)>>,
+    sleepers: Mutex<Vec<(usize, Waker)>>,
     /// The length of `sleepers`, to look at without the lock.
     sleeping: AtomicUsize,
     /// Workers that have been woken and have not found work yet. While there
@@ -71,18 +66,12 @@ impl Pool {
             self.woken[index].store(true, Release);
             sleeper
         };
-        match sleeper {
-            Sleeper::Task(waker) => {
-                waker.wake();
-                // A task woken from a tokio worker goes into that worker's
-                // slot for the next task, where no other worker can get at it
-                // until this one is done with what it is doing. Another task
-                // pushes it out into the queue and calls the others in.
-                if sender == Sender::GoesOn && Handle::try_current().is_ok() {
-                    tokio::spawn(async {});
-                }
-            }
-            Sleeper::Thread(thread) => thread.unpark(),
+        sleeper.wake();
+        // A task woken from a tokio worker goes into that worker's slot for the next task, where no other worker can get
+        // at it until this one is done with what it is doing. Another task pushes it out into the queue and calls the
+        // others in.
+        if sender == Sender::GoesOn && Handle::try_current().is_ok() {
+            tokio::spawn(async {});
         }
     }
 
@@ -91,7 +80,7 @@ impl Pool {
     }
 
     /// Registers a worker as asleep. False when there is work after all.
-    fn doze(&self, index: usize, sleeper: Sleeper) -> bool {
+    fn doze(&self, index: usize, sleeper: Waker) -> bool {
         {
             let mut sleepers = self.sleepers.lock().expect("not poisoned");
             sleepers.retain(|(other, _)| *other != index);
@@ -174,7 +163,7 @@ impl Worker {
     fn next(&self) -> Option<Run> {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
-        if tick % FAIRNESS == 0
+        if tick.is_multiple_of(FAIRNESS)
             && let Some(run) = self.inject()
         {
             return Some(run);
@@ -213,9 +202,9 @@ impl Worker {
     }
 
     /// Runs actors for about that long; false when it ran out of them.
-    fn work(&self, time: Option<Duration>) -> bool {
+    fn work(&self, time: Duration) -> bool {
         let outer = CURRENT.replace(self);
-        let end = time.map(|time| Instant::now() + time);
+        let end = Instant::now() + time;
         let mut left = CLOCK_EVERY;
         let mut searching = self.pool.woken[self.index].swap(false, AcqRel);
         let busy = loop {
@@ -233,7 +222,7 @@ impl Worker {
             left -= 1;
             if left == 0 {
                 left = CLOCK_EVERY;
-                if end.is_some_and(|end| Instant::now() >= end) {
+                if Instant::now() >= end {
                     break true;
                 }
             }
@@ -286,8 +275,8 @@ impl Future for Carrier {
         if worker.pool.stopped.load(Relaxed) {
             return Poll::Ready(());
         }
-        let busy = worker.work(Some(CARRIER_TIME));
-        if busy || !worker.pool.doze(worker.index, Sleeper::Task(cx.waker().clone())) {
+        let busy = worker.work(CARRIER_TIME);
+        if busy || !worker.pool.doze(worker.index, cx.waker().clone()) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -312,37 +301,6 @@ where
         stop_pool();
         for task in tasks {
             task.await.expect("carrier");
-        }
-        out
-    })
-}
-
-pub fn on_threads<T, Fut>(flavor: Flavor, driver: Fut) -> T
-where
-    T: Send + 'static,
-    Fut: Future<Output = T> + Send + 'static,
-{
-    tokio_block_on(flavor, async move {
-        let tokio = Handle::current();
-        let threads: Vec<_> = pool(carriers(flavor))
-            .into_iter()
-            .map(|worker| {
-                let tokio = tokio.clone();
-                std::thread::spawn(move || {
-                    let _entered = tokio.enter();
-                    while !worker.pool.stopped.load(Relaxed) {
-                        let me = Sleeper::Thread(std::thread::current());
-                        if !worker.work(None) && worker.pool.doze(worker.index, me) {
-                            std::thread::park();
-                        }
-                    }
-                })
-            })
-            .collect();
-        let out = driver.await;
-        stop_pool();
-        for thread in threads {
-            thread.join().expect("worker");
         }
         out
     })
