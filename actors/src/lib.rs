@@ -104,6 +104,7 @@ mod path;
 mod props;
 mod queue;
 mod receptionist;
+mod scheduler;
 mod shutdown;
 mod spawn;
 mod stash;

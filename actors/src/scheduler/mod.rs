@@ -1,0 +1,181 @@
+//! [`Scheduler`]: which actor runs next, on which thread.
+//!
+//! An actor that has work is known to its scheduler by a *hint* ([`Hint`]) in one of the queues below. A *carrier*, a tokio
+//! task, takes hints out and runs them ([`Runnable::run`]), many in a row, so that handing a thread from one actor to the
+//! next costs no task switch, while handlers can await whatever tokio offers.
+//!
+//! | queue | who puts in | who takes out |
+//! |---|---|---|
+//! | slot, one per carrier | its carrier, inside a run: what is scheduled last comes next | its carrier; others when it is stuck |
+//! | deque, one per carrier | its carrier: what the slot had before, and actors that go on | its carrier, first in first out; thieves |
+//! | injector | all other threads | carriers that have nothing else, and every one now and then |
+//! | [`line`], instead of all these | where the order is fixed | the one carrier |
+//!
+//! # Invariants
+//!
+//! - A hint put into a queue of a scheduler that has not stopped is taken out and run. No wake-up is lost ([`sleepers`]):
+//!   as long as a hint waits, a carrier is awake, or woken, or (in a slot or a deque) its owner is.
+//! - A carrier wakes others only for work beyond its own next piece, and only while no other woken one is still looking.
+//! - Waking costs one tokio wake-up: no task is spawned, no thread is owned, nobody spins. With nothing to do all carriers
+//!   are pending tasks, so a runtime that waits for idleness sees it.
+//! - No counter is shared on the way of a message; a carrier writes only to cache lines of its own, and to others' only to
+//!   steal or wake.
+//! - After [`Scheduler::stop`], the drop of its last clone, or the end of the runtime no hint is kept, whoever still
+//!   schedules; carriers end.
+//! - Nothing is global: any number of schedulers live in one process, on one runtime, even inside each other's runs on one
+//!   thread.
+//!
+//! # What it does not do
+//!
+//! A run that computes for long, or blocks (`block_in_place`), holds its carrier. What lies in that carrier's deque others
+//! steal at once if they are awake; a hint in its slot only after [`Scheduler::relieve`] has found it stuck, which a
+//! watchdog calls periodically. The same call adds carriers for those that are stuck, up to 56 in all. Where the order
+//! is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
+
+#![allow(dead_code)]
+
+mod carrier;
+mod current;
+mod line;
+mod pool;
+mod scoped;
+mod sleepers;
+mod slot;
+mod sync;
+#[cfg(all(test, not(actors_loom)))]
+mod tests;
+mod worker;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+pub(crate) use self::current::current;
+use self::pool::Pool;
+
+/// What a carrier runs: an actor.
+pub(crate) trait Runnable: Send + Sync + 'static {
+    /// Claims the actor and runs it for a while; `this` is the hint itself, to be cloned where it is needed. Does nothing
+    /// when there is nothing to claim: hints may be stale. Must not unwind.
+    fn run(&self, this: &Hint) -> After;
+
+    /// Tells it from all others; never 0.
+    fn uid(&self) -> u64;
+}
+
+/// Says: look at this actor.
+pub(crate) type Hint = Arc<dyn Runnable>;
+
+/// What became of an actor that was run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// It waits or has ended. Whoever wakes it schedules it.
+    Parked,
+    /// It has more to do and counts as scheduled: the very hint goes to the back of the queue.
+    Again,
+}
+
+/// In which order actors run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    /// As is fastest; several at once.
+    Fast,
+    /// One at a time, first come first served. Together with a single-threaded runtime: the same run each time.
+    Fifo,
+    /// One at a time, the next one drawn from all that wait: the same seed, the same order.
+    Seeded(u64),
+}
+
+/// A carrier as others see it. The two figures are read one after the other, so they may belong to different moments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WorkerState {
+    /// Runs begun so far.
+    pub(crate) runs: u64,
+    /// Uid of what it runs now (or has just run); 0 while it runs nothing.
+    pub(crate) running: u64,
+}
+
+/// A set of carriers. Clones are the same one; it stops when the last is dropped.
+#[derive(Clone)]
+pub(crate) struct Scheduler(Arc<Owner>);
+
+/// Kept by schedulers, not by carriers.
+struct Owner(Arc<Pool>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Scheduler {
+    /// Starts carriers on `runtime`: `workers` of them, by default one per thread of the runtime (at most 56); just one
+    /// where the order is fixed or the runtime has one thread.
+    pub(crate) fn start(runtime: &Handle, order: Order, workers: Option<usize>) -> Self {
+        let one = order != Order::Fast || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let workers = if one { 1 } else { workers.unwrap_or_else(|| runtime.metrics().num_workers()) };
+        let seats = if one { 1 } else { usize::MAX };
+        Self(Arc::new(Owner(Pool::start(runtime, order, workers, seats))))
+    }
+
+    /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier. On another
+    /// thread a carrier is woken; if that is a thread of the same runtime the carrier goes on there as soon as the task
+    /// that called this waits, or on another thread when it does not wait but brings more ([`Scheduler::hurry`]).
+    #[inline]
+    pub(crate) fn schedule(&self, hint: Hint) {
+        self.0.0.schedule(hint);
+    }
+
+    /// To be called where work piles up for an actor that was scheduled long ago (a mailbox starts another block): if the
+    /// carrier woken for it has not begun, because it waits for the very task that brings the work, another thread gets it.
+    /// Costs a load otherwise. Never needed for progress.
+    #[inline]
+    pub(crate) fn hurry(&self) {
+        self.0.0.hurry();
+    }
+
+    /// Runs an actor at once on this thread, as if a carrier had taken `hint` out of a queue, with
+    /// [`current`] set to it and the runtime entered. True: it ran, and was scheduled again if it has more to do. False:
+    /// eight run inside each other on this thread already, or the scheduler has stopped; the hint was scheduled instead.
+    pub(crate) fn run_inline(&self, hint: Hint) -> bool {
+        let pool = &self.0.0;
+        let carried = worker::here(|worker| worker.is_some_and(|worker| worker.serves(pool)));
+        let _entered = (!carried).then(|| pool.runtime().enter());
+        match if pool.is_stopped() { Err(hint) } else { current::run_nested(hint) } {
+            Ok(again) => {
+                if let Some(again) = again {
+                    pool.schedule_back(again);
+                }
+                true
+            }
+            Err(hint) => {
+                pool.schedule(hint);
+                false
+            }
+        }
+    }
+
+    /// Ends the carriers as soon as they come out of what they run. Hints are dropped, those that still come too.
+    pub(crate) fn stop(&self) {
+        self.0.0.stop();
+    }
+
+    /// The carriers, for the watchdog and for inspection.
+    pub(crate) fn workers(&self) -> Vec<WorkerState> {
+        self.0.0.workers()
+    }
+
+    /// Looks after carriers that have been in one and the same run since the last call, and returns how many: others may
+    /// take the hints out of their slots, and others are added, so that as many as were started are free. To be called
+    /// periodically by a watchdog, from any thread that does not itself wait for a carrier.
+    pub(crate) fn relieve(&self) -> usize {
+        self.0.0.relieve()
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("workers", &self.workers()).finish_non_exhaustive()
+    }
+}

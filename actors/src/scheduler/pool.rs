@@ -1,0 +1,378 @@
+//! [`Pool`]: what the carriers of one scheduler share.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use crossbeam_deque::{Injector, Steal, Stealer, Worker as Deque};
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::carrier::{Carrier, Decoys};
+use super::line::Line;
+use super::sleepers::{Call, MAX, Sleepers};
+use super::slot::{Slot, Thief};
+use super::worker::{self, Worker};
+use super::{Hint, Order, WorkerState};
+
+/// Hints a thread that is no carrier brings while the carrier it woke has not begun, before it wakes another.
+const PATIENCE: u32 = 8;
+
+thread_local! {
+    /// Hints this thread brought from outside since it last woke a carrier. Its address tells threads apart.
+    static BROUGHT: Cell<u32> = const { Cell::new(0) };
+}
+
+pub(super) struct Pool {
+    injector: Injector<Hint>,
+    /// Takes the place of all other queues where the order is fixed.
+    line: Option<Line>,
+    seats: Box<[OnceLock<Seat>]>,
+    seated: AtomicUsize,
+    /// Carriers that shall run at once.
+    workers: usize,
+    sleepers: Sleepers,
+    /// Which thread outside woke a carrier last; 0: a carrier did.
+    caller: AtomicUsize,
+    decoys: Decoys,
+    stopped: AtomicBool,
+    /// Held while a seat is added.
+    growing: Mutex<()>,
+    runtime: Handle,
+}
+
+/// What others see of a carrier.
+pub(super) struct Seat {
+    stealer: Stealer<Hint>,
+    slot: Thief<Hint>,
+    pub(super) waker: OnceLock<Waker>,
+    pub(super) pulse: Pulse,
+    /// `pulse.runs` at the last look, and the value at which it was found stuck.
+    seen: AtomicU64,
+    stuck: AtomicU64,
+}
+
+/// Written by the carrier at every run, so on a cache line of its own.
+#[repr(align(64))]
+pub(super) struct Pulse {
+    pub(super) runs: AtomicU64,
+    pub(super) running: AtomicU64,
+}
+
+impl Seat {
+    /// In one run since the look before last, at least.
+    fn is_stuck(&self) -> bool {
+        self.stuck.load(Relaxed) == self.pulse.runs.load(Relaxed) && self.pulse.running.load(Relaxed) != 0
+    }
+}
+
+impl Pool {
+    pub(super) fn start(runtime: &Handle, order: Order, workers: usize, seats: usize) -> Arc<Self> {
+        let seats = seats.clamp(1, MAX);
+        let workers = workers.clamp(1, seats);
+        let pool = Arc::new(Self {
+            injector: Injector::new(),
+            line: Line::new(order),
+            seats: (0..seats).map(|_| OnceLock::new()).collect(),
+            seated: AtomicUsize::new(0),
+            workers,
+            sleepers: Sleepers::new(),
+            caller: AtomicUsize::new(0),
+            decoys: Decoys::new(),
+            stopped: AtomicBool::new(false),
+            growing: Mutex::new(()),
+            runtime: runtime.clone(),
+        });
+        for _ in 0..workers {
+            pool.seat_one();
+        }
+        if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            pool.decoys.spawn(runtime, 2 * workers);
+        }
+        pool
+    }
+
+    /// Adds a carrier.
+    fn seat_one(self: &Arc<Self>) {
+        let _growing = self.growing.lock();
+        let index = self.seated.load(Relaxed);
+        let Some(place) = self.seats.get(index) else { return };
+        let deque = Deque::new_fifo();
+        let (slot, thief) = Slot::new();
+        let seat = Seat {
+            stealer: deque.stealer(),
+            slot: thief,
+            waker: OnceLock::new(),
+            pulse: Pulse { runs: AtomicU64::new(0), running: AtomicU64::new(0) },
+            seen: AtomicU64::new(u64::MAX),
+            stuck: AtomicU64::new(u64::MAX),
+        };
+        if place.set(seat).is_err() {
+            return;
+        }
+        self.seated.store(index + 1, SeqCst);
+        self.runtime.spawn(Carrier::new(Worker::new(index, self.clone(), deque, slot)));
+    }
+
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats[..self.seated.load(Acquire)].iter().filter_map(OnceLock::get)
+    }
+
+    pub(super) fn seat(&self, index: usize) -> &Seat {
+        self.seats[index].get().expect("a carrier has a seat")
+    }
+
+    pub(super) fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
+    }
+
+    pub(super) fn sleepers(&self) -> &Sleepers {
+        &self.sleepers
+    }
+
+    pub(super) fn decoys(&self) -> &Decoys {
+        &self.decoys
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+
+    // ---- bringing work
+
+    /// From any thread.
+    #[inline]
+    pub(super) fn schedule(self: &Arc<Self>, hint: Hint) {
+        let mut hint = Some(hint);
+        worker::here(|worker| {
+            if let Some(worker) = worker.filter(|worker| worker.serves(self))
+                && let Some(hint) = hint.take()
+            {
+                worker.schedule(hint);
+            }
+        });
+        if let Some(hint) = hint {
+            self.schedule_from_outside(hint);
+        }
+    }
+
+    /// As [`schedule`](Pool::schedule), behind what waits already.
+    pub(super) fn schedule_back(self: &Arc<Self>, hint: Hint) {
+        let mut hint = Some(hint);
+        worker::here(|worker| {
+            if let Some(worker) = worker.filter(|worker| worker.serves(self))
+                && let Some(hint) = hint.take()
+            {
+                worker.push_back(hint);
+            }
+        });
+        if let Some(hint) = hint {
+            self.schedule_from_outside(hint);
+        }
+    }
+
+    fn schedule_from_outside(&self, hint: Hint) {
+        match &self.line {
+            Some(line) => line.push(hint),
+            None => self.injector.push(hint),
+        }
+        self.wake_from_outside();
+        if self.stopped.load(SeqCst) {
+            self.drain();
+        }
+    }
+
+    /// A wake from a task of this runtime puts the carrier into the next-task slot of that very thread: as soon as the
+    /// task waits, the carrier runs, and no other thread was disturbed. That slot cannot be stolen from, so a task that
+    /// brings more and more and does not wait has to wake a second carrier, which pushes the first one out of the slot.
+    fn wake_from_outside(&self) {
+        let me = BROUGHT.with(|brought| std::ptr::from_ref(brought).addr());
+        if let Some(index) = self.sleepers.call(Call::UnlessSearching) {
+            self.caller.store(me, Relaxed);
+            BROUGHT.set(0);
+            return self.wake(index);
+        }
+        if self.sleepers.searching() == 0 || self.decoys.are_none() {
+            return;
+        }
+        // The one that searches was woken from another thread, where it may wait for a task to end.
+        let elsewhere = ![0, me].contains(&self.caller.load(Relaxed));
+        let brought = BROUGHT.get() + 1;
+        if elsewhere || brought >= PATIENCE {
+            BROUGHT.set(0);
+            self.hurry();
+        } else {
+            BROUGHT.set(brought);
+        }
+    }
+
+    /// Work waits although a carrier was woken for it: frees it from where it is stuck.
+    pub(super) fn hurry(&self) {
+        if self.sleepers.searching() == 0 || self.decoys.are_none() {
+            return;
+        }
+        match self.sleepers.call(Call::Anyhow) {
+            Some(index) => {
+                self.caller.store(BROUGHT.with(|brought| std::ptr::from_ref(brought).addr()), Relaxed);
+                self.wake(index);
+            }
+            None => {
+                self.decoys.wake();
+            }
+        }
+    }
+
+    /// From a carrier that has more than its next piece of work. It goes on, so whom it wakes must not be left in the
+    /// next-task slot of this thread.
+    pub(super) fn wake_from_carrier(&self) {
+        if let Some(index) = self.sleepers.call(Call::UnlessSearching) {
+            self.caller.store(0, Relaxed);
+            self.wake(index);
+            if !self.decoys.wake() {
+                self.runtime.spawn(std::future::ready(()));
+            }
+        }
+    }
+
+    /// From a carrier that gives its thread back and leaves work behind: whom it wakes goes on there.
+    pub(super) fn wake_in_passing(&self) {
+        if self.sleepers.any()
+            && let Some(index) = self.sleepers.call(Call::Anyhow)
+        {
+            self.caller.store(0, Relaxed);
+            self.wake(index);
+        }
+    }
+
+    fn wake(&self, index: usize) {
+        // One that never was polled is about to be.
+        if let Some(waker) = self.seat(index).waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    // ---- finding work
+
+    pub(super) fn inject(&self, deque: &Deque<Hint>) -> Option<Hint> {
+        if self.injector.is_empty() {
+            return None;
+        }
+        until_settled(|| self.injector.steal_batch_and_pop(deque))
+    }
+
+    /// From the others' deques; from the slots of those that are stuck only if there is nothing in any deque.
+    pub(super) fn steal(&self, index: usize, deque: &Deque<Hint>) -> Option<Hint> {
+        self.awake_after(index)
+            .filter(|seat| !seat.stealer.is_empty())
+            .find_map(|seat| until_settled(|| seat.stealer.steal_batch_and_pop(deque)))
+            .or_else(|| self.awake_after(index).filter(|seat| seat.is_stuck()).find_map(|seat| seat.slot.steal()))
+    }
+
+    /// Those not asleep, the one after `index` first. Who sleeps has nothing in its queues, and who wakes up meanwhile and
+    /// puts something in looks there itself.
+    fn awake_after(&self, index: usize) -> impl Iterator<Item = &Seat> {
+        let seated = self.seated.load(Acquire);
+        let awake = !self.sleepers.asleep() & (u64::MAX >> (64 - seated));
+        let after = awake & (u64::MAX << index << 1);
+        let from = move |mut bits: u64| {
+            std::iter::from_fn(move || {
+                let next = (bits != 0).then(|| bits.trailing_zeros() as usize);
+                bits &= bits.wrapping_sub(1);
+                next
+            })
+        };
+        let before = awake & !after & !(1 << index);
+        from(after).chain(from(before)).filter_map(|index| self.seats[index].get())
+    }
+
+    /// Whether threads that are no carriers have brought work.
+    pub(super) fn was_brought_work(&self) -> bool {
+        match &self.line {
+            Some(line) => !line.is_empty(),
+            None => !self.injector.is_empty(),
+        }
+    }
+
+    /// Whether there is work that carrier `index`, which has none in its own queues, could take.
+    pub(super) fn has_work_for(&self, index: usize) -> bool {
+        self.was_brought_work()
+            || self
+                .awake_after(index)
+                .any(|seat| !seat.stealer.is_empty() || (!seat.slot.is_empty() && seat.is_stuck()))
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_work_for(0)
+            || self
+                .seats()
+                .next()
+                .is_some_and(|seat| !seat.stealer.is_empty() || (!seat.slot.is_empty() && seat.is_stuck()))
+    }
+
+    // ---- looking after the carriers
+
+    pub(super) fn workers(&self) -> Vec<WorkerState> {
+        let state = |seat: &Seat| WorkerState {
+            runs: seat.pulse.runs.load(Relaxed),
+            running: seat.pulse.running.load(Relaxed),
+        };
+        self.seats().map(state).collect()
+    }
+
+    /// See [`Scheduler::relieve`](super::Scheduler::relieve).
+    pub(super) fn relieve(self: &Arc<Self>) -> usize {
+        let mut stuck = 0;
+        for seat in self.seats() {
+            let runs = seat.pulse.runs.load(Relaxed);
+            if seat.seen.swap(runs, Relaxed) == runs && seat.pulse.running.load(Relaxed) != 0 {
+                seat.stuck.store(runs, Relaxed);
+                stuck += 1;
+            }
+        }
+        let wanted = (self.workers + stuck).min(self.seats.len());
+        while self.seated.load(Relaxed) < wanted && !self.is_stopped() {
+            self.seat_one();
+        }
+        self.sleepers.set_reserve(self.seated.load(Relaxed).saturating_sub(self.workers + stuck));
+        fence(SeqCst);
+        if self.has_work()
+            && let Some(index) = self.sleepers.call(Call::Anyhow)
+        {
+            self.caller.store(0, Relaxed);
+            self.wake(index);
+        }
+        stuck
+    }
+
+    // ---- the end
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+        // A carrier makes its waker known first and then looks whether it has been stopped.
+        fence(SeqCst);
+        self.seats().filter_map(|seat| seat.waker.get()).for_each(Waker::wake_by_ref);
+        self.decoys.stop();
+        self.drain();
+    }
+
+    /// Drops all hints. Whoever adds one looks after that whether the pool has stopped, so none is left.
+    pub(super) fn drain(&self) {
+        fence(SeqCst);
+        while self.line.as_ref().and_then(Line::pop).is_some() {}
+        while until_settled(|| self.injector.steal()).is_some() {}
+        for seat in self.seats() {
+            while until_settled(|| seat.stealer.steal()).is_some() {}
+            drop(seat.slot.steal());
+        }
+    }
+}
+
+fn until_settled(steal: impl FnMut() -> Steal<Hint>) -> Option<Hint> {
+    std::iter::repeat_with(steal).find(|steal| !steal.is_retry()).and_then(Steal::success)
+}

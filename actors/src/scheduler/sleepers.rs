@@ -1,0 +1,109 @@
+//! [`Sleepers`]: which carriers sleep, and how many of those woken still look for work. No lost wake-up, no herd.
+//!
+//! One word: bit `i` says that carrier `i` sleeps; the top byte counts the carriers that were called and have not found
+//! work yet. While there are any, more are not called: whoever finds work and was the last that looked calls the next.
+//!
+//! Nothing is lost because both sides write before they read, with a sequentially consistent fence between:
+//!
+//! - who brings work: puts it into a queue; fence; reads the word ([`Sleepers::call`]);
+//! - who goes to sleep: sets its bit; fence; looks into all queues ([`Sleepers::doze`]);
+//! - who stops searching: counts itself out; fence; looks into all queues once more (by dozing, or after
+//!   [`Sleepers::found`] by looking whether there is more).
+//!
+//! So of two that meet at least one sees what the other wrote.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::sync::{AtomicU64, fence};
+
+/// As many carriers as the word has room for.
+pub(super) const MAX: usize = 56;
+
+const SEARCHING: u64 = 1 << MAX;
+const ASLEEP: u64 = SEARCHING - 1;
+
+/// When a sleeper is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Call {
+    /// Only while nobody who was called before is still looking.
+    UnlessSearching,
+    /// Also then: those who look seem to be held up.
+    Anyhow,
+}
+
+#[derive(Debug)]
+pub(super) struct Sleepers {
+    word: AtomicU64,
+    /// So many are left asleep: those beyond the number that shall run at once.
+    reserve: AtomicU64,
+}
+
+impl Sleepers {
+    /// All awake.
+    pub(super) fn new() -> Self {
+        Self { word: AtomicU64::new(0), reserve: AtomicU64::new(0) }
+    }
+
+    /// So many carriers stay asleep whatever comes.
+    pub(super) fn set_reserve(&self, carriers: usize) {
+        self.reserve.store(carriers as u64, Relaxed);
+    }
+
+    /// Whether anybody could be called, as far as this thread can see without a fence.
+    pub(super) fn any(&self) -> bool {
+        self.callable(self.word.load(Relaxed))
+    }
+
+    /// How many of the called still look for work.
+    pub(super) fn searching(&self) -> u64 {
+        self.word.load(Relaxed) >> MAX
+    }
+
+    /// Those asleep, one bit each.
+    pub(super) fn asleep(&self) -> u64 {
+        self.word.load(SeqCst) & ASLEEP
+    }
+
+    fn callable(&self, word: u64) -> bool {
+        u64::from((word & ASLEEP).count_ones()) > self.reserve.load(Relaxed)
+    }
+
+    /// After work was put into a queue: the sleeper the caller has to wake, if any. It counts as searching from now on.
+    pub(super) fn call(&self, call: Call) -> Option<usize> {
+        fence(SeqCst);
+        let mut word = self.word.load(Relaxed);
+        loop {
+            if !self.callable(word) || (call == Call::UnlessSearching && word >= SEARCHING) {
+                return None;
+            }
+            let index = (word & ASLEEP).trailing_zeros();
+            let next = (word & !(1 << index)) + SEARCHING;
+            match self.word.compare_exchange_weak(word, next, SeqCst, Relaxed) {
+                Ok(_) => return Some(index as usize),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Carrier `index` found no work and goes to sleep, unless `work` says that there is some after all. True: it sleeps
+    /// and [`rise`](Sleepers::rise)s when it is polled next. False: it must `rise` now.
+    pub(super) fn doze(&self, index: usize, work: impl FnOnce() -> bool) -> bool {
+        self.word.fetch_or(1 << index, SeqCst);
+        fence(SeqCst);
+        !work()
+    }
+
+    /// A carrier that dozed is awake. True: it was called, so it counts as searching until it says
+    /// [`found`](Sleepers::found).
+    pub(super) fn rise(&self, index: usize) -> bool {
+        self.word.fetch_and(!(1 << index), SeqCst) & (1 << index) == 0
+    }
+
+    /// One that was called searches no longer, with or without success. True: it was the last, so if it found something
+    /// and there is more it must call another.
+    pub(super) fn found(&self) -> bool {
+        let last = self.word.fetch_sub(SEARCHING, SeqCst) >> MAX == 1;
+        fence(SeqCst);
+        last
+    }
+}

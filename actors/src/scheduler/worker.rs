@@ -1,0 +1,217 @@
+//! [`Worker`]: a carrier's queues and its loop.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam_deque::Worker as Deque;
+use tokio::task::coop::has_budget_remaining;
+
+use super::pool::{Pool, Seat};
+use super::scoped::Scoped;
+use super::slot::Slot;
+use super::{Hint, current};
+
+/// Actors in a row taken from the slot: two that keep telling each other must not hold up the rest.
+const SLOT_MAX: u32 = 16;
+/// Every so many runs the injector comes first.
+const FAIRNESS: u32 = 61;
+/// How long actors run before the thread goes back to tokio, for its other tasks and for I/O and timers. Each time tokio
+/// may go on with the carrier on another thread, so it must not be too often.
+const SLICE: Duration = Duration::from_micros(200);
+/// Runs between two looks at the clock, at most.
+const CLOCK_EVERY: u32 = 64;
+/// Runs in a slice where the order is fixed and so must not depend on a clock.
+const FIXED_SLICE: u32 = 256;
+
+thread_local! {
+    /// The worker this thread is being, if any.
+    static WORKER: Scoped<Worker> = const { Scoped::new() };
+}
+
+pub(super) struct Worker {
+    index: usize,
+    pool: Arc<Pool>,
+    slot: Slot<Hint>,
+    slot_runs: Cell<u32>,
+    deque: Deque<Hint>,
+    tick: Cell<u32>,
+    /// Runs between two looks at the clock: fewer when they are long.
+    stride: Cell<u32>,
+}
+
+/// The worker this thread is being.
+#[inline]
+pub(super) fn here<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
+    Scoped::with(&WORKER, f)
+}
+
+impl Worker {
+    pub(super) fn new(index: usize, pool: Arc<Pool>, deque: Deque<Hint>, slot: Slot<Hint>) -> Self {
+        Self { index, pool, slot, slot_runs: Cell::new(0), deque, tick: Cell::new(0), stride: Cell::new(CLOCK_EVERY) }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    pub(super) fn seat(&self) -> &Seat {
+        self.pool.seat(self.index)
+    }
+
+    /// Several schedulers may have carriers on one thread.
+    pub(super) fn serves(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
+    /// From inside a run of this worker: `hint` comes next, and what would have come next goes to the back.
+    #[inline]
+    pub(super) fn schedule(&self, hint: Hint) {
+        if self.slot_runs.get() >= SLOT_MAX || self.pool.line().is_some() {
+            return self.push_back(hint);
+        }
+        if let Some(displaced) = self.slot.put(hint) {
+            self.push_back(displaced);
+        } else if self.pool.is_stopped() {
+            drop(self.slot.take());
+        }
+    }
+
+    /// Others are called in only when there is more than this worker's next piece of work. No fence: what lies in its own
+    /// deque this worker finds in any case.
+    pub(super) fn push_back(&self, hint: Hint) {
+        if let Some(line) = self.pool.line() {
+            line.push(hint);
+        } else {
+            let more = !self.slot.is_empty() || !self.deque.is_empty();
+            self.deque.push(hint);
+            if more && self.pool.sleepers().any() {
+                self.pool.wake_from_carrier();
+            }
+        }
+        if self.pool.is_stopped() {
+            self.pool.drain();
+        }
+    }
+
+    /// More than one piece of work.
+    fn has_more(&self) -> bool {
+        self.deque.len() + usize::from(!self.slot.is_empty()) > 1 || self.pool.was_brought_work()
+    }
+
+    fn next(&self) -> Option<Hint> {
+        if let Some(line) = self.pool.line() {
+            return line.pop();
+        }
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
+        if tick.is_multiple_of(FAIRNESS)
+            && let Some(hint) = self.pool.inject(&self.deque)
+        {
+            return Some(hint);
+        }
+        if let Some(hint) = self.slot.take() {
+            self.slot_runs.set(self.slot_runs.get() + 1);
+            return Some(hint);
+        }
+        self.slot_runs.set(0);
+        self.deque.pop().or_else(|| self.pool.inject(&self.deque)).or_else(|| self.pool.steal(self.index, &self.deque))
+    }
+
+    /// Runs actors for a slice; false when it ran out of them first. `searching`: it was called and counts as one that
+    /// looks for work.
+    pub(super) fn work(&self, searching: bool) -> bool {
+        Scoped::set(&WORKER, self, || {
+            let busy = self.run_slice(searching);
+            self.seat().pulse.running.store(0, Relaxed);
+            if busy && self.has_more() {
+                self.pool.wake_in_passing();
+            }
+            busy
+        })
+    }
+
+    fn run_slice(&self, mut searching: bool) -> bool {
+        let pulse = &self.seat().pulse;
+        let fixed = self.pool.line().is_some();
+        let mut runs = pulse.runs.load(Relaxed);
+        let mut slice = Slice::new(fixed, self.stride.get());
+        loop {
+            let next = self.next();
+            if std::mem::take(&mut searching)
+                && self.pool.sleepers().found()
+                && next.is_some()
+                && (!self.deque.is_empty() || self.pool.has_work_for(self.index))
+            {
+                self.pool.wake_from_carrier();
+            }
+            let Some(hint) = next else { return false };
+            runs += 1;
+            let uid = hint.uid();
+            pulse.running.store(uid, Relaxed);
+            pulse.runs.store(runs, Relaxed);
+            if let Some(again) = current::run(hint, uid) {
+                self.push_back(again);
+            }
+            if self.pool.is_stopped() || !has_budget_remaining() || slice.is_over() {
+                self.stride.set(slice.stride);
+                return true;
+            }
+        }
+    }
+
+    /// Goes to sleep; false when there is work after all or none will come any more.
+    pub(super) fn doze(&self) -> bool {
+        self.pool.sleepers().doze(self.index, || self.pool.has_work_for(self.index) || self.pool.is_stopped())
+    }
+}
+
+/// The time a carrier keeps its thread.
+struct Slice {
+    stride: u32,
+    left: u32,
+    /// When it began and when the clock was last looked at; none where runs are counted.
+    clock: Option<(Instant, Instant)>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "a slice is time of this thread: a paused clock would never end it")]
+impl Slice {
+    fn new(fixed: bool, stride: u32) -> Self {
+        if fixed {
+            return Self { stride, left: FIXED_SLICE, clock: None };
+        }
+        let now = Instant::now();
+        Self { stride, left: stride, clock: Some((now, now)) }
+    }
+
+    /// After a run. Looks at the clock now and then: more often where runs are long.
+    fn is_over(&mut self) -> bool {
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        let Some((begin, last)) = &mut self.clock else { return true };
+        let now = Instant::now();
+        let lap = now - *last;
+        *last = now;
+        if lap > SLICE / 8 {
+            self.stride = (self.stride / 2).max(1);
+        } else if lap < SLICE / 32 {
+            self.stride = (self.stride * 2).min(CLOCK_EVERY);
+        }
+        self.left = self.stride;
+        now - *begin >= SLICE
+    }
+}
+
+impl Drop for Worker {
+    /// The runtime has been shut down, or the scheduler has stopped.
+    fn drop(&mut self) {
+        self.pool.stop();
+    }
+}
