@@ -1,5 +1,6 @@
 //! [`Carrier`]: a worker as a tokio task. [`Decoys`]: tasks that push a carrier out of tokio's next-task slot.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
@@ -81,11 +82,6 @@ impl Decoys {
         }
     }
 
-    /// A runtime of one thread needs none.
-    pub(super) fn are_none(&self) -> bool {
-        self.0.wakers[0].get().is_none()
-    }
-
     /// Wakes one. False: all are on their way.
     pub(super) fn wake(&self) -> bool {
         let mut free = self.0.free.load(Acquire);
@@ -120,5 +116,11 @@ impl Future for Decoy {
         // Who stops them writes first and then looks for wakers: one of the two sees the other.
         fence(SeqCst);
         if shared.stopped.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl fmt::Debug for Decoys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#b}", self.0.free.load(Relaxed))
     }
 }

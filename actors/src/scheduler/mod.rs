@@ -176,6 +176,6 @@ impl Scheduler {
 
 impl fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scheduler").field("workers", &self.workers()).finish_non_exhaustive()
+        self.0.0.describe(f)
     }
 }

@@ -1,6 +1,7 @@
 //! [`Pool`]: what the carriers of one scheduler share.
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
@@ -17,11 +18,11 @@ use super::slot::{Slot, Thief};
 use super::worker::{self, Worker};
 use super::{Hint, Order, WorkerState};
 
-/// Hints a thread that is no carrier brings while the carrier it woke has not begun, before it wakes another.
+/// Hints a thread may bring from outside while no carrier runs on it, before another thread is called in.
 const PATIENCE: u32 = 8;
 
 thread_local! {
-    /// Hints this thread brought from outside since it last woke a carrier. Its address tells threads apart.
+    /// Hints this thread brought from outside since a carrier last ran on it. Its address tells threads apart.
     static BROUGHT: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -41,6 +42,8 @@ pub(super) struct Pool {
     /// Held while a seat is added.
     growing: Mutex<()>,
     runtime: Handle,
+    /// The runtime has one thread, on which a carrier that was woken comes as soon as it can.
+    one_thread: bool,
 }
 
 /// What others see of a carrier.
@@ -84,11 +87,12 @@ impl Pool {
             stopped: AtomicBool::new(false),
             growing: Mutex::new(()),
             runtime: runtime.clone(),
+            one_thread: runtime.runtime_flavor() == RuntimeFlavor::CurrentThread,
         });
         for _ in 0..workers {
             pool.seat_one();
         }
-        if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
+        if !pool.one_thread {
             pool.decoys.spawn(runtime, 2 * workers);
         }
         pool
@@ -189,37 +193,40 @@ impl Pool {
     }
 
     /// A wake from a task of this runtime puts the carrier into the next-task slot of that very thread: as soon as the
-    /// task waits, the carrier runs, and no other thread was disturbed. That slot cannot be stolen from, so a task that
-    /// brings more and more and does not wait has to wake a second carrier, which pushes the first one out of the slot.
+    /// task waits, the carrier runs, and no other thread was disturbed. That slot cannot be stolen from, so for a task that
+    /// brings more and more and does not wait another one is woken, which pushes the first one out of the slot.
     fn wake_from_outside(&self) {
-        let me = BROUGHT.with(|brought| std::ptr::from_ref(brought).addr());
+        BROUGHT.set(BROUGHT.get().saturating_add(1));
         if let Some(index) = self.sleepers.call(Call::UnlessSearching) {
-            self.caller.store(me, Relaxed);
-            BROUGHT.set(0);
-            return self.wake(index);
+            self.caller.store(this_thread(), Relaxed);
+            self.wake(index);
+            if self.is_flooded() {
+                self.decoys.wake();
+            }
+        } else if self.sleepers.searching() > 0 {
+            // Was the one that searches woken from another thread, where it may wait for a task to end?
+            let elsewhere = ![0, this_thread()].contains(&self.caller.load(Relaxed));
+            if elsewhere || self.is_flooded() {
+                self.hurry();
+            }
         }
-        if self.sleepers.searching() == 0 || self.decoys.are_none() {
-            return;
-        }
-        // The one that searches was woken from another thread, where it may wait for a task to end.
-        let elsewhere = ![0, me].contains(&self.caller.load(Relaxed));
-        let brought = BROUGHT.get() + 1;
-        if elsewhere || brought >= PATIENCE {
-            BROUGHT.set(0);
-            self.hurry();
-        } else {
-            BROUGHT.set(brought);
-        }
+    }
+
+    /// Whether this is a thread of the runtime on which a task brings hints and lets no carrier run.
+    fn is_flooded(&self) -> bool {
+        BROUGHT.get() > PATIENCE
+            && tokio::task::try_id().is_some()
+            && Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id())
     }
 
     /// Work waits although a carrier was woken for it: frees it from where it is stuck.
     pub(super) fn hurry(&self) {
-        if self.sleepers.searching() == 0 || self.decoys.are_none() {
+        if self.sleepers.searching() == 0 || self.one_thread {
             return;
         }
         match self.sleepers.call(Call::Anyhow) {
             Some(index) => {
-                self.caller.store(BROUGHT.with(|brought| std::ptr::from_ref(brought).addr()), Relaxed);
+                self.caller.store(this_thread(), Relaxed);
                 self.wake(index);
             }
             None => {
@@ -350,6 +357,17 @@ impl Pool {
         stuck
     }
 
+    pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("workers", &self.workers())
+            .field("asleep", &format_args!("{:#b}", self.sleepers.asleep()))
+            .field("searching", &self.sleepers.searching())
+            .field("brought", &self.injector.len())
+            .field("decoys", &self.decoys)
+            .field("stopped", &self.is_stopped())
+            .finish_non_exhaustive()
+    }
+
     // ---- the end
 
     pub(super) fn stop(&self) {
@@ -371,6 +389,16 @@ impl Pool {
             drop(seat.slot.steal());
         }
     }
+}
+
+/// Tells threads apart; never 0.
+fn this_thread() -> usize {
+    BROUGHT.with(|brought| std::ptr::from_ref(brought).addr())
+}
+
+/// A carrier runs on this thread.
+pub(super) fn begin_here() {
+    BROUGHT.set(0);
 }
 
 fn until_settled(steal: impl FnMut() -> Steal<Hint>) -> Option<Hint> {

@@ -87,11 +87,16 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
 }
 
-/// Until it is so; a test that hangs here has failed.
+/// Until it is so.
+#[track_caller]
 fn until(mut so: impl FnMut() -> bool) {
-    while !so() {
+    for _ in 0..50_000_000_u64 {
+        if so() {
+            return;
+        }
         thread::yield_now();
     }
+    panic!("never so");
 }
 
 /// On a runtime of one thread: until nothing can go on.

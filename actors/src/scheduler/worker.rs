@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker as Deque;
 use tokio::task::coop::has_budget_remaining;
 
-use super::pool::{Pool, Seat};
+use super::pool::{self, Pool, Seat};
 use super::scoped::Scoped;
 use super::slot::Slot;
 use super::{Hint, current};
@@ -126,6 +126,7 @@ impl Worker {
     /// Runs actors for a slice; false when it ran out of them first. `searching`: it was called and counts as one that
     /// looks for work.
     pub(super) fn work(&self, searching: bool) -> bool {
+        pool::begin_here();
         Scoped::set(&WORKER, self, || {
             let busy = self.run_slice(searching);
             self.seat().pulse.running.store(0, Relaxed);
