@@ -15,6 +15,7 @@ use crate::discard;
 use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
 use crate::queue::{Envelope, Refusal, Room};
+use crate::router::Router;
 use crate::system::ActorSystem;
 
 /// Names one incarnation of an actor and takes messages for it. Cheap to clone.
@@ -33,7 +34,7 @@ enum Target<M> {
 }
 
 /// The contract of [`Recipient`], for the place where it is relied on.
-const MADE_ONCE: &str = "a recipient makes the message once, and only when it takes it";
+pub(crate) const MADE_ONCE: &str = "a recipient makes the message once, and only when it takes it";
 
 /// A waiting send; boxed only where the reference stands for another message type.
 pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
@@ -47,6 +48,11 @@ pub(crate) trait Recipient<M>: Send + Sync {
     fn control_arc(&self) -> Arc<dyn Control>;
     fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal>;
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> M + Send)) -> Sending<'a>;
+
+    /// What stands for several actors takes messages as they are: it may have to look at them.
+    fn router(&self) -> Option<&Router<M>> {
+        None
+    }
 }
 
 impl<M: Send + 'static> ActorRef<M> {
@@ -56,6 +62,17 @@ impl<M: Send + 'static> ActorRef<M> {
 
     pub(crate) fn other(recipient: impl Recipient<M> + 'static) -> Self {
         Self { target: Target::Other(Arc::new(recipient)) }
+    }
+
+    pub(crate) fn of_router(router: Arc<Router<M>>) -> Self {
+        Self { target: Target::Other(router) }
+    }
+
+    fn router(&self) -> Option<&Router<M>> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Other(recipient) => recipient.router(),
+        }
     }
 
     /// Sends `message`. Never blocks and allocates nothing for it.
@@ -71,8 +88,11 @@ impl<M: Send + 'static> ActorRef<M> {
             Ok(()) => {}
             Err(TryTellError::Stopped(message)) => self.undelivered(DeadLetterReason::Stopped, message),
             Err(TryTellError::Full(message)) => {
-                self.control().head().warn_full();
-                self.undelivered(DeadLetterReason::MailboxFull, message);
+                let reason = self.router().map_or(DeadLetterReason::MailboxFull, Router::full_reason);
+                if reason == DeadLetterReason::MailboxFull {
+                    self.control().head().warn_full();
+                }
+                self.undelivered(reason, message);
             }
         }
     }
@@ -85,10 +105,13 @@ impl<M: Send + 'static> ActorRef<M> {
         self.try_tell_linked(message, None)
     }
 
-    fn try_tell_linked(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+    pub(crate) fn try_tell_linked(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
         match &self.target {
             Target::Local(cell) => cell.try_tell(message, link),
             Target::Other(recipient) => {
+                if let Some(router) = recipient.router() {
+                    return router.try_tell(message, link);
+                }
                 let mut message = Some(message);
                 let sent = recipient.try_tell_with(&mut || message.take().expect(MADE_ONCE), link);
                 sent.map_err(|refusal| {
@@ -116,6 +139,9 @@ impl<M: Send + 'static> ActorRef<M> {
         match &self.target {
             Target::Local(cell) => cell.send(message).await,
             Target::Other(recipient) => {
+                if let Some(router) = recipient.router() {
+                    return router.send(message).await;
+                }
                 let mut message = Some(message);
                 let sent = recipient.send_with(&mut || message.take().expect(MADE_ONCE)).await;
                 sent.map_err(|_| Stopped(message.take().expect(MADE_ONCE)))
@@ -171,10 +197,9 @@ impl<M: Send + 'static> ActorRef<M> {
         self.map(N::into)
     }
 
-    fn undelivered(&self, reason: DeadLetterReason, message: M) {
+    pub(crate) fn undelivered(&self, reason: DeadLetterReason, message: M) {
         self.control().head().dead_letter::<M>(reason);
-        let error = if reason == DeadLetterReason::MailboxFull { AskError::Full } else { AskError::Stopped };
-        discard::because(error, message);
+        discard::because(reason.ask_error(), message);
     }
 
     pub(crate) fn control(&self) -> &dyn Control {
@@ -205,13 +230,13 @@ impl<M: Send + 'static> ActorRef<M> {
         self.control().is_closed()
     }
 
-    /// How many messages wait in its mailbox; a moment later it may be another number. The message in hand, and what
-    /// the actor stashed, are not counted.
+    /// How many messages wait in its mailbox, of a router in those of its routees; a moment later it may be another
+    /// number. The message in hand, and what the actor stashed, are not counted.
     pub fn queued(&self) -> usize {
-        self.control().queued()
+        self.router().map_or_else(|| self.control().queued(), Router::queued)
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal> {
+    pub(crate) fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal> {
         match &self.target {
             Target::Local(cell) => {
                 let permit = cell.queue().try_reserve(Room::Ordinary)?;
@@ -222,7 +247,7 @@ impl<M: Send + 'static> ActorRef<M> {
         }
     }
 
-    async fn send_with(&self, make: &mut (dyn FnMut() -> M + Send)) -> Result<(), Refusal> {
+    pub(crate) async fn send_with(&self, make: &mut (dyn FnMut() -> M + Send)) -> Result<(), Refusal> {
         match &self.target {
             Target::Local(cell) => {
                 let permit = cell.queue().reserve().await.map_err(|()| Refusal::Stopped)?;

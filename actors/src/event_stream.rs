@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tracing::warn;
 
 use crate::actor_ref::{ActorRef, TryTellError};
+use crate::ask::AskError;
 use crate::ask_chain::Turn;
 use crate::clock::{Clock, Tick};
 use crate::discard;
@@ -70,6 +71,14 @@ impl DeadLetterReason {
             Self::StashFull => "stash_full",
             Self::StashDropped => "stash_dropped",
             Self::NoRoutees => "no_routees",
+        }
+    }
+
+    /// What an ask in the message ends with.
+    pub(crate) fn ask_error(self) -> AskError {
+        match self {
+            Self::MailboxFull | Self::NoRoutees => AskError::Full,
+            _ => AskError::Stopped,
         }
     }
 

@@ -104,6 +104,7 @@ mod path;
 mod props;
 mod queue;
 mod receptionist;
+mod router;
 mod scheduler;
 mod shutdown;
 mod spawn;
@@ -132,6 +133,7 @@ pub use mailbox::Mailbox;
 pub use path::ActorPath;
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Registration, Registrations, ServiceKey};
+pub use router::{GroupRouter, PoolRef, PoolRouter, RoutingLogic, key_hash};
 pub use shutdown::{
     CoordinatedShutdown, Phase, PhaseBegun, ShutdownOverBudget, ShutdownReason, ShutdownReport, ShutdownTask,
     TaskFailure,

@@ -13,6 +13,7 @@ mod ignore;
 mod mailbox;
 mod pipe_to_self;
 mod receptionist;
+mod routers;
 mod script;
 mod shutdown;
 mod stash;

@@ -1,72 +1,4 @@
-//! The receptionist: actors that find each other by what they do instead of by whom they know.
-//!
-//! An actor registers under a [`ServiceKey`], a name together with the type of message understood there. Whoever needs
-//! the service asks once with [`find`](Receptionist::find), or subscribes and gets a [`Listing`] at once and another
-//! each time the set changes. Whoever stops, disappears from the listings.
-//!
-//! ```
-//! use actors::{Actor, ActorContext, ActorSystem, Behavior, BoxError, Handled, ReplyTo, ServiceKey};
-//! use std::time::Duration;
-//!
-//! struct Printer;
-//!
-//! struct Print {
-//!     text: String,
-//!     printed: ReplyTo<usize>,
-//! }
-//!
-//! impl Actor for Printer {
-//!     type Message = Print;
-//!
-//!     async fn started(&mut self, ctx: &mut ActorContext<Print>) -> Handled {
-//!         ctx.system().receptionist().register(&printers(), ctx.this());
-//!         Ok(Behavior::Same)
-//!     }
-//!
-//!     async fn receive(&mut self, _ctx: &mut ActorContext<Print>, message: Print) -> Handled {
-//!         message.printed.tell(message.text.len());
-//!         Ok(Behavior::Same)
-//!     }
-//! }
-//!
-//! fn printers() -> ServiceKey<Print> {
-//!     ServiceKey::new("printers")
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), BoxError> {
-//! # const SECOND: Duration = Duration::from_secs(1);
-//! let system = ActorSystem::new("office");
-//! let printer = system.spawn("printer", Printer);
-//! let print = |printed| Print { text: "hello".to_owned(), printed };
-//! assert_eq!(printer.ask(print, SECOND).await?, 5); // it has started, so it is registered
-//!
-//! let listing = system.receptionist().find(&printers(), SECOND).await?;
-//! assert_eq!(listing.instances(), [printer]);
-//! # system.terminate().await;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Promises
-//!
-//! - What one task does with the receptionist takes effect in that order: a `find` sees the `register` before it.
-//! - A subscriber gets the listing as it is, then one for each change and none without one. Should its mailbox be full,
-//!   it gets the newest listing once there is room: it may miss a state in between, never the last.
-//! - Registering twice is registering once. One actor may be registered under several keys.
-//! - A stopped actor disappears by itself; until the receptionist has heard of the end it may still be listed.
-//! - The receptionist is for services: thousands of entries that change seldom. It is no directory of entities.
-//!
-//! It starts when first used and lives under `/system`, so it ends after the actors it serves and keeps no system from
-//! ending. All about it belongs to one [`ActorSystem`](crate::ActorSystem); two systems in a process share nothing.
-//!
-//! # Several nodes
-//!
-//! What is registered is kept by owner. Each node is the only writer of its own part, a [`Registrations`] with a version
-//! that grows with every change, so parts never conflict: of two versions of one owner the higher is right, and with a
-//! node that is removed its part goes as a whole. An owner is a system's [uid](crate::ActorSystem::uid), which no later
-//! run of the same node has. Whoever connects nodes tells others what
-//! [`subscribe_own`](Receptionist::subscribe_own) brings, and [`install`](Receptionist::install)s what they tell.
+//! [`Receptionist`]: actors find each other by what they do.
 
 mod actor;
 mod key;
@@ -91,7 +23,77 @@ use crate::ask::Ask;
 /// Registers actors under what they do and finds them by it. Got from
 /// [`ActorSystem::receptionist`](crate::ActorSystem::receptionist); cheap to clone.
 ///
-/// All of it may be called from inside and outside of actors, and returns at once. After its system has ended nothing
+/// An actor registers under a [`ServiceKey`], a name together with the type of message understood there. Whoever needs
+/// the service asks once with [`find`](Receptionist::find), or subscribes and gets a [`Listing`] at once and another
+/// each time the set changes. Whoever stops, disappears from the listings.
+///
+/// ```
+/// use actors::{Actor, ActorContext, ActorSystem, Behavior, BoxError, Handled, ReplyTo, ServiceKey};
+/// use std::time::Duration;
+///
+/// struct Printer;
+///
+/// struct Print {
+///     text: String,
+///     printed: ReplyTo<usize>,
+/// }
+///
+/// impl Actor for Printer {
+///     type Message = Print;
+///
+///     async fn started(&mut self, ctx: &mut ActorContext<Print>) -> Handled {
+///         ctx.system().receptionist().register(&printers(), ctx.this());
+///         Ok(Behavior::Same)
+///     }
+///
+///     async fn receive(&mut self, _ctx: &mut ActorContext<Print>, message: Print) -> Handled {
+///         message.printed.tell(message.text.len());
+///         Ok(Behavior::Same)
+///     }
+/// }
+///
+/// fn printers() -> ServiceKey<Print> {
+///     ServiceKey::new("printers")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// # const SECOND: Duration = Duration::from_secs(1);
+/// let system = ActorSystem::new("office");
+/// let printer = system.spawn("printer", Printer);
+/// let print = |printed| Print { text: "hello".to_owned(), printed };
+/// assert_eq!(printer.ask(print, SECOND).await?, 5); // it has started, so it is registered
+///
+/// let listing = system.receptionist().find(&printers(), SECOND).await?;
+/// assert_eq!(listing.instances(), [printer]);
+/// # system.terminate().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Promises
+///
+/// - What one task does with the receptionist takes effect in that order: a `find` sees the `register` before it.
+/// - A subscriber gets the listing as it is, then one for each change and none without one. Should its mailbox be full,
+///   it gets the newest listing once there is room: it may miss a state in between, never the last.
+/// - Registering twice is registering once. One actor may be registered under several keys.
+/// - A stopped actor disappears by itself; until the receptionist has heard of the end it may still be listed.
+/// - The receptionist is for services: thousands of entries that change seldom. It is no directory of entities.
+///
+/// It starts when first used and lives under `/system`, so it ends after the actors it serves and keeps no system from
+/// ending. All about it belongs to one [`ActorSystem`](crate::ActorSystem); two systems in a process share nothing.
+///
+/// # Several nodes
+///
+/// What is registered is kept by owner. Each node is the only writer of its own part, a [`Registrations`] with a version
+/// that grows with every change, so parts never conflict: of two versions of one owner the higher is right, and with a
+/// node that is removed its part goes as a whole. An owner is a system's [uid](crate::ActorSystem::uid), which no later
+/// run of the same node has. Whoever connects nodes tells others what
+/// [`subscribe_own`](Receptionist::subscribe_own) brings, and [`install`](Receptionist::install)s what they tell.
+///
+/// # Calls
+///
+/// All of them may be made inside and outside of actors, and return at once. After its system has ended nothing is
 /// registered any more and a [`find`](Receptionist::find) fails with [`AskError::Stopped`](crate::AskError::Stopped).
 #[derive(Clone)]
 pub struct Receptionist {
