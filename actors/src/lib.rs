@@ -92,6 +92,7 @@ mod block_queue;
 mod cell;
 mod clock;
 mod context;
+pub mod delivery;
 mod discard;
 mod engine;
 mod event_stream;
