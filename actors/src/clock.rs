@@ -10,6 +10,7 @@ use std::future::Future;
 use std::ops::{Add, Sub};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,8 +66,8 @@ struct Scale {
 enum Wall {
     /// The machine's.
     System,
-    /// Starts at this many milliseconds after 1970 and moves with the monotonic scale.
-    Virtual { origin_ms: u64 },
+    /// This many milliseconds after 1970, and as many as the monotonic scale says. Wraps: an origin may lie before 1970.
+    Virtual { origin_ms: AtomicU64 },
 }
 
 impl Clock {
@@ -80,7 +81,7 @@ impl Clock {
     /// `wall_ms` is what [`wall_ms`](Clock::wall_ms) says at first, in milliseconds since 1970.
     pub fn paused(runtime: &Handle, wall_ms: u64) -> Self {
         let _entered = runtime.enter();
-        Self::new(Some(runtime.clone()), Wall::Virtual { origin_ms: wall_ms })
+        Self::new(Some(runtime.clone()), Wall::Virtual { origin_ms: AtomicU64::new(wall_ms) })
     }
 
     fn new(runtime: Option<Handle>, wall: Wall) -> Self {
@@ -102,15 +103,23 @@ impl Clock {
 
     /// Milliseconds since 1970, for time stamps that people or other machines read. May jump; never measure with it.
     pub fn wall_ms(&self) -> u64 {
-        match self.0.wall {
+        match &self.0.wall {
             Wall::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-            Wall::Virtual { origin_ms } => {
-                let elapsed = self.now().since_start().as_millis();
-                origin_ms.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
-            }
+            Wall::Virtual { origin_ms } => origin_ms.load(Ordering::Relaxed).wrapping_add(self.elapsed_ms()),
         }
+    }
+
+    /// Sets the wall clock of virtual time, which goes on from there; the machine's is not ours to set.
+    pub(crate) fn set_wall_ms(&self, wall_ms: u64) {
+        if let Wall::Virtual { origin_ms } = &self.0.wall {
+            origin_ms.store(wall_ms.wrapping_sub(self.elapsed_ms()), Ordering::Relaxed);
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.now().since_start().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Waits until `deadline`; never returns early. Cancel safe.

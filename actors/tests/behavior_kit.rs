@@ -14,15 +14,18 @@ use crate::script::{Diary, Order, Scripted};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What `work` panics with.
-pub(crate) fn panic_of(work: impl FnOnce()) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(work)).expect_err("it was expected to panic");
+pub(crate) fn panic_of<R>(work: impl FnOnce() -> R) -> String {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        work();
+    }));
+    let panic = outcome.expect_err("it was expected to panic");
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => (*panic.downcast::<&str>().expect("a panic with text")).to_owned(),
     }
 }
 
-fn assert_says(text: &str, parts: &[&str]) {
+pub(crate) fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "expected `{part}` in: {text}");
     }
@@ -68,7 +71,7 @@ fn a_child_is_an_inbox_that_the_test_reads() {
     assert_eq!(child.drain(), ["second"]);
     assert_eq!(kit.child_inbox::<&'static str>("$1").drain(), ["third"]);
 
-    let text = panic_of(|| drop(kit.child_inbox::<u32>("child")));
+    let text = panic_of(|| kit.child_inbox::<u32>("child"));
     assert_says(&text, &["/user/actor has no child `child` with messages of type u32", "$1"]);
 }
 
@@ -315,7 +318,7 @@ fn a_failure_fails_the_test_unless_it_is_expected() {
     assert!(!kit.is_alive(), "the strategy is to stop");
 
     let (mut kit, _) = scripted();
-    let text = panic_of(|| drop(kit.expect_failure(|kit| kit.run(Order::note("fine")))));
+    let text = panic_of(|| kit.expect_failure(|kit| kit.run(Order::note("fine"))));
     assert_says(&text, &["expected one failure, got []"]);
 }
 
@@ -357,7 +360,7 @@ fn supervision_is_the_real_one() {
 fn a_failure_to_start_is_an_error_or_fails_the_test() {
     let never = || Props::<Scripted>::try_setup(|_| Err("no such file".into()));
     assert_eq!(BehaviorTestKit::try_new(never()).unwrap_err(), "no such file");
-    let text = panic_of(|| drop(BehaviorTestKit::new(never())));
+    let text = panic_of(|| BehaviorTestKit::new(never()));
     assert_says(&text, &["the actor failed to start: no such file"]);
 }
 
@@ -376,7 +379,7 @@ fn an_effect_that_was_not_expected_is_shown() {
         &text,
         &["expected TaskSpawned, got TimerCancelled { key: \"a\" }", "followed by [TimerCancelled { key: \"b\" }]"],
     );
-    let text = panic_of(|| drop(kit.expect_effect_where(|effect| *effect == Effect::TaskSpawned)));
+    let text = panic_of(|| kit.expect_effect_where(|effect| *effect == Effect::TaskSpawned));
     assert_says(&text, &["got TimerCancelled { key: \"b\" }, which is not what was expected"]);
 
     kit.run(Order::run(|_, ctx| ctx.spawn_task(async {})));
@@ -391,8 +394,6 @@ fn an_actor_that_never_comes_to_rest_is_reported() {
     }
     let (mut kit, _) = scripted();
     kit.run(again());
-    let text = panic_of(|| {
-        kit.run_all();
-    });
+    let text = panic_of(|| kit.run_all());
     assert_says(&text, &["does not come to rest"]);
 }

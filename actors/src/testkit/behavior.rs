@@ -296,7 +296,7 @@ impl<A: Actor> BehaviorTestKit<A> {
                 self.actor.path()
             );
         };
-        TestProbe::of(self.kit.ground.clone(), child, tray)
+        TestProbe::of(self.kit.ground.clone(), self.kit.probes.clone(), child, tray)
     }
 
     /// Ends a child, as if it had stopped of its own accord. If the actor watches it, the news waits to be handled.

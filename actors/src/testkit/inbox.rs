@@ -12,20 +12,38 @@ use crate::context::ActorContext;
 use crate::path::ActorPath;
 
 /// What came for one reader, and the reader if it waits.
-pub(super) struct Tray<T>(Arc<Mutex<Contents<T>>>);
+pub(super) struct Tray<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    contents: Mutex<Contents<T>>,
+    /// Sees each item first.
+    pilot: Mutex<Option<Box<Pilot<T>>>>,
+}
 
 struct Contents<T> {
     items: VecDeque<T>,
     reader: Option<Waker>,
 }
 
+pub(super) type Pilot<T> = dyn FnMut(T) -> Option<T> + Send;
+
 impl<T> Tray<T> {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Contents { items: VecDeque::new(), reader: None })))
+        let contents = Mutex::new(Contents { items: VecDeque::new(), reader: None });
+        Self(Arc::new(Shared { contents, pilot: Mutex::new(None) }))
+    }
+
+    pub(super) fn set_pilot(&self, pilot: Box<Pilot<T>>) {
+        *self.0.pilot.lock() = Some(pilot);
     }
 
     fn put(&self, item: T) {
-        let mut contents = self.0.lock();
+        let left = match &mut *self.0.pilot.lock() {
+            Some(pilot) => pilot(item),
+            None => Some(item),
+        };
+        let Some(item) = left else { return };
+        let mut contents = self.0.contents.lock();
         contents.items.push_back(item);
         if let Some(reader) = contents.reader.take() {
             drop(contents);
@@ -35,17 +53,17 @@ impl<T> Tray<T> {
 
     /// The oldest, if one is there.
     pub(super) fn take(&self) -> Option<T> {
-        self.0.lock().items.pop_front()
+        self.0.contents.lock().items.pop_front()
     }
 
     pub(super) fn clear(&self) {
-        let items = std::mem::take(&mut self.0.lock().items);
+        let items = std::mem::take(&mut self.0.contents.lock().items);
         drop(items); // outside the lock: a message's destructor is not ours
     }
 
     /// The oldest; when there is none, `cx` is woken by the next.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<T> {
-        let mut contents = self.0.lock();
+        let mut contents = self.0.contents.lock();
         match contents.items.pop_front() {
             Some(item) => Poll::Ready(item),
             None => {
