@@ -97,6 +97,7 @@ mod discard;
 mod engine;
 mod event_stream;
 mod fn_actor;
+mod fsm;
 mod guardian;
 mod ignore;
 mod mailbox;
@@ -130,6 +131,7 @@ pub use event_stream::{
     ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter, UnhandledMessage,
 };
 pub use fn_actor::FnActor;
+pub use fsm::{Fsm, StateTimeout};
 pub use mailbox::Mailbox;
 pub use path::ActorPath;
 pub use props::Props;

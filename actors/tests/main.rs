@@ -9,6 +9,7 @@ mod dead_letters;
 mod delivery;
 mod destructors;
 mod event_stream;
+mod fsm;
 mod guide;
 mod ignore;
 mod log_probe;
