@@ -111,6 +111,7 @@ mod scheduler;
 mod shutdown;
 mod spawn;
 mod stash;
+mod stream;
 mod supervision;
 mod supervisor;
 mod sync;
@@ -142,6 +143,7 @@ pub use shutdown::{
     TaskFailure,
 };
 pub use stash::{StashBuffer, StashFull};
+pub use stream::{AcknowledgedSink, ActorSink, ActorSource, Overflow};
 pub use supervision::SupervisorStrategy;
 pub use supervisor::{
     AnyChildRef, ChildOver, ChildRef, ChildSpec, ChildStatus, GroupRestarted, GroupStrategy, RestartKind,

@@ -22,6 +22,7 @@ mod script;
 mod shutdown;
 mod stash;
 mod stop_order;
+mod streams;
 mod supervision;
 mod supervisor;
 mod tell_ask;

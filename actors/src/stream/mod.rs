@@ -1,0 +1,13 @@
+//! Actors at the ends of streams: an actor as a sink ([`ActorSink`], [`AcknowledgedSink`]), what an actor says as a
+//! stream ([`ActorSource`]).
+//!
+//! Operators are left to `futures`: what is here connects its `Sink` and `Stream` to actors, with a bound on everything
+//! that waits.
+
+mod acknowledged;
+mod sink;
+mod source;
+
+pub use self::acknowledged::AcknowledgedSink;
+pub use self::sink::ActorSink;
+pub use self::source::{ActorSource, Overflow};
