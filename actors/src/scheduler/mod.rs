@@ -41,7 +41,6 @@ mod pool;
 mod scoped;
 mod sleepers;
 mod slot;
-mod sync;
 #[cfg(all(test, not(actors_loom)))]
 mod tests;
 mod worker;

@@ -14,7 +14,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::sync::{AtomicU64, fence};
+use crate::sync::atomic::{AtomicU64, fence};
 
 /// As many carriers as the word has room for.
 pub(super) const MAX: usize = 56;
@@ -105,5 +105,130 @@ impl Sleepers {
         let last = self.word.fetch_sub(SEARCHING, SeqCst) >> MAX == 1;
         fence(SeqCst);
         last
+    }
+}
+
+#[cfg(all(test, actors_loom))]
+mod loom_tests {
+    use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+    use loom::sync::atomic::{AtomicBool, AtomicUsize};
+    use loom::sync::{Arc, Notify};
+    use loom::thread;
+
+    use super::{Call, Sleepers};
+
+    /// Work is a number that says how much of it lies in the injector; a wake-up is a `Notify`. Who is never woken for
+    /// work that is there deadlocks, which the checker reports.
+    struct Model {
+        sleepers: Sleepers,
+        waiting: AtomicUsize,
+        left: AtomicUsize,
+        stopped: AtomicBool,
+        wakers: Vec<Notify>,
+    }
+
+    impl Model {
+        fn new(carriers: usize, work: usize) -> Arc<Self> {
+            Arc::new(Self {
+                sleepers: Sleepers::new(),
+                waiting: AtomicUsize::new(0),
+                left: AtomicUsize::new(work),
+                stopped: AtomicBool::new(false),
+                wakers: (0..carriers).map(|_| Notify::new()).collect(),
+            })
+        }
+
+        fn bring(&self) {
+            self.waiting.fetch_add(1, Relaxed);
+            self.call();
+        }
+
+        fn call(&self) {
+            if let Some(index) = self.sleepers.call(Call::UnlessSearching) {
+                self.wakers[index].notify();
+            }
+        }
+
+        fn take(&self) -> bool {
+            self.waiting.fetch_update(Relaxed, Relaxed, |waiting| waiting.checked_sub(1)).is_ok()
+        }
+
+        fn carry(&self, index: usize) {
+            let mut asleep = false;
+            let mut searching = false;
+            loop {
+                if asleep {
+                    self.wakers[index].wait();
+                    searching = self.sleepers.rise(index);
+                    asleep = false;
+                }
+                if self.stopped.load(Relaxed) {
+                    return;
+                }
+                let found = self.take();
+                if std::mem::take(&mut searching) && self.sleepers.found() && found && self.waiting.load(Relaxed) > 0 {
+                    self.call();
+                }
+                if found {
+                    if self.left.fetch_sub(1, SeqCst) == 1 {
+                        self.stopped.store(true, Relaxed);
+                        loom::sync::atomic::fence(SeqCst);
+                        self.wakers.iter().for_each(Notify::notify);
+                        return;
+                    }
+                } else if self.sleepers.doze(index, || self.waiting.load(Relaxed) > 0 || self.stopped.load(Relaxed)) {
+                    asleep = true;
+                } else {
+                    searching = self.sleepers.rise(index);
+                }
+            }
+        }
+    }
+
+    fn check(carriers: usize, work: usize, preemptions: usize) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(move || {
+            let model = Model::new(carriers, work);
+            let threads: Vec<_> = (0..carriers)
+                .map(|index| {
+                    let model = model.clone();
+                    thread::spawn(move || model.carry(index))
+                })
+                .collect();
+            (0..work).for_each(|_| model.bring());
+            threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+            assert_eq!(model.left.load(SeqCst), 0);
+        });
+    }
+
+    #[test]
+    fn loom_one_carrier_is_woken_for_all_work() {
+        check(1, 2, 3);
+    }
+
+    #[test]
+    fn loom_two_carriers_are_woken_for_all_work() {
+        check(2, 2, 2);
+    }
+
+    /// Two bring work at once: one call for each at most, and never two while one searches.
+    #[test]
+    fn loom_two_that_bring_work_call_one() {
+        loom::model(|| {
+            let sleepers = Arc::new(Sleepers::new());
+            assert!(sleepers.doze(0, || false) && sleepers.doze(1, || false));
+            let other = {
+                let sleepers = sleepers.clone();
+                thread::spawn(move || sleepers.call(Call::UnlessSearching))
+            };
+            let here = sleepers.call(Call::UnlessSearching);
+            let there = other.join().expect("no panic");
+            assert_eq!(usize::from(here.is_some()) + usize::from(there.is_some()), 1);
+            assert_eq!(sleepers.searching(), 1);
+            assert_eq!(sleepers.asleep().count_ones(), 1);
+            assert!(sleepers.rise(0) != sleepers.rise(1));
+        });
     }
 }

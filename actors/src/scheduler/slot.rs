@@ -4,10 +4,10 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::sync::{AtomicU8, UnsafeCell};
+use crate::sync::atomic::AtomicU8;
+use crate::sync::{Arc, UnsafeCell};
 
 const EMPTY: u8 = 0;
 const FULL: u8 = 1;
@@ -105,5 +105,34 @@ impl<T> Drop for Shared<T> {
             // SAFETY: FULL, and nobody else has it any more.
             self.value.with_mut(|value| unsafe { (*value).assume_init_drop() });
         }
+    }
+}
+
+#[cfg(all(test, actors_loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::Slot;
+
+    /// Each value comes out exactly once, whoever takes it, and none is left.
+    #[test]
+    fn loom_a_value_comes_out_once() {
+        loom::model(|| {
+            let (slot, thief) = Slot::new();
+            let values: Vec<_> = (0..3).map(|_| Arc::new(())).collect();
+            let given: Vec<_> = values.clone();
+            let stolen = thread::spawn(move || [thief.steal(), thief.steal()].into_iter().flatten().count());
+            let mut out = 0;
+            for value in given {
+                out += usize::from(slot.put(value).is_some());
+            }
+            out += usize::from(slot.take().is_some());
+            out += stolen.join().expect("no panic");
+            let left = !slot.is_empty();
+            assert_eq!(out + usize::from(left), 3);
+            drop(slot);
+            assert!(values.iter().all(|value| Arc::strong_count(value) == 1));
+        });
     }
 }
