@@ -4,15 +4,17 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
+use tokio::task::coop;
 
 use crate::ask_chain::{Link, Returning};
-use crate::clock::{Clock, Sleep, Tick};
+use crate::cell::Control;
+use crate::clock::{Sleep, Tick};
 use crate::discard;
-use crate::path::ActorPath;
+use crate::reply_slot::ReplySlot;
 
 /// Why an ask has no answer. Known as soon as it is certain, not only when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -59,7 +61,7 @@ impl<T: Send + 'static> ReplyTo<T> {
 
     /// A fresh pair, for code that is no actor and hands out a `ReplyTo`. The wait has no time limit.
     pub fn channel() -> (Self, Ask<T>) {
-        let slot = Slot::new();
+        let slot = Arc::new(ReplySlot::new());
         (Self::new(slot.clone()), Ask { slot, asked: None, sleep: None })
     }
 
@@ -131,58 +133,32 @@ impl<T, F: FnOnce(Result<T, AskError>) + Send> Port<T> for Callback<F> {
     }
 }
 
-/// The one allocation of an ask.
-pub(crate) struct Slot<T>(Mutex<SlotState<T>>);
-
-enum SlotState<T> {
-    Waiting(Option<Waker>),
-    Done(Result<T, AskError>),
-    /// The answer was taken, or nobody waits any more.
-    Over,
-}
-
-impl<T> Slot<T> {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(SlotState::Waiting(None))))
-    }
-
-    fn finish(&self, outcome: Result<T, AskError>) {
-        let mut state = self.0.lock();
-        if let SlotState::Waiting(waker) = &mut *state {
-            let waker = waker.take();
-            *state = SlotState::Done(outcome);
-            drop(state);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl<T: Send> Port<T> for Slot<T> {
+impl<T: Send> Port<T> for ReplySlot<T> {
     fn complete(self: Arc<Self>, outcome: Result<T, AskError>) {
-        self.finish(outcome);
+        self.fill(outcome);
     }
 
     fn is_closed(&self) -> bool {
-        matches!(*self.0.lock(), SlotState::Over)
+        self.is_over()
     }
 }
 
-impl<T: Send> Returning for Slot<T> {
+impl<T: Send> Returning for ReplySlot<T> {
     fn fail_with_cycle(&self) {
-        self.finish(Err(AskError::Cycle));
+        self.fill(Err(AskError::Cycle));
     }
 
     fn is_answered(&self) -> bool {
-        !matches!(*self.0.lock(), SlotState::Waiting(_))
+        self.is_answered()
     }
 }
 
 struct Asked {
-    clock: Clock,
+    target: Arc<dyn Control>,
+    /// The first poll has seen to it that somebody runs the target.
+    polled: bool,
     deadline: Tick,
-    link: Option<(Arc<Link>, ActorPath)>,
+    link: Option<Arc<Link>>,
 }
 
 pin_project! {
@@ -191,7 +167,7 @@ pin_project! {
     /// The question was sent when this was made. Cancel safe: dropping it gives up the answer, nothing else.
     #[must_use = "the answer is lost unless this is awaited"]
     pub struct Ask<T> {
-        slot: Arc<Slot<T>>,
+        slot: Arc<ReplySlot<T>>,
         asked: Option<Asked>,
         #[pin]
         sleep: Option<Sleep>,
@@ -200,9 +176,8 @@ pin_project! {
     impl<T> PinnedDrop for Ask<T> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            let unused = std::mem::replace(&mut *this.slot.0.lock(), SlotState::Over);
-            drop(unused); // outside the lock: an answer's destructor is not ours
-            if let Some(Asked { link: Some((link, _)), .. }) = this.asked {
+            drop(this.slot.give_up());
+            if let Some(Asked { link: Some(link), .. }) = this.asked {
                 link.over();
             }
         }
@@ -212,16 +187,14 @@ pin_project! {
 impl<T: Send + 'static> Ask<T> {
     /// Sends the question with `send`, which gets the place for the answer and the link to hand on.
     pub(crate) fn start(
-        clock: Clock,
+        target: Arc<dyn Control>,
         deadline: Tick,
-        target: &ActorPath,
         send: impl FnOnce(ReplyTo<T>, Option<Arc<Link>>),
     ) -> Self {
-        let slot = Slot::new();
+        let slot = Arc::new(ReplySlot::new());
         let link = Link::for_ask_made_here();
         send(ReplyTo::new(slot.clone()), link.clone());
-        let link = link.map(|link| (link, target.clone()));
-        Self { slot, asked: Some(Asked { clock, deadline, link }), sleep: None }
+        Self { slot, asked: Some(Asked { target, polled: false, deadline, link }), sleep: None }
     }
 }
 
@@ -230,29 +203,38 @@ impl<T: Send + 'static> Future for Ask<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        // An answer may be there each time somebody asks for one: whoever asks in a loop lets others run now and then.
+        let budget = std::task::ready!(coop::poll_proceed(cx));
+        if let Some(asked) = this.asked
+            && !asked.polled
         {
-            let mut state = this.slot.0.lock();
-            match std::mem::replace(&mut *state, SlotState::Over) {
-                SlotState::Done(outcome) => return Poll::Ready(outcome),
-                SlotState::Over => return Poll::Ready(Err(AskError::NoReply)), // polled again after the end
-                SlotState::Waiting(_) => *state = SlotState::Waiting(Some(cx.waker().clone())),
+            asked.polled = true;
+            // Not inside a handler: whether that ask goes in a circle is known only once its asker waits.
+            if asked.link.is_none() && !this.slot.is_answered() {
+                // This thread has nothing to do but wait for the actor, which perhaps nobody has taken up yet.
+                asked.target.head().system().scheduler().run_inline(asked.target.clone());
             }
+        }
+        if let Poll::Ready(outcome) = this.slot.poll(cx) {
+            budget.made_progress();
+            return Poll::Ready(outcome);
         }
         let Some(asked) = this.asked else {
             return Poll::Pending;
         };
-        if let Some((link, target)) = &asked.link
+        if let Some(link) = &asked.link
             && link.is_new_turn()
         {
             let returning: Arc<dyn Returning> = this.slot.clone();
-            if link.awaits(target, &returning) {
-                *this.slot.0.lock() = SlotState::Over;
+            if link.awaits(asked.target.head().key(), &returning) {
+                drop(this.slot.give_up());
                 return Poll::Ready(Err(AskError::Cycle));
             }
         }
         if this.sleep.is_none() {
             // First look without an answer: only now does the wait cost a timer.
-            this.sleep.set(Some(asked.clock.sleep_until(asked.deadline)));
+            let clock = asked.target.head().system().clock();
+            this.sleep.set(Some(clock.sleep_until(asked.deadline)));
         }
         let Some(sleep) = this.sleep.as_mut().as_pin_mut() else {
             return Poll::Pending;
@@ -260,10 +242,8 @@ impl<T: Send + 'static> Future for Ask<T> {
         if sleep.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        match std::mem::replace(&mut *this.slot.0.lock(), SlotState::Over) {
-            SlotState::Done(outcome) => Poll::Ready(outcome), // came just in time
-            SlotState::Waiting(_) | SlotState::Over => Poll::Ready(Err(AskError::Timeout)),
-        }
+        // It may have come just in time.
+        Poll::Ready(this.slot.give_up().unwrap_or(Err(AskError::Timeout)))
     }
 }
 

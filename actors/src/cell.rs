@@ -1,43 +1,28 @@
-//! What an actor shows to the outside: its path, its mailbox, and who wants to hear of its end.
+//! What an actor shows to the outside: who it is, its mailbox, and who wants to hear of its end.
 
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use tracing::warn;
+use tracing::{Span, warn};
 
 use crate::actor_ref::{Stopped, TryTellError};
+use crate::ask::AskError;
 use crate::ask_chain::Link;
-use crate::context::ask::PendingAnswer;
+use crate::block_queue::{Permit, Queue, Refusal, Room, Wake};
 use crate::discard;
+use crate::envelope::{Envelope, Internal, Place};
 use crate::event_stream::DeadLetterReason;
+use crate::own::Own;
 use crate::path::ActorPath;
-use crate::queue::{Envelope, Permit, Queue, Refusal, Room};
+use crate::scheduler::Runnable;
 use crate::system::ActorSystem;
-
-/// What the runtime itself sends to an actor: its own lane, never refused.
-pub(crate) enum Internal<M> {
-    /// The parent wants this actor to stop.
-    Stop,
-    /// Frees the child's name. The signal, if it is watched, comes as [`Envelope::Ended`].
-    ChildEnded(ActorPath),
-    Answer(Arc<dyn PendingAnswer<M>>),
-    /// Outcome of a tied task of the given life.
-    Piped {
-        life: u64,
-        make: Box<dyn FnOnce() -> M + Send>,
-    },
-    TaskPanicked {
-        life: u64,
-        message: String,
-    },
-}
 
 /// An actor has stopped for good.
 pub(crate) struct Ended {
@@ -48,33 +33,65 @@ pub(crate) struct Ended {
 
 /// Who owns an actor.
 pub(crate) trait Parent: Send + Sync {
-    fn child_ended(&self, path: ActorPath);
+    fn path(&self) -> &ActorPath;
+    fn child_ended(self: Arc<Self>, place: Place);
 }
 
 /// An actor, whatever its messages are.
-pub(crate) trait Control: Send + Sync {
+pub(crate) trait Control: Runnable {
     fn head(&self) -> &Head;
-    fn stop(&self);
+    fn stop(self: Arc<Self>);
     fn is_closed(&self) -> bool;
     /// How many messages wait.
     fn queued(&self) -> usize;
     /// Somebody this actor watches has ended.
-    fn notice_end(&self, ended: Ended);
+    fn notice_end(self: Arc<Self>, ended: Ended);
+    /// Nothing will run this actor any more: lets go of all it has, unless it is running at this moment, in which case
+    /// whoever runs it does so afterwards.
+    fn abandon(&self);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 /// The part of a [`Cell`] that does not depend on the message type.
 pub(crate) struct Head {
-    path: ActorPath,
     system: ActorSystem,
+    parent: Arc<dyn Parent>,
+    uid: u64,
+    name: Name,
+    slot: u32,
+    /// Made when somebody wants to read it: most actors are never asked for it.
+    path: OnceLock<ActorPath>,
     watchers: Mutex<Watchers>,
     warned_full: AtomicBool,
-    force: Option<Force>,
+    pub(crate) abandoned: AtomicBool,
+    /// Which of its turns the actor takes. Written by the actor alone.
+    turn: AtomicU64,
+    /// The ask behind the message in hand.
+    cause: Mutex<Option<Arc<Link>>>,
+    force: Option<Box<Force>>,
+    span: Option<Box<Span>>,
 }
 
+/// What an actor is called by its parent.
+pub(crate) enum Name {
+    /// It was given no name.
+    Numbered(u64),
+    Given(Box<str>),
+}
+
+impl Name {
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&str) -> R) -> R {
+        match self {
+            Self::Numbered(number) => read(&format!("${number}")),
+            Self::Given(name) => read(name),
+        }
+    }
+}
+
+#[expect(clippy::box_collection, reason = "most actors are watched by nobody and hold one word for it")]
 enum Watchers {
-    Alive(BTreeMap<ActorPath, Arc<dyn Control>>),
-    Ended(Option<Cause>),
+    Alive(Option<Box<BTreeMap<u128, Arc<dyn Control>>>>), // by `Head::key`
+    Ended(Option<Box<Cause>>),
 }
 
 /// What an actor failed with for good.
@@ -88,15 +105,71 @@ pub(crate) struct Force {
 }
 
 impl Head {
-    pub(crate) fn new(path: ActorPath, system: ActorSystem, stop_timeout: Option<Duration>) -> Self {
-        let force =
-            stop_timeout.map(|after| Force { after, requested: AtomicBool::new(false), waker: AtomicWaker::new() });
-        let watchers = Mutex::new(Watchers::Alive(BTreeMap::new()));
-        Self { path, system, watchers, warned_full: AtomicBool::new(false), force }
+    pub(crate) fn new(
+        system: ActorSystem,
+        parent: Arc<dyn Parent>,
+        place: Place,
+        name: Name,
+        stop_timeout: Option<Duration>,
+    ) -> Self {
+        let force = stop_timeout
+            .map(|after| Box::new(Force { after, requested: AtomicBool::new(false), waker: AtomicWaker::new() }));
+        Self {
+            system,
+            parent,
+            uid: place.uid,
+            name,
+            slot: place.slot,
+            path: OnceLock::new(),
+            watchers: Mutex::new(Watchers::Alive(None)),
+            warned_full: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            turn: AtomicU64::new(0),
+            cause: Mutex::new(None),
+            force,
+            span: None,
+        }
+    }
+
+    /// Log lines of the actor belong to `span`.
+    pub(crate) fn in_span(mut self, span: Span) -> Self {
+        if !span.is_disabled() {
+            self.span = Some(Box::new(span));
+        }
+        self
+    }
+
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
     }
 
     pub(crate) fn path(&self) -> &ActorPath {
-        &self.path
+        self.path.get_or_init(|| self.name.with(|name| self.parent.path().child(self.uid, name)))
+    }
+
+    pub(crate) fn uid(&self) -> u64 {
+        self.uid
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { slot: self.slot, uid: self.uid }
+    }
+
+    pub(crate) fn parent(&self) -> &Arc<dyn Parent> {
+        &self.parent
+    }
+
+    /// Tells this incarnation from all others, those of other systems included.
+    pub(crate) fn key(&self) -> u128 {
+        (u128::from(self.system.uid()) << 64) | u128::from(self.uid)
+    }
+
+    pub(crate) fn is_child_of(&self, other: &Head) -> bool {
+        self.parent.path() == other.path()
     }
 
     pub(crate) fn system(&self) -> &ActorSystem {
@@ -104,74 +177,104 @@ impl Head {
     }
 
     pub(crate) fn force(&self) -> Option<&Force> {
-        self.force.as_ref()
+        self.force.as_deref()
+    }
+
+    pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
+        let before = mem::replace(&mut *self.cause.lock(), cause);
+        drop(before); // outside the lock
+    }
+
+    pub(crate) fn cause(&self) -> Option<Arc<Link>> {
+        self.cause.lock().clone()
+    }
+
+    /// A turn is over; asks put aside in it hold nobody up. Called by whoever runs the actor alone.
+    pub(crate) fn next_turn(&self) {
+        self.turn.store(self.turn.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Acquire)
     }
 
     pub(crate) fn dead_letter<M>(&self, reason: DeadLetterReason) {
-        self.system.event_stream().dead_letter(&self.path, type_name::<M>(), reason);
+        self.system.event_stream().dead_letter(self.path(), type_name::<M>(), reason);
     }
 
     /// Warns once per actor: a full mailbox means that somebody sends without bound.
     pub(crate) fn warn_full(&self) {
         if !self.warned_full.swap(true, Ordering::Relaxed) {
-            warn!(path = %self.path, "mailbox is full; messages told to it become dead letters");
+            warn!(path = %self.path(), "mailbox is full; messages told to it become dead letters");
         }
     }
 
     /// When the actor has ended already nobody will call back: what it would have said is returned.
-    pub(crate) fn add_watcher(&self, path: ActorPath, watcher: Arc<dyn Control>) -> Option<Ended> {
+    pub(crate) fn add_watcher(&self, watcher: Arc<dyn Control>) -> Option<Ended> {
         let failure = match &mut *self.watchers.lock() {
             Watchers::Alive(watchers) => {
-                watchers.insert(path, watcher);
+                watchers.get_or_insert_default().insert(watcher.head().key(), watcher);
                 return None;
             }
             Watchers::Ended(failure) => failure.clone(),
         };
-        Some(self.ended(&path, failure.as_ref()))
+        Some(self.ended(watcher.head(), failure.as_deref()))
     }
 
-    fn ended(&self, watcher: &ActorPath, failure: Option<&Cause>) -> Ended {
-        let failure = failure.filter(|_| self.path.is_child_of(watcher)).cloned();
-        Ended { path: self.path.clone(), failure }
+    fn ended(&self, watcher: &Head, failure: Option<&Cause>) -> Ended {
+        let failure = failure.filter(|_| self.is_child_of(watcher)).cloned();
+        Ended { path: self.path().clone(), failure }
     }
 
-    pub(crate) fn remove_watcher(&self, path: &ActorPath) {
+    pub(crate) fn remove_watcher(&self, watcher: &Head) {
         let removed = match &mut *self.watchers.lock() {
-            Watchers::Alive(watchers) => watchers.remove(path),
-            Watchers::Ended(_) => None,
+            Watchers::Alive(Some(watchers)) => watchers.remove(&watcher.key()),
+            Watchers::Alive(None) | Watchers::Ended(_) => None,
         };
         drop(removed); // outside the lock: it may be the last hold on the watcher's cell
     }
 
     /// From now on whoever watches learns at once that it has ended.
     pub(crate) fn end(&self, failure: Option<Cause>) {
-        let before = mem::replace(&mut *self.watchers.lock(), Watchers::Ended(failure.clone()));
-        if let Watchers::Alive(watchers) = before {
-            for (path, watcher) in watchers {
-                watcher.notice_end(self.ended(&path, failure.as_ref()));
+        let before = mem::replace(&mut *self.watchers.lock(), Watchers::Ended(failure.clone().map(Box::new)));
+        if let Watchers::Alive(Some(watchers)) = before {
+            for watcher in watchers.into_values() {
+                let ended = self.ended(watcher.head(), failure.as_ref());
+                watcher.notice_end(ended);
             }
         }
     }
 }
 
-/// An actor as its references see it.
+/// An actor as its references see it, and, in one place with that, what belongs to whoever runs it.
 pub(crate) struct Cell<M> {
     head: Head,
-    queue: Queue<M, Internal<M>>,
+    queue: Queue<Envelope<M>, Internal<M>>,
+    pub(crate) own: Own,
 }
 
 impl<M: Send + 'static> Cell<M> {
     pub(crate) fn new(head: Head, capacity: usize) -> Self {
-        Self { head, queue: Queue::new(capacity) }
+        Self { head, queue: Queue::new(capacity), own: Own::new() }
     }
 
-    pub(crate) fn queue(&self) -> &Queue<M, Internal<M>> {
+    pub(crate) fn queue(&self) -> &Queue<Envelope<M>, Internal<M>> {
         &self.queue
     }
 
-    pub(crate) fn try_tell(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+    /// Sees to it that the actor runs, if `wake` says that somebody has to.
+    pub(crate) fn schedule(self: &Arc<Self>, wake: Wake) {
+        if let Wake::Schedule = wake {
+            self.head.system.scheduler().schedule(self.clone());
+        }
+    }
+
+    pub(crate) fn try_tell(self: &Arc<Self>, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
         match self.queue.push(Envelope::new(message, link), Room::Ordinary) {
-            Ok(()) => Ok(()),
+            Ok(wake) => {
+                self.schedule(wake);
+                Ok(())
+            }
             Err((refusal, Envelope::Message(message) | Envelope::Asked(message, _))) => Err(match refusal {
                 Refusal::Full => TryTellError::Full(message),
                 Refusal::Stopped => TryTellError::Stopped(message),
@@ -180,7 +283,7 @@ impl<M: Send + 'static> Cell<M> {
         }
     }
 
-    pub(crate) async fn send(&self, message: M) -> Result<(), Stopped<M>> {
+    pub(crate) async fn send(self: &Arc<Self>, message: M) -> Result<(), Stopped<M>> {
         let message = match self.try_tell(message, None) {
             Ok(()) => return Ok(()),
             Err(TryTellError::Stopped(message)) => return Err(Stopped(message)),
@@ -188,7 +291,10 @@ impl<M: Send + 'static> Cell<M> {
         };
         match self.queue.reserve().await {
             Ok(permit) => match permit.push(Envelope::Message(message)) {
-                Ok(()) => Ok(()),
+                Ok(wake) => {
+                    self.schedule(wake);
+                    Ok(())
+                }
                 Err(Envelope::Message(message)) => Err(Stopped(message)),
                 Err(_) => unreachable!("the envelope made above is returned"),
             },
@@ -197,10 +303,21 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     /// Delivers into room set aside before; should the actor have closed in between, to dead letters.
-    pub(crate) fn deliver(&self, permit: Permit<'_, M, Internal<M>>, envelope: Envelope<M>) {
-        if let Err(envelope) = permit.push(envelope) {
-            self.head.dead_letter::<M>(DeadLetterReason::Stopped);
-            discard::because(crate::ask::AskError::Stopped, envelope);
+    pub(crate) fn deliver(self: &Arc<Self>, permit: Permit<'_, Envelope<M>, Internal<M>>, envelope: Envelope<M>) {
+        match permit.push(envelope) {
+            Ok(wake) => self.schedule(wake),
+            Err(envelope) => {
+                self.head.dead_letter::<M>(DeadLetterReason::Stopped);
+                discard::because(AskError::Stopped, envelope);
+            }
+        }
+    }
+
+    /// Hands something of the runtime's own to the actor; dropped once it has ended.
+    pub(crate) fn push_internal(self: &Arc<Self>, item: Internal<M>) {
+        match self.queue.push_internal(item) {
+            Ok(wake) => self.schedule(wake),
+            Err(item) => drop(item),
         }
     }
 }
@@ -210,9 +327,9 @@ impl<M: Send + 'static> Control for Cell<M> {
         &self.head
     }
 
-    fn stop(&self) {
-        self.queue.push_internal(Internal::Stop);
-        if let Some(force) = &self.head.force {
+    fn stop(self: Arc<Self>) {
+        self.push_internal(Internal::Stop);
+        if let Some(force) = self.head.force() {
             force.requested.store(true, Ordering::Release);
             force.waker.wake();
         }
@@ -226,8 +343,15 @@ impl<M: Send + 'static> Control for Cell<M> {
         self.queue.len()
     }
 
-    fn notice_end(&self, ended: Ended) {
-        self.queue.push_ended(ended);
+    fn notice_end(self: Arc<Self>, ended: Ended) {
+        match self.queue.push(Envelope::Ended(Box::new(ended)), Room::Unbounded) {
+            Ok(wake) => self.schedule(wake),
+            Err((_, notice)) => drop(notice), // it stops and listens to nobody any more
+        }
+    }
+
+    fn abandon(&self) {
+        self.abandon_own();
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -236,7 +360,11 @@ impl<M: Send + 'static> Control for Cell<M> {
 }
 
 impl<M: Send + 'static> Parent for Cell<M> {
-    fn child_ended(&self, path: ActorPath) {
-        self.queue.push_internal(Internal::ChildEnded(path));
+    fn path(&self) -> &ActorPath {
+        self.head.path()
+    }
+
+    fn child_ended(self: Arc<Self>, place: Place) {
+        self.push_internal(Internal::ChildEnded(place));
     }
 }

@@ -234,7 +234,7 @@ impl EventStream {
     pub(crate) fn dead_letter(&self, recipient: &ActorPath, message_type: &'static str, reason: DeadLetterReason) {
         self.dead_letters.counts[reason as usize].fetch_add(1, Ordering::Relaxed);
         metrics::counter!("actors_dead_letters_total", "reason" => reason.as_str()).increment(1);
-        let sender = if reason.is_refusal() { Turn::current().map(|turn| turn.path().clone()) } else { None };
+        let sender = if reason.is_refusal() { Turn::current().map(|turn| turn.head().path().clone()) } else { None };
         let letter = DeadLetter { recipient: recipient.clone(), message_type, reason, sender };
         if self.dead_letters.harmless.read().contains(message_type) {
             return self.publish(SuppressedDeadLetter(letter));

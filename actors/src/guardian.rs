@@ -11,6 +11,7 @@ use crate::actor_ref::ActorRef;
 use crate::cell::Parent;
 use crate::context::SpawnError;
 use crate::context::children::Children;
+use crate::envelope::Place;
 use crate::path::ActorPath;
 use crate::props::Props;
 use crate::spawn::Nursery;
@@ -41,16 +42,21 @@ impl Guardian {
     ) -> Result<ActorRef<A::Message>, SpawnError> {
         let mut state = self.state.lock();
         let name = match name {
-            Some(name) => name.to_owned(),
+            Some(name) => state.children.check(&self.path, name)?,
+            None if state.children.is_closed() => {
+                return Err(SpawnError::ParentStopping { parent: self.path.clone() });
+            }
             None => state.children.next_name(),
         };
-        state.children.check(&self.path, &name)?;
+        let slot = state.children.next_slot();
         let nursery = self.nursery(system);
-        Ok(ActorRef::local(nursery.raise(&name, props, |child| state.children.insert(child))))
+        let child = nursery.raise(name, slot, props, |child| state.children.insert(child));
+        drop(state);
+        Ok(ActorRef::local(child))
     }
 
     pub(crate) fn nursery(self: &Arc<Self>, system: &ActorSystem) -> Nursery {
-        Nursery::new(system.clone(), self.path.clone(), self.clone())
+        Nursery::new(system.clone(), self.clone())
     }
 
     /// Takes no more children, stops those there are, and waits until each has terminated.
@@ -72,14 +78,18 @@ impl Guardian {
     }
 
     pub(crate) fn alive(&self) -> Vec<ActorPath> {
-        self.state.lock().children.paths().cloned().collect()
+        self.state.lock().children.paths().into_iter().cloned().collect()
     }
 }
 
 impl Parent for Guardian {
-    fn child_ended(&self, path: ActorPath) {
+    fn path(&self) -> &ActorPath {
+        &self.path
+    }
+
+    fn child_ended(self: Arc<Self>, place: Place) {
         let mut state = self.state.lock();
-        state.children.remove(&path);
+        state.children.remove(place);
         let awake = if state.children.is_empty() { std::mem::take(&mut state.awaiting_end) } else { Vec::new() };
         drop(state);
         awake.into_iter().for_each(Waker::wake);

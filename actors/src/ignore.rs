@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::ask_chain::Link;
-use crate::cell::{Cell, Control, Head};
-use crate::path::ActorPath;
-use crate::queue::Refusal;
+use crate::block_queue::Refusal;
+use crate::cell::{Cell, Control, Head, Name};
+use crate::envelope::Place;
 use crate::system::ActorSystem;
 
 /// What the one incarnation of a system's nobody is called; ordinary ones are counted from below.
@@ -19,9 +19,10 @@ impl ActorSystem {
     /// [`AskError::NoReply`](crate::AskError::NoReply). All of one system are equal, whatever their messages are. Its
     /// counterpart for one answer is [`ReplyTo::ignore`](crate::ReplyTo::ignore).
     pub fn ignore_ref<M: Send + 'static>(&self) -> ActorRef<M> {
-        let path = ActorPath::root(self.uid(), NOBODY_UID, "ignore");
+        let place = Place { slot: 0, uid: NOBODY_UID };
+        let head = Head::new(self.clone(), self.roots(), place, Name::Given("ignore".into()), None);
         // A cell that nobody runs: it is there to be named and watched.
-        let cell = Arc::new(Cell::new(Head::new(path, self.clone(), None), 1));
+        let cell = Arc::new(Cell::new(head, 1));
         ActorRef::other(Ignore { cell })
     }
 }

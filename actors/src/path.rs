@@ -55,14 +55,6 @@ impl ActorPath {
     pub fn system_uid(&self) -> u64 {
         self.0.system_uid
     }
-
-    /// Whether this actor was spawned by `parent`, directly.
-    pub(crate) fn is_child_of(&self, parent: &ActorPath) -> bool {
-        let text = self.as_str();
-        self.0.system_uid == parent.0.system_uid
-            && text.len() > parent.as_str().len()
-            && text[..self.0.name_at - 1] == *parent.as_str()
-    }
 }
 
 /// Escapes what has a meaning in a path, so that a name taken from outside (an entity id, say) cannot pose as another
@@ -133,7 +125,5 @@ mod tests {
         let odd = user.child(2, "a/b%");
         assert_eq!(odd.as_str(), "/user/a%2Fb%25");
         assert_eq!(odd.name(), "a%2Fb%25");
-        assert!(odd.is_child_of(&user));
-        assert!(!odd.is_child_of(&user.child(3, "a")));
     }
 }

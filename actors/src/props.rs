@@ -16,30 +16,16 @@ use crate::supervision::{Supervision, SupervisorStrategy};
 #[must_use = "props do nothing until they are spawned"]
 pub struct Props<A: Actor> {
     pub(crate) factory: Factory<A>,
-    pub(crate) supervision: Supervision,
+    pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) mailbox: Mailbox,
     pub(crate) stop_timeout: Option<Duration>,
 }
 
-type Build<A> = dyn FnMut(&mut ActorContext<<A as Actor>::Message>) -> Result<A, BoxError> + Send;
+pub(crate) type Build<A> = dyn FnMut(&mut ActorContext<<A as Actor>::Message>) -> Result<A, BoxError> + Send;
 
 pub(crate) enum Factory<A: Actor> {
-    Value(Option<A>),
+    Value(A),
     Build(Box<Build<A>>),
-}
-
-impl<A: Actor> Factory<A> {
-    pub(crate) fn make(&mut self, ctx: &mut ActorContext<A::Message>) -> Result<A, BoxError> {
-        match self {
-            Self::Value(value) => Ok(value.take().expect("whoever makes a further life asks `can_make` first")),
-            Self::Build(build) => build(ctx),
-        }
-    }
-
-    /// Whether there can be a further life.
-    pub(crate) fn can_make(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Value(Some(_)))
-    }
 }
 
 impl<A: Actor> Props<A> {
@@ -61,19 +47,19 @@ impl<A: Actor> Props<A> {
     }
 
     fn with_factory(factory: Factory<A>) -> Self {
-        Self { factory, supervision: Supervision::default(), mailbox: Mailbox::default(), stop_timeout: None }
+        Self { factory, supervision: None, mailbox: Mailbox::default(), stop_timeout: None }
     }
 
     /// What happens on a failure that no [`supervise_error`](Props::supervise_error) names. Default: stop.
     pub fn supervise(mut self, strategy: SupervisorStrategy) -> Self {
-        self.supervision.set_fallback(strategy);
+        self.supervision.get_or_insert_default().set_fallback(strategy);
         self
     }
 
     /// What happens on a failure of type `E`. The first that matches decides; [`Panicked`](crate::Panicked) and
     /// [`DeathPact`](crate::DeathPact) are such types too.
     pub fn supervise_error<E: Error + 'static>(mut self, strategy: SupervisorStrategy) -> Self {
-        self.supervision.add_rule::<E>(strategy);
+        self.supervision.get_or_insert_default().add_rule::<E>(strategy);
         self
     }
 
@@ -100,7 +86,9 @@ impl<A: Actor> Props<A> {
         mut around: impl FnMut(Result<A, BoxError>) -> Result<B, BoxError> + Send + 'static,
     ) -> Props<B> {
         let factory = match self.factory {
-            Factory::Value(value) => Factory::Value(value.and_then(|actor| around(Ok(actor)).ok())),
+            Factory::Value(value) => {
+                Factory::Value(around(Ok(value)).expect("an actor that is there is wrapped, whatever else may fail"))
+            }
             Factory::Build(mut build) => Factory::Build(Box::new(move |ctx| {
                 before(ctx);
                 around(build(ctx))
@@ -113,7 +101,7 @@ impl<A: Actor> Props<A> {
 
 impl<A: Actor> From<A> for Props<A> {
     fn from(actor: A) -> Self {
-        Self::with_factory(Factory::Value(Some(actor)))
+        Self::with_factory(Factory::Value(actor))
     }
 }
 

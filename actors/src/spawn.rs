@@ -1,55 +1,73 @@
 //! From [`Props`] to a running actor.
 
+use std::fmt;
 use std::sync::Arc;
 
-use tracing::{Instrument, info_span};
+use tracing::info_span;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::ask_chain::{InTurn, Turn};
-use crate::cell::{Cell, Control, Head, Parent};
+use crate::block_queue::Wake;
+use crate::cell::{Cell, Control, Head, Name, Parent};
 use crate::engine::Engine;
-use crate::path::ActorPath;
+use crate::envelope::Place;
+use crate::path::encode_name;
 use crate::props::Props;
-use crate::queue::Receiver;
 use crate::system::ActorSystem;
 
 /// Where a child is born: under whom, and who is told of its end.
 pub(crate) struct Nursery {
     system: ActorSystem,
-    parent_path: ActorPath,
     parent: Arc<dyn Parent>,
 }
 
 impl Nursery {
-    pub(crate) fn new(system: ActorSystem, parent_path: ActorPath, parent: Arc<dyn Parent>) -> Self {
-        Self { system, parent_path, parent }
+    pub(crate) fn new(system: ActorSystem, parent: Arc<dyn Parent>) -> Self {
+        Self { system, parent }
     }
 
     /// Makes the child known through `register`, then starts it.
     pub(crate) fn raise<A: Actor>(
         self,
-        name: &str,
+        name: Name,
+        slot: u32,
         props: Props<A>,
         register: impl FnOnce(Arc<dyn Control>),
     ) -> Arc<Cell<A::Message>> {
-        let path = self.parent_path.child(self.system.next_uid(), name);
-        let head = Head::new(path.clone(), self.system.clone(), props.stop_timeout);
-        let cell = Arc::new(Cell::new(head, props.mailbox.capacity()));
+        let place = Place { slot, uid: self.system.next_uid() };
+        let span = info_span!("actor", path = %Unborn { parent: &*self.parent, name: &name });
+        let capacity = props.mailbox.capacity();
+        let head = Head::new(self.system, self.parent, place, name, props.stop_timeout).in_span(span);
+        let cell = Arc::new(Cell::new(head, capacity));
+        cell.install(|owner| Engine::run(owner, props));
         register(cell.clone());
-        let turn = Turn::new(path.clone(), self.system.clone());
-        let engine = Engine::new(cell.clone(), self.parent, turn.clone(), props);
-        let span = info_span!("actor", %path);
-        self.system.runtime().spawn(InTurn::new(turn, engine.run()).instrument(span));
+        cell.schedule(Wake::Schedule);
         cell
     }
 
     /// A reference to an actor that never lived.
     pub(crate) fn stillborn<A: Actor>(self, name: &str) -> ActorRef<A::Message> {
-        let path = self.parent_path.child(self.system.next_uid(), name);
-        let cell = Arc::new(Cell::new(Head::new(path, self.system, None), 0));
-        Receiver::new().end(cell.queue());
+        let place = Place { slot: 0, uid: self.system.next_uid() };
+        let head = Head::new(self.system, self.parent, place, Name::Given(name.into()), None);
+        let cell = Arc::new(Cell::new(head, 0));
+        cell.install(|mut owner| {
+            owner.end();
+            std::future::ready(())
+        });
         cell.head().end(None);
+        cell.abandon();
         ActorRef::local(cell)
+    }
+}
+
+/// The path an actor is going to have, for those who want to read it.
+struct Unborn<'a> {
+    parent: &'a dyn Parent,
+    name: &'a Name,
+}
+
+impl fmt::Display for Unborn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.with(|name| write!(f, "{}/{}", self.parent.path(), encode_name(name)))
     }
 }

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
+use crate::cell::Parent;
 use crate::clock::Clock;
 use crate::context::SpawnError;
 use crate::event_stream::EventStream;
@@ -21,10 +22,12 @@ use crate::guardian::Guardian;
 use crate::path::ActorPath;
 use crate::props::Props;
 use crate::receptionist::{self, Receptionist, ReceptionistActor, ReceptionistMessage};
+use crate::scheduler::{Order, Scheduler};
 use crate::shutdown::CoordinatedShutdown;
 
 const SYSTEM_UID: u64 = 1;
 const USER_UID: u64 = 2;
+const DEFAULT_THROUGHPUT: u32 = 128;
 
 /// The root of a tree of actors, with its clock, event stream and shutdown. Cheap to clone; no part of it is global,
 /// so any number of systems may live in one process.
@@ -36,6 +39,8 @@ struct Inner {
     uid: u64,
     clock: Clock,
     runtime: Handle,
+    scheduler: Scheduler,
+    throughput: u32,
     uids: AtomicU64,
     random: Mutex<SmallRng>,
     events: EventStream,
@@ -58,7 +63,16 @@ impl ActorSystem {
 
     /// A system with settings of its own.
     pub fn builder(name: impl Into<String>) -> ActorSystemBuilder {
-        ActorSystemBuilder { name: name.into(), clock: None, seed: None, runtime: None, shutdown_budget: None }
+        ActorSystemBuilder {
+            name: name.into(),
+            clock: None,
+            seed: None,
+            runtime: None,
+            shutdown_budget: None,
+            throughput: DEFAULT_THROUGHPUT,
+            workers: None,
+            order: Order::Fast,
+        }
     }
 
     /// The name it was given.
@@ -204,6 +218,21 @@ impl ActorSystem {
         alive
     }
 
+    /// Whoever has no actor for a parent.
+    pub(crate) fn roots(&self) -> Arc<dyn Parent> {
+        self.0.internal.clone()
+    }
+
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.0.scheduler
+    }
+
+    /// Turns an actor may take in a row.
+    #[inline]
+    pub(crate) fn throughput(&self) -> u32 {
+        self.0.throughput
+    }
+
     pub(crate) fn next_uid(&self) -> u64 {
         self.0.uids.fetch_add(1, Ordering::Relaxed)
     }
@@ -211,6 +240,13 @@ impl ActorSystem {
     /// In 0..1.
     pub(crate) fn random(&self) -> f64 {
         self.0.random.lock().random()
+    }
+}
+
+impl Drop for Inner {
+    /// Nobody can reach the actors any more.
+    fn drop(&mut self) {
+        self.scheduler.stop();
     }
 }
 
@@ -238,6 +274,9 @@ pub struct ActorSystemBuilder {
     seed: Option<u64>,
     runtime: Option<Handle>,
     shutdown_budget: Option<Duration>,
+    throughput: u32,
+    workers: Option<usize>,
+    order: Order,
 }
 
 impl ActorSystemBuilder {
@@ -266,6 +305,39 @@ impl ActorSystemBuilder {
         self
     }
 
+    /// How many turns an actor may take before it lets others run; it lets them earlier when its turns take long.
+    /// Default: 128. Fewer make the delay of others shorter and every message dearer.
+    ///
+    /// # Panics
+    /// When `turns` is zero.
+    pub fn throughput(mut self, turns: u32) -> Self {
+        assert!(turns > 0, "throughput: an actor needs at least one turn to get anywhere");
+        self.throughput = turns;
+        self
+    }
+
+    /// How many actors may run at the same time. Default: as many as the runtime has workers.
+    ///
+    /// # Panics
+    /// When `workers` is zero.
+    pub fn workers(mut self, workers: usize) -> Self {
+        assert!(workers > 0, "workers: somebody has to run the actors");
+        self.workers = Some(workers);
+        self
+    }
+
+    /// One actor at a time, first come first served.
+    pub(crate) fn fixed_order(mut self) -> Self {
+        self.order = Order::Fifo;
+        self
+    }
+
+    /// One actor at a time, in an order drawn from `seed`: the same seed, the same order.
+    pub(crate) fn seeded_order(mut self, seed: u64) -> Self {
+        self.order = Order::Seeded(seed);
+        self
+    }
+
     /// Starts the system.
     ///
     /// # Panics
@@ -286,6 +358,8 @@ impl ActorSystemBuilder {
             uid,
             events: EventStream::new(clock.clone()),
             clock,
+            scheduler: Scheduler::start(&runtime, self.order, self.workers),
+            throughput: self.throughput,
             runtime,
             uids: AtomicU64::new(USER_UID + 1),
             random: Mutex::new(random),

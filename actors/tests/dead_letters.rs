@@ -180,7 +180,9 @@ impl tracing::Subscriber for Lines {
 #[test]
 fn the_messages_that_wait_can_be_counted() {
     let kit = TestKit::new();
-    let actor = kit.spawn("actor", Scripted::new("it", &Diary::default()));
+    let diary = Diary::default();
+    let props = Props::new(move || Scripted::new("it", &diary)).mailbox(Mailbox::bounded(8));
+    let actor = kit.spawn("actor", props);
     assert_eq!(actor.queued(), 0);
     for number in 0..3 {
         actor.tell(Order::note(number));

@@ -43,7 +43,7 @@ fn nobody_is_one_per_system_and_never_terminates() {
     let other =
         ActorSystem::builder("other").runtime(kit.system().runtime().clone()).clock(kit.clock().clone()).seed(7);
     assert_ne!(nobody, other.start().ignore_ref());
-    assert_eq!(nobody.path().as_str(), "/ignore");
+    assert_eq!(nobody.path().as_str(), "/system/ignore");
 
     let mut told = kit.probe();
     let (watched, to) = (nobody.clone(), told.actor_ref());

@@ -122,7 +122,7 @@ impl<R: Send + 'static> Running<R> {
         make: impl FnOnce(ReplyTo<R>) -> N,
         until: &Until,
     ) {
-        let ask = target.ask_until(make, until.clock.clone(), until.deadline);
+        let ask = target.ask_until(make, until.deadline);
         self.0.push(Numbered { number, ask });
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::ActorContext;
 use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::ask_chain::Link;
+use crate::block_queue::{Refusal, Room};
 use crate::cell::{Cell, Control};
-use crate::queue::{Envelope, Refusal, Room};
+use crate::envelope::Envelope;
 use crate::testkit::Effect;
 
 impl<M: Send + 'static> ActorContext<M> {
@@ -18,7 +19,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// left for adapted ones. Each costs one allocation; [`ActorRef::map`] costs none but runs in the sender's turn.
     pub fn message_adapter<R: Send + 'static>(&self, adapt: impl Fn(R) -> M + Send + Sync + 'static) -> ActorRef<R> {
         self.record(|| Effect::MessageAdapter { message_type: std::any::type_name::<R>() });
-        ActorRef::other(Adapter { cell: self.cell.clone(), adapt: Arc::new(adapt) })
+        ActorRef::other(Adapter { cell: self.cell().clone(), adapt: Arc::new(adapt) })
     }
 }
 

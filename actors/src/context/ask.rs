@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
 use crate::ask::{AskError, Port, ReplyTo};
-use crate::cell::{Cell, Internal};
+use crate::cell::Cell;
 use crate::clock::Tick;
 use crate::discard;
+use crate::envelope::Internal;
 use crate::testkit::Effect;
 
 /// When an ask times out; the number tells asks of one moment apart.
@@ -34,14 +35,12 @@ impl<M: Send + 'static> ActorContext<M> {
         R: Send + 'static,
     {
         self.record(|| Effect::AskSent { target: target.path().clone(), within });
-        let deadline = self.asks.next_key(self.clock.now() + within);
-        let slot = Arc::new(AnswerSlot {
-            asker: self.cell.clone(),
-            deadline,
-            life: self.life,
-            state: Mutex::new(AnswerState::Waiting(map)),
-        });
-        self.asks.pending.insert(deadline, slot.clone());
+        let at = self.clock().now() + within;
+        let asker = self.cell().clone();
+        let deadline = self.extras().asks.next_key(at);
+        let slot =
+            Arc::new(AnswerSlot { asker, deadline, life: self.life, state: Mutex::new(AnswerState::Waiting(map)) });
+        self.extras().asks.pending.insert(deadline, slot.clone());
         target.question(make(ReplyTo::new(slot)), None);
     }
 }
@@ -81,7 +80,7 @@ impl<M> PendingAsks<M> {
     }
 
     /// The message of an ask that was answered.
-    pub(crate) fn answered(&mut self, ask: &dyn PendingAnswer<M>, life: u64) -> Option<M> {
+    pub(crate) fn answered(&mut self, ask: &dyn PendingAnswer<M>, life: u32) -> Option<M> {
         self.pending.remove(&ask.deadline());
         if ask.life() == life { ask.take() } else { None }
     }
@@ -99,7 +98,7 @@ impl<M> PendingAsks<M> {
 /// One ask, seen from the actor that asked.
 pub(crate) trait PendingAnswer<M>: Send + Sync {
     fn deadline(&self) -> Deadline;
-    fn life(&self) -> u64;
+    fn life(&self) -> u32;
     /// The message for the answer that came.
     fn take(&self) -> Option<M>;
     /// The message for a time-out, unless the answer is here already.
@@ -110,7 +109,7 @@ pub(crate) trait PendingAnswer<M>: Send + Sync {
 struct AnswerSlot<M, R, F> {
     asker: Arc<Cell<M>>,
     deadline: Deadline,
-    life: u64,
+    life: u32,
     state: Mutex<AnswerState<R, F>>,
 }
 
@@ -134,7 +133,7 @@ where
         }
         drop(state);
         let asker = self.asker.clone();
-        asker.queue().push_internal(Internal::Answer(self));
+        asker.push_internal(Internal::Answer(self));
     }
 
     fn is_closed(&self) -> bool {
@@ -152,7 +151,7 @@ where
         self.deadline
     }
 
-    fn life(&self) -> u64 {
+    fn life(&self) -> u32 {
         self.life
     }
 

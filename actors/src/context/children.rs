@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::ActorContext;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Cell, Control};
+use crate::cell::{Cell, Control, Name};
+use crate::envelope::Place;
 use crate::path::{ActorPath, encode_name};
 use crate::props::Props;
 use crate::spawn::Nursery;
@@ -40,66 +41,115 @@ pub enum SpawnError {
 /// The children of one parent, those that are stopping included.
 #[derive(Default)]
 pub(crate) struct Children {
-    by_name: BTreeMap<Box<str>, Arc<dyn Control>>, // by the name as it is in the path
+    slots: Vec<Option<Arc<dyn Control>>>,
+    free: Vec<u32>,
+    by_name: BTreeMap<Box<str>, u32>, // those that were given one, by it as it is in the path
     unnamed: u64,
     closed: bool,
 }
 
 impl Children {
     /// A name for a child that was given none.
-    pub(crate) fn next_name(&mut self) -> String {
+    pub(crate) fn next_name(&mut self) -> Name {
         self.unnamed += 1;
-        format!("${}", self.unnamed)
+        Name::Numbered(self.unnamed)
     }
 
-    pub(crate) fn check(&self, parent: &ActorPath, name: &str) -> Result<(), SpawnError> {
+    pub(crate) fn check(&self, parent: &ActorPath, name: &str) -> Result<Name, SpawnError> {
         if self.closed {
             return Err(SpawnError::ParentStopping { parent: parent.clone() });
         }
         if name.is_empty() {
             return Err(SpawnError::EmptyName);
         }
-        if self.by_name.contains_key(&*encode_name(name)) {
+        if self.get(name).is_some() {
             return Err(SpawnError::NameTaken { parent: parent.clone(), name: name.to_owned() });
         }
-        Ok(())
+        Ok(Name::Given(name.into()))
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Where the next child will be.
+    pub(crate) fn next_slot(&self) -> u32 {
+        self.free
+            .last()
+            .copied()
+            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("an actor has fewer than four billion children"))
+    }
+
+    /// Keeps a child, which says itself where.
     pub(crate) fn insert(&mut self, child: Arc<dyn Control>) {
-        self.by_name.insert(child.head().path().name().into(), child);
-    }
-
-    /// Frees the name of a child that has ended.
-    pub(crate) fn remove(&mut self, path: &ActorPath) {
-        if self.contains(path) {
-            self.by_name.remove(path.name());
+        let slot = child.head().place().slot;
+        if let Name::Given(name) = child.head().name() {
+            self.by_name.insert((&*encode_name(name)).into(), slot);
+        }
+        if self.free.pop().is_some() {
+            self.slots[slot as usize] = Some(child);
+        } else {
+            self.slots.push(Some(child));
         }
     }
 
-    fn contains(&self, path: &ActorPath) -> bool {
-        self.by_name.get(path.name()).is_some_and(|child| child.head().path() == path)
+    /// Frees the place and the name of a child that has ended.
+    pub(crate) fn remove(&mut self, place: Place) {
+        let Some(slot) = self.slots.get_mut(place.slot as usize) else { return };
+        let Some(child) = slot.take_if(|child| child.head().place() == place) else { return };
+        self.free.push(place.slot);
+        if let Name::Given(name) = child.head().name() {
+            self.by_name.remove(&*encode_name(name));
+        }
+        if self.is_empty() {
+            // What many children needed is not kept for none.
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<dyn Control>> {
-        self.by_name.get(&*encode_name(name))
+        if let Some(number) = name.strip_prefix('$').and_then(|number| number.parse::<u64>().ok()) {
+            let unnamed =
+                self.iter().find(|child| matches!(child.head().name(), Name::Numbered(own) if *own == number));
+            if unnamed.is_some() {
+                return unnamed;
+            }
+        }
+        let slot = self.by_name.get(&*encode_name(name))?;
+        self.slots.get(*slot as usize)?.as_ref()
     }
 
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &ActorPath> {
-        self.by_name.values().map(|child| child.head().path())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Control>> {
+        self.slots.iter().flatten()
+    }
+
+    /// The paths, by name.
+    pub(crate) fn paths(&self) -> Vec<&ActorPath> {
+        let mut paths: Vec<&ActorPath> = self.iter().map(|child| child.head().path()).collect();
+        paths.sort_by(|one, other| one.name().cmp(other.name()));
+        paths
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.slots.len() == self.free.len()
     }
 
     /// Tells all of them to stop, at once.
     pub(crate) fn stop_all(&self) {
-        self.by_name.values().for_each(|child| child.stop());
+        self.iter().for_each(|child| child.clone().stop());
     }
 
     /// No more children from now on.
     pub(crate) fn close(&mut self) {
         self.closed = true;
+    }
+}
+
+impl Drop for Children {
+    /// Children outlive the registry only when nothing runs any more.
+    fn drop(&mut self) {
+        self.slots.drain(..).flatten().for_each(|child| child.abandon());
     }
 }
 
@@ -113,20 +163,10 @@ impl<M: Send + 'static> ActorContext<M> {
     /// When a child of that name exists or the name is empty, which fails this actor;
     /// [`try_spawn`](ActorContext::try_spawn) returns an error instead.
     pub fn spawn<A: Actor>(&mut self, name: impl AsRef<str>, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
-        self.spawn_as(name.as_ref(), props.into(), false)
-    }
-
-    fn spawn_as<A: Actor>(&mut self, name: &str, props: Props<A>, anonymous: bool) -> ActorRef<A::Message> {
-        let nursery = self.nursery();
-        match self.children.check(self.cell.head().path(), name) {
-            Ok(()) => ActorRef::local(match &self.recorder {
-                None => nursery.raise(name, props, |child| self.children.insert(child)),
-                Some(recorder) => {
-                    recorder.spawned::<A>(name, anonymous);
-                    nursery.raise(name, recorder.stand_in(name, props), |child| self.children.insert(child))
-                }
-            }),
-            Err(SpawnError::ParentStopping { .. }) => nursery.stillborn::<A>(name),
+        let name = name.as_ref();
+        match self.check(name) {
+            Ok(name) => self.raise(name, props.into()),
+            Err(SpawnError::ParentStopping { .. }) => self.nursery().stillborn::<A>(name),
             Err(error) => panic!("{error}"),
         }
     }
@@ -140,25 +180,50 @@ impl<M: Send + 'static> ActorContext<M> {
         name: impl AsRef<str>,
         props: impl Into<Props<A>>,
     ) -> Result<ActorRef<A::Message>, SpawnError> {
-        self.children.check(self.cell.head().path(), name.as_ref())?;
-        Ok(self.spawn(name, props))
+        let name = self.check(name.as_ref())?;
+        Ok(self.raise(name, props.into()))
     }
 
     /// Spawns a child under a name of its own.
     pub fn spawn_anonymous<A: Actor>(&mut self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
-        let name = self.children.next_name();
-        self.spawn_as(&name, props.into(), true)
+        let children = self.children.get_or_insert_default();
+        let name = children.next_name();
+        if children.is_closed() {
+            return name.with(|name| self.nursery().stillborn::<A>(name));
+        }
+        self.raise(name, props.into())
+    }
+
+    fn check(&mut self, name: &str) -> Result<Name, SpawnError> {
+        let path = self.this.path();
+        self.children.get_or_insert_default().check(path, name)
+    }
+
+    fn raise<A: Actor>(&mut self, name: Name, props: Props<A>) -> ActorRef<A::Message> {
+        let nursery = self.nursery();
+        let children = self.children.get_or_insert_default();
+        let slot = children.next_slot();
+        ActorRef::local(match &self.recorder {
+            None => nursery.raise(name, slot, props, |child| children.insert(child)),
+            Some(recorder) => {
+                let stand_in = name.with(|text| {
+                    recorder.spawned::<A>(text, matches!(name, Name::Numbered(_)));
+                    recorder.stand_in(text, props)
+                });
+                nursery.raise(name, slot, stand_in, |child| children.insert(child))
+            }
+        })
     }
 
     /// The child named `name`, if there is one with messages of type `N`. One that is stopping is still there.
     pub fn child<N: Send + 'static>(&self, name: &str) -> Option<ActorRef<N>> {
-        let cell = self.children.get(name)?.clone().into_any().downcast::<Cell<N>>().ok()?;
+        let cell = self.children.as_ref()?.get(name)?.clone().into_any().downcast::<Cell<N>>().ok()?;
         Some(ActorRef::local(cell))
     }
 
     /// The paths of all children, those that are stopping included, by name.
     pub fn children(&self) -> impl Iterator<Item = &ActorPath> {
-        self.children.paths()
+        self.children.as_ref().map(|children| children.paths()).unwrap_or_default().into_iter()
     }
 
     /// Stops a child: it finishes the message in hand, handles no further one, stops its own children and gets
@@ -170,15 +235,15 @@ impl<M: Send + 'static> ActorContext<M> {
     pub fn stop<N: Send + 'static>(&mut self, child: &ActorRef<N>) {
         let path = child.path();
         assert!(
-            path.is_child_of(self.path()),
+            child.control().head().is_child_of(self.head()),
             "{} cannot stop {path}, which is not its child; send it a message that makes it stop",
             self.path(),
         );
         self.record(|| Effect::Stopped { child: path.clone() });
-        child.control().stop();
+        child.control_arc().stop();
     }
 
     fn nursery(&self) -> Nursery {
-        Nursery::new(self.system().clone(), self.path().clone(), self.cell.clone())
+        Nursery::new(self.system().clone(), self.cell().clone())
     }
 }

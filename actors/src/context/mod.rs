@@ -16,16 +16,16 @@ use std::time::Duration;
 
 pub use self::children::SpawnError;
 
-use self::ask::PendingAsks;
+use self::ask::{PendingAnswer, PendingAsks};
 use self::children::Children;
 use self::tasks::TiedTasks;
-use self::watching::Watching;
+use self::watching::{Watch, Watching};
 use crate::actor_ref::ActorRef;
-use crate::cell::{Cell, Internal};
+use crate::cell::{Cell, Control, Head};
 use crate::clock::{Clock, Sleep, Tick};
 use crate::discard;
+use crate::envelope::Place;
 use crate::path::ActorPath;
-use crate::queue::Receiver;
 use crate::stash::StashBuffer;
 use crate::system::ActorSystem;
 use crate::testkit::{Effect, Recorder};
@@ -33,52 +33,65 @@ use crate::timers::{TimerTable, Timers};
 
 /// What an actor can do besides handling messages. It belongs to the actor's turn and cannot leave it.
 pub struct ActorContext<M> {
-    pub(crate) cell: Arc<Cell<M>>,
     this: ActorRef<M>,
-    clock: Clock,
-    pub(crate) receiver: Receiver<M, Internal<M>>,
-    /// Brought back from a stash: served before the mailbox, by the next life too if this one fails.
-    pub(crate) unstashed: VecDeque<M>,
-    pub(crate) children: Children,
-    pub(crate) watching: Watching<M>,
-    pub(crate) timers: TimerTable<M>,
-    pub(crate) asks: PendingAsks<M>,
-    pub(crate) receive_timeout: Option<ReceiveTimeout<M>>,
-    pub(crate) tasks: TiedTasks,
     /// Which life this is. What an earlier life started is not delivered to a later one.
-    pub(crate) life: u64,
-    pub(crate) sleep: Option<Pin<Box<Sleep>>>,
-    pub(crate) slept_until: Option<Tick>,
+    pub(crate) life: u32,
+    /// Made when first needed, as the two below: most actors need none of them.
+    extras: Option<Box<Extras<M>>>,
+    children: Option<Box<Children>>,
+    watching: Option<Box<Watching<M>>>,
     /// Hears of the rarer verbs, in tests of this actor alone.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
-pub(crate) struct ReceiveTimeout<M> {
-    after: Duration,
-    /// `None` until the actor next has nothing to do: under load nobody looks at the clock for this.
-    pub(crate) deadline: Option<Tick>,
-    make: Box<dyn FnMut() -> M + Send>,
+/// What an actor is to do besides the messages of its mailbox.
+struct Extras<M> {
+    /// Brought back from a stash: served before the mailbox, by the next life too if this one fails.
+    unstashed: VecDeque<M>,
+    timers: TimerTable<M>,
+    asks: PendingAsks<M>,
+    receive_timeout: Option<ReceiveTimeout<M>>,
+    tasks: TiedTasks,
+    sleep: Option<Pin<Box<Sleep>>>,
+    slept_until: Option<Tick>,
 }
 
-impl<M: Send + 'static> ActorContext<M> {
-    pub(crate) fn new(cell: Arc<Cell<M>>, clock: Clock) -> Self {
+impl<M> Default for Extras<M> {
+    fn default() -> Self {
         Self {
-            this: ActorRef::local(cell.clone()),
-            cell,
-            clock,
-            receiver: Receiver::new(),
             unstashed: VecDeque::new(),
-            children: Children::default(),
-            watching: Watching::default(),
             timers: TimerTable::new(),
             asks: PendingAsks::default(),
             receive_timeout: None,
             tasks: TiedTasks::default(),
-            life: 0,
             sleep: None,
             slept_until: None,
-            recorder: None,
         }
+    }
+}
+
+struct ReceiveTimeout<M> {
+    after: Duration,
+    /// `None` until the actor next has nothing to do: under load nobody looks at the clock for this.
+    deadline: Option<Tick>,
+    make: Box<dyn FnMut() -> M + Send>,
+}
+
+impl<M: Send + 'static> ActorContext<M> {
+    pub(crate) fn new(this: ActorRef<M>) -> Self {
+        Self { this, life: 0, extras: None, children: None, watching: None, recorder: None }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<Cell<M>> {
+        self.this.cell().expect("an actor's own reference is a local one")
+    }
+
+    fn head(&self) -> &Head {
+        self.cell().head()
+    }
+
+    fn extras(&mut self) -> &mut Extras<M> {
+        self.extras.get_or_insert_default()
     }
 
     /// This actor's own reference.
@@ -93,18 +106,18 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// The system this actor lives in.
     pub fn system(&self) -> &ActorSystem {
-        use crate::cell::Control;
-        self.cell.head().system()
+        self.head().system()
     }
 
     /// The system's clock.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        self.system().clock()
     }
 
     /// This actor's timers.
     pub fn timers(&mut self) -> Timers<'_, M> {
-        Timers::new(&mut self.timers, &self.clock, self.recorder.as_deref())
+        let clock = self.this.cell().expect("an actor's own reference is a local one").head().system().clock();
+        Timers::new(&mut self.extras.get_or_insert_default().timers, clock, self.recorder.as_deref())
     }
 
     /// Tells the test of this actor, if it is under one.
@@ -120,50 +133,118 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Messages stashed from now on wait for the next call.
     pub fn unstash_all(&mut self, stash: &mut StashBuffer<M>) {
         self.record(|| Effect::Unstashed { count: stash.len() });
-        self.unstashed.append(&mut stash.take());
+        self.extras().unstashed.append(&mut stash.take());
     }
 
     /// Delivers what `make` returns whenever no message came for `after`, again and again. Signals, timers and this
     /// message itself do not count as messages. Ends with this life.
     pub fn set_receive_timeout(&mut self, after: Duration, make: impl FnMut() -> M + Send + 'static) {
         self.record(|| Effect::ReceiveTimeoutSet { after });
-        self.receive_timeout = Some(ReceiveTimeout { after, deadline: None, make: Box::new(make) });
+        self.extras().receive_timeout = Some(ReceiveTimeout { after, deadline: None, make: Box::new(make) });
     }
 
     /// Ends [`set_receive_timeout`](ActorContext::set_receive_timeout).
     pub fn cancel_receive_timeout(&mut self) {
         self.record(|| Effect::ReceiveTimeoutCancelled);
-        self.receive_timeout = None;
+        if let Some(extras) = &mut self.extras {
+            extras.receive_timeout = None;
+        }
     }
 
     /// Ends everything that belongs to one life. Runs outside the life: destructors that panic are caught.
     pub(crate) fn end_life(&mut self) {
-        self.timers.clear_caught();
-        self.asks.clear_caught();
-        let receive_timeout = self.receive_timeout.take();
-        discard::caught(|| drop(receive_timeout));
-        self.tasks.abort_all();
+        if let Some(extras) = &mut self.extras {
+            extras.timers.clear_caught();
+            extras.asks.clear_caught();
+            let receive_timeout = extras.receive_timeout.take();
+            discard::caught(|| drop(receive_timeout));
+            extras.tasks.abort_all();
+        }
         self.life += 1;
+    }
+
+    /// Whether there may be anything to do besides the messages of the mailbox.
+    #[inline]
+    pub(crate) fn has_extras(&self) -> bool {
+        self.extras.is_some()
+    }
+
+    pub(crate) fn pop_unstashed(&mut self) -> Option<M> {
+        self.extras.as_mut()?.unstashed.pop_front()
+    }
+
+    pub(crate) fn take_unstashed(&mut self) -> VecDeque<M> {
+        self.extras.as_mut().map(|extras| std::mem::take(&mut extras.unstashed)).unwrap_or_default()
+    }
+
+    /// The message for an answer that came, if this life asked.
+    pub(crate) fn answered(&mut self, answer: &dyn PendingAnswer<M>) -> Option<M> {
+        let life = self.life;
+        self.extras().asks.answered(answer, life)
+    }
+
+    pub(crate) fn child_ended(&mut self, place: Place) {
+        if let Some(children) = &mut self.children {
+            children.remove(place);
+        }
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        self.children.as_ref().is_some_and(|children| !children.is_empty())
+    }
+
+    /// Tells the child named `name` to stop. Whether there is one.
+    pub(crate) fn stop_child(&self, name: &str) -> bool {
+        let child = self.children.as_ref().and_then(|children| children.get(name));
+        child.map(|child| child.clone().stop()).is_some()
+    }
+
+    /// Tells all children to stop, at once.
+    pub(crate) fn stop_children(&self) {
+        if let Some(children) = &self.children {
+            children.stop_all();
+        }
+    }
+
+    /// No more children from now on. Whether there are any.
+    pub(crate) fn close_children(&mut self) -> bool {
+        self.children.get_or_insert_default().close();
+        self.has_children()
     }
 
     /// A restart stops the children: their ends are no news to the next life.
     pub(crate) fn forget_children_watches(&mut self) {
-        for child in self.children.paths() {
-            self.watching.forget(child, self.this.path());
+        if let (Some(children), Some(watching)) = (&self.children, &mut self.watching) {
+            for child in children.iter() {
+                watching.forget(child.head().path(), self.this.control().head());
+            }
+        }
+    }
+
+    pub(crate) fn take_watch(&mut self, path: &ActorPath) -> Option<Watch<M>> {
+        self.watching.as_mut()?.take(path)
+    }
+
+    /// Gives up all watches.
+    pub(crate) fn forget_watches(&mut self) {
+        if let Some(watching) = &mut self.watching {
+            watching.clear(self.this.control().head());
         }
     }
 
     pub(crate) fn poll_sleep(&mut self, deadline: Tick, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = match &mut self.sleep {
+        let clock = self.clock().clone();
+        let extras = self.extras();
+        let sleep = match &mut extras.sleep {
             Some(sleep) => {
-                if self.slept_until != Some(deadline) {
+                if extras.slept_until != Some(deadline) {
                     sleep.as_mut().reset(deadline);
                 }
                 sleep
             }
-            none => none.insert(Box::pin(self.clock.sleep_until(deadline))),
+            none => none.insert(Box::pin(clock.sleep_until(deadline))),
         };
-        self.slept_until = Some(deadline);
+        extras.slept_until = Some(deadline);
         sleep.as_mut().poll(cx)
     }
 
@@ -172,19 +253,21 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {
-        let idle = self.receive_timeout.as_ref().and_then(|timeout| timeout.deadline);
-        [self.timers.next_deadline(), self.asks.next_deadline(), idle].into_iter().flatten().min()
+        let extras = self.extras.as_ref()?;
+        let idle = extras.receive_timeout.as_ref().and_then(|timeout| timeout.deadline);
+        [extras.timers.next_deadline(), extras.asks.next_deadline(), idle].into_iter().flatten().min()
     }
 
     /// The next message that time brings.
     pub(crate) fn pop_due(&mut self, now: Tick) -> Option<M> {
-        if let Some(message) = self.asks.pop_due(now) {
+        let extras = self.extras.as_mut()?;
+        if let Some(message) = extras.asks.pop_due(now) {
             return Some(message);
         }
-        if let Some(message) = self.timers.pop_due(now) {
+        if let Some(message) = extras.timers.pop_due(now) {
             return Some(message);
         }
-        let timeout = self.receive_timeout.as_mut()?;
+        let timeout = extras.receive_timeout.as_mut()?;
         if timeout.deadline? > now {
             return None;
         }
@@ -193,18 +276,22 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     /// A message was handled: the receive timeout starts again.
+    #[inline]
     pub(crate) fn message_came(&mut self) {
-        if let Some(timeout) = &mut self.receive_timeout {
+        if let Some(extras) = &mut self.extras
+            && let Some(timeout) = &mut extras.receive_timeout
+        {
             timeout.deadline = None;
         }
     }
 
     /// There is nothing to do: the receive timeout runs from now.
     pub(crate) fn going_idle(&mut self) {
-        if let Some(timeout) = &mut self.receive_timeout
+        if let Some(extras) = &mut self.extras
+            && let Some(timeout) = &mut extras.receive_timeout
             && timeout.deadline.is_none()
         {
-            timeout.deadline = Some(self.clock.now() + timeout.after);
+            timeout.deadline = Some(self.this.system().clock().now() + timeout.after);
         }
     }
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use super::ActorContext;
-use crate::cell::Internal;
+use crate::envelope::Internal;
 use crate::panic_text::panic_text;
 use crate::testkit::Effect;
 
@@ -38,10 +38,10 @@ impl<M: Send + 'static> ActorContext<M> {
         map: impl FnOnce(T) -> M + Send + 'static,
     ) {
         self.record(|| Effect::PipedToSelf { output_type: std::any::type_name::<T>() });
-        let (cell, life) = (self.cell.clone(), self.life);
+        let (cell, life) = (self.cell().clone(), self.life);
         self.spawn_caught(async move {
             let output = future.await;
-            cell.queue().push_internal(Internal::Piped { life, make: Box::new(move || map(output)) });
+            cell.push_internal(Internal::Piped { life, make: Box::new(move || map(output)) });
         });
     }
 
@@ -53,11 +53,11 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     fn spawn_caught(&mut self, future: impl Future<Output = ()> + Send + 'static) {
-        let (cell, life) = (self.cell.clone(), self.life);
+        let (cell, life) = (self.cell().clone(), self.life);
         let runtime = self.system().runtime().clone();
-        self.tasks.spawn(&runtime, async move {
+        self.extras().tasks.spawn(&runtime, async move {
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
-                cell.queue().push_internal(Internal::TaskPanicked { life, message: panic_text(&*panic) });
+                cell.push_internal(Internal::TaskPanicked { life, message: panic_text(&*panic) });
             }
         });
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
-use crate::cell::Control;
+use crate::cell::{Control, Head};
 use crate::discard;
 use crate::path::ActorPath;
 use crate::testkit::Effect;
@@ -23,7 +23,7 @@ pub(crate) struct Watch<M> {
 }
 
 impl<M> Watch<M> {
-    fn give_up(self, watcher: &ActorPath) {
+    fn give_up(self, watcher: &Head) {
         self.target.head().remove_watcher(watcher);
         discard::caught(|| drop(self));
     }
@@ -41,14 +41,14 @@ impl<M> Watching<M> {
     }
 
     /// Gives up the watch of `path`, as `watcher`.
-    pub(crate) fn forget(&mut self, path: &ActorPath, watcher: &ActorPath) {
+    pub(crate) fn forget(&mut self, path: &ActorPath, watcher: &Head) {
         if let Some(watch) = self.take(path) {
             watch.give_up(watcher);
         }
     }
 
     /// Gives up all watches, as `watcher`.
-    pub(crate) fn clear(&mut self, watcher: &ActorPath) {
+    pub(crate) fn clear(&mut self, watcher: &Head) {
         std::mem::take(&mut self.0).into_values().for_each(|watch| watch.give_up(watcher));
     }
 }
@@ -73,8 +73,8 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Ends a watch: no signal or message of it is delivered from now on, even if its target has terminated already.
     pub fn unwatch<N: Send + 'static>(&mut self, target: &ActorRef<N>) {
         self.record(|| Effect::Unwatched { target: target.path().clone() });
-        if let Some(watch) = self.watching.take(target.path()) {
-            watch.target.head().remove_watcher(self.path());
+        if let Some(watch) = self.take_watch(target.path()) {
+            watch.target.head().remove_watcher(self.head());
         }
     }
 
@@ -85,11 +85,12 @@ impl<M: Send + 'static> ActorContext<M> {
         }
         self.record(|| Effect::Watched { target: path.clone(), with_message: message.is_some() });
         let watch = Watch { target: target.clone(), message };
-        if self.watching.0.insert(path, watch).is_some() {
+        if self.watching.get_or_insert_default().0.insert(path, watch).is_some() {
             return; // registered with the target already
         }
-        if let Some(ended) = target.head().add_watcher(self.path().clone(), self.cell.clone()) {
-            self.cell.notice_end(ended);
+        let this = self.cell().clone();
+        if let Some(ended) = target.head().add_watcher(this.clone()) {
+            this.notice_end(ended);
         }
     }
 }

@@ -19,11 +19,11 @@ use tracing::{error, warn};
 use super::{Engine, unless_forced};
 use crate::actor::{Actor, Signal};
 use crate::ask::AskError;
-use crate::cell::{Control, Internal};
+use crate::cell::Control;
 use crate::discard;
+use crate::envelope::{Envelope, Internal};
 use crate::event_stream::{ActorRestarted, DeadLetterReason, StopForced};
 use crate::panic_text::panic_text;
-use crate::queue::Envelope;
 use crate::supervision::Failure;
 
 impl<A: Actor> Engine<A> {
@@ -48,7 +48,7 @@ impl<A: Actor> Engine<A> {
         let mut stop = ControlFlow::Continue(());
         if !keep_children {
             self.ctx.forget_children_watches();
-            self.ctx.children.stop_all();
+            self.ctx.stop_children();
             stop = self.children_ended(&mut waiting).await;
         }
         drop_state(state, AskError::NoReply);
@@ -57,22 +57,22 @@ impl<A: Actor> Engine<A> {
             stop = self.delay_passed(&mut waiting, delay).await;
         }
         // Whoever is to stop anyway need not live again first.
-        while let Some(internal) = self.ctx.receiver.next_internal(self.ctx.cell.queue()) {
+        while let Some(internal) = self.owner.next_internal() {
             match internal {
                 Internal::Stop => stop = ControlFlow::Break(()),
                 other => waiting.push_back(other),
             }
         }
-        self.ctx.receiver.put_back(waiting);
+        self.owner.put_back(waiting);
         stop
     }
 
     /// Waits, between two lives, until all children have ended. What comes meanwhile is kept, in order, in `waiting`.
     async fn children_ended(&mut self, waiting: &mut VecDeque<Internal<A::Message>>) -> ControlFlow<()> {
         let mut stop = ControlFlow::Continue(());
-        while !self.ctx.children.is_empty() {
+        while self.ctx.has_children() {
             match self.next_internal().await {
-                Internal::ChildEnded(path) => self.ctx.children.remove(&path),
+                Internal::ChildEnded(place) => self.ctx.child_ended(place),
                 Internal::Stop => stop = ControlFlow::Break(()), // the children are awaited all the same
                 other => waiting.push_back(other),
             }
@@ -84,38 +84,32 @@ impl<A: Actor> Engine<A> {
     async fn delay_passed(&mut self, waiting: &mut VecDeque<Internal<A::Message>>, delay: Duration) -> ControlFlow<()> {
         let deadline = self.ctx.clock().now() + delay;
         loop {
-            let ctx = &mut self.ctx;
-            let internal = poll_fn(|cx| match ctx.receiver.poll_internal(ctx.cell.queue(), cx) {
+            let (ctx, owner) = (&mut self.ctx, &mut self.owner);
+            let internal = poll_fn(|cx| match owner.poll_internal() {
                 Poll::Ready(internal) => Poll::Ready(Some(internal)),
                 Poll::Pending => ctx.poll_sleep(deadline, cx).map(|()| None),
             });
             match internal.await {
                 None => return ControlFlow::Continue(()),
                 Some(Internal::Stop) => return ControlFlow::Break(()),
-                Some(Internal::ChildEnded(path)) => self.ctx.children.remove(&path),
+                Some(Internal::ChildEnded(place)) => self.ctx.child_ended(place),
                 Some(other) => waiting.push_back(other),
             }
         }
     }
 
     async fn next_internal(&mut self) -> Internal<A::Message> {
-        let ctx = &mut self.ctx;
-        poll_fn(|cx| ctx.receiver.poll_internal(ctx.cell.queue(), cx)).await
+        poll_fn(|_| self.owner.poll_internal()).await
     }
 
     /// The end of the actor.
-    pub(super) async fn finish(mut self, mut state: Option<A>, failure: Option<Failure>) {
+    pub(super) async fn finish(&mut self, mut state: Option<A>, failure: Option<Failure>) {
         // First, because a child may wait for an answer from here, and is itself waited for below.
-        let messages = self.ctx.receiver.close(self.ctx.cell.queue());
+        let messages = self.owner.close();
         self.drop_unhandled(messages);
         self.ctx.end_life();
-        self.ctx.children.close();
-        self.ctx.children.stop_all();
-        while !self.ctx.children.is_empty() {
-            match self.next_internal().await {
-                Internal::ChildEnded(path) => self.ctx.children.remove(&path),
-                other => discard::caught(|| drop(other)),
-            }
+        if self.ctx.close_children() {
+            Box::pin(self.last_children()).await;
         }
         if let Some(actor) = &mut state {
             self.last_signal(actor, Signal::PostStop).await;
@@ -123,20 +117,31 @@ impl<A: Actor> Engine<A> {
         self.ctx.end_life(); // `PostStop` may have started something
         drop_state(state, AskError::Stopped);
 
-        let path = self.ctx.path().clone();
-        self.ctx.watching.clear(&path);
-        let (messages, internal) = self.ctx.receiver.end(self.ctx.cell.queue());
+        self.ctx.forget_watches();
+        let (messages, internal) = self.owner.end();
         self.drop_unhandled(messages);
         discard::each_caught_because(AskError::Stopped, internal);
         let failure = failure.map(|failure| Arc::from(failure.error));
-        self.parent.child_ended(path);
-        self.ctx.cell.head().end(failure);
+        let head = self.head();
+        head.parent().clone().child_ended(head.place());
+        head.end(failure);
+    }
+
+    /// Stops the children and waits until each has ended.
+    async fn last_children(&mut self) {
+        self.ctx.stop_children();
+        while self.ctx.has_children() {
+            match self.next_internal().await {
+                Internal::ChildEnded(place) => self.ctx.child_ended(place),
+                other => discard::caught(|| drop(other)),
+            }
+        }
     }
 
     /// Makes dead letters of `messages` and of what was brought back from a stash.
     fn drop_unhandled(&mut self, messages: VecDeque<Envelope<A::Message>>) {
-        let unstashed = std::mem::take(&mut self.ctx.unstashed);
-        let head = self.ctx.cell.head();
+        let unstashed = self.ctx.take_unstashed();
+        let head = self.head();
         let accepted = messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_))).count();
         for _ in 0..unstashed.len() + accepted {
             head.dead_letter::<A::Message>(DeadLetterReason::StoppedBefore);
@@ -148,11 +153,17 @@ impl<A: Actor> Engine<A> {
     /// Delivers a signal whose result does not matter any more.
     async fn last_signal(&mut self, actor: &mut A, signal: Signal) {
         let name = if matches!(signal, Signal::PreRestart) { "PreRestart" } else { "PostStop" };
-        let cell = self.ctx.cell.clone();
-        let ctx = &mut self.ctx;
-        // Called inside: what comes before the handler's future may panic too.
-        let handler = AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind();
-        match unless_forced(&cell, handler).await {
+        let handled = if self.head().force().is_some() {
+            let cell = self.owner.cell().clone();
+            let ctx = &mut self.ctx;
+            // Called inside: what comes before the handler's future may panic too.
+            let handler = AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind();
+            Box::pin(unless_forced(Control::head(&*cell), handler)).await
+        } else {
+            let ctx = &mut self.ctx;
+            Some(AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind().await)
+        };
+        match handled {
             Some(Ok(Ok(_))) => {}
             Some(Ok(Err(error))) => error!(error, signal = name, "handler of a last signal failed"),
             Some(Err(panic)) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
@@ -161,9 +172,11 @@ impl<A: Actor> Engine<A> {
     }
 
     pub(super) fn clear_cause(&mut self) {
-        self.turn.set_cause(None);
-        self.turn.next();
-        self.has_cause = false;
+        if self.has_cause {
+            self.head().set_cause(None);
+            self.has_cause = false;
+        }
+        self.next_turn();
     }
 
     pub(super) fn note_resume(&self, failure: &Failure) {
@@ -177,7 +190,7 @@ impl<A: Actor> Engine<A> {
     }
 
     pub(super) fn note_forced(&self) {
-        let head = self.ctx.cell.head();
+        let head = self.head();
         let after = head.force().map_or(Duration::ZERO, |force| force.after);
         warn!(?after, "actor did not stop in time: its handler was dropped");
         head.system().event_stream().publish(StopForced { actor: head.path().clone(), after });

@@ -17,10 +17,10 @@ use super::logic::{Picker, RoutingLogic};
 use super::ring::Ring;
 use crate::actor_ref::{ActorRef, TryTellError};
 use crate::ask_chain::Link;
+use crate::block_queue::Refusal;
 use crate::cell::Control;
 use crate::discard;
 use crate::event_stream::DeadLetterReason;
-use crate::queue::Refusal;
 use crate::system::ActorSystem;
 
 /// What a router and those who send through it share.

@@ -9,9 +9,9 @@ use futures_util::future::{Either, select};
 use super::route::{Phase, Router, Routes};
 use crate::actor_ref::{ActorRef, MADE_ONCE, Recipient, Sending, Stopped, TryTellError};
 use crate::ask_chain::Link;
+use crate::block_queue::Refusal;
 use crate::cell::Control;
 use crate::event_stream::DeadLetterReason;
-use crate::queue::Refusal;
 
 impl<M: Send + 'static> Router<M> {
     /// Waits until a routee, or every one the message is for, has room for it.

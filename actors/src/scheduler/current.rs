@@ -27,7 +27,12 @@ pub(crate) fn current<R>(f: impl FnOnce(Option<&Arc<dyn Runnable>>) -> R) -> R {
 /// is logged and the hint is given up: its word still says that it runs, so it never runs again, but the carrier lives.
 #[inline]
 pub(super) fn run(hint: Hint, uid: u64) -> Option<Hint> {
-    let run = || match Scoped::set(&CURRENT, &hint, || hint.run(&hint)) {
+    run_as(hint, uid, |hint| hint.run(hint))
+}
+
+#[inline]
+fn run_as(hint: Hint, uid: u64, how: impl FnOnce(&Hint) -> After) -> Option<Hint> {
+    let run = || match Scoped::set(&CURRENT, &hint, || how(&hint)) {
         After::Again => Some(hint),
         After::Parked => {
             // Perhaps the last that knew the actor: its parts may panic too.
@@ -62,5 +67,5 @@ pub(super) fn run_nested(hint: Hint) -> Result<Option<Hint>, Hint> {
     INLINE.set(INLINE.get() + 1);
     let _up = Up;
     let uid = hint.uid();
-    Ok(run(hint, uid))
+    Ok(run_as(hint, uid, |hint| hint.run_past_hint(hint)))
 }

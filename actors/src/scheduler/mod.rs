@@ -32,7 +32,7 @@
 //! watchdog calls periodically. The same call adds carriers for those that are stuck, up to 56 in all. Where the order
 //! is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "what a watchdog needs waits for one")]
 
 mod carrier;
 mod current;
@@ -52,12 +52,24 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::current::current;
 use self::pool::Pool;
+use crate::cell::Head;
 
 /// What a carrier runs: an actor.
 pub(crate) trait Runnable: Send + Sync + 'static {
     /// Claims the actor and runs it for a while; `this` is the hint itself, to be cloned where it is needed. Does nothing
     /// when there is nothing to claim: hints may be stale. Must not unwind.
     fn run(&self, this: &Hint) -> After;
+
+    /// As [`run`](Runnable::run), for somebody who came without having taken a hint out of a queue: one that is there
+    /// stays, and does not have to be put there again.
+    fn run_past_hint(&self, this: &Hint) -> After {
+        self.run(this)
+    }
+
+    /// The actor, where there is one.
+    fn actor(&self) -> Option<&Head> {
+        None
+    }
 
     /// Tells it from all others; never 0.
     fn uid(&self) -> u64;
@@ -134,24 +146,24 @@ impl Scheduler {
         self.0.0.hurry();
     }
 
-    /// Runs an actor at once on this thread, as if a carrier had taken `hint` out of a queue, with
-    /// [`current`] set to it and the runtime entered. True: it ran, and was scheduled again if it has more to do. False:
-    /// eight run inside each other on this thread already, or the scheduler has stopped; the hint was scheduled instead.
+    /// Runs an actor at once on this thread, with [`current`] set to it and the runtime entered, unless somebody else
+    /// runs it. A hint for it is out already, and stays out. Does nothing, and returns false, when eight run inside each
+    /// other on this thread, when the order is drawn, or when the scheduler has stopped.
     pub(crate) fn run_inline(&self, hint: Hint) -> bool {
         let pool = &self.0.0;
+        if pool.is_stopped() || pool.is_drawn() {
+            return false;
+        }
         let carried = worker::here(|worker| worker.is_some_and(|worker| worker.serves(pool)));
         let _entered = (!carried).then(|| pool.runtime().enter());
-        match if pool.is_stopped() { Err(hint) } else { current::run_nested(hint) } {
+        match current::run_nested(hint) {
             Ok(again) => {
                 if let Some(again) = again {
                     pool.schedule_back(again);
                 }
                 true
             }
-            Err(hint) => {
-                pool.schedule(hint);
-                false
-            }
+            Err(_) => false,
         }
     }
 

@@ -144,6 +144,10 @@ impl Pool {
         &self.runtime
     }
 
+    pub(super) fn is_drawn(&self) -> bool {
+        self.line.as_ref().is_some_and(Line::is_drawn)
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Relaxed)
     }

@@ -16,11 +16,11 @@ use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::ask::AskError;
 use crate::ask_chain::Link;
+use crate::block_queue::Refusal;
 use crate::cell::Control;
 use crate::context::ActorContext;
 use crate::discard;
 use crate::event_stream::DeadLetterReason;
-use crate::queue::Refusal;
 use crate::system::ActorSystem;
 
 /// What becomes of a message for which an [`ActorSource`] has no room.

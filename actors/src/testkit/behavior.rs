@@ -308,7 +308,7 @@ impl<A: Actor> BehaviorTestKit<A> {
     /// When it has no such child.
     pub fn end_child(&mut self, name: &str) {
         let wanted = name.to_owned();
-        let known = self.with(move |_, ctx| ctx.children.get(&wanted).map(|child| child.stop()).is_some());
+        let known = self.with(move |_, ctx| ctx.stop_child(&wanted));
         assert!(known, "{} has no child `{name}`", self.actor.path());
         self.settle();
     }
@@ -320,7 +320,7 @@ impl<A: Actor> BehaviorTestKit<A> {
 
     /// Stops the actor, as its parent would. It handles [`Signal::PostStop`] at once.
     pub fn stop(&mut self) {
-        self.actor.control().stop();
+        self.actor.control_arc().stop();
         self.settle();
     }
 
@@ -367,7 +367,7 @@ impl<A: Actor> BehaviorTestKit<A> {
     fn command(&mut self, command: Command<A>, doing: &str) {
         self.expect_free();
         let bell = self.desk.command(command, self.kit.bell());
-        bell.control().stop();
+        bell.control_arc().stop();
         self.settle();
         self.expect_finished(doing);
     }

@@ -14,7 +14,7 @@ use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::clock::Clock;
 use crate::props::Props;
-use crate::system::ActorSystem;
+use crate::system::{ActorSystem, ActorSystemBuilder};
 
 /// How often a condition is looked at while a test waits for it.
 const LOOK: Duration = Duration::from_millis(50);
@@ -37,15 +37,16 @@ impl TestKit {
     #[expect(clippy::new_without_default, reason = "a kit is a stage to set up, not a value with a default")]
     pub fn new() -> Self {
         let place = Place::taken();
-        let mut kit = Self::start(SEED + place.0);
+        let mut kit = Self::start(SEED + place.0, ActorSystemBuilder::fixed_order);
         kit.place = Some(place);
         kit
     }
 
-    pub(super) fn start(seed: u64) -> Self {
+    /// A kit with `seed`, whose actors take their turns in `order`.
+    pub(super) fn start(seed: u64, order: impl FnOnce(ActorSystemBuilder) -> ActorSystemBuilder) -> Self {
         let ground = Rc::new(Ground::new());
         let builder = ActorSystem::builder("test").runtime(ground.runtime().clone()).clock(ground.clock.clone());
-        let system = builder.seed(seed).start();
+        let system = order(builder.seed(seed)).start();
         let probes = Rc::new(Probes::new(&system));
         Self { ground, probes, system, strict: false, place: None }
     }

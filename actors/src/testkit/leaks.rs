@@ -45,7 +45,7 @@ impl TestKit {
         let at_top = path.system_uid() == self.system.uid()
             && path.as_str().strip_prefix("/user/").is_some_and(|name| !name.contains('/'));
         assert!(at_top, "{path} is not at the top of this kit's system; only its parent can stop it");
-        actor.control().stop();
+        actor.control_arc().stop();
         let within = self.dilated(self.ground.patience());
         let ended = self.probes.await_end(&self.ground, actor, within);
         assert!(ended, "{path} was told to stop and has not terminated within {within:?}");

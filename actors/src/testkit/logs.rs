@@ -190,7 +190,7 @@ impl Subscriber for Listener {
             target: metadata.target().to_owned(),
             message: written.message,
             fields: written.fields,
-            actor: Turn::current().map(|turn| turn.path().clone()),
+            actor: Turn::current().map(|turn| turn.head().path().clone()),
         });
         if self.outer.enabled(metadata) {
             self.outer.event(event);

@@ -301,7 +301,7 @@ impl<M: Send + 'static> TestProbe<M> {
 
     /// Stops the probe's actor, and lets everything happen that follows from it: who watches it learns.
     pub fn stop(&mut self) {
-        self.actor.control().stop();
+        self.actor.control_arc().stop();
         self.ground.settle();
     }
 
@@ -324,7 +324,7 @@ impl<M: Send + 'static> Drop for TestProbe<M> {
         if !self.owns {
             return;
         }
-        self.actor.control().stop();
+        self.actor.control_arc().stop();
         self.messages.clear(); // whoever asked and was not answered learns now
     }
 }

@@ -6,9 +6,10 @@ use super::TestKit;
 use crate::panic_text::panic_text;
 
 impl TestKit {
-    /// As [`new`](TestKit::new), with all randomness of the system drawn from `seed`.
+    /// As [`new`](TestKit::new), with all randomness of the system drawn from `seed`, and with it the order in which its
+    /// actors take their turns: the same seed, the same run.
     pub fn seeded(seed: u64) -> Self {
-        Self::start(seed)
+        Self::start(seed, |builder| builder.seeded_order(seed))
     }
 
     /// Runs `test` once for each seed, each time in a kit of its own.

@@ -1,0 +1,54 @@
+//! What travels to an actor: [`Envelope`] in the lane for messages, [`Internal`] in the runtime's own.
+
+use std::sync::Arc;
+
+use crate::ask_chain::Link;
+use crate::cell::Ended;
+use crate::context::ask::PendingAnswer;
+
+/// A message on its way.
+pub(crate) enum Envelope<M> {
+    Message(M),
+    /// Part of an ask made inside another actor's handler.
+    Asked(M, Arc<Link>),
+    /// Came through a message adapter, whose function runs in the receiver's turn.
+    Adapted(Box<dyn FnOnce() -> M + Send>),
+    /// An actor has ended. In this lane because the notice must not overtake what that actor said before.
+    Ended(Box<Ended>),
+}
+
+impl<M> Envelope<M> {
+    pub(crate) fn new(message: M, link: Option<Arc<Link>>) -> Self {
+        match link {
+            None => Self::Message(message),
+            Some(link) => Self::Asked(message, link),
+        }
+    }
+}
+
+/// What the runtime itself sends to an actor: its own lane, never refused.
+pub(crate) enum Internal<M> {
+    /// The parent wants this actor to stop.
+    Stop,
+    /// Frees the child's place and name. The signal, if it is watched, comes as [`Envelope::Ended`].
+    ChildEnded(Place),
+    Answer(Arc<dyn PendingAnswer<M>>),
+    /// Outcome of a tied task of the given life.
+    Piped {
+        life: u32,
+        make: Box<dyn FnOnce() -> M + Send>,
+    },
+    TaskPanicked {
+        life: u32,
+        message: String,
+    },
+}
+
+/// Which of its parent's children an actor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Where the parent keeps it; taken again once the child has ended.
+    pub(crate) slot: u32,
+    /// Which incarnation.
+    pub(crate) uid: u64,
+}
