@@ -74,6 +74,11 @@
 //! - Stop: the mailbox closes; what was not handled becomes dead letters, and who asked learns; children stop and are
 //!   awaited; [`Signal::PostStop`]; the name is free; watchers learn.
 //!
+//! # Many for one, and who is who
+//!
+//! A [`PoolRouter`] spreads messages over workers of its own, a [`GroupRouter`] over those registered under a
+//! [`ServiceKey`]; either is an [`ActorRef`] like any other. The [`Receptionist`] tells who is registered where.
+//!
 //! # Time and tests
 //!
 //! Time comes from the system's [`Clock`] alone. [`testkit::TestKit`] runs a system on one thread in virtual time, so a

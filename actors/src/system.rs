@@ -371,3 +371,21 @@ impl ActorSystemBuilder {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receptionist::ServiceKey;
+    use crate::testkit::TestKit;
+
+    #[test]
+    fn a_system_that_has_ended_is_not_kept_by_its_receptionist() {
+        let kit = TestKit::new();
+        let key = ServiceKey::<u32>::new("numbers");
+        kit.system().receptionist().register(&key, &kit.probe().actor_ref());
+        kit.block_on(kit.system().terminate());
+        let system = Arc::downgrade(&kit.system().0);
+        drop(kit);
+        assert_eq!(system.strong_count(), 0);
+    }
+}

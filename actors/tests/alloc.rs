@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, ReplyTo};
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, PoolRouter, Props, ReplyTo, RoutingLogic};
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -116,4 +116,30 @@ fn an_ask_from_inside_allocates_its_slot_and_little_else() {
     round();
     let counted = allocations(round);
     assert!(counted <= 2_100, "{counted} allocations for 1,000 asks");
+}
+
+#[test]
+fn a_tell_through_a_router_allocates_nothing() {
+    let logics = [
+        RoutingLogic::round_robin(),
+        RoutingLogic::random(),
+        RoutingLogic::smallest_mailbox(),
+        RoutingLogic::consistent_hashing(|message| if let AdderMessage::Add(number) = message { *number } else { 0 }),
+    ];
+    for logic in logics {
+        let text = format!("{logic:?}");
+        let kit = TestKit::new();
+        let adders = PoolRouter::new(4, || Props::new(|| Adder { sum: 0, other: None })).logic(logic);
+        let adders = kit.system().spawn_pool("adders", adders);
+        kit.settle();
+        let round = || {
+            for number in 0..10_000 {
+                adders.tell(AdderMessage::Add(number));
+            }
+            kit.settle();
+        };
+        round();
+        let counted = allocations(round);
+        assert!(counted <= 4 * 40, "{text}: {counted} allocations for 10,000 messages to four");
+    }
 }

@@ -9,6 +9,7 @@ use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::ActorRef;
 use crate::context::ActorContext;
 use crate::mailbox::Mailbox;
+use crate::path::ActorPath;
 use crate::receptionist::{Listing, ServiceKey};
 use crate::system::ActorSystem;
 
@@ -66,19 +67,23 @@ use crate::system::ActorSystem;
 ///
 /// Those that can be reached get the messages; if there are none, those that cannot. Default logic:
 /// [random](RoutingLogic::random).
+///
+/// A router may be registered too, and serve another group; two groups must not lead to each other, for a message would
+/// go round between them.
 #[must_use = "a router does nothing until it is spawned"]
 pub struct GroupRouter<M> {
     key: ServiceKey<M>,
     logic: RoutingLogic<M>,
     broadcast: Option<Broadcast<M>>,
     stash_capacity: usize,
+    prefer_local: bool,
 }
 
 impl<M: Send + 'static> GroupRouter<M> {
     /// A router to the actors under `key`.
     pub fn new(key: &ServiceKey<M>) -> Self {
         let (key, logic) = (key.clone(), RoutingLogic::random());
-        Self { key, logic, broadcast: None, stash_capacity: Mailbox::DEFAULT_CAPACITY }
+        Self { key, logic, broadcast: None, stash_capacity: Mailbox::DEFAULT_CAPACITY, prefer_local: false }
     }
 
     /// Who gets the next message.
@@ -104,9 +109,15 @@ impl<M: Send + 'static> GroupRouter<M> {
         self
     }
 
+    /// Messages leave this system only while none of its own actors is registered. Broadcast is to the same ones.
+    pub fn prefer_local(mut self) -> Self {
+        self.prefer_local = true;
+        self
+    }
+
     fn spawn(self, system: &ActorSystem, spawn: impl FnOnce(Group<M>) -> ActorRef<Listing<M>>) -> ActorRef<M> {
         let router = Router::new(self.logic, self.broadcast, self.stash_capacity, system);
-        let group = spawn(Group { router: Owned(router.clone()), key: self.key });
+        let group = spawn(Group { router: Owned(router.clone()), key: self.key, prefer_local: self.prefer_local });
         router.belongs_to(group.control_arc());
         ActorRef::of_router(router)
     }
@@ -143,6 +154,7 @@ impl<N: Send + 'static> ActorContext<N> {
 struct Group<M: Send + 'static> {
     router: Owned<M>,
     key: ServiceKey<M>,
+    prefer_local: bool,
 }
 
 impl<M: Send + 'static> Actor for Group<M> {
@@ -155,10 +167,7 @@ impl<M: Send + 'static> Actor for Group<M> {
     }
 
     async fn receive(&mut self, ctx: &mut ActorContext<Listing<M>>, listing: Listing<M>) -> Handled {
-        let reachable = listing.instances();
-        let listed = if reachable.is_empty() { listing.all_instances() } else { reachable };
-        // A router may be registered like any actor, but not lead to itself.
-        let routees = listed.iter().filter(|routee| routee.path() != ctx.path()).cloned().collect();
+        let routees = self.routees(&listing, ctx.path());
         let router: &Arc<Router<M>> = &self.router.0;
         if router.routes.load().phase == Phase::Waiting {
             router.open(routees);
@@ -166,5 +175,23 @@ impl<M: Send + 'static> Actor for Group<M> {
             drop(router.replace(routees));
         }
         Ok(Behavior::Same)
+    }
+}
+
+impl<M: Send + 'static> Group<M> {
+    fn routees(&self, listing: &Listing<M>, this: &ActorPath) -> Vec<ActorRef<M>> {
+        // A router may be registered like any actor, but must not lead to itself.
+        let others = |listed: &[ActorRef<M>]| -> Vec<ActorRef<M>> {
+            listed.iter().filter(|routee| routee.path() != this).cloned().collect()
+        };
+        let mut routees = others(listing.instances());
+        if routees.is_empty() {
+            routees = others(listing.all_instances());
+        }
+        let is_local = |routee: &ActorRef<M>| routee.path().system_uid() == this.system_uid();
+        if self.prefer_local && routees.iter().any(is_local) {
+            routees.retain(is_local);
+        }
+        routees
     }
 }

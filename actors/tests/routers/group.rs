@@ -2,8 +2,8 @@
 
 use actors::testkit::{TestKit, TestProbe};
 use actors::{
-    ActorRef, AskError, DeadLetter, DeadLetterReason, GroupRouter, Mailbox, Props, Registration, Registrations,
-    RoutingLogic, ServiceKey, TryTellError, key_hash,
+    ActorRef, ActorSystem, AskError, DeadLetter, DeadLetterReason, GroupRouter, Mailbox, Props, Registration,
+    Registrations, RoutingLogic, ServiceKey, TryTellError, key_hash,
 };
 
 use super::{Log, SECOND, Work, Worker, dead_letters, workers};
@@ -226,4 +226,28 @@ fn a_key_waits_for_its_own_routee() {
     assert!(kit.block_on(group.map(Work::Job).send(4)).is_ok());
     kit.settle();
     assert_eq!(log.text(), format!("{owner}[0, 3, 4]"));
+}
+
+#[test]
+fn messages_stay_in_the_system_while_somebody_there_takes_them() {
+    let kit = TestKit::new();
+    let peer = ActorSystem::builder("peer").seed(1).runtime(kit.system().runtime().clone()).clock(kit.clock().clone());
+    let (peer, log) = (peer.start(), Log::default());
+    let noted = log.clone();
+    let there = peer.spawn("there", Props::new(move || Worker(noted.clone()))).map(Work::Job);
+    let receptionist = kit.system().receptionist();
+    receptionist.install(Registrations {
+        owner: peer.uid(),
+        version: 1,
+        entries: vec![Registration::new(&key(), &there)],
+    });
+    let mut here = member(&kit);
+    let group = kit.system().spawn_group("group", GroupRouter::new(&key()).prefer_local());
+    tell_all(&group, 0..10);
+    assert_eq!(here.drain(), (0..10).collect::<Vec<u64>>());
+    receptionist.deregister(&key(), &here.actor_ref());
+    kit.settle();
+    tell_all(&group, 10..12);
+    kit.settle();
+    assert_eq!((here.drain(), log.text().as_str()), (vec![], "there[10, 11]"));
 }
