@@ -82,7 +82,8 @@
 //! # Time and tests
 //!
 //! Time comes from the system's [`Clock`] alone. [`testkit::TestKit`] runs a system on one thread in virtual time, so a
-//! test of an hour takes a millisecond and goes the same way each time.
+//! test of an hour takes a millisecond and goes the same way each time. [`testkit::BehaviorTestKit`] runs one actor alone,
+//! handler by handler, and shows what it did as values.
 //!
 //! # What is not here
 //!

@@ -241,7 +241,7 @@ impl<A: Actor> BehaviorTestKit<A> {
         self.desk.recorder.take()
     }
 
-    /// Takes all effects, which are one: `expected`.
+    /// Takes the oldest effect, which equals `expected`.
     ///
     /// # Panics
     /// When the oldest effect is another, or there is none. Later ones stay.
@@ -271,8 +271,10 @@ impl<A: Actor> BehaviorTestKit<A> {
         }
     }
 
+    /// Makes sure that all effects have been taken.
+    ///
     /// # Panics
-    /// When the actor did something that the test has not taken.
+    /// When there are others; they are part of the text.
     #[track_caller]
     pub fn expect_no_effects(&mut self) {
         let effects = self.desk.recorder.take();
