@@ -9,8 +9,8 @@
 //! - At most one runs the consumer: who cleared `RUNNABLE`. At most one hint lies in run queues, unless the runnable
 //!   consumer was claimed past its hint; that one is stale then, and claiming by it fails.
 //! - Messages accepted and not taken, and room set aside, never exceed the bound; adapted messages may use as much again.
-//!   Notices of ends count for nothing. Up to an eighth of the bound, and never more than 32, may be taken and not yet
-//!   given back while the consumer runs.
+//!   Notices of ends count for nothing. While the consumer runs, up to an eighth of the bound and never more than 32
+//!   messages may be taken and not told of yet.
 //! - A push is one exchange and one release store; a pop one acquire load; to park, one exchange.
 //! - No foreign code (destructors, wakers) runs while a slot is claimed and not ready, or under the lock.
 //!
@@ -23,6 +23,8 @@
 mod block;
 #[allow(unsafe_code)]
 mod lane;
+#[cfg(all(test, actors_loom))]
+mod loom_models;
 #[allow(unsafe_code)]
 mod receiver;
 mod room;
@@ -83,9 +85,11 @@ pub(crate) struct Queue<T, I> {
     tail: Tail<T>,
     /// See `room`.
     limit: AtomicU64,
+    base: AtomicU64,
     capacity: usize,
     crowd: Mutex<Option<Box<Crowd>>>,
     lane: Lane<I>,
+    taken: AtomicU64,
     own: UnsafeCell<Own<T, I>>,
 }
 
@@ -96,9 +100,11 @@ impl<T, I> Queue<T, I> {
         Self {
             tail: Tail::new(RUNNABLE | QUEUED),
             limit: AtomicU64::new(room::first_limit(capacity)),
+            base: AtomicU64::new(room::first_limit(capacity)),
             capacity,
             crowd: Mutex::new(None),
             lane: Lane::new(),
+            taken: AtomicU64::new(0),
             own: UnsafeCell::new(Own::new(capacity)),
         }
     }
@@ -115,10 +121,10 @@ impl<T, I> Queue<T, I> {
         let pushed = self.tail.insert(value, Kind::Counted, |at| {
             if at & (CLOSED | CROWDED) != 0 {
                 Err(if at & CLOSED != 0 { Some(Refusal::Stopped) } else { None })
-            } else if word::position(at) >= self.limit_of(room) {
-                Err(Some(Refusal::Full))
-            } else {
+            } else if self.has_room(word::position(at), room) {
                 Ok(at)
+            } else {
+                Err(Some(Refusal::Full))
             }
         });
         match pushed {
@@ -159,7 +165,7 @@ impl<T, I> Queue<T, I> {
 
     /// How many messages wait, notices not counted; a moment later it may be another number.
     pub(crate) fn len(&self) -> usize {
-        let limit = self.limit_of(Room::Ordinary);
+        let limit = self.exact_limit();
         let at = self.tail.word.load(Ordering::Acquire);
         if at & CLOSED != 0 {
             return 0;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use super::block::{Cursor, Kind};
 use super::lane::Taken;
-use super::word::{self, ASLEEP, AWAITING, CLOSED, LISTENING, NOTIFIED, RUNNABLE};
+use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, RUNNABLE};
 use super::{Queue, Wake};
 use crate::sync::Backoff;
 use crate::sync::atomic::Ordering;
@@ -97,6 +97,7 @@ impl<T, I> Receiver<T, I> {
         })?;
         if publish > 0 {
             queue.publish(publish.into());
+            queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
         }
         Some(value)
     }
@@ -104,6 +105,12 @@ impl<T, I> Receiver<T, I> {
     /// Makes room of what has been taken. Parking and yielding do it too.
     #[inline(always)]
     pub(crate) fn flush(&mut self, queue: &Queue<T, I>) {
+        self.publish(queue);
+        queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, queue: &Queue<T, I>) {
         let unpublished = self.with(queue, |own| std::mem::take(&mut own.unpublished));
         if unpublished > 0 {
             queue.publish(unpublished.into());
@@ -114,7 +121,7 @@ impl<T, I> Receiver<T, I> {
     #[inline(always)]
     pub(crate) fn park(&mut self, queue: &Queue<T, I>, until: For) -> Park {
         debug_assert!(queue.is_running(), "only who holds the claim may give it up");
-        self.flush(queue);
+        self.publish(queue);
         queue.tail.trim();
         let (position, internal) = self.with(queue, |own| (own.cursor.position(), !own.internal.is_empty()));
         if until != For::Waker && (internal || queue.lane.has_some()) {
@@ -125,6 +132,7 @@ impl<T, I> Receiver<T, I> {
             For::Internal => LISTENING,
             For::Waker => AWAITING,
         };
+        let mut granted = false;
         let mut at = queue.tail.word.load(Ordering::Relaxed);
         loop {
             if at & NOTIFIED != 0 {
@@ -133,6 +141,11 @@ impl<T, I> Receiver<T, I> {
             }
             if until == For::Messages && word::position(at) != position {
                 return Park::Busy;
+            }
+            if !granted && queue.grant_if_crowded(at) {
+                granted = true;
+                at = queue.tail.word.load(Ordering::Relaxed);
+                continue;
             }
             match queue.tail.word.compare_exchange_weak(at, at | flag, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Park::Parked,
@@ -144,8 +157,21 @@ impl<T, I> Receiver<T, I> {
     /// Gives the claim up, to go on later.
     pub(crate) fn yield_now(&mut self, queue: &Queue<T, I>) -> Wake {
         debug_assert!(queue.is_running(), "only who holds the claim may give it up");
-        self.flush(queue);
-        queue.update(word::runnable)
+        self.publish(queue);
+        let mut granted = false;
+        let mut at = queue.tail.word.load(Ordering::Relaxed);
+        loop {
+            if !granted && queue.grant_if_crowded(at) {
+                granted = true;
+                at = queue.tail.word.load(Ordering::Relaxed);
+                continue;
+            }
+            let (next, wakes) = word::runnable(at);
+            match queue.tail.word.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Wake::new(wakes),
+                Err(now) => at = now,
+            }
+        }
     }
 
     /// Refuses messages from now on and returns those that were accepted and not taken, oldest first. Who waits for room is
@@ -183,6 +209,15 @@ impl<T, I> Receiver<T, I> {
 }
 
 impl<T, I> Queue<T, I> {
+    #[inline(always)]
+    fn grant_if_crowded(&self, word: u64) -> bool {
+        let crowded = word & CROWDED != 0;
+        if crowded {
+            self.grant(0);
+        }
+        crowded
+    }
+
     #[inline(always)]
     fn is_running(&self) -> bool {
         // A checker has enough to do without this.

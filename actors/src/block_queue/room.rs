@@ -1,16 +1,18 @@
 //! Room: bounds, permits, and who waits for room.
 //!
-//! A push needs no more than to compare its position with `limit`, which only grows: the consumer adds what it has taken.
-//! Everything else that takes or gives room is rare and happens under one lock, with [`CROWDED`] set in the state word, so
-//! that pushes which did not take the lock fail at their exchange:
+//! A push compares its position with `limit`, and that is all while the queue is not full: only who finds it so looks at
+//! what the consumer has taken, and raises `limit`. Everything else that takes or gives room is rare and happens under one
+//! lock, with [`CROWDED`] set in the state word, so that pushes which did not take the lock fail at their exchange.
 //!
 //! Invariants:
 //!
-//! - `limit` = [`START`] + bound + counted messages taken (as published) + notices ever accepted.
+//! - `base` = [`START`] + bound + notices ever accepted; `taken` = counted messages taken, as published. Both only grow, and
+//!   `limit` never exceeds their sum, the position from which messages are refused.
 //! - `CROWDED` is set while room is set aside or somebody waits; then positions move only under the lock, and
-//!   `position + reserved <= limit` (twice the bound for adapted messages).
-//! - The lowest bit of `limit` is set while somebody waits. Who comes to wait sets it and sees what the consumer has
-//!   published before; who publishes after sees it: both are exchanges of the same word, so no grant is lost.
+//!   `position + reserved` never exceeds that sum (and the bound once more, for adapted messages).
+//! - No grant is lost. Who comes to wait sets `CROWDED` and then looks at `taken`; the consumer publishes `taken` and then
+//!   looks at the word, at the latest in the exchange that ends its run. Both are exchanges of one word: the later one sees
+//!   what came before the other.
 //! - Wakers are cloned, woken and dropped without the lock.
 
 use std::collections::VecDeque;
@@ -26,9 +28,6 @@ use super::{Queue, Refusal, Room, Wake};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 
-const WAITING: u64 = 1;
-/// Positions stand above the `WAITING` bit.
-const PLACE: u64 = 2;
 /// So many that the bound is no bound.
 const UNBOUNDED: u64 = 1 << 60;
 
@@ -73,7 +72,7 @@ pub(super) const fn bound(capacity: usize) -> u64 {
 }
 
 pub(super) const fn first_limit(capacity: usize) -> u64 {
-    (START + bound(capacity)) * PLACE
+    START + bound(capacity)
 }
 
 impl<T, I> Queue<T, I> {
@@ -83,19 +82,26 @@ impl<T, I> Queue<T, I> {
         Locked(crowd)
     }
 
+    /// Whether a message at `position` finds room, if none is set aside.
     #[inline(always)]
-    fn limit(&self) -> u64 {
-        self.limit.load(Ordering::Acquire) / PLACE
+    pub(super) fn has_room(&self, position: u64, room: Room) -> bool {
+        let more = if room == Room::Adapted { bound(self.capacity) } else { 0 };
+        position < self.limit.load(Ordering::Relaxed) + more || self.has_more_room(position, more)
     }
 
-    /// The position from which messages of this kind are refused.
-    #[inline(always)]
-    pub(super) fn limit_of(&self, room: Room) -> u64 {
-        match room {
-            Room::Ordinary => self.limit(),
-            Room::Adapted => self.limit() + bound(self.capacity),
-            Room::Unbounded => u64::MAX,
+    #[cold]
+    fn has_more_room(&self, position: u64, more: u64) -> bool {
+        let limit = self.exact_limit();
+        let found = position < limit + more;
+        if found {
+            self.limit.fetch_max(limit, Ordering::Relaxed);
         }
+        found
+    }
+
+    /// The position from which ordinary messages are refused.
+    pub(super) fn exact_limit(&self) -> u64 {
+        self.base.load(Ordering::Acquire) + self.taken.load(Ordering::Acquire)
     }
 
     /// As [`Queue::push`], while room is set aside or waited for.
@@ -105,23 +111,22 @@ impl<T, I> Queue<T, I> {
         let pushed = self.tail.insert(value, Kind::Counted, |at| {
             if at & CLOSED != 0 {
                 Err(Refusal::Stopped)
-            } else if word::position(at) + crowd.reserved >= self.limit_of(room) {
-                Err(Refusal::Full)
-            } else {
+            } else if self.has_room(word::position(at) + crowd.reserved, room) {
                 Ok(at)
+            } else {
+                Err(Refusal::Full)
             }
         });
         drop(crowd);
         pushed.map(Wake::new)
     }
 
-    /// A notice moves the positions and the limit by one, so it counts for nothing; with both moved in one step, as far as
-    /// anybody else can tell.
+    /// A notice moves position and limit by one, so it counts for nothing; both in one step, as far as anybody can tell.
     #[cold]
     pub(super) fn push_uncounted(&self, value: T) -> Result<Wake, (Refusal, T)> {
         let crowd = self.crowd();
         self.tail.word.fetch_or(CROWDED, Ordering::AcqRel);
-        self.limit.fetch_add(PLACE, Ordering::AcqRel);
+        self.base.fetch_add(1, Ordering::AcqRel);
         let keep = crowd.keeps_crowded(0);
         let pushed = self.tail.insert(value, Kind::Free, |at| {
             if at & CLOSED != 0 { Err(Refusal::Stopped) } else { Ok(at & !CROWDED | keep) }
@@ -161,11 +166,11 @@ impl<T, I> Queue<T, I> {
     fn try_take(&self, crowd: &mut Crowd, at: u64, room: Room) -> Result<(), Refusal> {
         if at & CLOSED != 0 {
             Err(Refusal::Stopped)
-        } else if word::position(at) + crowd.reserved >= self.limit_of(room) {
-            Err(Refusal::Full)
-        } else {
+        } else if self.has_room(word::position(at) + crowd.reserved, room) {
             crowd.reserved += 1;
             Ok(())
+        } else {
+            Err(Refusal::Full)
         }
     }
 
@@ -205,22 +210,18 @@ impl<T, I> Queue<T, I> {
         false
     }
 
-    /// With the lock held: takes back the marks that nothing calls for any more.
+    /// With the lock held: lets pushes do without it if nothing calls for it any more.
     fn settle(&self, crowd: &Crowd) {
-        if crowd.waiting.is_empty() && self.limit.load(Ordering::Relaxed) & WAITING != 0 {
-            self.limit.fetch_and(!WAITING, Ordering::AcqRel);
-        }
         if crowd.keeps_crowded(0) == 0 {
             self.tail.word.fetch_and(!CROWDED, Ordering::AcqRel);
         }
     }
 
-    /// What the consumer has taken is room again.
+    /// Tells that the consumer has taken `counted` more messages. Who waits may learn of it only from the next exchange.
     #[inline(always)]
-    pub(super) fn publish(&self, taken: u64) {
-        if self.limit.fetch_add(taken * PLACE, Ordering::AcqRel) & WAITING != 0 {
-            self.grant(0);
-        }
+    pub(super) fn publish(&self, counted: u64) {
+        // The consumer alone writes it.
+        self.taken.store(self.taken.load(Ordering::Relaxed) + counted, Ordering::Release);
     }
 
     /// After `CLOSED` has been set: who waits is refused.
@@ -340,14 +341,9 @@ impl<T, I> Queue<T, I> {
         if at & CLOSED != 0 {
             return Lined::Refused;
         }
-        if crowd.waiting.is_empty() {
-            // From here on the consumer tells of room it makes; what it made before is seen below.
-            self.limit.fetch_or(WAITING, Ordering::AcqRel);
-            if self.try_take(&mut crowd, at, Room::Ordinary).is_ok() {
-                self.settle(&crowd);
-                drop(crowd); // the waker goes after the lock
-                return Lined::Granted;
-            }
+        if crowd.waiting.is_empty() && self.try_take(&mut crowd, at, Room::Ordinary).is_ok() {
+            drop(crowd); // the waker goes after the lock
+            return Lined::Granted;
         }
         let number = crowd.next;
         crowd.next += 1;
