@@ -11,10 +11,12 @@ use super::consumer_state::{Arrival, ConsumerEffect, ConsumerState};
 use super::producer::ProducerControllerMessage;
 use super::protocol::{Incarnation, SequencedMessage, ToProducer};
 use super::settings::ConsumerSettings;
+use super::work_pulling::WorkPullingControllerMessage;
 use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::ActorRef;
 use crate::context::ActorContext;
 use crate::props::Props;
+use crate::receptionist::ServiceKey;
 
 const RETRY: &str = "retry";
 const REGISTER: &str = "register";
@@ -28,6 +30,7 @@ const REGISTER_INTERVAL: Duration = Duration::from_secs(1);
 pub struct ConsumerController<T> {
     settings: ConsumerSettings,
     producer: Option<ActorRef<ToProducer<T>>>,
+    service: Option<ServiceKey<ConsumerControllerMessage<T>>>,
     consumer: Option<ActorRef<Delivery<T>>>,
     state: ConsumerState<T, ActorRef<ToProducer<T>>>,
     receive_at: ActorRef<SequencedMessage<T>>,
@@ -73,7 +76,7 @@ enum Event {
 impl<T: Send + Sync + 'static> ConsumerController<T> {
     /// A controller that waits for a producer.
     pub fn props(settings: ConsumerSettings) -> ConsumerControllerProps<T> {
-        ConsumerControllerProps { settings, chunking: None, producer: None }
+        ConsumerControllerProps { settings, chunking: None, producer: None, service: None }
     }
 
     fn new(props: &ConsumerControllerProps<T>, ctx: &mut ActorContext<ConsumerControllerMessage<T>>) -> Self {
@@ -81,6 +84,7 @@ impl<T: Send + Sync + 'static> ConsumerController<T> {
         Self {
             settings: props.settings.clone(),
             producer: props.producer.clone(),
+            service: props.service.clone(),
             consumer: None,
             state: ConsumerState::new(me, props.settings.clone(), props.chunking.clone()),
             receive_at: ctx.this().map(ConsumerControllerMessage::FromProducer),
@@ -140,6 +144,9 @@ impl<T: Send + Sync + 'static> Actor for ConsumerController<T> {
         retry_after(ctx, self.settings.resend_interval_min);
         if self.producer.is_some() {
             self.keep_registering(ctx);
+        }
+        if let Some(service) = &self.service {
+            ctx.system().receptionist().register(service, ctx.this());
         }
         Ok(Behavior::Same)
     }
@@ -202,6 +209,7 @@ pub struct ConsumerControllerProps<T> {
     settings: ConsumerSettings,
     chunking: Option<Chunking<T>>,
     producer: Option<ActorRef<ToProducer<T>>>,
+    service: Option<ServiceKey<ConsumerControllerMessage<T>>>,
 }
 
 impl<T: Send + Sync + 'static> ConsumerControllerProps<T> {
@@ -222,6 +230,17 @@ impl<T: Send + Sync + 'static> ConsumerControllerProps<T> {
         self
     }
 
+    /// A worker of `controller`, which each life registers with.
+    pub fn worker_of(self, controller: &ActorRef<WorkPullingControllerMessage<T>>) -> Self {
+        self.register_to(controller.map(WorkPullingControllerMessage::FromWorker))
+    }
+
+    /// A worker under `key`: the receptionist lists it, and the work-pulling controller of that service finds it there.
+    pub fn service(mut self, key: ServiceKey<ConsumerControllerMessage<T>>) -> Self {
+        self.service = Some(key);
+        self
+    }
+
     /// The props, for a strategy or a mailbox of one's own.
     pub fn into_props(self) -> Props<ConsumerController<T>> {
         self.into()
@@ -236,7 +255,12 @@ impl<T: Send + Sync + 'static> From<ConsumerControllerProps<T>> for Props<Consum
 
 impl<T> Clone for ConsumerControllerProps<T> {
     fn clone(&self) -> Self {
-        Self { settings: self.settings.clone(), chunking: self.chunking.clone(), producer: self.producer.clone() }
+        Self {
+            settings: self.settings.clone(),
+            chunking: self.chunking.clone(),
+            producer: self.producer.clone(),
+            service: self.service.clone(),
+        }
     }
 }
 

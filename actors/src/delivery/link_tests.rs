@@ -309,3 +309,40 @@ proptest! {
         prop_assert_eq!(model.handled.last(), Some(&model.produced));
     }
 }
+
+#[test]
+fn what_was_meant_for_an_earlier_life_of_the_producer_is_ignored() {
+    let mut producer = ProducerState::new(Incarnation::of(1, 2), 1);
+    producer.connect();
+    producer.push(cut(1, 1), false);
+    let consumer = Incarnation::of(2, 1);
+    let (confirmed, up_to) = (1, 50);
+    let request =
+        Request { producer: PRODUCER, consumer, confirmed, up_to, support_resend: true, silent_from: Some(1) };
+    assert!(producer.request(request).is_empty());
+    assert!(producer.ack(Ack { producer: PRODUCER, confirmed }).is_empty());
+    assert!(producer.resend(Resend { producer: PRODUCER, consumer, from: 1 }).is_empty());
+    assert_eq!(producer.confirmed(), 0);
+}
+
+#[test]
+fn what_is_missing_is_asked_for_again_while_the_consumer_is_at_work() {
+    let mut model = Model::new(10, 1, false);
+    model.step(Step::Register);
+    for _ in 0..3 {
+        model.step(Step::Produce);
+        model.step(Step::ToConsumer(0, false));
+        model.step(Step::ToProducer(0, false));
+    }
+    assert_eq!(model.at_work, Some((PRODUCER, 1)));
+    model.step(Step::Produce);
+    model.step(Step::LoseToConsumer(0));
+    model.step(Step::Produce);
+    model.step(Step::ToConsumer(0, false));
+    model.to_producer.clear(); // the question for what is missing is lost
+
+    model.step(Step::Retry);
+
+    let asked = model.to_producer.iter().any(|answer| matches!(answer, Answer::Resend(resend) if resend.from == 4));
+    assert!(asked, "it is not idle, and still asks");
+}

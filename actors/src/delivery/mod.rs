@@ -103,6 +103,27 @@
 //! assert_eq!(total.load(Ordering::Relaxed), 60);
 //! ```
 //!
+//! # Work pulling
+//!
+//! A [`WorkPullingController`] has any number of workers, each a [`ConsumerController`] with a consumer behind it. They
+//! register with it ([`worker_of`](ConsumerControllerProps::worker_of)), or the receptionist lists them under a
+//! [`service`](ConsumerControllerProps::service) key. Each message goes to one worker with demand, chosen at random.
+//!
+//! - There is no order between messages.
+//! - What a dead worker had not confirmed goes to others: at least once.
+//! - While no worker has demand, up to [`buffer`](WorkPullingSettings::buffer) messages wait; then the producer is not
+//!   asked for more.
+//! - [`RequestNext::send_confirmed`] answers once some worker has confirmed.
+//! - [`Delivery::seq_nr`] is a number among those of one worker. To know a job again, give it an id.
+//!
+//! # Durable queues
+//!
+//! [`DurableProducerQueue`] is a trait of three requests: load, store before sending, store what is confirmed. With
+//! [`InMemoryProducerQueue`] a controller may be restarted; what outlives the process is a journal's business. The next
+//! [`RequestNext`] comes after the message before it is stored, so a producer that is asked for number `n` knows that
+//! `n - 1` is safe. The number is what a producer goes by after a crash: what it sent and was not stored, it is asked
+//! for again.
+//!
 //! # Chunks
 //!
 //! With a [`Chunking`] on both sides, messages above a size travel in pieces, so that a large one does not hold up
@@ -125,6 +146,8 @@ mod protocol;
 mod request_next;
 mod settings;
 mod storing;
+mod work_pulling;
+mod work_pulling_state;
 
 pub use chunk::{ChunkError, Chunkable, Chunking};
 pub use consumer::{Confirmed, ConsumerController, ConsumerControllerMessage, ConsumerControllerProps, Delivery};
@@ -136,3 +159,4 @@ pub use settings::{
     ConsumerSettings, DeliverySettingsError, DurableQueueSettings, ProducerSettings, WorkPullingSettings,
 };
 pub use storing::DurableQueueError;
+pub use work_pulling::{WorkPullingController, WorkPullingControllerMessage, WorkPullingControllerProps, WorkerStats};

@@ -51,12 +51,12 @@ impl<T: Send + Sync + 'static> RequestNext<T> {
         &self.producer_id
     }
 
-    /// The number the message gets if it is not cut into chunks.
+    /// The number the message gets if it is not cut into chunks. In work pulling, chunks do not count.
     pub fn seq_nr(&self) -> u64 {
         self.seq_nr
     }
 
-    /// Everything up to this number is confirmed.
+    /// Everything up to this number is confirmed. In work pulling, so many messages are.
     pub fn confirmed(&self) -> u64 {
         self.confirmed
     }
@@ -98,6 +98,15 @@ impl Replies {
             } else {
                 reply_to.tell(seq_nr);
             }
+        }
+    }
+
+    /// `lost`: it may be, and nobody will learn.
+    pub(super) fn one_confirmed(&mut self, seq_nr: u64, lost: bool) {
+        match self.0.remove(&seq_nr) {
+            Some(reply_to) if lost => reply_to.fail(AskError::NoReply),
+            Some(reply_to) => reply_to.tell(seq_nr),
+            None => {}
         }
     }
 }

@@ -132,6 +132,13 @@ impl<T: Send + Sync + 'static> Storing<T> {
         self.confirm_next()
     }
 
+    pub(super) fn confirmed(&mut self, seq_nr: u64) -> Steps<T> {
+        if self.unconfirmed.remove(&seq_nr) {
+            self.confirmed.push(seq_nr);
+        }
+        self.confirm_next()
+    }
+
     fn confirm_next(&mut self) -> Steps<T> {
         if self.confirming.is_some() || self.confirmed.is_empty() {
             return Vec::new();

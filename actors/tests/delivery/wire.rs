@@ -51,6 +51,8 @@ pub(super) enum WireMessage<T> {
     ToConsumer(SequencedMessage<T>),
     ToProducer(ToProducer<T>),
     Arrived(Box<WireMessage<T>>),
+    /// The wire ends.
+    Cut,
 }
 
 impl<T: Send + Sync + 'static> Wire<T> {
@@ -112,6 +114,7 @@ impl<T: Send + Sync + 'static> Actor for Wire<T> {
                 self.carry(ctx, || WireMessage::ToProducer(message.clone()));
             }
             WireMessage::Arrived(message) => self.deliver(*message),
+            WireMessage::Cut => return Ok(Behavior::Stopped),
         }
         Ok(Behavior::Same)
     }
