@@ -12,7 +12,7 @@
 //!
 //! So of two that meet at least one sees what the other wrote.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::sync::atomic::{AtomicU64, fence};
 
@@ -96,7 +96,8 @@ impl Sleepers {
     /// A carrier that dozed is awake. True: it was called, so it counts as searching until it says
     /// [`found`](Sleepers::found).
     pub(super) fn rise(&self, index: usize) -> bool {
-        self.word.fetch_and(!(1 << index), SeqCst) & (1 << index) == 0
+        // Only a call clears the bit, so if it is clear that was one, and nothing has to be written.
+        self.word.load(Acquire) & (1 << index) == 0 || self.word.fetch_and(!(1 << index), SeqCst) & (1 << index) == 0
     }
 
     /// One that was called searches no longer, with or without success. True: it was the last, so if it found something

@@ -22,6 +22,8 @@ const FAIRNESS: u32 = 61;
 const SLICE: Duration = Duration::from_micros(200);
 /// Runs between two looks at the clock, at most.
 const CLOCK_EVERY: u32 = 64;
+/// Runs before the first look in a slice, at most.
+const CLOCK_FIRST: u32 = 8;
 /// Runs in a slice where the order is fixed and so must not depend on a clock.
 const FIXED_SLICE: u32 = 256;
 
@@ -172,41 +174,42 @@ impl Worker {
     }
 }
 
-/// The time a carrier keeps its thread.
+/// The time a carrier keeps its thread. The clock is read for the first time after a few runs: a carrier that is woken for
+/// one or two needs none.
 struct Slice {
     stride: u32,
     left: u32,
-    /// When it began and when the clock was last looked at; none where runs are counted.
+    fixed: bool,
+    /// When the clock was first looked at, and when last.
     clock: Option<(Instant, Instant)>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "a slice is time of this thread: a paused clock would never end it")]
 impl Slice {
     fn new(fixed: bool, stride: u32) -> Self {
-        if fixed {
-            return Self { stride, left: FIXED_SLICE, clock: None };
-        }
-        let now = Instant::now();
-        Self { stride, left: stride, clock: Some((now, now)) }
+        let left = if fixed { FIXED_SLICE } else { stride.min(CLOCK_FIRST) };
+        Self { stride, left, fixed, clock: None }
     }
 
-    /// After a run. Looks at the clock now and then: more often where runs are long.
+    /// After a run.
     fn is_over(&mut self) -> bool {
         self.left -= 1;
-        if self.left > 0 {
-            return false;
-        }
-        let Some((begin, last)) = &mut self.clock else { return true };
+        self.left == 0 && (self.fixed || self.look())
+    }
+
+    /// Looks at the clock, and from then on more often where runs are long.
+    fn look(&mut self) -> bool {
         let now = Instant::now();
-        let lap = now - *last;
-        *last = now;
+        let (begin, last) = *self.clock.get_or_insert((now, now));
+        self.clock = Some((begin, now));
+        let lap = now - last;
         if lap > SLICE / 8 {
             self.stride = (self.stride / 2).max(1);
-        } else if lap < SLICE / 32 {
+        } else if lap < SLICE / 32 && !lap.is_zero() {
             self.stride = (self.stride * 2).min(CLOCK_EVERY);
         }
         self.left = self.stride;
-        now - *begin >= SLICE
+        now - begin >= SLICE
     }
 }
 
