@@ -353,12 +353,14 @@ impl ActorSystemBuilder {
         });
         let mut random = self.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
         let uid = random.random();
+        let scheduler = Scheduler::start(&runtime, self.order, self.workers);
+        scheduler.guard(clock.clone());
         ActorSystem(Arc::new(Inner {
             name: self.name,
             uid,
             events: EventStream::new(clock.clone()),
             clock,
-            scheduler: Scheduler::start(&runtime, self.order, self.workers),
+            scheduler,
             throughput: self.throughput,
             runtime,
             uids: AtomicU64::new(USER_UID + 1),

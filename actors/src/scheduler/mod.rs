@@ -16,8 +16,8 @@
 //! - A hint put into a queue of a scheduler that has not stopped is taken out and run. No wake-up is lost ([`sleepers`]):
 //!   as long as a hint waits, a carrier is awake, or woken, or (in a slot or a deque) its owner is.
 //! - A carrier wakes others only for work beyond its own next piece, and only while no other woken one is still looking.
-//! - Waking costs one tokio wake-up: no task is spawned, no thread is owned, nobody spins. With nothing to do all carriers
-//!   are pending tasks, so a runtime that waits for idleness sees it.
+//! - Waking from outside costs one tokio wake-up, from a carrier two ([`carrier::Decoys`]). No thread is owned, nobody spins.
+//!   With nothing to do all carriers are pending tasks, so a runtime that waits for idleness sees it.
 //! - No counter is shared on the way of a message; a carrier writes only to cache lines of its own, and to others' only to
 //!   steal or wake.
 //! - After [`Scheduler::stop`], the drop of its last clone, or the end of the runtime no hint is kept, whoever still
@@ -28,14 +28,15 @@
 //! # What it does not do
 //!
 //! A run that computes for long, or blocks (`block_in_place`), holds its carrier. What lies in that carrier's deque others
-//! steal at once if they are awake; a hint in its slot only after [`Scheduler::relieve`] has found it stuck, which a
-//! watchdog calls periodically. The same call adds carriers for those that are stuck, up to 56 in all. Where the order
-//! is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
+//! steal at once if they are awake; a hint in its slot only after [`Scheduler::relieve`] has found it stuck, which the
+//! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all.
+//! Where the order is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 
 #![allow(dead_code, reason = "what a watchdog needs waits for one")]
 
 mod carrier;
 mod current;
+mod guard;
 mod line;
 mod pool;
 mod scoped;
@@ -53,6 +54,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 pub(crate) use self::current::current;
 use self::pool::Pool;
 use crate::cell::Head;
+use crate::clock::Clock;
 
 /// What a carrier runs: an actor.
 pub(crate) trait Runnable: Send + Sync + 'static {
@@ -177,9 +179,18 @@ impl Scheduler {
         self.0.0.workers()
     }
 
+    /// Has carriers looked after ([`relieve`](Scheduler::relieve)) until the scheduler stops, every 10 ms while actors run
+    /// and every 100 ms while none does. Without it a handler that blocks its thread until another actor has answered may
+    /// wait for good. Nothing is to be done where there is one carrier anyway.
+    pub(crate) fn guard(&self, clock: Clock) {
+        let pool = &self.0.0;
+        if pool.may_grow() {
+            pool.runtime().spawn(guard::guard(Arc::downgrade(pool), clock));
+        }
+    }
+
     /// Looks after carriers that have been in one and the same run since the last call, and returns how many: others may
-    /// take the hints out of their slots, and others are added, so that as many as were started are free. To be called
-    /// periodically by a watchdog, from any thread that does not itself wait for a carrier.
+    /// take the hints out of their slots, and others are added, so that as many as were started are free.
     pub(crate) fn relieve(&self) -> usize {
         self.0.0.relieve()
     }

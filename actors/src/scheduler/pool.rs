@@ -148,6 +148,11 @@ impl Pool {
         self.line.as_ref().is_some_and(Line::is_drawn)
     }
 
+    /// There can be more than one carrier.
+    pub(super) fn may_grow(&self) -> bool {
+        self.seats.len() > 1
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Relaxed)
     }

@@ -464,3 +464,26 @@ fn a_task_that_tells_and_does_not_wait_gets_another_thread_for_the_actor() {
         runtime.block_on(task).expect("no panic");
     }
 }
+
+#[test]
+fn a_guard_frees_whom_a_blocked_run_holds_up() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("a runtime");
+    let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
+    scheduler.guard(crate::Clock::tokio());
+    let (answer, answered) = mpsc::channel();
+    let answers = Counter::new(2, move |_, _| answer.send(()).expect("somebody waits"));
+    let answered = Mutex::new(answered);
+    let blocks = {
+        let scheduler = scheduler.clone();
+        Counter::new(1, move |_, _| {
+            tell(&scheduler, &answers);
+            tokio::task::block_in_place(|| answered.lock().recv().expect("an answer"));
+        })
+    };
+    tell(&scheduler, &blocks);
+    until(|| blocks.done() == 1);
+    // It ends with the scheduler.
+    drop(blocks);
+    drop(scheduler);
+    until(|| runtime.metrics().num_alive_tasks() == 0);
+}
