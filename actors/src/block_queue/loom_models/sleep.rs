@@ -20,7 +20,7 @@ fn two_pushes_wake_a_sleeper_once() {
 
 #[test]
 fn a_push_while_the_consumer_goes_to_sleep_is_seen() {
-    check(|| {
+    bounded(2, || {
         let subject = Subject::running(usize::MAX);
         let pushers = [1, 2].map(|number| {
             with(&subject, move |subject| {
