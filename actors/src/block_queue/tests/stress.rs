@@ -6,7 +6,7 @@ use std::thread;
 use super::*;
 
 const PRODUCERS: u64 = 8;
-const EACH: u64 = if cfg!(miri) { 50 } else { 3_000 };
+const EACH: u64 = if cfg!(miri) { 50 } else { 1_000 };
 
 /// What the consumer of the stress below has seen.
 #[derive(Default)]
