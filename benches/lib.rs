@@ -1,7 +1,7 @@
 //! What more than one bench needs: the floors that our own parts are held against.
 //!
-//! `cargo bench -p benches` runs all: `tell`, `ask`, `spawn`, `journal`, and `sidecar`, which builds the sidecar as it is
-//! shipped, starts real processes and takes six minutes; `cargo bench -p benches --bench sidecar -- --quick` is a look
+//! `cargo bench -p benches` runs all: `actors` (`--features peers`: beside other libraries), `journal`, and `sidecar`,
+//! which builds the sidecar as it is shipped, starts real processes and takes six minutes; `cargo bench -p benches --bench sidecar -- --quick` is a look
 //! in ten seconds, `--help` names the other flags. `cargo test -p benches --benches` runs each once, as short as it can be.
 //!
 //! A floor does only what the physics of the task ask for. It promises nothing of what makes a real part usable,

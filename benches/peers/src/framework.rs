@@ -8,17 +8,25 @@ use crate::body::{Body, Sky, SkyMsg};
 /// The runtime a run is measured on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flavor {
-    /// Two workers (for actix: two arbiters).
-    Multi,
+    /// That many workers (for actix: arbiters).
+    Multi(usize),
     /// Everything on one thread.
     Current,
 }
 
 impl Flavor {
-    pub fn name(self) -> &'static str {
+    /// As `mt2`, `mt16` or `ct`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "ct" => Some(Flavor::Current),
+            _ => name.strip_prefix("mt")?.parse().ok().filter(|workers| *workers > 0).map(Flavor::Multi),
+        }
+    }
+
+    pub fn workers(self) -> usize {
         match self {
-            Flavor::Multi => "mt2",
-            Flavor::Current => "ct",
+            Flavor::Multi(workers) => workers,
+            Flavor::Current => 1,
         }
     }
 }
@@ -107,7 +115,9 @@ where
     Fut: Future<Output = T> + Send + 'static,
 {
     let runtime = match flavor {
-        Flavor::Multi => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+        Flavor::Multi(workers) => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+        }
         Flavor::Current => tokio::runtime::Builder::new_current_thread().enable_all().build(),
     }
     .expect("runtime");

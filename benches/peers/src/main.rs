@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench is a program")]
 
 mod body;
+mod contestant;
 mod framework;
 mod frameworks;
 mod measure;
@@ -10,42 +11,37 @@ mod workloads;
 
 use std::process::ExitCode;
 
-use framework::{Flavor, Framework};
-use measure::Measure;
+use contestant::Contestant;
+use framework::Flavor;
 use workloads::Workload;
 
-/// A framework's entry in the table below.
-struct Entry {
-    name: &'static str,
-    mailbox: &'static str,
-    supports: fn(Workload) -> bool,
-    run: fn(Workload, Flavor, u64) -> Measure,
-}
-
-const fn entry<F: Framework>() -> Entry {
-    Entry { name: F::NAME, mailbox: F::MAILBOX, supports: workloads::supports::<F>, run: workloads::run::<F> }
-}
-
-static FRAMEWORKS: &[Entry] = {
+static CONTESTANTS: &[Contestant] = {
     use frameworks::*;
     &[
-        entry::<raw::TokioUnbounded>(),
-        entry::<ours::Ours>(),
-        entry::<actix::Actix>(),
-        entry::<ractor::Ractor>(),
-        entry::<kameo::Kameo>(),
-        entry::<coerce::Coerce>(),
-        entry::<xtra::Xtra>(),
-        Entry { name: elfo::NAME, mailbox: elfo::MAILBOX, supports: elfo::supports, run: elfo::run },
-        entry::<ours::Bounded>(),
-        entry::<raw::TokioBounded>(),
-        entry::<kameo::KameoBounded>(),
+        Contestant::of::<raw::TokioUnbounded>(),
+        Contestant::of::<ours::Ours>(),
+        #[cfg(feature = "libraries")]
+        Contestant::of::<actix::Actix>(),
+        #[cfg(feature = "libraries")]
+        Contestant::of::<ractor::Ractor>(),
+        #[cfg(feature = "libraries")]
+        Contestant::of::<kameo::Kameo>(),
+        #[cfg(feature = "libraries")]
+        Contestant::of::<coerce::Coerce>(),
+        #[cfg(feature = "libraries")]
+        Contestant::of::<xtra::Xtra>(),
+        #[cfg(feature = "libraries")]
+        Contestant { name: elfo::NAME, mailbox: elfo::MAILBOX, supports: elfo::supports, run: elfo::run },
+        Contestant::of::<ours::Bounded>(),
+        Contestant::of::<raw::TokioBounded>(),
+        #[cfg(feature = "libraries")]
+        Contestant::of::<kameo::KameoBounded>(),
         #[cfg(feature = "floors")]
-        entry::<floor::task::FloorTask>(),
+        Contestant::of::<floor::task::FloorTask>(),
         #[cfg(feature = "floors")]
-        entry::<floor::sched::Floor<floor::sched::Asynchronous>>(),
+        Contestant::of::<floor::sched::Floor<floor::sched::Asynchronous>>(),
         #[cfg(feature = "floors")]
-        entry::<floor::sched::Floor<floor::sched::Inline>>(),
+        Contestant::of::<floor::sched::Floor<floor::sched::Inline>>(),
     ]
 };
 
@@ -63,7 +59,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
     let mut out = Args {
         workload: "all".into(),
         framework: "all".into(),
-        flavor: Flavor::Multi,
+        flavor: Flavor::Multi(2),
         runs: 1,
         ops: None,
         scale: 1.0,
@@ -75,11 +71,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
             "--workload" => out.workload = value()?,
             "--framework" => out.framework = value()?,
             "--rt" => {
-                out.flavor = match value()?.as_str() {
-                    "mt2" => Flavor::Multi,
-                    "ct" => Flavor::Current,
-                    other => return Err(format!("unknown runtime {other}")),
-                }
+                let name = value()?;
+                out.flavor = Flavor::parse(&name).ok_or(format!("--rt: {name} is neither ct nor mt with a number"))?;
             }
             "--runs" => out.runs = value()?.parse().map_err(|e| format!("--runs: {e}"))?,
             "--ops" => out.ops = Some(value()?.parse().map_err(|e| format!("--ops: {e}"))?),
@@ -87,7 +80,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
             "--no-warm-up" => out.warm_up = false,
             "--list" => {
                 for workload in Workload::ALL {
-                    let able = FRAMEWORKS.iter().filter(|f| (f.supports)(workload));
+                    let able = CONTESTANTS.iter().filter(|f| (f.supports)(workload));
                     let names: Vec<_> = able.map(|f| f.name).collect();
                     println!("{}: {}", workload.name(), names.join(" "));
                 }
@@ -115,7 +108,7 @@ fn main() -> ExitCode {
         }
         let ops = args.ops.unwrap_or(workload.default_ops());
         let ops = (ops as f64 * args.scale) as u64;
-        let frameworks = || FRAMEWORKS.iter().filter(|f| picked(&args.framework, f.name) && (f.supports)(workload));
+        let frameworks = || CONTESTANTS.iter().filter(|f| picked(&args.framework, f.name) && (f.supports)(workload));
         // Framework by framework within a run, so that drift of the machine
         // hits all alike.
         for run in 0..args.runs {
@@ -130,7 +123,6 @@ fn main() -> ExitCode {
                         ("workload", workload.name()),
                         ("framework", framework.name),
                         ("mailbox", framework.mailbox),
-                        ("rt", args.flavor.name()),
                     ])
                 );
                 ran += 1;

@@ -1,7 +1,7 @@
 //! actix: actors are tasks of single-threaded arbiters; the mailbox is a
 //! Vyukov queue of boxed envelopes with a message counter and an atomic waker.
 //!
-//! On two workers the actors and clients are spread over two arbiters by their
+//! On several workers the actors and clients are spread over as many arbiters by their
 //! [`Slot`], neighbours together.
 
 use std::future::Future;
@@ -100,7 +100,7 @@ impl Framework for Actix {
     {
         System::new().block_on(async move {
             let arbiters = match flavor {
-                Flavor::Multi => (0..2).map(|_| Arbiter::new().handle()).collect(),
+                Flavor::Multi(arbiters) => (0..arbiters).map(|_| Arbiter::new().handle()).collect(),
                 Flavor::Current => vec![Arbiter::current()],
             };
             *ARBITERS.write().expect("not poisoned") = arbiters;

@@ -283,20 +283,13 @@ impl Future for Carrier {
     }
 }
 
-fn carriers(flavor: Flavor) -> usize {
-    match flavor {
-        Flavor::Multi => 2,
-        Flavor::Current => 1,
-    }
-}
-
 pub fn on_carriers<T, Fut>(flavor: Flavor, driver: Fut) -> T
 where
     T: Send + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
     tokio_block_on(flavor, async move {
-        let tasks: Vec<_> = pool(carriers(flavor)).into_iter().map(|worker| tokio::spawn(Carrier(worker))).collect();
+        let tasks: Vec<_> = pool(flavor.workers()).into_iter().map(|worker| tokio::spawn(Carrier(worker))).collect();
         let out = driver.await;
         stop_pool();
         for task in tasks {
