@@ -100,11 +100,11 @@ pub trait Framework: Sized + Send + Sync + 'static {
     fn stop(to: Self::Ref);
 
     fn spawn_sky(_sky: Sky<Self>, _slot: Option<Slot>) -> impl Future<Output = Self::Sky> + Send {
-        async { unimplemented!("{} has no skynet", Self::NAME) }
+        async { unreachable!("{} has no skynet", Self::NAME) }
     }
 
     fn tell_sky(_to: &Self::Sky, _msg: SkyMsg) {
-        unimplemented!("{} has no skynet", Self::NAME)
+        unreachable!("{} has no skynet", Self::NAME)
     }
 }
 

@@ -184,7 +184,7 @@ pub fn run(workload: Workload, flavor: Flavor, ops: u64) -> Measure {
         Workload::Ask => ask(flavor, 1, 1, ops),
         Workload::AskConcurrent => ask(flavor, 16, 256, ops),
         Workload::Spawn => spawn(flavor, ops),
-        Workload::Skynet | Workload::FanOut => unimplemented!(),
+        Workload::Skynet | Workload::FanOut => unreachable!(),
     }
 }
 
