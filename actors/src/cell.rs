@@ -4,11 +4,9 @@ use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tracing::{Span, warn};
 
@@ -19,6 +17,7 @@ use crate::block_queue::{Permit, Queue, Refusal, Room, Wake};
 use crate::discard;
 use crate::envelope::{Envelope, Internal, Place};
 use crate::event_stream::DeadLetterReason;
+use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
 use crate::scheduler::Runnable;
@@ -40,7 +39,11 @@ pub(crate) trait Parent: Send + Sync {
 /// An actor, whatever its messages are.
 pub(crate) trait Control: Runnable {
     fn head(&self) -> &Head;
-    fn stop(self: Arc<Self>);
+    /// Begins the end of this actor. From now on it takes no messages.
+    fn end(self: Arc<Self>, how: Ending);
+    fn stop(self: Arc<Self>) {
+        self.end(Ending::Stop);
+    }
     fn is_closed(&self) -> bool;
     /// How many messages wait.
     fn queued(&self) -> usize;
@@ -61,14 +64,15 @@ pub(crate) struct Head {
     slot: u32,
     /// Made when somebody wants to read it: most actors are never asked for it.
     path: OnceLock<ActorPath>,
-    watchers: Mutex<Watchers>,
+    pub(crate) held: Mutex<Held>,
     warned_full: AtomicBool,
     pub(crate) abandoned: AtomicBool,
     /// Which of its turns the actor takes. Written by the actor alone.
     turn: AtomicU64,
     /// The ask behind the message in hand.
     cause: Mutex<Option<Arc<Link>>>,
-    force: Option<Box<Force>>,
+    /// What [`crate::orders`] makes of it; zero: nothing.
+    pub(crate) orders: AtomicU8,
     span: Option<Box<Span>>,
 }
 
@@ -88,6 +92,12 @@ impl Name {
     }
 }
 
+/// What is rarely looked at.
+pub(crate) struct Held {
+    watchers: Watchers,
+    pub(crate) limits: Option<Box<Limits>>,
+}
+
 #[expect(clippy::box_collection, reason = "most actors are watched by nobody and hold one word for it")]
 enum Watchers {
     Alive(Option<Box<BTreeMap<u128, Arc<dyn Control>>>>), // by `Head::key`
@@ -97,23 +107,14 @@ enum Watchers {
 /// What an actor failed with for good.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
-/// For actors with a stop timeout: how the wish to stop reaches a handler that is suspended.
-pub(crate) struct Force {
-    pub(crate) after: Duration,
-    pub(crate) requested: AtomicBool,
-    pub(crate) waker: AtomicWaker,
-}
-
 impl Head {
     pub(crate) fn new(
         system: ActorSystem,
         parent: Arc<dyn Parent>,
         place: Place,
         name: Name,
-        stop_timeout: Option<Duration>,
+        limits: Option<Box<Limits>>,
     ) -> Self {
-        let force = stop_timeout
-            .map(|after| Box::new(Force { after, requested: AtomicBool::new(false), waker: AtomicWaker::new() }));
         Self {
             system,
             parent,
@@ -121,12 +122,12 @@ impl Head {
             name,
             slot: place.slot,
             path: OnceLock::new(),
-            watchers: Mutex::new(Watchers::Alive(None)),
+            held: Mutex::new(Held { watchers: Watchers::Alive(None), limits }),
             warned_full: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             turn: AtomicU64::new(0),
             cause: Mutex::new(None),
-            force,
+            orders: AtomicU8::new(0),
             span: None,
         }
     }
@@ -176,10 +177,6 @@ impl Head {
         &self.system
     }
 
-    pub(crate) fn force(&self) -> Option<&Force> {
-        self.force.as_deref()
-    }
-
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
         let before = mem::replace(&mut *self.cause.lock(), cause);
         drop(before); // outside the lock
@@ -211,7 +208,7 @@ impl Head {
 
     /// When the actor has ended already nobody will call back: what it would have said is returned.
     pub(crate) fn add_watcher(&self, watcher: Arc<dyn Control>) -> Option<Ended> {
-        let failure = match &mut *self.watchers.lock() {
+        let failure = match &mut self.held.lock().watchers {
             Watchers::Alive(watchers) => {
                 watchers.get_or_insert_default().insert(watcher.head().key(), watcher);
                 return None;
@@ -227,7 +224,7 @@ impl Head {
     }
 
     pub(crate) fn remove_watcher(&self, watcher: &Head) {
-        let removed = match &mut *self.watchers.lock() {
+        let removed = match &mut self.held.lock().watchers {
             Watchers::Alive(Some(watchers)) => watchers.remove(&watcher.key()),
             Watchers::Alive(None) | Watchers::Ended(_) => None,
         };
@@ -236,7 +233,7 @@ impl Head {
 
     /// From now on whoever watches learns at once that it has ended.
     pub(crate) fn end(&self, failure: Option<Cause>) {
-        let before = mem::replace(&mut *self.watchers.lock(), Watchers::Ended(failure.clone().map(Box::new)));
+        let before = mem::replace(&mut self.held.lock().watchers, Watchers::Ended(failure.clone().map(Box::new)));
         if let Watchers::Alive(Some(watchers)) = before {
             for watcher in watchers.into_values() {
                 let ended = self.ended(watcher.head(), failure.as_ref());
@@ -327,11 +324,29 @@ impl<M: Send + 'static> Control for Cell<M> {
         &self.head
     }
 
-    fn stop(self: Arc<Self>) {
-        self.push_internal(Internal::Stop);
-        if let Some(force) = self.head.force() {
-            force.requested.store(true, Ordering::Release);
-            force.waker.wake();
+    fn end(self: Arc<Self>, how: Ending) {
+        self.queue.shut();
+        let clock = self.head.system.clock();
+        match how {
+            Ending::Stop => self.head.order_stop(|| clock.now()),
+            Ending::StopWithin(after) => {
+                self.head.order_stop(|| clock.now());
+                self.head.order_end_by(Limit { at: clock.now() + after, after });
+            }
+            Ending::Drain(within) => {
+                let until = clock.now() + within;
+                self.head.order_stop(|| until);
+                self.push_internal(Internal::Drain { until });
+            }
+            Ending::Kill => self.head.order_kill(),
+        }
+        if !matches!(how, Ending::Drain(_)) {
+            self.push_internal(Internal::Stop);
+        }
+        if self.head.is_ordered() {
+            // The handler may be suspended, which the runtime's lane does not end.
+            let wake = self.queue.notify();
+            self.schedule(wake);
         }
     }
 

@@ -6,10 +6,8 @@
 
 mod endings;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
@@ -24,6 +22,7 @@ use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::{Envelope, Internal};
 use crate::event_stream::UnhandledMessage;
+use crate::orders::Obedient;
 use crate::own::Owner;
 use crate::panic_text::panic_text;
 use crate::props::{Build, Factory, Props};
@@ -47,6 +46,8 @@ pub(crate) struct Engine<A: Actor> {
     came: bool,
     /// The message in hand was brought by time: then one of the mailbox comes first, however late that is.
     timed: bool,
+    /// Its handler was dropped because its time was over, and that was said.
+    forced: bool,
     turns: u8,
 }
 
@@ -80,8 +81,12 @@ impl<A: Actor> Engine<A> {
             has_cause: false,
             came: false,
             timed: false,
+            forced: false,
             turns: 0,
         };
+        if let Some(policy) = props.failed {
+            engine.ctx.keep_failed(policy);
+        }
         let failure = engine.lives(&mut state).await;
         engine.finish(state, failure).await;
     }
@@ -90,26 +95,26 @@ impl<A: Actor> Engine<A> {
     async fn lives(&mut self, state: &mut Option<A>) -> Option<Failure> {
         let mut starting = true;
         loop {
-            let end = if self.head().force().is_some() {
-                let cell = self.owner.cell().clone();
-                let life = AssertUnwindSafe(self.life(state, &mut starting)).catch_unwind();
-                Box::pin(unless_forced(Control::head(&*cell), life)).await
-            } else {
-                Some(AssertUnwindSafe(self.life(state, &mut starting)).catch_unwind().await)
-            };
+            let cell = self.owner.cell().clone();
+            let life = AssertUnwindSafe(self.life(state, &mut starting)).catch_unwind();
+            let end = Obedient::new(cell, life).await;
             self.clear_cause();
             let error = match end {
-                Some(Ok(Ok(()))) => return None,
-                None => {
-                    self.note_forced();
+                Ok(Ok(Ok(()))) => return None,
+                Err(cut) => {
+                    self.note_cut(cut);
                     endings::drop_state(state.take(), AskError::Stopped);
                     return None;
                 }
-                Some(Ok(Err(error))) => error,
-                Some(Err(panic)) => Panicked { message: panic_text(&*panic) }.into(),
+                Ok(Ok(Err(error))) => error,
+                Ok(Err(panic)) => Panicked { message: panic_text(&*panic) }.into(),
             };
             let failure = Failure { error, starting };
-            match self.decide(&failure) {
+            let decision = self.decide(&failure);
+            if self.came && self.ctx.has_extras() {
+                self.message_failed(&failure, decision != Decision::Stop);
+            }
+            match decision {
                 Decision::Resume => {
                     self.note_resume(&failure);
                     discard::caught(|| drop(failure));
@@ -244,26 +249,59 @@ impl<A: Actor> Engine<A> {
                 return Poll::Ready(step);
             }
         }
-        if self.ctx.has_extras()
-            && let Some(message) = self.besides()
-        {
-            return Poll::Ready(Step::Handle(message));
+        if self.ctx.has_extras() {
+            return self.poll_extras(cx);
         }
+        if let Some(step) = self.mailbox_step() {
+            return Poll::Ready(step);
+        }
+        self.owner.idle();
+        Poll::Pending
+    }
+
+    #[inline(always)]
+    fn mailbox_step(&mut self) -> Option<Step<A::Message>> {
         while let Some(envelope) = self.owner.pop() {
             match envelope {
                 Envelope::Message(message) => {
                     self.came = true;
-                    return Poll::Ready(Step::Handle(message));
+                    return Some(Step::Handle(message));
                 }
                 other => {
                     if let Some(step) = self.uncommon(other) {
-                        return Poll::Ready(step);
+                        return Some(step);
                     }
                 }
             }
         }
+        None
+    }
+
+    /// As [`poll_step`](Self::poll_step), for an actor that has more to do than what its mailbox brings.
+    fn poll_extras(&mut self, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
+        if let Some(kept) = self.ctx.kept() {
+            kept.end();
+        }
+        if self.ctx.draining().is_some_and(|until| self.ctx.clock().now() >= until) {
+            return Poll::Ready(Step::Stop);
+        }
+        let step = match self.besides() {
+            Some(message) => Some(Step::Handle(message)),
+            None => self.mailbox_step(),
+        };
+        if let Some(step) = step {
+            if self.came
+                && let (Step::Handle(message), Some(kept)) = (&step, self.ctx.kept())
+            {
+                kept.begin(message);
+            }
+            return Poll::Ready(step);
+        }
         self.owner.idle();
-        if self.ctx.has_extras() { self.poll_time(cx) } else { Poll::Pending }
+        if self.ctx.draining().is_some() && self.owner.is_empty() {
+            return Poll::Ready(Step::Stop);
+        }
+        self.poll_time(cx)
     }
 
     fn besides(&mut self) -> Option<A::Message> {
@@ -305,6 +343,10 @@ impl<A: Actor> Engine<A> {
     fn internal(&mut self, internal: Internal<A::Message>) -> Option<Step<A::Message>> {
         match internal {
             Internal::Stop => Some(Step::Stop),
+            Internal::Drain { until } => {
+                self.ctx.drain_until(until);
+                None
+            }
             Internal::ChildEnded(place) => {
                 self.ctx.child_ended(place);
                 None
@@ -355,31 +397,4 @@ impl<A: Actor> Engine<A> {
     fn next_turn(&self) {
         self.head().next_turn();
     }
-}
-
-/// Runs `future` to its end, or `None` once the actor's stop timeout is over.
-async fn unless_forced<F: Future>(head: &Head, future: F) -> Option<F::Output> {
-    let Some(force) = head.force() else {
-        return Some(future.await);
-    };
-    let mut future = pin!(Some(future));
-    let mut sleep = None;
-    poll_fn(|cx| {
-        if let Some(future) = future.as_mut().as_pin_mut()
-            && let Poll::Ready(output) = future.poll(cx)
-        {
-            return Poll::Ready(Some(output));
-        }
-        force.waker.register(cx.waker());
-        if !force.requested.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        let clock = head.system().clock();
-        let sleep = sleep.get_or_insert_with(|| Box::pin(clock.sleep(force.after)));
-        sleep.as_mut().poll(cx).map(|()| {
-            discard::caught(|| future.set(None));
-            None
-        })
-    })
-    .await
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ask_chain::Link;
 use crate::cell::Ended;
+use crate::clock::Tick;
 use crate::context::ask::PendingAnswer;
 
 /// A message on its way.
@@ -30,6 +31,10 @@ impl<M> Envelope<M> {
 pub(crate) enum Internal<M> {
     /// The parent wants this actor to stop.
     Stop,
+    /// The parent wants this actor to stop once it has handled what waits, or when the time has come.
+    Drain {
+        until: Tick,
+    },
     /// Frees the child's place and name. The signal, if it is watched, comes as [`Envelope::Ended`].
     ChildEnded(Place),
     Answer(Arc<dyn PendingAnswer<M>>),

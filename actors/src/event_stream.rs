@@ -56,13 +56,26 @@ pub enum DeadLetterReason {
     StashDropped,
     /// The recipient is a router that had nobody to pass it on to.
     NoRoutees,
+    /// The recipient failed on it, as often as it may; see [`Props::on_failed_message`](crate::Props::on_failed_message).
+    Failed,
+    /// The recipient failed on it, and as many messages are parked as may be.
+    ParkingLotFull,
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 6] =
-        [Self::Stopped, Self::MailboxFull, Self::StoppedBefore, Self::StashFull, Self::StashDropped, Self::NoRoutees];
+    const ALL: [Self; 8] = [
+        Self::Stopped,
+        Self::MailboxFull,
+        Self::StoppedBefore,
+        Self::StashFull,
+        Self::StashDropped,
+        Self::NoRoutees,
+        Self::Failed,
+        Self::ParkingLotFull,
+    ];
 
-    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`, `no_routees`.
+    /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`, `no_routees`,
+    /// `failed`, `parking_lot_full`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -71,6 +84,8 @@ impl DeadLetterReason {
             Self::StashFull => "stash_full",
             Self::StashDropped => "stash_dropped",
             Self::NoRoutees => "no_routees",
+            Self::Failed => "failed",
+            Self::ParkingLotFull => "parking_lot_full",
         }
     }
 
@@ -108,14 +123,22 @@ pub struct ActorRestarted {
     pub delay: Duration,
 }
 
-/// An actor did not stop within its [`stop_timeout`](crate::Props::stop_timeout): its handler was dropped at an await
-/// point, its state without `PostStop`. Work of several steps may be half done.
+/// An actor did not stop within its [`stop_timeout`](crate::Props::stop_timeout) or the limit it was given: its handler
+/// was dropped at an await point, its state without `PostStop`. Work of several steps may be half done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopForced {
     /// The actor.
     pub actor: ActorPath,
     /// The time it had.
     pub after: Duration,
+}
+
+/// An actor was killed: its handler was dropped at an await point, its state without `PostStop`. Work of several steps may
+/// be half done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorKilled {
+    /// The actor.
+    pub actor: ActorPath,
 }
 
 /// Local publish and subscribe by type. Subscribers are actors; they are removed once they stop, and all of them when the

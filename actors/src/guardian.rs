@@ -12,6 +12,7 @@ use crate::cell::Parent;
 use crate::context::SpawnError;
 use crate::context::children::Children;
 use crate::envelope::Place;
+use crate::orders::Ending;
 use crate::path::ActorPath;
 use crate::props::Props;
 use crate::spawn::Nursery;
@@ -32,6 +33,10 @@ struct State {
 impl Guardian {
     pub(crate) fn new(path: ActorPath) -> Arc<Self> {
         Arc::new(Self { path, state: Mutex::default() })
+    }
+
+    pub(crate) fn own_path(&self) -> &ActorPath {
+        &self.path
     }
 
     pub(crate) fn spawn<A: Actor>(
@@ -64,7 +69,7 @@ impl Guardian {
         {
             let mut state = self.state.lock();
             state.children.close();
-            state.children.stop_all();
+            state.children.end_all(Ending::Stop);
         }
         poll_fn(|cx| {
             let mut state = self.state.lock();
@@ -75,6 +80,13 @@ impl Guardian {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Kills all that have not ended.
+    pub(crate) fn kill(&self) {
+        let mut state = self.state.lock();
+        state.children.close();
+        state.children.end_all(Ending::Kill);
     }
 
     pub(crate) fn alive(&self) -> Vec<ActorPath> {

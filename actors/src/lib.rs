@@ -67,12 +67,16 @@
 //! A reference names an incarnation: path and number. It keeps nothing alive; the parent owns the actor. A handler that
 //! returns an error or panics has failed, and the strategy given to [`Props::supervise`] decides: stop (the default),
 //! resume, or restart, which runs the factory again under the same reference, with the same mailbox and watchers. The
-//! message that failed is gone. A state that panicked is dropped and never used again.
+//! message that failed is gone, unless [`Props::on_failed_message`] has it redelivered or parked. A state that panicked is
+//! dropped and never used again.
 //!
 //! - Failure, restart: timers, tied tasks and pending asks end; [`Signal::PreRestart`]; children stop and are awaited; the
 //!   delay passes; the factory runs; what waits is served.
-//! - Stop: the mailbox closes; what was not handled becomes dead letters, and who asked learns; children stop and are
-//!   awaited; [`Signal::PostStop`]; the name is free; watchers learn.
+//! - Stop: from the moment somebody stops it the actor takes no messages; the one in hand is handled to its end; what
+//!   waits becomes dead letters, and who asked learns; children stop and are awaited; [`Signal::PostStop`]; the name is
+//!   free; watchers learn.
+//! - Other ends: [`drain`](ActorContext::drain) has the actor handle what waits first, for so long;
+//!   [`stop_within`](ActorContext::stop_within) and [`kill`](ActorContext::kill) do not wait for a handler that is stuck.
 //!
 //! # Many for one, and who is who
 //!
@@ -100,16 +104,20 @@ mod clock;
 mod context;
 pub mod delivery;
 mod discard;
+mod ending;
 mod engine;
 mod envelope;
 mod event_stream;
+mod failed_message;
 mod fn_actor;
 mod fsm;
 mod guardian;
 mod ignore;
 mod mailbox;
+mod orders;
 mod own;
 mod panic_text;
+mod parked;
 mod path;
 mod props;
 mod receptionist;
@@ -137,11 +145,14 @@ pub use asks::{
 pub use clock::{Clock, Elapsed, Sleep, Tick};
 pub use context::{ActorContext, SpawnError};
 pub use event_stream::{
-    ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter, UnhandledMessage,
+    ActorKilled, ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter,
+    UnhandledMessage,
 };
+pub use failed_message::FailedMessage;
 pub use fn_actor::FnActor;
 pub use fsm::{Fsm, StateTimeout};
 pub use mailbox::Mailbox;
+pub use parked::{ParkedMessage, ParkingLot, ReplayError};
 pub use path::ActorPath;
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Registration, Registrations, ServiceKey};

@@ -259,6 +259,11 @@ impl<M: Send + 'static> Owner<M> {
         self.mailbox.pop(self.cell.queue())
     }
 
+    /// Whether there is no message, not even one that is just being pushed.
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.mailbox.is_empty(self.cell.queue())
+    }
+
     /// Puts what was taken from the runtime's lane back, before all else.
     pub(crate) fn put_back(&mut self, items: VecDeque<Internal<M>>) {
         self.mailbox.put_back_internal(self.cell.queue(), items);

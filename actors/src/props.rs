@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::actor::{Actor, BoxError};
 use crate::context::ActorContext;
+use crate::failed_message::{FailedMessage, FailedPolicy};
 use crate::mailbox::Mailbox;
 use crate::supervision::{Supervision, SupervisorStrategy};
 
@@ -19,6 +20,8 @@ pub struct Props<A: Actor> {
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) mailbox: Mailbox,
     pub(crate) stop_timeout: Option<Duration>,
+    pub(crate) stop_limit: Option<Duration>,
+    pub(crate) failed: Option<FailedPolicy<A::Message>>,
 }
 
 pub(crate) type Build<A> = dyn FnMut(&mut ActorContext<<A as Actor>::Message>) -> Result<A, BoxError> + Send;
@@ -47,7 +50,14 @@ impl<A: Actor> Props<A> {
     }
 
     fn with_factory(factory: Factory<A>) -> Self {
-        Self { factory, supervision: None, mailbox: Mailbox::default(), stop_timeout: None }
+        Self {
+            factory,
+            supervision: None,
+            mailbox: Mailbox::default(),
+            stop_timeout: None,
+            stop_limit: None,
+            failed: None,
+        }
     }
 
     /// What happens on a failure that no [`supervise_error`](Props::supervise_error) names. Default: stop.
@@ -76,6 +86,32 @@ impl<A: Actor> Props<A> {
         self.stop_timeout = Some(within);
         self
     }
+
+    /// How long this actor and all below it may take to end once its parent stops it, as if it were told by
+    /// [`stop_within`](ActorContext::stop_within) each time. Default: as long as it takes.
+    pub fn stop_limit(mut self, within: Duration) -> Self {
+        self.stop_limit = Some(within);
+        self
+    }
+
+    /// What becomes of a message from the mailbox or a stash whose handler failed. Default: it is gone.
+    ///
+    /// The actor copies each message before it handles it; give it messages that are cheap to copy, an `Arc` around what is
+    /// large. A message that was asked cannot be copied, because it is answered once: protocols with a
+    /// [`ReplyTo`](crate::ReplyTo) in them are not `Clone`. What timers and answers bring is not covered.
+    ///
+    /// # Panics
+    /// When it is to be redelivered at most zero times.
+    pub fn on_failed_message(mut self, what: FailedMessage) -> Self
+    where
+        A::Message: Clone,
+    {
+        if let FailedMessage::Redeliver { max } | FailedMessage::RedeliverThenPark { max } = what {
+            assert!(max > 0, "on_failed_message: `max` must be at least 1; use `Drop` or `Park` for no redelivery");
+        }
+        self.failed = (what != FailedMessage::Drop).then_some(FailedPolicy { what, copy: A::Message::clone });
+        self
+    }
 }
 
 impl<A: Actor> Props<A> {
@@ -94,8 +130,8 @@ impl<A: Actor> Props<A> {
                 around(build(ctx))
             })),
         };
-        let Self { supervision, mailbox, stop_timeout, .. } = self;
-        Props { factory, supervision, mailbox, stop_timeout }
+        let Self { supervision, mailbox, stop_timeout, stop_limit, failed, .. } = self;
+        Props { factory, supervision, mailbox, stop_timeout, stop_limit, failed }
     }
 }
 
@@ -111,6 +147,7 @@ impl<A: Actor> fmt::Debug for Props<A> {
             .field("supervision", &self.supervision)
             .field("mailbox", &self.mailbox)
             .field("stop_timeout", &self.stop_timeout)
+            .field("stop_limit", &self.stop_limit)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ use crate::block_queue::Wake;
 use crate::cell::{Cell, Control, Head, Name, Parent};
 use crate::engine::Engine;
 use crate::envelope::Place;
+use crate::orders::Limits;
 use crate::path::encode_name;
 use crate::props::Props;
 use crate::system::ActorSystem;
@@ -37,7 +38,8 @@ impl Nursery {
         let place = Place { slot, uid: self.system.next_uid() };
         let span = info_span!("actor", path = %Unborn { parent: &*self.parent, name: &name });
         let capacity = props.mailbox.capacity();
-        let head = Head::new(self.system, self.parent, place, name, props.stop_timeout).in_span(span);
+        let head = Head::new(self.system, self.parent, place, name, Limits::new(props.stop_timeout, props.stop_limit))
+            .in_span(span);
         let cell = Arc::new(Cell::new(head, capacity));
         cell.install(|owner| Engine::run(owner, props));
         register(cell.clone());

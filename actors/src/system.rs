@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::context::SpawnError;
 use crate::event_stream::EventStream;
 use crate::guardian::Guardian;
+use crate::parked::{self, ParkingLot};
 use crate::path::ActorPath;
 use crate::props::Props;
 use crate::receptionist::{self, Receptionist, ReceptionistActor, ReceptionistMessage};
@@ -50,6 +51,7 @@ struct Inner {
     /// While it lives.
     receptionist: Mutex<Option<Receptionist>>,
     shutdown_budget: Option<Duration>,
+    parking_lot: ParkingLot,
 }
 
 impl ActorSystem {
@@ -71,6 +73,7 @@ impl ActorSystem {
             shutdown_budget: None,
             throughput: DEFAULT_THROUGHPUT,
             workers: None,
+            parked_max: parked::CAPACITY,
             order: Order::Fast,
         }
     }
@@ -124,6 +127,15 @@ impl ActorSystem {
         let forgotten = known.take_if(|receptionist| receptionist.actor.path() == path);
         drop(known); // outside the lock: it may be the last hold on its cell
         drop(forgotten);
+    }
+
+    /// Messages that actors failed on and that were parked, for people to look at.
+    pub fn parking_lot(&self) -> &ParkingLot {
+        &self.0.parking_lot
+    }
+
+    pub(crate) fn guardians(&self) -> [&Arc<Guardian>; 2] {
+        [&self.0.user, &self.0.internal]
     }
 
     /// The runtime its actors run on.
@@ -277,6 +289,7 @@ pub struct ActorSystemBuilder {
     throughput: u32,
     workers: Option<usize>,
     order: Order,
+    parked_max: usize,
 }
 
 impl ActorSystemBuilder {
@@ -338,6 +351,12 @@ impl ActorSystemBuilder {
         self
     }
 
+    /// How many failed messages the [`ParkingLot`] holds. Default: 1,000.
+    pub fn parking_lot_capacity(mut self, capacity: usize) -> Self {
+        self.parked_max = capacity;
+        self
+    }
+
     /// Starts the system.
     ///
     /// # Panics
@@ -370,6 +389,7 @@ impl ActorSystemBuilder {
             shutdown: OnceLock::new(),
             receptionist: Mutex::new(None),
             shutdown_budget: self.shutdown_budget,
+            parking_lot: ParkingLot::new(self.parked_max),
         }))
     }
 }

@@ -25,6 +25,8 @@ enum Do {
     Stop,
     Note(&'static str),
     Hang,
+    /// Spawns a child that hangs.
+    Spawn,
 }
 
 impl Actor for Member {
@@ -35,12 +37,16 @@ impl Actor for Member {
         Ok(Behavior::Same)
     }
 
-    async fn receive(&mut self, _ctx: &mut ActorContext<Do>, order: Do) -> Handled {
+    async fn receive(&mut self, ctx: &mut ActorContext<Do>, order: Do) -> Handled {
         match order {
             Do::Fail => return Err(BoxError::from("broken")),
             Do::Stop => return Ok(Behavior::Stopped),
             Do::Note(what) => self.diary.note(format!("{} {what}", self.name)),
             Do::Hang => std::future::pending().await,
+            Do::Spawn => {
+                let child = Member { name: "below", diary: self.diary.clone(), stops_in: SECOND };
+                ctx.spawn("below", child).tell(Do::Hang);
+            }
         }
         Ok(Behavior::Same)
     }
@@ -272,6 +278,19 @@ fn a_shutdown_goes_in_reverse_one_after_the_other_each_within_its_limit() {
     watcher.expect_terminated(&group.supervisor);
     assert_eq!(group.diary.read(), ["-c", "-a"], "the one that hangs is dropped");
     assert_eq!(group.kit.clock().now() - began, SECOND * 5, "one second, three for the one that hangs, one");
+}
+
+#[test]
+fn a_supervisor_that_is_stopped_goes_in_reverse_too_and_kills_what_hangs_below() {
+    let group = Group::with(&THREE, |spec| spec.stop_within(SECOND * 3), Supervisor::new(OneForOne));
+    group.refs[1].try_tell(Do::Spawn).expect("it is there");
+    group.kit.settle();
+    group.diary.read();
+    group.kit.system().stop(&group.supervisor);
+    group.kit.advance(SECOND * 5);
+    assert_eq!(group.diary.read(), ["-c", "-a"], "the one whose child hangs had three seconds");
+    group.kit.probe::<()>().expect_terminated(&group.supervisor);
+    assert_eq!(group.kit.clock().now() - actors::Tick::START, SECOND * 5, "it has ended by then");
 }
 
 #[test]

@@ -42,7 +42,7 @@ use block::{Kind, Tail};
 use lane::Lane;
 use receiver::Own;
 use room::Crowd;
-use word::{ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, QUEUED, RUNNABLE};
+use word::{ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, QUEUED, REFUSING, RUNNABLE, SHUT};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, UnsafeCell};
@@ -119,8 +119,8 @@ impl<T, I> Queue<T, I> {
             return self.push_uncounted(value);
         }
         let pushed = self.tail.insert(value, Kind::Counted, |at| {
-            if at & (CLOSED | CROWDED) != 0 {
-                Err(if at & CLOSED != 0 { Some(Refusal::Stopped) } else { None })
+            if at & (REFUSING | CROWDED) != 0 {
+                Err(if at & REFUSING != 0 { Some(Refusal::Stopped) } else { None })
             } else if self.has_room(word::position(at), room) {
                 Ok(at)
             } else {
@@ -159,8 +159,17 @@ impl<T, I> Queue<T, I> {
         self.tail.word.fetch_and(!RUNNABLE, Ordering::AcqRel) & RUNNABLE != 0
     }
 
+    /// Whether messages are refused for good.
     pub(crate) fn is_closed(&self) -> bool {
-        self.tail.word.load(Ordering::Acquire) & CLOSED != 0
+        self.tail.word.load(Ordering::Acquire) & REFUSING != 0
+    }
+
+    /// Refuses messages from now on, whoever calls it; notices are still taken, and what was accepted before waits for the
+    /// consumer. Who waits for room is refused.
+    pub(crate) fn shut(&self) {
+        if self.tail.word.fetch_or(SHUT, Ordering::AcqRel) & REFUSING == 0 {
+            self.refuse_waiting();
+        }
     }
 
     /// How many messages wait, notices not counted; a moment later it may be another number.

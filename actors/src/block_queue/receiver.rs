@@ -102,6 +102,12 @@ impl<T, I> Receiver<T, I> {
         Some(value)
     }
 
+    /// Whether everything accepted so far has been taken, pushes in the middle of it included.
+    pub(crate) fn is_empty(&mut self, queue: &Queue<T, I>) -> bool {
+        let end = word::position(queue.tail.word.load(Ordering::Acquire));
+        self.with(queue, |own| own.cursor.position() == end)
+    }
+
     /// Makes room of what has been taken. Parking and yielding do it too.
     #[inline(always)]
     pub(crate) fn flush(&mut self, queue: &Queue<T, I>) {

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::block::Kind;
 use super::wakers::Wakers;
-use super::word::{self, CLOSED, CROWDED, START};
+use super::word::{self, CLOSED, CROWDED, REFUSING, START};
 use super::{Queue, Refusal, Room, Wake};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
@@ -109,7 +109,7 @@ impl<T, I> Queue<T, I> {
     pub(super) fn push_crowded(&self, value: T, room: Room) -> Result<Wake, (Refusal, T)> {
         let crowd = self.crowd();
         let pushed = self.tail.insert(value, Kind::Counted, |at| {
-            if at & CLOSED != 0 {
+            if at & REFUSING != 0 {
                 Err(Refusal::Stopped)
             } else if self.has_room(word::position(at) + crowd.reserved, room) {
                 Ok(at)
@@ -164,7 +164,7 @@ impl<T, I> Queue<T, I> {
 
     /// With the lock held and `CROWDED` set, which `at` was found at.
     fn try_take(&self, crowd: &mut Crowd, at: u64, room: Room) -> Result<(), Refusal> {
-        if at & CLOSED != 0 {
+        if at & REFUSING != 0 {
             Err(Refusal::Stopped)
         } else if self.has_room(word::position(at) + crowd.reserved, room) {
             crowd.reserved += 1;
@@ -224,7 +224,7 @@ impl<T, I> Queue<T, I> {
         self.taken.store(self.taken.load(Ordering::Relaxed) + counted, Ordering::Release);
     }
 
-    /// After `CLOSED` has been set: who waits is refused.
+    /// After messages have come to be refused for good: so is who waits.
     pub(super) fn refuse_waiting(&self) {
         let waiting = self.crowd.lock().as_mut().map(|crowd| std::mem::take(&mut crowd.waiting));
         let mut wakers = Wakers::new();
@@ -271,7 +271,7 @@ impl<T, I> Permit<'_, T, I> {
         let keep = crowd.keeps_crowded(1);
         let pushed = queue
             .tail
-            .insert(value, Kind::Counted, |at| if at & CLOSED != 0 { Err(()) } else { Ok(at & !CROWDED | keep) });
+            .insert(value, Kind::Counted, |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) });
         crowd.reserved -= 1;
         drop(crowd);
         pushed.map(Wake::new).map_err(|((), value)| value)
@@ -338,7 +338,7 @@ impl<T, I> Queue<T, I> {
         let waker = waker.clone();
         let mut crowd = self.crowd();
         let at = self.tail.word.fetch_or(CROWDED, Ordering::AcqRel);
-        if at & CLOSED != 0 {
+        if at & REFUSING != 0 {
             return Lined::Refused;
         }
         if crowd.waiting.is_empty() && self.try_take(&mut crowd, at, Room::Ordinary).is_ok() {

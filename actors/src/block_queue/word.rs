@@ -20,12 +20,16 @@ pub(super) const RUNNABLE: u64 = 1 << 3;
 pub(super) const QUEUED: u64 = 1 << 4;
 /// Something besides messages came during this run.
 pub(super) const NOTIFIED: u64 = 1 << 5;
-/// Messages are refused for good.
+/// Messages and notices are refused for good.
 pub(super) const CLOSED: u64 = 1 << 6;
 /// Room is set aside or waited for: who wants some takes the lock.
 pub(super) const CROWDED: u64 = 1 << 7;
 /// Whoever took the last slot of a block is linking the next one.
 pub(super) const LINKING: u64 = 1 << 8;
+/// Messages are refused for good; notices are not, while the consumer comes to its end.
+pub(super) const SHUT: u64 = 1 << 9;
+/// Either of the two ways to refuse messages.
+pub(super) const REFUSING: u64 = CLOSED | SHUT;
 
 const SHIFT: u32 = 10;
 /// One position.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ActorContext;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Cell, Control, Name};
 use crate::envelope::Place;
+use crate::orders::Ending;
 use crate::path::{ActorPath, encode_name};
 use crate::props::Props;
 use crate::spawn::Nursery;
@@ -46,6 +48,8 @@ pub(crate) struct Children {
     by_name: BTreeMap<Box<str>, u32>, // those that were given one, by it as it is in the path
     unnamed: u64,
     closed: bool,
+    /// Stop one after the other.
+    pub(crate) in_reverse: bool,
 }
 
 impl Children {
@@ -135,9 +139,16 @@ impl Children {
         self.slots.len() == self.free.len()
     }
 
-    /// Tells all of them to stop, at once.
-    pub(crate) fn stop_all(&self) {
-        self.iter().for_each(|child| child.clone().stop());
+    /// Tells all of them to end, at once.
+    pub(crate) fn end_all(&self, how: Ending) {
+        self.iter().for_each(|child| child.clone().end(how));
+    }
+
+    /// Tells the one that was spawned last to end.
+    pub(crate) fn end_last(&self, how: Ending) {
+        if let Some(last) = self.iter().max_by_key(|child| child.head().uid()) {
+            last.clone().end(how);
+        }
     }
 
     /// No more children from now on.
@@ -227,12 +238,59 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     /// Stops a child: it finishes the message in hand, handles no further one, stops its own children and gets
-    /// `PostStop`. Returns at once; watch the child to learn when it has terminated. One that has stopped already may
-    /// be stopped again.
+    /// `PostStop`. From now on it takes no messages; what waits becomes dead letters when it ends.
+    ///
+    /// Returns at once; watch the child to learn when it has terminated. One that has stopped already may be stopped
+    /// again.
     ///
     /// # Panics
     /// When `child` is not a child of this actor: only a parent stops an actor. This fails the caller.
     pub fn stop<N: Send + 'static>(&mut self, child: &ActorRef<N>) {
+        self.end(child, Ending::Stop);
+    }
+
+    /// As [`stop`](ActorContext::stop), but when `limit` is over and the child has not ended, it and all below it that
+    /// have not are killed as by [`kill`](ActorContext::kill). [`StopForced`](crate::StopForced) is published then.
+    ///
+    /// # Panics
+    /// As [`stop`](ActorContext::stop).
+    pub fn stop_within<N: Send + 'static>(&mut self, child: &ActorRef<N>, limit: Duration) {
+        self.end(child, Ending::StopWithin(limit));
+    }
+
+    /// Lets a child handle what waits in its mailbox, and stops it then. From now on it takes no messages; it still gets
+    /// timers, answers and the ends of those it watches. When `within` is over it is stopped: it finishes the message in
+    /// hand, and the rest become dead letters.
+    ///
+    /// Messages it stashes and does not bring back become dead letters too. Returns at once.
+    ///
+    /// # Panics
+    /// As [`stop`](ActorContext::stop).
+    pub fn drain<N: Send + 'static>(&mut self, child: &ActorRef<N>, within: Duration) {
+        self.end(child, Ending::Drain(within));
+    }
+
+    /// Ends a child, and all below it, at once: a handler that is suspended is dropped where it awaits, so that work of
+    /// several steps may be half done; there is no `PostStop`; what waits becomes dead letters.
+    /// [`ActorKilled`](crate::ActorKilled) is published for each. A handler that never awaits cannot be interrupted: it
+    /// comes to its end first.
+    ///
+    /// Returns at once; the child has ended when its watchers hear so. For actors that are stuck; everything else is
+    /// [`stop`](ActorContext::stop)'s.
+    ///
+    /// # Panics
+    /// As [`stop`](ActorContext::stop).
+    pub fn kill<N: Send + 'static>(&mut self, child: &ActorRef<N>) {
+        self.end(child, Ending::Kill);
+    }
+
+    /// From now on, whenever this actor stops or restarts, its children do not stop side by side but one after the other,
+    /// the last that was spawned first; each has ended when the next is told.
+    pub fn stop_children_in_reverse(&mut self) {
+        self.children.get_or_insert_default().in_reverse = true;
+    }
+
+    fn end<N: Send + 'static>(&mut self, child: &ActorRef<N>, how: Ending) {
         let path = child.path();
         assert!(
             child.control().head().is_child_of(self.head()),
@@ -240,7 +298,7 @@ impl<M: Send + 'static> ActorContext<M> {
             self.path(),
         );
         self.record(|| Effect::Stopped { child: path.clone() });
-        child.control_arc().stop();
+        child.control_arc().end(how);
     }
 
     fn nursery(&self) -> Nursery {

@@ -25,6 +25,8 @@ use crate::cell::{Cell, Control, Head};
 use crate::clock::{Clock, Sleep, Tick};
 use crate::discard;
 use crate::envelope::Place;
+use crate::failed_message::{FailedPolicy, Kept};
+use crate::orders::Ending;
 use crate::path::ActorPath;
 use crate::stash::StashBuffer;
 use crate::system::ActorSystem;
@@ -46,12 +48,17 @@ pub struct ActorContext<M> {
 
 /// What an actor is to do besides the messages of its mailbox.
 struct Extras<M> {
-    /// Brought back from a stash: served before the mailbox, by the next life too if this one fails.
+    /// Brought back from a stash, or failed on and to be handled again: served before the mailbox, by the next life too if
+    /// this one fails.
     unstashed: VecDeque<M>,
     timers: TimerTable<M>,
     asks: PendingAsks<M>,
     receive_timeout: Option<ReceiveTimeout<M>>,
     tasks: TiedTasks,
+    /// For an actor that does something about messages it failed on.
+    pub(crate) kept: Option<Kept<M>>,
+    /// Takes no more messages, and stops when it has none, or then.
+    pub(crate) draining: Option<Tick>,
     sleep: Option<Pin<Box<Sleep>>>,
     slept_until: Option<Tick>,
 }
@@ -64,6 +71,8 @@ impl<M> Default for Extras<M> {
             asks: PendingAsks::default(),
             receive_timeout: None,
             tasks: TiedTasks::default(),
+            kept: None,
+            draining: None,
             sleep: None,
             slept_until: None,
         }
@@ -169,6 +178,30 @@ impl<M: Send + 'static> ActorContext<M> {
         self.extras.is_some()
     }
 
+    /// Does from now on what `policy` says about messages it fails on.
+    pub(crate) fn keep_failed(&mut self, policy: FailedPolicy<M>) {
+        self.extras().kept = Some(Kept::new(policy));
+    }
+
+    pub(crate) fn kept(&mut self) -> Option<&mut Kept<M>> {
+        self.extras.as_mut()?.kept.as_mut()
+    }
+
+    /// `message` is handled before all others.
+    pub(crate) fn put_first(&mut self, message: M) {
+        self.extras().unstashed.push_front(message);
+    }
+
+    /// Stops when the mailbox is empty, at `until` at the latest.
+    pub(crate) fn drain_until(&mut self, until: Tick) {
+        let draining = &mut self.extras().draining;
+        *draining = Some(draining.map_or(until, |before| before.min(until)));
+    }
+
+    pub(crate) fn draining(&self) -> Option<Tick> {
+        self.extras.as_ref()?.draining
+    }
+
     pub(crate) fn pop_unstashed(&mut self) -> Option<M> {
         self.extras.as_mut()?.unstashed.pop_front()
     }
@@ -199,10 +232,27 @@ impl<M: Send + 'static> ActorContext<M> {
         child.map(|child| child.clone().stop()).is_some()
     }
 
-    /// Tells all children to stop, at once.
+    /// Tells the children to stop: all of them, or the one whose turn it is.
     pub(crate) fn stop_children(&self) {
+        match &self.children {
+            Some(children) if children.in_reverse => children.end_last(Ending::Stop),
+            Some(children) => children.end_all(Ending::Stop),
+            None => {}
+        }
+    }
+
+    /// Tells the next child to stop, if they stop one after the other.
+    pub(crate) fn stop_next_child(&self) {
+        if let Some(children) = &self.children
+            && children.in_reverse
+        {
+            children.end_last(Ending::Stop);
+        }
+    }
+
+    pub(crate) fn kill_children(&self) {
         if let Some(children) = &self.children {
-            children.stop_all();
+            children.end_all(Ending::Kill);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Restart, in this order: timers and tied tasks end, `PreRestart`, children stop and are awaited, the delay passes, the
 //! factory runs. Messages wait in the mailbox meanwhile, signals too.
-//! Stop: the mailbox closes, what was not handled becomes dead letters, children stop and are awaited, `PostStop`, the
+//! Stop: the mailbox closes (its parent has shut it before, so that nobody sends in vain), what was not handled becomes dead letters, children stop and are awaited, `PostStop`, the
 //! state is dropped, the parent learns (which frees the name), then the watchers.
 
 use std::collections::VecDeque;
@@ -10,19 +10,22 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tracing::{error, warn};
 
-use super::{Engine, unless_forced};
+use super::Engine;
 use crate::actor::{Actor, Signal};
 use crate::ask::AskError;
-use crate::cell::Control;
+use crate::cell::{Control, Head};
+use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::{Envelope, Internal};
-use crate::event_stream::{ActorRestarted, DeadLetterReason, StopForced};
+use crate::event_stream::{ActorKilled, ActorRestarted, DeadLetterReason, StopForced};
+use crate::failed_message::Fate;
+use crate::orders::{Cut, Obedient};
 use crate::panic_text::panic_text;
 use crate::supervision::Failure;
 
@@ -48,8 +51,11 @@ impl<A: Actor> Engine<A> {
         let mut stop = ControlFlow::Continue(());
         if !keep_children {
             self.ctx.forget_children_watches();
-            self.ctx.stop_children();
-            stop = self.children_ended(&mut waiting).await;
+            self.children_ended(|other| match other {
+                Internal::Stop => stop = ControlFlow::Break(()), // the children are awaited all the same
+                other => waiting.push_back(other),
+            })
+            .await;
         }
         drop_state(state, AskError::NoReply);
         self.ctx.end_life(); // `PreRestart` may have started something
@@ -67,17 +73,33 @@ impl<A: Actor> Engine<A> {
         stop
     }
 
-    /// Waits, between two lives, until all children have ended. What comes meanwhile is kept, in order, in `waiting`.
-    async fn children_ended(&mut self, waiting: &mut VecDeque<Internal<A::Message>>) -> ControlFlow<()> {
-        let mut stop = ControlFlow::Continue(());
+    /// Stops the children and waits until each has ended; once this actor's own time is over, kills those that have not.
+    /// Whether it came to that. What else comes meanwhile goes to `keep`.
+    async fn children_ended(&mut self, mut keep: impl FnMut(Internal<A::Message>)) -> bool {
+        let mut over = false;
+        self.ctx.stop_children();
         while self.ctx.has_children() {
-            match self.next_internal().await {
-                Internal::ChildEnded(place) => self.ctx.child_ended(place),
-                Internal::Stop => stop = ControlFlow::Break(()), // the children are awaited all the same
-                other => waiting.push_back(other),
+            let (ctx, owner) = (&mut self.ctx, &mut self.owner);
+            let internal = poll_fn(|cx| {
+                if !over && time_is_over(ctx, Control::head(&**owner.cell()), cx) {
+                    return Poll::Ready(None);
+                }
+                owner.poll_internal().map(Some)
+            });
+            match internal.await {
+                None => {
+                    over = true;
+                    self.note_late();
+                    self.ctx.kill_children();
+                }
+                Some(Internal::ChildEnded(place)) => {
+                    self.ctx.child_ended(place);
+                    self.ctx.stop_next_child();
+                }
+                Some(other) => keep(other),
             }
         }
-        stop
+        over
     }
 
     /// Waits, between two lives, until `delay` has passed or the actor is to stop.
@@ -98,10 +120,6 @@ impl<A: Actor> Engine<A> {
         }
     }
 
-    async fn next_internal(&mut self) -> Internal<A::Message> {
-        poll_fn(|_| self.owner.poll_internal()).await
-    }
-
     /// The end of the actor.
     pub(super) async fn finish(&mut self, mut state: Option<A>, failure: Option<Failure>) {
         // First, because a child may wait for an answer from here, and is itself waited for below.
@@ -109,11 +127,15 @@ impl<A: Actor> Engine<A> {
         self.drop_unhandled(messages);
         self.ctx.end_life();
         if self.ctx.close_children() {
-            Box::pin(self.last_children()).await;
+            let over = Box::pin(self.children_ended(|other| discard::caught(|| drop(other)))).await;
+            if over {
+                drop_state(state.take(), AskError::Stopped);
+            }
         }
         if let Some(actor) = &mut state {
             self.last_signal(actor, Signal::PostStop).await;
         }
+        self.note_killed();
         self.ctx.end_life(); // `PostStop` may have started something
         drop_state(state, AskError::Stopped);
 
@@ -125,17 +147,6 @@ impl<A: Actor> Engine<A> {
         let head = self.head();
         head.parent().clone().child_ended(head.place());
         head.end(failure);
-    }
-
-    /// Stops the children and waits until each has ended.
-    async fn last_children(&mut self) {
-        self.ctx.stop_children();
-        while self.ctx.has_children() {
-            match self.next_internal().await {
-                Internal::ChildEnded(place) => self.ctx.child_ended(place),
-                other => discard::caught(|| drop(other)),
-            }
-        }
     }
 
     /// Makes dead letters of `messages` and of what was brought back from a stash.
@@ -153,21 +164,16 @@ impl<A: Actor> Engine<A> {
     /// Delivers a signal whose result does not matter any more.
     async fn last_signal(&mut self, actor: &mut A, signal: Signal) {
         let name = if matches!(signal, Signal::PreRestart) { "PreRestart" } else { "PostStop" };
-        let handled = if self.head().force().is_some() {
-            let cell = self.owner.cell().clone();
-            let ctx = &mut self.ctx;
-            // Called inside: what comes before the handler's future may panic too.
-            let handler = AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind();
-            Box::pin(unless_forced(Control::head(&*cell), handler)).await
-        } else {
-            let ctx = &mut self.ctx;
-            Some(AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind().await)
-        };
+        let cell = self.owner.cell().clone();
+        let ctx = &mut self.ctx;
+        // Called inside: what comes before the handler's future may panic too.
+        let handler = AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind();
+        let handled = Obedient::new(cell, handler).await;
         match handled {
-            Some(Ok(Ok(_))) => {}
-            Some(Ok(Err(error))) => error!(error, signal = name, "handler of a last signal failed"),
-            Some(Err(panic)) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
-            None => self.note_forced(),
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(error))) => error!(error, signal = name, "handler of a last signal failed"),
+            Ok(Err(panic)) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
+            Err(cut) => self.note_cut(cut),
         }
     }
 
@@ -189,11 +195,56 @@ impl<A: Actor> Engine<A> {
         error!(error = &*failure.error, starting = failure.starting, "actor failed and stops");
     }
 
-    pub(super) fn note_forced(&self) {
+    /// A handler was dropped. Of a kill it is said at the end.
+    pub(super) fn note_cut(&mut self, cut: Cut) {
+        if let Cut::Late(after) = cut {
+            self.note_forced(after);
+        }
+    }
+
+    /// Children that have not ended are killed.
+    fn note_late(&mut self) {
+        if !self.head().is_killed()
+            && let Some(limit) = self.head().limit_of_whole()
+        {
+            self.note_forced(limit.after);
+        }
+    }
+
+    fn note_forced(&mut self, after: Duration) {
+        if std::mem::replace(&mut self.forced, true) {
+            return;
+        }
         let head = self.head();
-        let after = head.force().map_or(Duration::ZERO, |force| force.after);
-        warn!(?after, "actor did not stop in time: its handler was dropped");
+        warn!(?after, "actor did not stop in time: what it did was dropped");
         head.system().event_stream().publish(StopForced { actor: head.path().clone(), after });
+    }
+
+    fn note_killed(&self) {
+        let head = self.head();
+        if head.is_killed() {
+            warn!("actor was killed: what it did was dropped");
+            head.system().event_stream().publish(ActorKilled { actor: head.path().clone() });
+        }
+    }
+
+    /// A handler failed: something may be left to do with its message.
+    pub(super) fn message_failed(&mut self, failure: &Failure, goes_on: bool) {
+        let Some((message, attempts, fate)) = self.ctx.kept().and_then(|kept| kept.failed(goes_on)) else { return };
+        let head = self.head();
+        match fate {
+            Fate::Redeliver => self.ctx.put_first(message),
+            Fate::Drop => {
+                head.dead_letter::<A::Message>(DeadLetterReason::Failed);
+                discard::caught(|| drop(message));
+            }
+            Fate::Park => {
+                let cause = failure.error.to_string();
+                if !head.system().parking_lot().park(message, self.owner.cell(), cause, attempts) {
+                    head.dead_letter::<A::Message>(DeadLetterReason::ParkingLotFull);
+                }
+            }
+        }
     }
 
     fn note_restart(&self, failure: Failure, delay: Duration) {
@@ -203,6 +254,14 @@ impl<A: Actor> Engine<A> {
         let cause = Arc::from(failure.error);
         self.system().event_stream().publish(ActorRestarted { actor, cause, delay });
     }
+}
+
+/// Whether the children are to be killed.
+fn time_is_over<M: Send + 'static>(ctx: &mut ActorContext<M>, head: &Head, cx: &mut Context<'_>) -> bool {
+    if !head.is_ordered() {
+        return false;
+    }
+    head.is_killed() || head.limit_of_whole().is_some_and(|limit| ctx.poll_sleep(limit.at, cx).is_ready())
 }
 
 /// Drops what an actor was; asks it kept a `ReplyTo` of end with `reason`.

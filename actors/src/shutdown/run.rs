@@ -39,13 +39,13 @@ impl CoordinatedShutdown {
                 report.failures.extend(self.0.plan.lock().take_all(&phases[at + 1..], &cause));
                 report.aborted_in = Some(phase);
                 if phase == Phase::ActorSystemTerminate {
-                    system.event_stream().end();
+                    let_go(&system);
                 }
                 self.0.report.send_replace(Some(Arc::new(report)));
                 return;
             }
         }
-        system.event_stream().end();
+        let_go(&system);
         self.0.report.send_replace(Some(Arc::new(report)));
     }
 
@@ -111,6 +111,12 @@ impl Running {
             }
         }
     }
+}
+
+/// Drops what outlives the actors and may keep their system.
+fn let_go(system: &ActorSystem) {
+    system.event_stream().end();
+    system.parking_lot().end();
 }
 
 fn stop_actors(system: &ActorSystem, within: Duration) -> Task {

@@ -79,8 +79,8 @@ const INTENSITY: Intensity = Intensity { max: 3, within: Duration::from_secs(5) 
 ///
 /// # How it stops
 ///
-/// Told to [`Shutdown`](SupervisorMessage::Shutdown): in reverse order of start, one child after the other, each within its
-/// own limit. Stopped by its parent: all children side by side, each within its own limit.
+/// In reverse order of start, one child after the other, each within its own limit; whether its parent stops it, the
+/// system ends or it is told to [`Shutdown`](SupervisorMessage::Shutdown).
 ///
 /// Spawned as a value it stops on failure; a supervisor that is to restart itself is spawned from
 /// [`Props::new`](crate::Props::new), whose factory makes all specs anew.
@@ -281,6 +281,7 @@ impl Actor for Supervisor {
     type Message = SupervisorMessage;
 
     async fn started(&mut self, ctx: &mut ActorContext<SupervisorMessage>) -> Handled {
+        ctx.stop_children_in_reverse();
         let kinds = self.children.iter().map(|child| child.spec.kind());
         self.state = State::new(self.strategy, self.intensity, kinds);
         let effects = self.state.start();

@@ -48,8 +48,8 @@ impl<A: Actor> ChildSpec<A> {
         self
     }
 
-    /// How long this child may take to stop; then its handler is dropped at its next await point, as
-    /// [`Props::stop_timeout`] has it. Default: five seconds. Takes the place of what the props say.
+    /// How long this child and all below it may take to stop; then those that have not are killed, as
+    /// [`Props::stop_limit`] has it. Default: five seconds. Takes the place of what the props say.
     pub fn stop_within(mut self, limit: Duration) -> Self {
         self.stop_within = Some(limit);
         self
@@ -111,7 +111,7 @@ impl<A: Actor> Child for ChildSpec<A> {
     fn start(&mut self, ctx: &mut ActorContext<SupervisorMessage>) -> Result<ActorPath, SpawnError> {
         let mut props = (self.make)();
         if let Some(limit) = self.stop_within {
-            props = props.stop_timeout(limit);
+            props = props.stop_limit(limit);
         }
         let child = ctx.try_spawn(&self.name, props)?;
         ctx.watch(&child);

@@ -311,6 +311,36 @@ fn closing_returns_what_was_accepted_and_refuses_all_that_comes_later() {
 }
 
 #[test]
+fn a_shut_queue_keeps_what_it_has_takes_notices_and_refuses_messages_and_those_who_wait() {
+    let (queue, mut receiver) = running::<u64, ()>(2);
+    assert!(queue.push(0, Room::Ordinary).is_ok());
+    let permit = queue.try_reserve(Room::Ordinary).unwrap();
+    let mut waiter = Waiter::new(&queue);
+    assert!(waiter.poll().is_pending());
+
+    queue.shut();
+    assert_eq!(waiter.times_woken(), 1);
+    assert!(matches!(waiter.poll(), Poll::Ready(Err(()))));
+    assert_eq!(permit.push(1), Err(1));
+    for room in [Room::Ordinary, Room::Adapted] {
+        assert_eq!(queue.push(2, room), Err((Refusal::Stopped, 2)));
+        assert_eq!(queue.try_reserve(room).err(), Some(Refusal::Stopped));
+    }
+    assert!(matches!(Waiter::new(&queue).poll(), Poll::Ready(Err(()))));
+    assert!(queue.is_closed());
+
+    assert!(queue.push(3, Room::Unbounded).is_ok(), "a notice");
+    assert!(!receiver.is_empty(&queue));
+    assert_eq!(drain(&mut receiver, &queue), [0, 3]);
+    assert!(receiver.is_empty(&queue));
+    assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
+    assert_eq!(queue.push(4, Room::Unbounded), Ok(Wake::Schedule));
+    assert!(queue.claim());
+    assert_eq!(receiver.close(&queue), [4]);
+    assert_eq!(queue.push(5, Room::Unbounded), Err((Refusal::Stopped, 5)));
+}
+
+#[test]
 fn a_queue_that_never_had_a_message_can_be_closed() {
     let (queue, mut receiver) = running::<u64, ()>(3);
     assert!(receiver.close(&queue).is_empty());
