@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use super::chunk::Chunking;
 use super::consumer_state::{Arrival, ConsumerEffect, ConsumerState};
-use super::producer::ProducerControllerMessage;
+use super::props::ConsumerControllerProps;
 use super::protocol::{Incarnation, SequencedMessage, ToProducer};
 use super::settings::ConsumerSettings;
-use super::work_pulling::WorkPullingControllerMessage;
 use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::ActorRef;
 use crate::context::ActorContext;
-use crate::props::Props;
 use crate::receptionist::ServiceKey;
 
 const RETRY: &str = "retry";
@@ -79,7 +77,10 @@ impl<T: Send + Sync + 'static> ConsumerController<T> {
         ConsumerControllerProps { settings, chunking: None, producer: None, service: None }
     }
 
-    fn new(props: &ConsumerControllerProps<T>, ctx: &mut ActorContext<ConsumerControllerMessage<T>>) -> Self {
+    pub(super) fn new(
+        props: &ConsumerControllerProps<T>,
+        ctx: &mut ActorContext<ConsumerControllerMessage<T>>,
+    ) -> Self {
         let me = Incarnation::new(ctx.system());
         Self {
             settings: props.settings.clone(),
@@ -200,73 +201,6 @@ impl<T: Send + Sync + 'static> Actor for ConsumerController<T> {
             },
         };
         self.perform(ctx, effects)
-    }
-}
-
-/// How to make a [`ConsumerController`]; turns into [`Props`].
-#[must_use = "props do nothing until they are spawned"]
-pub struct ConsumerControllerProps<T> {
-    settings: ConsumerSettings,
-    chunking: Option<Chunking<T>>,
-    producer: Option<ActorRef<ToProducer<T>>>,
-    service: Option<ServiceKey<ConsumerControllerMessage<T>>>,
-}
-
-impl<T: Send + Sync + 'static> ConsumerControllerProps<T> {
-    /// How messages that come in chunks are joined.
-    pub fn chunking(mut self, chunking: Chunking<T>) -> Self {
-        self.chunking = Some(chunking);
-        self
-    }
-
-    /// Each life of this controller registers with `producer`.
-    pub fn producer(self, producer: &ActorRef<ProducerControllerMessage<T>>) -> Self {
-        self.register_to(producer.map(ProducerControllerMessage::FromConsumer))
-    }
-
-    /// As [`producer`](Self::producer), for what stands in front of a producer's controller.
-    pub fn register_to(mut self, producer: ActorRef<ToProducer<T>>) -> Self {
-        self.producer = Some(producer);
-        self
-    }
-
-    /// A worker of `controller`, which each life registers with.
-    pub fn worker_of(self, controller: &ActorRef<WorkPullingControllerMessage<T>>) -> Self {
-        self.register_to(controller.map(WorkPullingControllerMessage::FromWorker))
-    }
-
-    /// A worker under `key`: the receptionist lists it, and the work-pulling controller of that service finds it there.
-    pub fn service(mut self, key: ServiceKey<ConsumerControllerMessage<T>>) -> Self {
-        self.service = Some(key);
-        self
-    }
-
-    /// The props, for a strategy or a mailbox of one's own.
-    pub fn into_props(self) -> Props<ConsumerController<T>> {
-        self.into()
-    }
-}
-
-impl<T: Send + Sync + 'static> From<ConsumerControllerProps<T>> for Props<ConsumerController<T>> {
-    fn from(props: ConsumerControllerProps<T>) -> Self {
-        Props::setup(move |ctx| ConsumerController::new(&props, ctx))
-    }
-}
-
-impl<T> Clone for ConsumerControllerProps<T> {
-    fn clone(&self) -> Self {
-        Self {
-            settings: self.settings.clone(),
-            chunking: self.chunking.clone(),
-            producer: self.producer.clone(),
-            service: self.service.clone(),
-        }
-    }
-}
-
-impl<T> fmt::Debug for ConsumerControllerProps<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConsumerControllerProps").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -196,3 +196,47 @@ impl<T: Send + Sync + 'static> DurableProducerQueue<T> for InMemoryProducerQueue
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now<R>(request: QueueFuture<R>) -> Result<R, BoxError> {
+        futures_util::FutureExt::now_or_never(request).expect("memory does not wait")
+    }
+
+    fn stored(seq_nr: u64) -> StoredMessage<u64> {
+        StoredMessage { seq_nr, chunks: NonZeroU64::MIN, qualifier: "".into(), message: Arc::new(seq_nr) }
+    }
+
+    #[test]
+    fn a_request_of_an_earlier_life_has_no_effect_also_when_it_was_under_way() {
+        let queue = InMemoryProducerQueue::new();
+        let first = now(queue.load()).unwrap();
+        now(queue.store_sent(first.epoch, stored(1))).unwrap();
+        now(queue.store_sent(first.epoch, stored(2))).unwrap();
+        let late = queue.store_sent(first.epoch, stored(3));
+
+        let second = now(queue.load()).unwrap();
+
+        let fenced = Fenced { epoch: 1, current: 2 };
+        assert_eq!(now(late).unwrap_err().downcast_ref(), Some(&fenced));
+        assert_eq!(now(queue.store_confirmed(first.epoch, vec![1])).unwrap_err().downcast_ref(), Some(&fenced));
+        assert_eq!((second.next, second.unconfirmed.len(), queue.unconfirmed()), (3, 2, 2));
+    }
+
+    #[test]
+    fn a_request_made_again_changes_nothing() {
+        let queue = InMemoryProducerQueue::new();
+        let epoch = now(queue.load()).unwrap().epoch;
+        for _ in 0..2 {
+            now(queue.store_sent(epoch, stored(1))).unwrap();
+        }
+        for _ in 0..2 {
+            now(queue.store_confirmed(epoch, vec![1])).unwrap();
+        }
+        now(queue.store_sent(epoch, stored(1))).unwrap();
+        assert_eq!(queue.unconfirmed(), 0);
+        assert_eq!(now(queue.load()).unwrap().next, 2);
+    }
+}

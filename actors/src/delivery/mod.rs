@@ -142,6 +142,7 @@ mod durable_queue;
 mod link_tests;
 mod producer;
 mod producer_state;
+mod props;
 mod protocol;
 mod request_next;
 mod settings;
@@ -150,13 +151,14 @@ mod work_pulling;
 mod work_pulling_state;
 
 pub use chunk::{ChunkError, Chunkable, Chunking};
-pub use consumer::{Confirmed, ConsumerController, ConsumerControllerMessage, ConsumerControllerProps, Delivery};
+pub use consumer::{Confirmed, ConsumerController, ConsumerControllerMessage, Delivery};
 pub use durable_queue::{DurableProducerQueue, Fenced, InMemoryProducerQueue, QueueFuture, QueueState, StoredMessage};
-pub use producer::{ProducerController, ProducerControllerMessage, ProducerControllerProps};
+pub use producer::{ProducerController, ProducerControllerMessage};
+pub use props::{ConsumerControllerProps, ProducerControllerProps, WorkPullingControllerProps};
 pub use protocol::{Ack, Incarnation, Payload, Request, Resend, SequencedMessage, ToProducer};
 pub use request_next::RequestNext;
 pub use settings::{
     ConsumerSettings, DeliverySettingsError, DurableQueueSettings, ProducerSettings, WorkPullingSettings,
 };
 pub use storing::DurableQueueError;
-pub use work_pulling::{WorkPullingController, WorkPullingControllerMessage, WorkPullingControllerProps, WorkerStats};
+pub use work_pulling::{WorkPullingController, WorkPullingControllerMessage, WorkerStats};

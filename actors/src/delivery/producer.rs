@@ -4,12 +4,12 @@
 //! puts the durable queue in between where there is one.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use super::chunk::Chunking;
-use super::durable_queue::{DurableProducerQueue, QueueState, StoredMessage};
+use super::durable_queue::{QueueState, StoredMessage};
 use super::producer_state::{ProducerEffect, ProducerState};
+use super::props::ProducerControllerProps;
 use super::protocol::{Incarnation, Payload, SequencedMessage, ToProducer};
 use super::request_next::{Replies, RequestNext, SendNext};
 use super::settings::ProducerSettings;
@@ -18,7 +18,6 @@ use crate::actor::{Actor, Behavior, BoxError, Handled};
 use crate::actor_ref::ActorRef;
 use crate::ask::ReplyTo;
 use crate::context::ActorContext;
-use crate::props::Props;
 
 const RESEND_FIRST: &str = "resend first";
 
@@ -84,7 +83,10 @@ impl<T: Send + Sync + 'static> ProducerController<T> {
         ProducerControllerProps { id: producer_id.into(), settings, chunking: None, consumer: None, queue: None }
     }
 
-    fn new(props: &ProducerControllerProps<T>, ctx: &mut ActorContext<ProducerControllerMessage<T>>) -> Self {
+    pub(super) fn new(
+        props: &ProducerControllerProps<T>,
+        ctx: &mut ActorContext<ProducerControllerMessage<T>>,
+    ) -> Self {
         let incarnation = Incarnation::new(ctx.system());
         Self {
             id: props.id.clone(),
@@ -312,68 +314,6 @@ impl<T: Send + Sync + 'static> Actor for ProducerController<T> {
                 }
             },
         }
-    }
-}
-
-/// How to make a [`ProducerController`]; turns into [`Props`]. Clones share the durable queue.
-#[must_use = "props do nothing until they are spawned"]
-pub struct ProducerControllerProps<T> {
-    id: Arc<str>,
-    settings: ProducerSettings,
-    chunking: Option<Chunking<T>>,
-    consumer: Option<ActorRef<SequencedMessage<T>>>,
-    queue: Option<Arc<dyn DurableProducerQueue<T>>>,
-}
-
-impl<T: Send + Sync + 'static> ProducerControllerProps<T> {
-    /// Messages above a size travel in chunks. The consumer's controller needs the same.
-    pub fn chunking(mut self, chunking: Chunking<T>) -> Self {
-        self.chunking = Some(chunking);
-        self
-    }
-
-    /// The consumer, where its controller does not register itself. Each life of this controller begins with it.
-    pub fn consumer(mut self, consumer: ActorRef<SequencedMessage<T>>) -> Self {
-        self.consumer = Some(consumer);
-        self
-    }
-
-    /// Each message is stored before it is sent, so that the next life of this controller sends what is not confirmed.
-    pub fn durable_queue(mut self, queue: impl DurableProducerQueue<T>) -> Self {
-        self.queue = Some(Arc::new(queue));
-        self
-    }
-
-    /// The props, for a strategy or a mailbox of one's own.
-    pub fn into_props(self) -> Props<ProducerController<T>> {
-        self.into()
-    }
-}
-
-impl<T: Send + Sync + 'static> From<ProducerControllerProps<T>> for Props<ProducerController<T>> {
-    fn from(props: ProducerControllerProps<T>) -> Self {
-        Props::setup(move |ctx| ProducerController::new(&props, ctx))
-    }
-}
-
-impl<T> Clone for ProducerControllerProps<T> {
-    fn clone(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            settings: self.settings.clone(),
-            chunking: self.chunking.clone(),
-            consumer: self.consumer.clone(),
-            queue: self.queue.clone(),
-        }
-    }
-}
-
-impl<T> fmt::Debug for ProducerControllerProps<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProducerControllerProps")
-            .field("producer_id", &self.id)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
     }
 }
 

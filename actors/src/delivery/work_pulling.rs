@@ -4,13 +4,13 @@
 //! between where there is one.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
 use super::chunk::Chunking;
 use super::consumer::ConsumerControllerMessage;
-use super::durable_queue::{DurableProducerQueue, StoredMessage};
+use super::durable_queue::StoredMessage;
 use super::producer::cut;
+use super::props::WorkPullingControllerProps;
 use super::protocol::{Incarnation, Payload, SequencedMessage, ToProducer};
 use super::request_next::{Replies, RequestNext, SendNext};
 use super::settings::WorkPullingSettings;
@@ -21,7 +21,6 @@ use crate::actor_ref::ActorRef;
 use crate::ask::ReplyTo;
 use crate::context::ActorContext;
 use crate::path::ActorPath;
-use crate::props::Props;
 use crate::receptionist::{Listing, ServiceKey};
 
 /// One producer's end of links to any number of workers; see the [module](super) for what it promises.
@@ -112,7 +111,7 @@ impl<T: Send + Sync + 'static> WorkPullingController<T> {
         WorkPullingControllerProps { id: producer_id.into(), settings, chunking: None, service: None, queue: None }
     }
 
-    fn new(props: &WorkPullingControllerProps<T>, ctx: &mut ActorContext<Message<T>>) -> Self {
+    pub(super) fn new(props: &WorkPullingControllerProps<T>, ctx: &mut ActorContext<Message<T>>) -> Self {
         Self {
             id: props.id.clone(),
             settings: props.settings.clone(),
@@ -409,69 +408,5 @@ fn run<T: Send + Sync + 'static>(ctx: &mut ActorContext<Message<T>>, steps: Vec<
         if let StoringStep::Run(request) = step {
             ctx.pipe_to_self(request, |done| internal(Event::Stored(done)));
         }
-    }
-}
-
-/// How to make a [`WorkPullingController`]; turns into [`Props`]. Clones share the durable queue.
-#[must_use = "props do nothing until they are spawned"]
-pub struct WorkPullingControllerProps<T> {
-    id: Arc<str>,
-    settings: WorkPullingSettings,
-    chunking: Option<Chunking<T>>,
-    service: Option<ServiceKey<ConsumerControllerMessage<T>>>,
-    queue: Option<Arc<dyn DurableProducerQueue<T>>>,
-}
-
-impl<T: Send + Sync + 'static> WorkPullingControllerProps<T> {
-    /// Messages above a size travel in chunks. The workers' controllers need the same.
-    pub fn chunking(mut self, chunking: Chunking<T>) -> Self {
-        self.chunking = Some(chunking);
-        self
-    }
-
-    /// Whoever is registered under `key` with the receptionist is a worker. One controller a key: a worker serves one.
-    pub fn service(mut self, key: ServiceKey<ConsumerControllerMessage<T>>) -> Self {
-        self.service = Some(key);
-        self
-    }
-
-    /// Each message is stored before it is given out, so that the next life of this controller gives out again what is
-    /// not confirmed.
-    pub fn durable_queue(mut self, queue: impl DurableProducerQueue<T>) -> Self {
-        self.queue = Some(Arc::new(queue));
-        self
-    }
-
-    /// The props, for a strategy or a mailbox of one's own.
-    pub fn into_props(self) -> Props<WorkPullingController<T>> {
-        self.into()
-    }
-}
-
-impl<T> Clone for WorkPullingControllerProps<T> {
-    fn clone(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            settings: self.settings.clone(),
-            chunking: self.chunking.clone(),
-            service: self.service.clone(),
-            queue: self.queue.clone(),
-        }
-    }
-}
-
-impl<T: Send + Sync + 'static> From<WorkPullingControllerProps<T>> for Props<WorkPullingController<T>> {
-    fn from(props: WorkPullingControllerProps<T>) -> Self {
-        Props::setup(move |ctx| WorkPullingController::new(&props, ctx))
-    }
-}
-
-impl<T> fmt::Debug for WorkPullingControllerProps<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkPullingControllerProps")
-            .field("producer_id", &self.id)
-            .field("settings", &self.settings)
-            .field("service", &self.service)
-            .finish_non_exhaustive()
     }
 }
