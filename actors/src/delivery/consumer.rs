@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chunk::Chunking;
 use super::consumer_state::{Arrival, ConsumerEffect, ConsumerState};
 use super::props::ConsumerControllerProps;
 use super::protocol::{Incarnation, SequencedMessage, ToProducer};
