@@ -21,6 +21,8 @@ pub(super) struct ProducerState<T> {
     /// The number that is marked as the first of this link and sent again until it is confirmed.
     first: u64,
     connected: bool,
+    /// The consumer has answered on this link.
+    linked: bool,
     /// The producer has been asked for its next message.
     asked: bool,
     support_resend: bool,
@@ -67,6 +69,7 @@ impl<T> ProducerState<T> {
             requested: first,
             first,
             connected: false,
+            linked: false,
             asked: false,
             support_resend: true,
         }
@@ -113,6 +116,7 @@ impl<T> ProducerState<T> {
         self.first = self.confirmed.max(self.front().saturating_sub(1)) + 1;
         self.sent = self.first - 1;
         self.requested = self.first; // the first needs no demand
+        self.linked = false;
     }
 
     /// Takes a message, in pieces if it was cut. Its number is that of the last piece.
@@ -147,6 +151,7 @@ impl<T> ProducerState<T> {
             }
         }
         self.connected = true;
+        self.linked = true;
         self.support_resend = request.support_resend;
         match request.silent_from {
             Some(from) if self.support_resend => self.go_back(from),
@@ -210,6 +215,10 @@ impl<T> ProducerState<T> {
     fn go_on(&mut self, mut effects: Effects<T>) -> Effects<T> {
         if !self.connected {
             return effects;
+        }
+        if !self.linked && self.confirmed >= self.first {
+            // An earlier life of the consumer has confirmed the first of this link; the one there is now knows of none.
+            self.begin_link();
         }
         while self.sent + 1 < self.next && self.sent < self.requested {
             self.sent += 1;
