@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ask::{Ask, AskError, ReplyTo};
-use crate::ask_chain::Link;
 use crate::block_queue::{Refusal, Room};
 use crate::cell::{Cell, Control};
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::Envelope;
+use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
 use crate::router::Router;
@@ -47,7 +47,7 @@ pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> +
 pub(crate) trait Recipient<M>: Send + Sync {
     fn control(&self) -> &dyn Control;
     fn control_arc(&self) -> Arc<dyn Control>;
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal>;
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal>;
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> M + Send)) -> Sending<'a>;
 
     /// What stands for several actors takes messages as they are: it may have to look at them.
@@ -106,15 +106,15 @@ impl<M: Send + 'static> ActorRef<M> {
         self.try_tell_linked(message, None)
     }
 
-    pub(crate) fn try_tell_linked(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+    pub(crate) fn try_tell_linked(&self, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
         match &self.target {
-            Target::Local(cell) => cell.try_tell(message, link),
+            Target::Local(cell) => cell.try_tell(message, question),
             Target::Other(recipient) => {
                 if let Some(router) = recipient.router() {
-                    return router.try_tell(message, link);
+                    return router.try_tell(message, question);
                 }
                 let mut message = Some(message);
-                let sent = recipient.try_tell_with(&mut || message.take().expect(MADE_ONCE), link);
+                let sent = recipient.try_tell_with(&mut || message.take().expect(MADE_ONCE), question);
                 sent.map_err(|refusal| {
                     let message = message.take().expect(MADE_ONCE);
                     match refusal {
@@ -155,6 +155,11 @@ impl<M: Send + 'static> ActorRef<M> {
     /// The question is sent by this call, before the first poll. Awaited inside a handler it holds up that actor; use
     /// [`ActorContext::ask`](crate::ActorContext::ask) there unless that is wanted.
     ///
+    /// Made inside a handler whose message was asked itself, it ends no later than that ask: see
+    /// [`ActorContext::deadline`](crate::ActorContext::deadline). A question that still waits in the mailbox when its
+    /// time is over is dropped there and becomes a dead letter of reason
+    /// [`Expired`](crate::DeadLetterReason::Expired).
+    ///
     /// # Cancel safety
     /// Cancel safe: dropping the future gives up the answer; the question stays sent.
     ///
@@ -167,12 +172,12 @@ impl<M: Send + 'static> ActorRef<M> {
 
     /// As [`ask`](ActorRef::ask), up to a moment of the system's clock.
     pub(crate) fn ask_until<R: Send + 'static>(&self, make: impl FnOnce(ReplyTo<R>) -> M, deadline: Tick) -> Ask<R> {
-        Ask::start(self.control_arc(), deadline, |reply_to, link| self.question(make(reply_to), link))
+        Ask::start(self.control_arc(), deadline, |reply_to, question| self.question(make(reply_to), question))
     }
 
     /// Sends a message with a `ReplyTo` in it; a refusal reaches the asker through that.
-    pub(crate) fn question(&self, message: M, link: Option<Arc<Link>>) {
-        match self.try_tell_linked(message, link) {
+    pub(crate) fn question(&self, message: M, question: Option<Question>) {
+        match self.try_tell_linked(message, question) {
             Ok(()) => {}
             Err(TryTellError::Full(message)) => discard::because(AskError::Full, message),
             Err(TryTellError::Stopped(message)) => discard::because(AskError::Stopped, message),
@@ -244,14 +249,14 @@ impl<M: Send + 'static> ActorRef<M> {
         self.router().map_or_else(|| self.control().queued(), Router::queued)
     }
 
-    pub(crate) fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal> {
+    pub(crate) fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal> {
         match &self.target {
             Target::Local(cell) => {
                 let permit = cell.queue().try_reserve(Room::Ordinary)?;
-                cell.deliver(permit, Envelope::new(make(), link));
+                cell.deliver(permit, Envelope::new(make(), question));
                 Ok(())
             }
-            Target::Other(recipient) => recipient.try_tell_with(make, link),
+            Target::Other(recipient) => recipient.try_tell_with(make, question),
         }
     }
 
@@ -317,8 +322,8 @@ where
         self.inner.control_arc()
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> N, link: Option<Arc<Link>>) -> Result<(), Refusal> {
-        self.inner.try_tell_with(&mut || (self.wrap)(make()), link)
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> N, question: Option<Question>) -> Result<(), Refusal> {
+        self.inner.try_tell_with(&mut || (self.wrap)(make()), question)
     }
 
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> N + Send)) -> Sending<'a> {

@@ -14,13 +14,15 @@ use crate::ask_chain::{Link, Returning};
 use crate::cell::Control;
 use crate::clock::{Sleep, Tick};
 use crate::discard;
+use crate::envelope::Question;
 use crate::reply_slot::ReplySlot;
 
 /// Why an ask has no answer. Known as soon as it is certain, not only when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// The time was over first. The question may still be handled; a late answer is dropped.
+    /// The time was over first. The question may still be handled, unless it waits in the mailbox; a late answer is
+    /// dropped.
     #[error("no answer within the time given")]
     Timeout,
     /// The actor had stopped, or stopped before it came to the question. It was not handled, unless the actor had
@@ -189,11 +191,13 @@ impl<T: Send + 'static> Ask<T> {
     pub(crate) fn start(
         target: Arc<dyn Control>,
         deadline: Tick,
-        send: impl FnOnce(ReplyTo<T>, Option<Arc<Link>>),
+        send: impl FnOnce(ReplyTo<T>, Option<Question>),
     ) -> Self {
         let slot = Arc::new(ReplySlot::new());
-        let link = Link::for_ask_made_here();
-        send(ReplyTo::new(slot.clone()), link.clone());
+        let link = Link::for_ask_made_here(target.head().system().clock(), deadline);
+        let deadline = link.as_ref().map_or(deadline, |link| link.deadline());
+        let question = link.clone().map_or(Question::Until(deadline), Question::Link);
+        send(ReplyTo::new(slot.clone()), Some(question));
         Self { slot, asked: Some(Asked { target, polled: false, deadline, link }), sleep: None }
     }
 }

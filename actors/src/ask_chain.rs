@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::cell::Head;
+use crate::clock::{Clock, Tick};
 use crate::event_stream::DeadLetterReason;
 use crate::scheduler::{self, Runnable};
 
@@ -36,6 +37,18 @@ impl Turn {
         }
     }
 
+    /// The smaller of `deadline`, which is in `clock`, and that of the ask whose message this actor handles.
+    fn inherited(&self, clock: &Clock, deadline: Tick) -> Tick {
+        let handled = self.head().deadline();
+        if handled == Tick::NEVER {
+            return deadline;
+        }
+        let own = self.head().system().clock();
+        // Moments of another system's clock are compared by what is left of them.
+        let handled = if own.is(clock) { handled } else { clock.now() + (handled - own.now()) };
+        deadline.min(handled)
+    }
+
     fn is(&self, other: &Self) -> bool {
         ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
     }
@@ -45,12 +58,19 @@ impl Turn {
     }
 }
 
+/// The smaller of `deadline`, which is in `clock`, and that of the ask that is being handled on this thread, if any.
+pub(crate) fn inherited(clock: &Clock, deadline: Tick) -> Tick {
+    Turn::current().map_or(deadline, |turn| turn.inherited(clock, deadline))
+}
+
 /// One ask made inside a handler.
 pub(crate) struct Link {
     asker: Turn,
     /// The ask behind the message in whose handling this one was made. Given up with this ask: nobody waits through it
     /// any more, and a chain of asks is as long as those that wait.
     cause: Mutex<Option<Arc<Link>>>,
+    /// Until when the asker waits, by the clock of the actor asked.
+    deadline: Tick,
     over: AtomicBool,
     state: Mutex<LinkState>,
 }
@@ -71,12 +91,18 @@ pub(crate) trait Returning: Send + Sync {
 }
 
 impl Link {
-    /// A link for an ask made right now, if it is made inside a handler.
-    pub(crate) fn for_ask_made_here() -> Option<Arc<Self>> {
+    /// A link for an ask of an actor in `clock` made right now, if it is made inside a handler. The ask ends with the one
+    /// that is being handled at the latest.
+    pub(crate) fn for_ask_made_here(clock: &Clock, deadline: Tick) -> Option<Arc<Self>> {
         let asker = Turn::current()?;
+        let deadline = asker.inherited(clock, deadline);
         let cause = asker.head().cause().filter(|cause| !cause.is_over());
         let (cause, over) = (Mutex::new(cause), AtomicBool::new(false));
-        Some(Arc::new(Self { asker, cause, over, state: Mutex::default() }))
+        Some(Arc::new(Self { asker, cause, deadline, over, state: Mutex::default() }))
+    }
+
+    pub(crate) fn deadline(&self) -> Tick {
+        self.deadline
     }
 
     /// Called when this ask has no answer yet and its future is polled.

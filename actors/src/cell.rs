@@ -14,8 +14,9 @@ use crate::actor_ref::{Stopped, TryTellError};
 use crate::ask::AskError;
 use crate::ask_chain::Link;
 use crate::block_queue::{Permit, Queue, Refusal, Room, Wake};
+use crate::clock::Tick;
 use crate::discard;
-use crate::envelope::{Envelope, Internal, Place};
+use crate::envelope::{Envelope, Internal, Place, Question};
 use crate::event_stream::DeadLetterReason;
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
@@ -73,6 +74,8 @@ pub(crate) struct Head {
     cause: Mutex<Option<Arc<Link>>>,
     /// What [`crate::orders`] makes of it; zero: nothing.
     pub(crate) orders: AtomicU8,
+    /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
+    deadline: AtomicU64,
     span: Option<Box<Span>>,
 }
 
@@ -128,6 +131,7 @@ impl Head {
             turn: AtomicU64::new(0),
             cause: Mutex::new(None),
             orders: AtomicU8::new(0),
+            deadline: AtomicU64::new(Tick::NEVER.nanos()),
             span: None,
         }
     }
@@ -180,6 +184,15 @@ impl Head {
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
         let before = mem::replace(&mut *self.cause.lock(), cause);
         drop(before); // outside the lock
+    }
+
+    pub(crate) fn set_deadline(&self, deadline: Tick) {
+        self.deadline.store(deadline.nanos(), Ordering::Relaxed);
+    }
+
+    /// Until when whoever asked the message in hand waits, by the clock of the system.
+    pub(crate) fn deadline(&self) -> Tick {
+        Tick::from_nanos(self.deadline.load(Ordering::Relaxed))
     }
 
     pub(crate) fn cause(&self) -> Option<Arc<Link>> {
@@ -266,17 +279,21 @@ impl<M: Send + 'static> Cell<M> {
         }
     }
 
-    pub(crate) fn try_tell(self: &Arc<Self>, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
-        match self.queue.push(Envelope::new(message, link), Room::Ordinary) {
+    pub(crate) fn try_tell(self: &Arc<Self>, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
+        match self.queue.push(Envelope::new(message, question), Room::Ordinary) {
             Ok(wake) => {
                 self.schedule(wake);
                 Ok(())
             }
-            Err((refusal, Envelope::Message(message) | Envelope::Asked(message, _))) => Err(match refusal {
-                Refusal::Full => TryTellError::Full(message),
-                Refusal::Stopped => TryTellError::Stopped(message),
-            }),
-            Err((_, Envelope::Adapted(_) | Envelope::Ended(_))) => unreachable!("the envelope made above is returned"),
+            Err((refusal, Envelope::Message(message) | Envelope::Until(message, _) | Envelope::Asked(message, _))) => {
+                Err(match refusal {
+                    Refusal::Full => TryTellError::Full(message),
+                    Refusal::Stopped => TryTellError::Stopped(message),
+                })
+            }
+            Err((_, Envelope::Adapted(_) | Envelope::Streamed(_) | Envelope::Ended(_))) => {
+                unreachable!("the envelope made above is returned")
+            }
         }
     }
 

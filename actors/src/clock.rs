@@ -27,6 +27,17 @@ pub struct Tick(u64); // nanoseconds since the clock was made
 impl Tick {
     /// The moment the clock was made.
     pub const START: Tick = Tick(0);
+    /// Later than any other.
+    pub(crate) const NEVER: Tick = Tick(u64::MAX);
+
+    /// A moment that was written down by [`nanos`](Tick::nanos).
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
+    }
 
     /// Time between the clock's making and this moment.
     pub fn since_start(self) -> Duration {
@@ -155,6 +166,11 @@ impl Clock {
             Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(Elapsed { within })),
         })
         .await
+    }
+
+    /// Whether both are clones of one clock, so that their moments may be compared.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn instant(&self, deadline: Tick) -> tokio::time::Instant {

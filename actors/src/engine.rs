@@ -11,6 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
@@ -20,8 +21,8 @@ use crate::cell::{Control, Ended, Head};
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::discard;
-use crate::envelope::{Envelope, Internal};
-use crate::event_stream::UnhandledMessage;
+use crate::envelope::{Envelope, Internal, Streamed};
+use crate::event_stream::{DeadLetterReason, UnhandledMessage};
 use crate::orders::Obedient;
 use crate::own::Owner;
 use crate::panic_text::panic_text;
@@ -42,6 +43,10 @@ pub(crate) struct Engine<A: Actor> {
     up_since: Tick,
     /// The message in hand came with an ask; the head knows which.
     has_cause: bool,
+    /// Something that came with the message in hand is to be given back once it was handled.
+    owes: bool,
+    /// The place of an element of a stream, while that is in hand.
+    place: Option<OwnedSemaphorePermit>,
     /// The message in hand came through the mailbox.
     came: bool,
     /// The message in hand was brought by time: then one of the mailbox comes first, however late that is.
@@ -78,7 +83,9 @@ impl<A: Actor> Engine<A> {
             build,
             supervision: props.supervision,
             up_since: Tick::START,
+            owes: false,
             has_cause: false,
+            place: None,
             came: false,
             timed: false,
             forced: false,
@@ -199,9 +206,8 @@ impl<A: Actor> Engine<A> {
     /// The message in hand was handled.
     fn handled(&mut self, handled: Handled) -> Result<Flow, BoxError> {
         let behavior = handled?;
-        if self.has_cause {
-            self.head().set_cause(None);
-            self.has_cause = false;
+        if self.owes {
+            self.settle_up();
         }
         if self.came {
             self.ctx.message_came();
@@ -214,6 +220,32 @@ impl<A: Actor> Engine<A> {
                 Ok(Flow::On)
             }
         }
+    }
+
+    /// The message in hand is one somebody waits for the answer of, until `deadline`.
+    #[inline]
+    fn asked(&mut self, deadline: Tick) {
+        self.head().set_deadline(deadline);
+        self.owes = true;
+        self.came = true;
+    }
+
+    /// The time for the answer was over before the actor came to the question.
+    #[cold]
+    fn expired(&self, question: A::Message) {
+        self.head().dead_letter::<A::Message>(DeadLetterReason::Expired);
+        discard::each_caught_because(AskError::Timeout, [question]);
+    }
+
+    /// The message in hand is done with, and what came with it.
+    fn settle_up(&mut self) {
+        self.owes = false;
+        self.head().set_deadline(Tick::NEVER);
+        if self.has_cause {
+            self.head().set_cause(None);
+            self.has_cause = false;
+        }
+        self.place = None;
     }
 
     #[cold]
@@ -265,6 +297,14 @@ impl<A: Actor> Engine<A> {
             match envelope {
                 Envelope::Message(message) => {
                     self.came = true;
+                    return Some(Step::Handle(message));
+                }
+                Envelope::Until(message, deadline) => {
+                    if self.owner.has_passed(deadline) {
+                        self.expired(message);
+                        continue;
+                    }
+                    self.asked(deadline);
                     return Some(Step::Handle(message));
                 }
                 other => {
@@ -322,13 +362,30 @@ impl<A: Actor> Engine<A> {
 
     fn uncommon(&mut self, envelope: Envelope<A::Message>) -> Option<Step<A::Message>> {
         match envelope {
-            Envelope::Message(message) => {
+            Envelope::Message(message) | Envelope::Until(message, _) => {
                 self.came = true;
                 Some(Step::Handle(message))
             }
             Envelope::Asked(message, link) => {
+                let deadline = link.deadline();
+                if self.owner.has_passed(deadline) {
+                    self.expired(message);
+                    return None;
+                }
+                self.asked(deadline);
                 self.head().set_cause(Some(link));
                 self.has_cause = true;
+                Some(Step::Handle(message))
+            }
+            // Of an earlier life, and no business of this one.
+            Envelope::Streamed(streamed) if streamed.life != self.ctx.life => {
+                discard::caught(|| drop(streamed));
+                None
+            }
+            Envelope::Streamed(streamed) => {
+                let Streamed { message, place, .. } = *streamed;
+                self.place = Some(place);
+                self.owes = true;
                 self.came = true;
                 Some(Step::Handle(message))
             }

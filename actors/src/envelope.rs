@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::ask_chain::Link;
 use crate::cell::Ended;
 use crate::clock::Tick;
@@ -10,21 +12,44 @@ use crate::context::ask::PendingAnswer;
 /// A message on its way.
 pub(crate) enum Envelope<M> {
     Message(M),
+    /// Asked by somebody who waits until then.
+    Until(M, Tick),
     /// Part of an ask made inside another actor's handler.
     Asked(M, Arc<Link>),
     /// Came through a message adapter, whose function runs in the receiver's turn.
     Adapted(Box<dyn FnOnce() -> M + Send>),
+    /// An element of a stream that the actor handles.
+    Streamed(Box<Streamed<M>>),
     /// An actor has ended. In this lane because the notice must not overtake what that actor said before.
     Ended(Box<Ended>),
 }
 
 impl<M> Envelope<M> {
-    pub(crate) fn new(message: M, link: Option<Arc<Link>>) -> Self {
-        match link {
+    pub(crate) fn new(message: M, question: Option<Question>) -> Self {
+        match question {
             None => Self::Message(message),
-            Some(link) => Self::Asked(message, link),
+            Some(Question::Until(deadline)) => Self::Until(message, deadline),
+            Some(Question::Link(link)) => Self::Asked(message, link),
         }
     }
+}
+
+/// What is behind a message that was asked. In the clock of the actor it goes to.
+#[derive(Clone)]
+pub(crate) enum Question {
+    /// Nobody waits for the answer after that moment.
+    Until(Tick),
+    /// Asked inside a handler that may await the answer. The link knows the moment.
+    Link(Arc<Link>),
+}
+
+/// An element of a stream that the actor handles.
+pub(crate) struct Streamed<M> {
+    /// The life that wanted it.
+    pub(crate) life: u32,
+    pub(crate) message: M,
+    /// Given back once the message was handled, or dropped; then the next element is pulled.
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 /// What the runtime itself sends to an actor: its own lane, never refused.

@@ -60,10 +60,12 @@ pub enum DeadLetterReason {
     Failed,
     /// The recipient failed on it, and as many messages are parked as may be.
     ParkingLotFull,
+    /// It was asked, and the time for the answer was over before the recipient came to it.
+    Expired,
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Stopped,
         Self::MailboxFull,
         Self::StoppedBefore,
@@ -72,10 +74,11 @@ impl DeadLetterReason {
         Self::NoRoutees,
         Self::Failed,
         Self::ParkingLotFull,
+        Self::Expired,
     ];
 
     /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`, `no_routees`,
-    /// `failed`, `parking_lot_full`.
+    /// `failed`, `parking_lot_full`, `expired`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -86,6 +89,7 @@ impl DeadLetterReason {
             Self::NoRoutees => "no_routees",
             Self::Failed => "failed",
             Self::ParkingLotFull => "parking_lot_full",
+            Self::Expired => "expired",
         }
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::actor_ref::{ActorRef, Recipient, Sending};
-use crate::ask_chain::Link;
 use crate::block_queue::Refusal;
 use crate::cell::{Cell, Control, Head, Name};
 use crate::envelope::Place;
+use crate::envelope::Question;
 use crate::system::ActorSystem;
 
 /// What the one incarnation of a system's nobody is called; ordinary ones are counted from below.
@@ -47,7 +47,7 @@ impl<M: Send + 'static> Recipient<M> for Ignore {
         self.cell.clone()
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, _link: Option<Arc<Link>>) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, _question: Option<Question>) -> Result<(), Refusal> {
         drop(make());
         Ok(())
     }

@@ -63,6 +63,10 @@ struct Run {
     /// Turns until it next looks at the clock.
     until_look: u32,
     began: Option<Tick>,
+    /// The actor was kept from its mailbox before this run: what is in there may have waited for long.
+    kept: bool,
+    /// The last look at the clock in this run.
+    looked: Option<Tick>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,7 +90,15 @@ impl Own {
         Self {
             future: UnsafeCell::new(None),
             waker: UnsafeCell::new(None),
-            run: UnsafeCell::new(Run { pending: Pending::Handler, resumed: true, left: 0, until_look: 0, began: None }),
+            run: UnsafeCell::new(Run {
+                pending: Pending::Handler,
+                resumed: true,
+                left: 0,
+                until_look: 0,
+                began: None,
+                kept: true,
+                looked: None,
+            }),
         }
     }
 }
@@ -134,6 +146,8 @@ impl<M: Send + 'static> Cell<M> {
         // in which the future writes it through its `Owner`.
         unsafe {
             let run = &mut *self.own.run.get();
+            run.kept = run.pending != Pending::Idle;
+            run.looked = None;
             run.left = budget;
             run.until_look = TURNS_PER_CLOCK;
             run.began = None;
@@ -298,6 +312,7 @@ impl<M: Send + 'static> Owner<M> {
         let now = self.cell.head().system().clock().now();
         let run = self.run();
         run.until_look = TURNS_PER_CLOCK;
+        run.looked = Some(now);
         match run.began {
             None => run.began = Some(now),
             Some(began) if now - began < SLICE => {}
@@ -314,6 +329,24 @@ impl<M: Send + 'static> Owner<M> {
     #[inline]
     pub(crate) fn was_suspended(&mut self) -> bool {
         std::mem::take(&mut self.run().resumed)
+    }
+
+    /// Whether `deadline` has passed, as far as this is known without a look at the clock for each message: after the
+    /// actor was kept from its mailbox by a handler that awaited or by other actors' turns there is one look, then one
+    /// every so many turns as for the share.
+    #[inline]
+    pub(crate) fn has_passed(&mut self, deadline: Tick) -> bool {
+        let run = self.run();
+        if std::mem::take(&mut run.kept) {
+            self.look();
+        }
+        self.run().looked.is_some_and(|now| deadline <= now)
+    }
+
+    #[cold]
+    fn look(&mut self) {
+        let now = self.cell.head().system().clock().now();
+        self.run().looked = Some(now);
     }
 
     /// The future is about to be pending because there is nothing to do.

@@ -6,6 +6,7 @@ mod behavior_kit;
 mod clock;
 mod cycle;
 mod dead_letters;
+mod deadlines;
 mod delivery;
 mod destructors;
 mod event_stream;

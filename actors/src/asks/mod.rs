@@ -59,6 +59,7 @@ pub use self::status::{AskWithStatus, AskWithStatusError, StatusError};
 
 use crate::actor_ref::ActorRef;
 use crate::ask::{Ask, AskError, ReplyTo};
+use crate::ask_chain::inherited;
 use crate::clock::{Clock, Tick};
 
 /// Fewer actors answered than were needed; made by [`ask_all`], [`ask_first`] and [`ask_hedged`].
@@ -153,7 +154,9 @@ impl Until {
     fn of<N: Send + 'static>(target: &ActorRef<N>, within: Duration) -> Self {
         let clock = target.system().clock().clone();
         let began = clock.now();
-        Self { clock, began, deadline: began + within }
+        // Tries made later are made beside the handler this is called in.
+        let deadline = inherited(&clock, began + within);
+        Self { clock, began, deadline }
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::ActorContext;
 use crate::actor_ref::{ActorRef, Recipient, Sending};
-use crate::ask_chain::Link;
 use crate::block_queue::{Refusal, Room};
 use crate::cell::{Cell, Control};
 use crate::envelope::Envelope;
+use crate::envelope::Question;
 use crate::testkit::Effect;
 
 impl<M: Send + 'static> ActorContext<M> {
@@ -53,7 +53,7 @@ where
         self.cell.clone()
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> R, _link: Option<Arc<Link>>) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> R, _question: Option<Question>) -> Result<(), Refusal> {
         let permit = self.cell.queue().try_reserve(Room::Adapted)?;
         self.cell.deliver(permit, self.envelope(make()));
         Ok(())

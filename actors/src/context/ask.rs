@@ -13,17 +13,31 @@ use crate::ask::{AskError, Port, ReplyTo};
 use crate::cell::Cell;
 use crate::clock::Tick;
 use crate::discard;
-use crate::envelope::Internal;
+use crate::envelope::{Internal, Question};
 use crate::testkit::Effect;
 
 /// When an ask times out; the number tells asks of one moment apart.
 type Deadline = (Tick, u64);
 
 impl<M: Send + 'static> ActorContext<M> {
+    /// Until when whoever asked the message in hand waits for the answer, by the system's clock. `None` when it was not
+    /// asked, came through a [`message_adapter`](ActorContext::message_adapter), or was put aside in between.
+    ///
+    /// Whatever is asked while the message is handled ends no later: of the asks of a chain the deadline of the first
+    /// holds for all. What is started beside the actor, such as a request to another machine, can be given it by hand.
+    ///
+    /// A question whose time is over before the actor comes to it is not handled. For that the actor looks at the clock
+    /// when it comes back to its mailbox from a handler that awaited or from behind other actors, and now and then in a
+    /// long row of messages, so a question may slip through that has expired in the moments since.
+    pub fn deadline(&self) -> Option<Tick> {
+        Some(self.head().deadline()).filter(|deadline| *deadline != Tick::NEVER)
+    }
+
     /// Sends the question `make` returns to `target` without waiting: `map` turns the outcome into a message to this
     /// actor, in this actor's turn, `within` at the latest.
     ///
-    /// There is exactly one such message, unless this life ends first: a later life does not get it.
+    /// There is exactly one such message, unless this life ends first: a later life does not get it. The time is bounded
+    /// by [`deadline`](ActorContext::deadline) too.
     pub fn ask<N, R>(
         &mut self,
         target: &ActorRef<N>,
@@ -36,12 +50,15 @@ impl<M: Send + 'static> ActorContext<M> {
     {
         self.record(|| Effect::AskSent { target: target.path().clone(), within });
         let at = self.clock().now() + within;
+        let at = at.min(self.head().deadline());
+        // A moment of this system's clock says nothing to another.
+        let question = target.system().clock().is(self.clock()).then_some(Question::Until(at));
         let asker = self.cell().clone();
         let deadline = self.extras().asks.next_key(at);
         let slot =
             Arc::new(AnswerSlot { asker, deadline, life: self.life, state: Mutex::new(AnswerState::Waiting(map)) });
         self.extras().asks.pending.insert(deadline, slot.clone());
-        target.question(make(ReplyTo::new(slot)), None);
+        target.question(make(ReplyTo::new(slot)), question);
     }
 }
 

@@ -153,7 +153,8 @@ impl<A: Actor> Engine<A> {
     fn drop_unhandled(&mut self, messages: VecDeque<Envelope<A::Message>>) {
         let unstashed = self.ctx.take_unstashed();
         let head = self.head();
-        let accepted = messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_))).count();
+        let accepted =
+            messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_) | Envelope::Streamed(_))).count();
         for _ in 0..unstashed.len() + accepted {
             head.dead_letter::<A::Message>(DeadLetterReason::StoppedBefore);
         }
@@ -178,10 +179,7 @@ impl<A: Actor> Engine<A> {
     }
 
     pub(super) fn clear_cause(&mut self) {
-        if self.has_cause {
-            self.head().set_cause(None);
-            self.has_cause = false;
-        }
+        self.settle_up();
         self.next_turn();
     }
 

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use super::logic::{Picker, RoutingLogic};
 use super::ring::Ring;
 use crate::actor_ref::{ActorRef, TryTellError};
-use crate::ask_chain::Link;
 use crate::block_queue::Refusal;
 use crate::cell::Control;
 use crate::discard;
+use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 use crate::system::ActorSystem;
 
@@ -29,7 +29,7 @@ pub(crate) struct Router<M> {
     picker: Picker<M>,
     broadcast: Option<Broadcast<M>>,
     /// Messages that came before the routees were known.
-    stash: Mutex<VecDeque<(M, Option<Arc<Link>>)>>,
+    stash: Mutex<VecDeque<(M, Option<Question>)>>,
     stash_capacity: usize,
     /// Told of every new table.
     pub(super) changed: Notify,
@@ -117,9 +117,9 @@ impl<M: Send + 'static> Router<M> {
                 mem::take(&mut *stash)
             };
             // Outside the lock: routing runs the user's code, which may well tell this very router something.
-            for (message, link) in waiting {
+            for (message, question) in waiting {
                 discard::caught(|| {
-                    if let Err(refused) = self.route(&routes, message, link) {
+                    if let Err(refused) = self.route(&routes, message, question) {
                         self.undelivered(refusal_reason(&routes), refused.into_message());
                     }
                 });
@@ -154,36 +154,36 @@ impl<M: Send + 'static> Router<M> {
     }
 
     /// Sends `message` to a routee, or to all it is for.
-    pub(crate) fn try_tell(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+    pub(crate) fn try_tell(&self, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
         let routes = self.routes.load();
         match routes.phase {
-            Phase::Open => self.route(&routes, message, link),
-            Phase::Waiting => self.stash(message, link),
+            Phase::Open => self.route(&routes, message, question),
+            Phase::Waiting => self.stash(message, question),
             Phase::Closed => Err(TryTellError::Stopped(message)),
         }
     }
 
-    fn stash(&self, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+    fn stash(&self, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
         let mut stash = self.stash.lock();
         if self.routes.load().phase != Phase::Waiting {
             drop(stash);
-            return self.try_tell(message, link);
+            return self.try_tell(message, question);
         }
         if stash.len() >= self.stash_capacity {
             return Err(TryTellError::Full(message));
         }
-        stash.push_back((message, link));
+        stash.push_back((message, question));
         Ok(())
     }
 
-    fn route(&self, routes: &Routes<M>, message: M, link: Option<Arc<Link>>) -> Result<(), TryTellError<M>> {
+    fn route(&self, routes: &Routes<M>, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
         if let Some(copy) = self.copy_for(&message) {
-            return self.tell_each(routes, message, copy, link);
+            return self.tell_each(routes, message, copy, question);
         }
         let key = self.picker.key(&message);
         let mut message = message;
         for place in self.places(routes, key) {
-            match routes.routees[place].try_tell_linked(message, link.clone()) {
+            match routes.routees[place].try_tell_linked(message, question.clone()) {
                 Ok(()) => return Ok(()),
                 Err(TryTellError::Full(back)) if key.is_some() => return Err(TryTellError::Full(back)),
                 Err(TryTellError::Full(back) | TryTellError::Stopped(back)) => message = back,
@@ -197,10 +197,10 @@ impl<M: Send + 'static> Router<M> {
         &self,
         routes: &Routes<M>,
         make: &mut dyn FnMut() -> M,
-        link: Option<Arc<Link>>,
+        question: Option<Question>,
     ) -> Result<(), Refusal> {
         for place in self.places(routes, None) {
-            if routes.routees[place].try_tell_with(make, link.clone()).is_ok() {
+            if routes.routees[place].try_tell_with(make, question.clone()).is_ok() {
                 return Ok(());
             }
         }
@@ -212,12 +212,12 @@ impl<M: Send + 'static> Router<M> {
         routes: &Routes<M>,
         message: M,
         copy: fn(&M) -> M,
-        link: Option<Arc<Link>>,
+        question: Option<Question>,
     ) -> Result<(), TryTellError<M>> {
         let mut missed = Vec::new();
         let mut taken = false;
         for routee in &routes.routees {
-            match routee.try_tell_linked(copy(&message), link.clone()) {
+            match routee.try_tell_linked(copy(&message), question.clone()) {
                 Ok(()) => taken = true,
                 Err(TryTellError::Full(copy)) => missed.push((routee, copy)),
                 Err(TryTellError::Stopped(_)) => {}

@@ -8,9 +8,9 @@ use futures_util::future::{Either, select};
 
 use super::route::{Phase, Router, Routes};
 use crate::actor_ref::{ActorRef, MADE_ONCE, Recipient, Sending, Stopped, TryTellError};
-use crate::ask_chain::Link;
 use crate::block_queue::Refusal;
 use crate::cell::Control;
+use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 
 impl<M: Send + 'static> Router<M> {
@@ -101,8 +101,8 @@ impl<M: Send + 'static> Router<M> {
     }
 
     /// Sends what there seemed to be room for; should that have changed, to dead letters.
-    fn tell_made(&self, message: M, link: Option<Arc<Link>>) {
-        match self.try_tell(message, link) {
+    fn tell_made(&self, message: M, question: Option<Question>) {
+        match self.try_tell(message, question) {
             Ok(()) => {}
             Err(TryTellError::Full(message)) => self.undelivered(self.full_reason(), message),
             Err(TryTellError::Stopped(message)) => self.undelivered(DeadLetterReason::Stopped, message),
@@ -119,15 +119,15 @@ impl<M: Send + 'static> Recipient<M> for Router<M> {
         Router::control_arc(self).clone()
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, link: Option<Arc<Link>>) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal> {
         let routes = self.routes.load();
         if routes.phase == Phase::Open && !self.looks_at_message() {
-            return self.offer(&routes, make, link);
+            return self.offer(&routes, make, question);
         }
         match self.refusal() {
             Some(refusal) => Err(refusal),
             None => {
-                self.tell_made(make(), link);
+                self.tell_made(make(), question);
                 Ok(())
             }
         }

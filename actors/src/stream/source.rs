@@ -15,11 +15,11 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::ask::AskError;
-use crate::ask_chain::Link;
 use crate::block_queue::Refusal;
 use crate::cell::Control;
 use crate::context::ActorContext;
 use crate::discard;
+use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 use crate::system::ActorSystem;
 
@@ -244,7 +244,7 @@ impl<M: Send + 'static> Recipient<M> for Entrance<M> {
         self.owner.control_arc()
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, _link: Option<Arc<Link>>) -> Result<(), Refusal> {
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> M, _question: Option<Question>) -> Result<(), Refusal> {
         if self.shared.overflow == Overflow::DropOldest {
             if self.shared.room.is_closed() {
                 return Err(Refusal::Stopped);
