@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use actors::testkit::TestKit;
+use actors::testkit::{TestKit, TestProbe};
 use actors::{
     AcknowledgedSink, Actor, ActorContext, ActorRef, ActorSink, ActorSource, AskError, Behavior, DeadLetterReason,
     FnActor, Handled, Mailbox, Overflow, Props, ReplyTo, Stopped, SupervisorStrategy, TryTellError,
@@ -293,6 +295,115 @@ fn dropping_a_source_stops_its_actor_and_what_waits_is_dead() {
     probe.expect_terminated(&actor_ref);
     assert_eq!(kit.system().event_stream().dead_letters(DeadLetterReason::StoppedBefore), 2);
     assert_eq!(kit.system().event_stream().dead_letters_total(), 2);
+}
+
+/// Takes a second over each number of a stream; other words are told at once.
+struct Counter {
+    told: ActorRef<String>,
+    pulled: Arc<AtomicUsize>,
+}
+
+enum CounterMessage {
+    /// Count so many, with so many on their way.
+    Count(usize, usize),
+    Number(usize),
+    End,
+    Word(&'static str),
+    Fail,
+    CountBadly,
+}
+use CounterMessage::{Count, CountBadly, Number, Word};
+
+impl Actor for Counter {
+    type Message = CounterMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<CounterMessage>, message: CounterMessage) -> Handled {
+        match message {
+            Count(numbers, at_most) => {
+                let pulled = self.pulled.clone();
+                let numbers = stream::iter(1..=numbers).inspect(move |_| {
+                    pulled.fetch_add(1, Ordering::Relaxed);
+                });
+                ctx.pipe_stream_to_self(numbers, at_most, Number, || CounterMessage::End);
+            }
+            Number(number) => {
+                ctx.clock().sleep(SECOND).await;
+                self.told.tell(number.to_string());
+            }
+            CounterMessage::End => self.told.tell("end".to_owned()),
+            Word(word) => self.told.tell(word.to_owned()),
+            CounterMessage::Fail => return Err("told to".into()),
+            CountBadly => {
+                let numbers = stream::iter(1..=5).map(|number| if number == 3 { panic!("miscounted") } else { number });
+                ctx.pipe_stream_to_self(numbers, 1, Number, || CounterMessage::End);
+            }
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+/// A counter, what it says, and how many numbers were taken out of its stream.
+fn counter(kit: &TestKit) -> (ActorRef<CounterMessage>, TestProbe<String>, impl Fn() -> usize) {
+    let (probe, pulled) = (kit.probe(), Arc::new(AtomicUsize::new(0)));
+    let (told, count) = (probe.actor_ref(), pulled.clone());
+    let props = Props::new(move || Counter { told: told.clone(), pulled: count.clone() }).mailbox(Mailbox::bounded(3));
+    let counter = kit.spawn("counter", props.supervise(SupervisorStrategy::restart()));
+    (counter, probe, move || pulled.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_stream_is_pulled_only_as_its_elements_are_handled() {
+    for at_most in [1, 2] {
+        let kit = TestKit::new();
+        let (counter, mut probe, pulled) = counter(&kit);
+        counter.tell(Count(5, at_most));
+        kit.settle();
+        assert_eq!(pulled(), at_most, "the one in hand included");
+        kit.advance(SECOND);
+        assert_eq!((pulled(), probe.drain()), (at_most + 1, vec!["1".to_owned()]));
+        kit.advance(SECOND * 10);
+        assert_eq!((pulled(), probe.drain()), (5, ["2", "3", "4", "5", "end"].map(str::to_owned).into()));
+    }
+}
+
+#[test]
+fn a_stream_waits_its_turn_among_other_messages() {
+    let kit = TestKit::new();
+    let (counter, mut probe, pulled) = counter(&kit);
+    counter.tell(Count(100, 2));
+    kit.settle(); // one number in hand, one in the mailbox
+    counter.tell(Word("a"));
+    counter.tell(Word("b")); // full
+    kit.advance(SECOND * 3);
+    assert_eq!(probe.drain(), ["1", "2", "a", "b", "3"]);
+    assert_eq!(pulled(), 5);
+    assert_eq!(kit.system().event_stream().dead_letters_total(), 0);
+}
+
+#[test]
+fn a_stream_ends_with_the_life_that_wanted_it() {
+    let kit = TestKit::new();
+    let (counter, mut probe, pulled) = counter(&kit);
+    counter.tell(Count(100, 2));
+    kit.settle();
+    counter.tell(CounterMessage::Fail);
+    counter.tell(Word("alive"));
+    kit.advance(SECOND * 60);
+    assert_eq!(probe.drain(), ["1", "2", "alive"], "the third was in the mailbox when the second life began");
+    assert_eq!(pulled(), 3);
+    counter.tell(Count(1, 1));
+    kit.advance(SECOND * 60);
+    assert_eq!(probe.drain(), ["1", "end"], "another one is that life's own");
+}
+
+#[test]
+fn a_panic_in_a_stream_fails_the_actor() {
+    let kit = TestKit::new();
+    let (counter, mut probe, _) = counter(&kit);
+    counter.tell(CountBadly);
+    kit.advance(SECOND * 60);
+    counter.tell(Word("alive"));
+    assert_eq!(probe.drain(), ["1", "2", "alive"]);
 }
 
 /// What `future` comes to, within a minute: what never comes is a failure, not a test that hangs.
