@@ -19,6 +19,38 @@ pub(crate) const CAPACITY: usize = 1_000;
 /// Messages that actors failed on, oldest first; see [`Props::on_failed_message`](crate::Props::on_failed_message).
 ///
 /// Bounded: what comes when it is full becomes a dead letter. In memory only: it ends with the system.
+///
+/// ```
+/// use actors::{Actor, ActorContext, ActorSystem, Behavior, FailedMessage, Handled, Props, SupervisorStrategy};
+/// use std::time::Duration;
+///
+/// struct Importer;
+///
+/// impl Actor for Importer {
+///     type Message = String;
+///
+///     async fn receive(&mut self, _ctx: &mut ActorContext<String>, row: String) -> Handled {
+///         row.parse::<u64>()?;
+///         Ok(Behavior::Same)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let system = ActorSystem::new("import");
+/// let props = Props::new(|| Importer)
+///     .supervise(SupervisorStrategy::restart())
+///     .on_failed_message(FailedMessage::RedeliverThenPark { max: 2 });
+/// let importer = system.spawn("importer", props);
+/// importer.tell("12 apples".to_owned());
+/// system.drain(&importer, Duration::from_secs(5)); // handles what waits, then stops
+/// # while system.parking_lot().is_empty() {
+/// #     tokio::task::yield_now().await;
+/// # }
+/// let parked = &system.parking_lot().list()[0];
+/// assert_eq!((parked.cause.as_str(), parked.attempts), ("invalid digit found in string", 3));
+/// # }
+/// ```
 pub struct ParkingLot {
     state: Mutex<State>,
     capacity: usize,

@@ -168,7 +168,6 @@ fn a_draining_actor_hears_of_ends() {
     let actor = kit.spawn("actor", Worker::new("w", &diary));
     actor.tell(Work::Watch);
     actor.tell(Work::Item(1));
-    kit.settle();
     kit.system().drain(&actor, SECOND * 5);
     kit.advance(SECOND);
     assert_eq!(diary.read(), ["w 1", "w terminated brief", "w post-stop", "w dropped"]);
