@@ -1,5 +1,6 @@
 //! [`ReplyTo`]: where an answer goes. [`Ask`]: the wait for it. [`AskError`]: why it did not come.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -7,15 +8,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
-use pin_project_lite::pin_project;
 use tokio::task::coop;
 
 use crate::ask_chain::{Link, Returning};
-use crate::cell::Control;
-use crate::clock::{Sleep, Tick};
+use crate::cell::Head;
+use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::Question;
 use crate::reply_slot::ReplySlot;
+use crate::scheduler::Hint;
 
 /// Why an ask has no answer. Known as soon as it is certain, not only when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -63,8 +64,8 @@ impl<T: Send + 'static> ReplyTo<T> {
 
     /// A fresh pair, for code that is no actor and hands out a `ReplyTo`. The wait has no time limit.
     pub fn channel() -> (Self, Ask<T>) {
-        let slot = Arc::new(ReplySlot::new());
-        (Self::new(slot.clone()), Ask { slot, asked: None, sleep: None })
+        let slot = ReplySlot::new();
+        (Self::new(slot.clone()), Ask { slot, asked: None })
     }
 
     /// Calls `take` with the answer, or with the reason why there is none, in the turn of whoever answers.
@@ -156,49 +157,48 @@ impl<T: Send> Returning for ReplySlot<T> {
 }
 
 struct Asked {
-    target: Arc<dyn Control>,
+    target: Hint,
     /// The first poll has seen to it that somebody runs the target.
     polled: bool,
     deadline: Tick,
     link: Option<Arc<Link>>,
 }
 
-pin_project! {
-    /// The wait for one answer; made by [`ActorRef::ask`](crate::ActorRef::ask) and [`ReplyTo::channel`].
-    ///
-    /// The question was sent when this was made. Cancel safe: dropping it gives up the answer, nothing else.
-    #[must_use = "the answer is lost unless this is awaited"]
-    pub struct Ask<T> {
-        slot: Arc<ReplySlot<T>>,
-        asked: Option<Asked>,
-        #[pin]
-        sleep: Option<Sleep>,
+impl Asked {
+    fn head(&self) -> &Head {
+        self.target.actor().expect("only actors are asked")
     }
+}
 
-    impl<T> PinnedDrop for Ask<T> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            drop(this.slot.give_up());
-            if let Some(Asked { link: Some(link), .. }) = this.asked {
-                link.over();
-            }
+/// The wait for one answer; made by [`ActorRef::ask`](crate::ActorRef::ask) and [`ReplyTo::channel`].
+///
+/// The question was sent when this was made. Cancel safe: dropping it gives up the answer, nothing else.
+#[must_use = "the answer is lost unless this is awaited"]
+pub struct Ask<T> {
+    slot: Arc<ReplySlot<T>>,
+    asked: Option<Asked>,
+}
+
+impl<T> Drop for Ask<T> {
+    fn drop(&mut self) {
+        self.slot.stop_timer();
+        drop(self.slot.give_up());
+        if let Some(Asked { link: Some(link), .. }) = &self.asked {
+            link.over();
         }
     }
 }
 
 impl<T: Send + 'static> Ask<T> {
     /// Sends the question with `send`, which gets the place for the answer and the link to hand on.
-    pub(crate) fn start(
-        target: Arc<dyn Control>,
-        deadline: Tick,
-        send: impl FnOnce(ReplyTo<T>, Option<Question>),
-    ) -> Self {
-        let slot = Arc::new(ReplySlot::new());
-        let link = Link::for_ask_made_here(target.head().system().clock(), deadline);
+    #[inline]
+    pub(crate) fn start(target: Hint, deadline: Tick, send: impl FnOnce(ReplyTo<T>, Option<Question>)) -> Self {
+        let slot = ReplySlot::new();
+        let link = Link::for_ask_made_here(&target, deadline);
         let deadline = link.as_ref().map_or(deadline, |link| link.deadline());
         let question = link.clone().map_or(Question::Until(deadline), Question::Link);
         send(ReplyTo::new(slot.clone()), Some(question));
-        Self { slot, asked: Some(Asked { target, polled: false, deadline, link }), sleep: None }
+        Self { slot, asked: Some(Asked { target, polled: false, deadline, link }) }
     }
 }
 
@@ -206,48 +206,61 @@ impl<T: Send + 'static> Future for Ask<T> {
     type Output = Result<T, AskError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        // An answer may be there each time somebody asks for one: whoever asks in a loop lets others run now and then.
-        let budget = std::task::ready!(coop::poll_proceed(cx));
-        if let Some(asked) = this.asked
+        let this = self.get_mut();
+        if let Some(asked) = &mut this.asked
             && !asked.polled
         {
             asked.polled = true;
             // Not inside a handler: whether that ask goes in a circle is known only once its asker waits.
             if asked.link.is_none() && !this.slot.is_answered() {
                 // This thread has nothing to do but wait for the actor, which perhaps nobody has taken up yet.
-                asked.target.head().system().scheduler().run_inline(asked.target.clone());
+                asked.head().system().scheduler().run_inline(&asked.target);
             }
         }
+        if this.slot.is_answered() && !may_go_on(cx) {
+            return Poll::Pending;
+        }
         if let Poll::Ready(outcome) = this.slot.poll(cx) {
-            budget.made_progress();
             return Poll::Ready(outcome);
         }
-        let Some(asked) = this.asked else {
+        let Some(asked) = &this.asked else {
             return Poll::Pending;
         };
         if let Some(link) = &asked.link
             && link.is_new_turn()
         {
             let returning: Arc<dyn Returning> = this.slot.clone();
-            if link.awaits(asked.target.head().key(), &returning) {
+            if link.awaits(asked.head().key(), &returning) {
                 drop(this.slot.give_up());
                 return Poll::Ready(Err(AskError::Cycle));
             }
         }
-        if this.sleep.is_none() {
-            // First look without an answer: only now does the wait cost a timer.
-            let clock = asked.target.head().system().clock();
-            this.sleep.set(Some(clock.sleep_until(asked.deadline)));
-        }
-        let Some(sleep) = this.sleep.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        if sleep.poll(cx).is_pending() {
-            return Poll::Pending;
-        }
+        // First look without an answer: only now does the wait cost a timer.
+        let start = || asked.head().system().clock().sleep_until(asked.deadline);
+        std::task::ready!(this.slot.poll_timer(start, cx));
         // It may have come just in time.
         Poll::Ready(this.slot.give_up().unwrap_or(Err(AskError::Timeout)))
+    }
+}
+
+thread_local! {
+    static ANSWERS: Cell<u8> = const { Cell::new(0) };
+}
+
+/// An answer may be there each time somebody asks for one: so whoever asks in a loop lets others run now and then. One
+/// answer in eight takes of the budget that tokio gives a task; without any left, `cx` has been woken.
+fn may_go_on(cx: &mut Context<'_>) -> bool {
+    let answers = ANSWERS.get().wrapping_add(1);
+    ANSWERS.set(answers);
+    if !answers.is_multiple_of(8) {
+        return true;
+    }
+    match coop::poll_proceed(cx) {
+        Poll::Ready(budget) => {
+            budget.made_progress();
+            true
+        }
+        Poll::Pending => false,
     }
 }
 

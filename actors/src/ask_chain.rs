@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::cell::Head;
 use crate::clock::{Clock, Tick};
 use crate::event_stream::DeadLetterReason;
-use crate::scheduler::{self, Runnable};
+use crate::scheduler::{self, Hint, Runnable};
 
 /// The actor that is running on this thread, if any.
 #[derive(Clone)]
@@ -93,8 +93,9 @@ pub(crate) trait Returning: Send + Sync {
 impl Link {
     /// A link for an ask of an actor in `clock` made right now, if it is made inside a handler. The ask ends with the one
     /// that is being handled at the latest.
-    pub(crate) fn for_ask_made_here(clock: &Clock, deadline: Tick) -> Option<Arc<Self>> {
+    pub(crate) fn for_ask_made_here(target: &Hint, deadline: Tick) -> Option<Arc<Self>> {
         let asker = Turn::current()?;
+        let clock = target.actor().expect("only actors are asked").system().clock();
         let deadline = asker.inherited(clock, deadline);
         let cause = asker.head().cause().filter(|cause| !cause.is_over());
         let (cause, over) = (Mutex::new(cause), AtomicBool::new(false));
@@ -118,6 +119,7 @@ impl Link {
         }
         let returning = {
             let mut state = self.state.lock();
+            self.asker.head().awaits();
             state.awaited = Some((self.asker.number(), ask.clone()));
             mem::take(&mut state.returning)
         };

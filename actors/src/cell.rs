@@ -57,7 +57,12 @@ pub(crate) trait Control: Runnable {
 }
 
 /// The part of a [`Cell`] that does not depend on the message type.
+#[repr(C)]
 pub(crate) struct Head {
+    /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
+    turn: AtomicU64,
+    /// It has awaited an ask in this turn.
+    awaited: AtomicBool,
     system: ActorSystem,
     parent: Arc<dyn Parent>,
     uid: u64,
@@ -68,10 +73,6 @@ pub(crate) struct Head {
     pub(crate) held: Mutex<Held>,
     warned_full: AtomicBool,
     pub(crate) abandoned: AtomicBool,
-    /// Which of its turns the actor takes. Written by the actor alone.
-    turn: AtomicU64,
-    /// The ask behind the message in hand.
-    cause: Mutex<Option<Arc<Link>>>,
     /// What [`crate::orders`] makes of it; zero: nothing.
     pub(crate) orders: AtomicU8,
     /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
@@ -98,6 +99,8 @@ impl Name {
 /// What is rarely looked at.
 pub(crate) struct Held {
     watchers: Watchers,
+    /// The ask behind the message in hand.
+    cause: Option<Arc<Link>>,
     pub(crate) limits: Option<Box<Limits>>,
 }
 
@@ -125,11 +128,11 @@ impl Head {
             name,
             slot: place.slot,
             path: OnceLock::new(),
-            held: Mutex::new(Held { watchers: Watchers::Alive(None), limits }),
+            held: Mutex::new(Held { watchers: Watchers::Alive(None), cause: None, limits }),
             warned_full: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             turn: AtomicU64::new(0),
-            cause: Mutex::new(None),
+            awaited: AtomicBool::new(false),
             orders: AtomicU8::new(0),
             deadline: AtomicU64::new(Tick::NEVER.nanos()),
             span: None,
@@ -182,7 +185,7 @@ impl Head {
     }
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
-        let before = mem::replace(&mut *self.cause.lock(), cause);
+        let before = mem::replace(&mut self.held.lock().cause, cause);
         drop(before); // outside the lock
     }
 
@@ -196,12 +199,21 @@ impl Head {
     }
 
     pub(crate) fn cause(&self) -> Option<Arc<Link>> {
-        self.cause.lock().clone()
+        self.held.lock().cause.clone()
     }
 
     /// A turn is over; asks put aside in it hold nobody up. Called by whoever runs the actor alone.
+    #[inline]
     pub(crate) fn next_turn(&self) {
-        self.turn.store(self.turn.load(Ordering::Relaxed) + 1, Ordering::Release);
+        if self.awaited.load(Ordering::Relaxed) {
+            self.awaited.store(false, Ordering::Relaxed);
+            self.turn.store(self.turn.load(Ordering::Relaxed) + 1, Ordering::Release);
+        }
+    }
+
+    /// An ask is awaited in this turn. Called by whoever runs the actor alone.
+    pub(crate) fn awaits(&self) {
+        self.awaited.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn turn(&self) -> u64 {
@@ -257,15 +269,19 @@ impl Head {
 }
 
 /// An actor as its references see it, and, in one place with that, what belongs to whoever runs it.
+///
+/// The order keeps what senders write (the counts of holders before it, and the queue's first line) away from what the
+/// runner writes (the queue's last line and what follows).
+#[repr(C)]
 pub(crate) struct Cell<M> {
-    head: Head,
     queue: Queue<Envelope<M>, Internal<M>>,
     pub(crate) own: Own,
+    head: Head,
 }
 
 impl<M: Send + 'static> Cell<M> {
     pub(crate) fn new(head: Head, capacity: usize) -> Self {
-        Self { head, queue: Queue::new(capacity), own: Own::new() }
+        Self { queue: Queue::new(capacity), own: Own::new(), head }
     }
 
     pub(crate) fn queue(&self) -> &Queue<Envelope<M>, Internal<M>> {
@@ -275,25 +291,32 @@ impl<M: Send + 'static> Cell<M> {
     /// Sees to it that the actor runs, if `wake` says that somebody has to.
     pub(crate) fn schedule(self: &Arc<Self>, wake: Wake) {
         if let Wake::Schedule = wake {
-            self.head.system.scheduler().schedule(self.clone());
+            self.head.system.scheduler().schedule_shared(self);
         }
     }
 
     pub(crate) fn try_tell(self: &Arc<Self>, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
-        match self.queue.push(Envelope::new(message, question), Room::Ordinary) {
-            Ok(wake) => {
-                self.schedule(wake);
-                Ok(())
+        match self.queue.push_counted(Envelope::new(message, question), Room::Ordinary) {
+            Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),
+            Ok((Wake::No, false)) => {}
+            Ok((Wake::No, true)) => self.head.system.scheduler().hurry(),
+            Err((refusal, envelope)) => return Err(Self::refused(refusal, envelope)),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(refusal: Refusal, envelope: Envelope<M>) -> TryTellError<M> {
+        let message = match envelope {
+            Envelope::Message(message) | Envelope::Until(message, _) => message,
+            Envelope::Asked(asked) => asked.0,
+            Envelope::Adapted(_) | Envelope::Streamed(_) | Envelope::Ended(_) => {
+                unreachable!("whoever tells makes none of these")
             }
-            Err((refusal, Envelope::Message(message) | Envelope::Until(message, _) | Envelope::Asked(message, _))) => {
-                Err(match refusal {
-                    Refusal::Full => TryTellError::Full(message),
-                    Refusal::Stopped => TryTellError::Stopped(message),
-                })
-            }
-            Err((_, Envelope::Adapted(_) | Envelope::Streamed(_) | Envelope::Ended(_))) => {
-                unreachable!("the envelope made above is returned")
-            }
+        };
+        match refusal {
+            Refusal::Full => TryTellError::Full(message),
+            Refusal::Stopped => TryTellError::Stopped(message),
         }
     }
 

@@ -71,8 +71,8 @@ enum Flow {
 }
 
 impl<A: Actor> Engine<A> {
-    /// The whole existence of an actor.
-    pub(crate) async fn run(owner: Owner<A::Message>, props: Props<A>) {
+    /// The whole existence of an actor. What lives as long as it does is captured, so that it is there once.
+    pub(crate) fn existence(owner: Owner<A::Message>, props: Props<A>) -> impl Future<Output = ()> + Send + 'static {
         let (mut state, build) = match props.factory {
             Factory::Value(value) => (Some(value), None),
             Factory::Build(build) => (None, Some(build)),
@@ -94,17 +94,18 @@ impl<A: Actor> Engine<A> {
         if let Some(policy) = props.failed {
             engine.ctx.keep_failed(policy);
         }
-        let failure = engine.lives(&mut state).await;
-        engine.finish(state, failure).await;
+        async move {
+            let failure = engine.lives(&mut state).await;
+            engine.finish(&mut state, failure).await;
+        }
     }
 
     /// Life after life, until the actor is to stop; then what it failed with, if that is why.
-    async fn lives(&mut self, state: &mut Option<A>) -> Option<Failure> {
+    async fn lives(&mut self, state: &mut Option<A>) -> Option<Box<Failure>> {
         let mut starting = true;
         loop {
             let cell = self.owner.cell().clone();
-            let life = AssertUnwindSafe(self.life(state, &mut starting)).catch_unwind();
-            let end = Obedient::new(cell, life).await;
+            let end = Obedient::new(cell, AssertUnwindSafe(self.life(state, &mut starting)).catch_unwind()).await;
             self.clear_cause();
             let error = match end {
                 Ok(Ok(Ok(()))) => return None,
@@ -138,7 +139,7 @@ impl<A: Actor> Engine<A> {
                     if failure.is_panic() {
                         endings::drop_state(state.take(), AskError::Stopped);
                     }
-                    return Some(failure);
+                    return Some(Box::new(failure));
                 }
             }
         }
@@ -366,7 +367,8 @@ impl<A: Actor> Engine<A> {
                 self.came = true;
                 Some(Step::Handle(message))
             }
-            Envelope::Asked(message, link) => {
+            Envelope::Asked(asked) => {
+                let (message, link) = *asked;
                 let deadline = link.deadline();
                 if self.owner.has_passed(deadline) {
                     self.expired(message);
@@ -454,4 +456,13 @@ impl<A: Actor> Engine<A> {
     fn next_turn(&self) {
         self.head().next_turn();
     }
+}
+
+/// How large the future of an actor is.
+#[cfg(test)]
+pub(crate) fn size_of_existence<A: Actor>() -> usize {
+    fn size<O, P, F: Future>(_: impl FnOnce(O, P) -> F) -> usize {
+        size_of::<F>()
+    }
+    size(Engine::<A>::existence)
 }

@@ -14,8 +14,8 @@ pub(crate) enum Envelope<M> {
     Message(M),
     /// Asked by somebody who waits until then.
     Until(M, Tick),
-    /// Part of an ask made inside another actor's handler.
-    Asked(M, Arc<Link>),
+    /// Part of an ask made inside another actor's handler. Boxed, so that it does not make every message larger.
+    Asked(Box<(M, Arc<Link>)>),
     /// Came through a message adapter, whose function runs in the receiver's turn.
     Adapted(Box<dyn FnOnce() -> M + Send>),
     /// An element of a stream that the actor handles.
@@ -29,7 +29,7 @@ impl<M> Envelope<M> {
         match question {
             None => Self::Message(message),
             Some(Question::Until(deadline)) => Self::Until(message, deadline),
-            Some(Question::Link(link)) => Self::Asked(message, link),
+            Some(Question::Link(link)) => Self::Asked(Box::new((message, link))),
         }
     }
 }

@@ -125,6 +125,8 @@ mod reply_slot;
 mod router;
 mod scheduler;
 mod shutdown;
+#[cfg(test)]
+mod sizes;
 mod spawn;
 mod stash;
 mod stream;

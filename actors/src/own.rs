@@ -62,11 +62,12 @@ struct Run {
     left: u32,
     /// Turns until it next looks at the clock.
     until_look: u32,
-    began: Option<Tick>,
+    /// At its first look at the clock; `START` before that.
+    began: Tick,
+    /// The last look at the clock in this run; `START` before the first.
+    looked: Tick,
     /// The actor was kept from its mailbox before this run: what is in there may have waited for long.
     kept: bool,
-    /// The last look at the clock in this run.
-    looked: Option<Tick>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,9 +96,9 @@ impl Own {
                 resumed: true,
                 left: 0,
                 until_look: 0,
-                began: None,
+                began: Tick::START,
+                looked: Tick::START,
                 kept: true,
-                looked: None,
             }),
         }
     }
@@ -147,10 +148,10 @@ impl<M: Send + 'static> Cell<M> {
         unsafe {
             let run = &mut *self.own.run.get();
             run.kept = run.pending != Pending::Idle;
-            run.looked = None;
+            run.looked = Tick::START;
             run.left = budget;
             run.until_look = TURNS_PER_CLOCK;
-            run.began = None;
+            run.began = Tick::START;
             run.resumed = true;
         }
         // SAFETY: this is the runner, and uses it only between polls, in which the future uses its own.
@@ -232,8 +233,7 @@ impl<M: Send + 'static> Runnable for Cell<M> {
 impl<M: Send + 'static> TaskWake for Cell<M> {
     fn wake(self: Arc<Self>) {
         if let Wake::Schedule = self.queue().notify() {
-            let system = self.head().system().clone();
-            system.scheduler().schedule(self);
+            self.head().system().scheduler().schedule_shared(&self);
         }
     }
 
@@ -312,15 +312,13 @@ impl<M: Send + 'static> Owner<M> {
         let now = self.cell.head().system().clock().now();
         let run = self.run();
         run.until_look = TURNS_PER_CLOCK;
-        run.looked = Some(now);
-        match run.began {
-            None => run.began = Some(now),
-            Some(began) if now - began < SLICE => {}
-            Some(_) => {
-                run.left = 0;
-                run.pending = Pending::Share;
-                return false;
-            }
+        run.looked = now;
+        if run.began == Tick::START {
+            run.began = now;
+        } else if now - run.began >= SLICE {
+            run.left = 0;
+            run.pending = Pending::Share;
+            return false;
         }
         true
     }
@@ -340,13 +338,13 @@ impl<M: Send + 'static> Owner<M> {
         if std::mem::take(&mut run.kept) {
             self.look();
         }
-        self.run().looked.is_some_and(|now| deadline <= now)
+        self.run().looked != Tick::START && deadline <= self.run().looked
     }
 
     #[cold]
     fn look(&mut self) {
         let now = self.cell.head().system().clock().now();
-        self.run().looked = Some(now);
+        self.run().looked = now;
     }
 
     /// The future is about to be pending because there is nothing to do.

@@ -4,7 +4,7 @@
 //! The state word says whose the two cells are. `EMPTY`: the waker is the asker's, nobody writes the outcome. `WAITING`:
 //! the waker is in place and whoever fills the slot may take it. `FILLING`: both are the filler's. `READY`: the outcome
 //! is there and the asker's. `OVER`: the asker is gone or has its answer; nobody touches either cell any more except the
-//! slot's own destructor. There is one asker (`&mut` of the one [`Ask`](crate::Ask)); any number may try to fill, and the
+//! slot's own destructor. The timer is the asker's always. There is one asker (`&mut` of the one [`Ask`](crate::Ask)); any number may try to fill, and the
 //! first to move the word to `FILLING` is the one.
 
 #![allow(
@@ -12,9 +12,13 @@
     reason = "two cells handed back and forth by a state word; the invariant above says by which rules"
 )]
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::ask::AskError;
+use crate::clock::Sleep;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Backoff, UnsafeCell, hint};
 
@@ -29,6 +33,8 @@ pub(crate) struct ReplySlot<T> {
     state: AtomicU8,
     outcome: UnsafeCell<Option<Result<T, AskError>>>,
     waker: UnsafeCell<Option<Waker>>,
+    /// Ends the wait. The asker's, always; here because it is large and must not move.
+    timer: UnsafeCell<Option<Sleep>>,
 }
 
 // SAFETY: by the invariant each cell is touched by one thread at a time, and the state word's release and acquire lie
@@ -38,8 +44,19 @@ unsafe impl<T: Send> Sync for ReplySlot<T> {}
 unsafe impl<T: Send> Send for ReplySlot<T> {}
 
 impl<T> ReplySlot<T> {
-    pub(crate) fn new() -> Self {
-        Self { state: AtomicU8::new(EMPTY), outcome: UnsafeCell::new(None), waker: UnsafeCell::new(None) }
+    /// Made where it stays: it is large, and most of it is never used.
+    #[inline]
+    pub(crate) fn new() -> Arc<Self> {
+        let mut slot = Arc::<Self>::new_uninit();
+        let place = Arc::get_mut(&mut slot).expect("nobody else knows it yet").as_mut_ptr();
+        // SAFETY: every field is written, once, before anybody sees the slot.
+        unsafe {
+            (&raw mut (*place).state).write(AtomicU8::new(EMPTY));
+            (&raw mut (*place).outcome).write(UnsafeCell::new(None));
+            (&raw mut (*place).waker).write(UnsafeCell::new(None));
+            (&raw mut (*place).timer).write(UnsafeCell::new(None));
+            slot.assume_init()
+        }
     }
 
     /// Gives the answer, unless there is one or nobody waits.
@@ -132,6 +149,24 @@ impl<T> ReplySlot<T> {
                 _ => return None,
             }
         }
+    }
+
+    /// Waits for the end of the wait, which `start` names at the first call. Called by the asker alone.
+    pub(crate) fn poll_timer(&self, start: impl FnOnce() -> Sleep, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the timer is the asker's alone. It is never moved: it lies in the slot, which is behind an `Arc` for
+        // good, and is replaced only by being dropped.
+        unsafe {
+            self.timer.with_mut(|cell| {
+                let timer = (*cell).get_or_insert_with(start);
+                Pin::new_unchecked(timer).poll(cx)
+            })
+        }
+    }
+
+    /// Ends the timer. Called by the asker alone.
+    pub(crate) fn stop_timer(&self) {
+        // SAFETY: as in `poll_timer`.
+        unsafe { self.timer.with_mut(|cell| *cell = None) }
     }
 
     /// Whether nobody waits for the answer any more.

@@ -41,7 +41,7 @@ impl Nursery {
         let head = Head::new(self.system, self.parent, place, name, Limits::new(props.stop_timeout, props.stop_limit))
             .in_span(span);
         let cell = Arc::new(Cell::new(head, capacity));
-        cell.install(|owner| Engine::run(owner, props));
+        cell.install(|owner| Engine::existence(owner, props));
         register(cell.clone());
         cell.schedule(Wake::Schedule);
         cell

@@ -23,6 +23,14 @@ use super::word::{self, FIRST, FULL, LINKING, START};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Backoff, UnsafeCell, alloc, dealloc};
 
+/// What came of a push.
+pub(super) struct Pushed {
+    /// A hint must be put into a run queue.
+    pub(super) wakes: bool,
+    /// It took the last slot of a block.
+    pub(super) filled: bool,
+}
+
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -173,14 +181,14 @@ impl<T> Tail<T> {
     }
 
     /// Puts `value` into the next slot if `admit` agrees, which is given the state word and returns it with other flags if
-    /// need be; it may be asked more than once. Returns whether a hint must be put into a run queue.
+    /// need be; it may be asked more than once.
     #[inline(always)]
     pub(super) fn insert<E>(
         &self,
         value: T,
         kind: Kind,
         mut admit: impl FnMut(u64) -> Result<u64, E>,
-    ) -> Result<bool, (E, T)> {
+    ) -> Result<Pushed, (E, T)> {
         let mut at = self.word.load(Ordering::Acquire);
         let mut spare = Spare { block: ptr::null_mut(), capacity: 0 };
         let mut backoff = Backoff::default();
@@ -218,7 +226,7 @@ impl<T> Tail<T> {
                     let slot = Block::slot(block, word::offset(position));
                     (*slot).value.with_mut(|cell| (*cell).write(value));
                     (*slot).ready.store(kind as u8, Ordering::Release);
-                    return Ok(wakes);
+                    return Ok(Pushed { wakes, filled: last });
                 },
                 Err(now) => at = now,
             }

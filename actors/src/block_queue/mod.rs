@@ -118,6 +118,12 @@ impl<T, I> Queue<T, I> {
         if room == Room::Unbounded {
             return self.push_uncounted(value);
         }
+        self.push_counted(value, room).map(|(wake, _)| wake)
+    }
+
+    /// As [`push`](Queue::push), for counted messages; says too whether messages pile up: it filled a block.
+    #[inline]
+    pub(crate) fn push_counted(&self, value: T, room: Room) -> Result<(Wake, bool), (Refusal, T)> {
         let pushed = self.tail.insert(value, Kind::Counted, |at| {
             if at & (REFUSING | CROWDED) != 0 {
                 Err(if at & REFUSING != 0 { Some(Refusal::Stopped) } else { None })
@@ -128,9 +134,9 @@ impl<T, I> Queue<T, I> {
             }
         });
         match pushed {
-            Ok(wakes) => Ok(Wake::new(wakes)),
+            Ok(pushed) => Ok((Wake::new(pushed.wakes), pushed.filled)),
             Err((Some(refusal), value)) => Err((refusal, value)),
-            Err((None, value)) => self.push_crowded(value, room),
+            Err((None, value)) => self.push_crowded(value, room).map(|wake| (wake, false)),
         }
     }
 

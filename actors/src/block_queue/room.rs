@@ -118,7 +118,7 @@ impl<T, I> Queue<T, I> {
             }
         });
         drop(crowd);
-        pushed.map(Wake::new)
+        pushed.map(|pushed| Wake::new(pushed.wakes))
     }
 
     /// A notice moves position and limit by one, so it counts for nothing; both in one step, as far as anybody can tell.
@@ -132,7 +132,7 @@ impl<T, I> Queue<T, I> {
             if at & CLOSED != 0 { Err(Refusal::Stopped) } else { Ok(at & !CROWDED | keep) }
         });
         drop(crowd);
-        pushed.map(Wake::new)
+        pushed.map(|pushed| Wake::new(pushed.wakes))
     }
 
     /// Sets room for one message aside; [`Permit::push`] cannot fail for want of it. Does not wait behind those who wait,
@@ -274,7 +274,7 @@ impl<T, I> Permit<'_, T, I> {
             .insert(value, Kind::Counted, |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) });
         crowd.reserved -= 1;
         drop(crowd);
-        pushed.map(Wake::new).map_err(|((), value)| value)
+        pushed.map(|pushed| Wake::new(pushed.wakes)).map_err(|((), value)| value)
     }
 }
 

@@ -197,9 +197,8 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// Spawns a child under a name of its own.
     pub fn spawn_anonymous<A: Actor>(&mut self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
-        let children = self.children.get_or_insert_default();
-        let name = children.next_name();
-        if children.is_closed() {
+        let name = self.children.get_or_insert_default().next_name();
+        if self.closed {
             return name.with(|name| self.nursery().stillborn::<A>(name));
         }
         self.raise(name, props.into())
@@ -207,6 +206,9 @@ impl<M: Send + 'static> ActorContext<M> {
 
     fn check(&mut self, name: &str) -> Result<Name, SpawnError> {
         let path = self.this.path();
+        if self.closed {
+            return Err(SpawnError::ParentStopping { parent: path.clone() });
+        }
         self.children.get_or_insert_default().check(path, name)
     }
 

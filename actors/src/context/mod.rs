@@ -38,6 +38,8 @@ pub struct ActorContext<M> {
     this: ActorRef<M>,
     /// Which life this is. What an earlier life started is not delivered to a later one.
     pub(crate) life: u32,
+    /// It is stopping and takes no more children.
+    closed: bool,
     /// Made when first needed, as the two below: most actors need none of them.
     extras: Option<Box<Extras<M>>>,
     children: Option<Box<Children>>,
@@ -88,7 +90,7 @@ struct ReceiveTimeout<M> {
 
 impl<M: Send + 'static> ActorContext<M> {
     pub(crate) fn new(this: ActorRef<M>) -> Self {
-        Self { this, life: 0, extras: None, children: None, watching: None, recorder: None }
+        Self { this, life: 0, closed: false, extras: None, children: None, watching: None, recorder: None }
     }
 
     pub(crate) fn cell(&self) -> &Arc<Cell<M>> {
@@ -258,7 +260,7 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// No more children from now on. Whether there are any.
     pub(crate) fn close_children(&mut self) -> bool {
-        self.children.get_or_insert_default().close();
+        self.closed = true;
         self.has_children()
     }
 

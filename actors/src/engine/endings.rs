@@ -29,6 +29,22 @@ use crate::orders::{Cut, Obedient};
 use crate::panic_text::panic_text;
 use crate::supervision::Failure;
 
+/// The signals that end a life.
+#[derive(Clone, Copy)]
+enum Last {
+    PreRestart,
+    PostStop,
+}
+
+impl Last {
+    fn signal(self) -> Signal {
+        match self {
+            Self::PreRestart => Signal::PreRestart,
+            Self::PostStop => Signal::PostStop,
+        }
+    }
+}
+
 impl<A: Actor> Engine<A> {
     /// Ends a life and waits for the next to begin; `Break` when the actor is to stop instead.
     pub(super) async fn restart(
@@ -43,7 +59,7 @@ impl<A: Actor> Engine<A> {
         if failure.is_panic() {
             drop_state(state.take(), AskError::NoReply);
         } else if let Some(actor) = &mut state {
-            self.last_signal(actor, Signal::PreRestart).await;
+            self.last_signal(actor, Last::PreRestart).await;
         }
         self.note_restart(failure, delay);
 
@@ -121,7 +137,7 @@ impl<A: Actor> Engine<A> {
     }
 
     /// The end of the actor.
-    pub(super) async fn finish(&mut self, mut state: Option<A>, failure: Option<Failure>) {
+    pub(super) async fn finish(&mut self, state: &mut Option<A>, failure: Option<Box<Failure>>) {
         // First, because a child may wait for an answer from here, and is itself waited for below.
         let messages = self.owner.close();
         self.drop_unhandled(messages);
@@ -132,12 +148,12 @@ impl<A: Actor> Engine<A> {
                 drop_state(state.take(), AskError::Stopped);
             }
         }
-        if let Some(actor) = &mut state {
-            self.last_signal(actor, Signal::PostStop).await;
+        if let Some(actor) = state {
+            self.last_signal(actor, Last::PostStop).await;
         }
         self.note_killed();
         self.ctx.end_life(); // `PostStop` may have started something
-        drop_state(state, AskError::Stopped);
+        drop_state(state.take(), AskError::Stopped);
 
         self.ctx.forget_watches();
         let (messages, internal) = self.owner.end();
@@ -163,17 +179,18 @@ impl<A: Actor> Engine<A> {
     }
 
     /// Delivers a signal whose result does not matter any more.
-    async fn last_signal(&mut self, actor: &mut A, signal: Signal) {
-        let name = if matches!(signal, Signal::PreRestart) { "PreRestart" } else { "PostStop" };
+    async fn last_signal(&mut self, actor: &mut A, last: Last) {
         let cell = self.owner.cell().clone();
         let ctx = &mut self.ctx;
         // Called inside: what comes before the handler's future may panic too.
-        let handler = AssertUnwindSafe(async { actor.on_signal(ctx, signal).await }).catch_unwind();
-        let handled = Obedient::new(cell, handler).await;
+        let handled =
+            Obedient::new(cell, AssertUnwindSafe(async { actor.on_signal(ctx, last.signal()).await }).catch_unwind())
+                .await;
+        let signal = last.signal();
         match handled {
             Ok(Ok(Ok(_))) => {}
-            Ok(Ok(Err(error))) => error!(error, signal = name, "handler of a last signal failed"),
-            Ok(Err(panic)) => error!(panic = panic_text(&*panic), signal = name, "handler of a last signal panicked"),
+            Ok(Ok(Err(error))) => error!(error, ?signal, "handler of a last signal failed"),
+            Ok(Err(panic)) => error!(panic = panic_text(&*panic), ?signal, "handler of a last signal panicked"),
             Err(cut) => self.note_cut(cut),
         }
     }

@@ -33,6 +33,7 @@ impl Future for Carrier {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let pool = this.worker.pool();
+        pool.is_here();
         // It is a task of its own, so its waker stays the same.
         this.worker.seat().waker.get_or_init(|| cx.waker().clone());
         if std::mem::take(&mut this.asleep) {

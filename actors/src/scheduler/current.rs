@@ -1,5 +1,6 @@
 //! The actor that runs on this thread, and running one inside another.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,38 +24,29 @@ pub(crate) fn current<R>(f: impl FnOnce(Option<&Arc<dyn Runnable>>) -> R) -> R {
     Scoped::with(&CURRENT, f)
 }
 
-/// Runs `hint` as the current actor and returns it if it is to be put back. A panic that comes out of it, which none may,
-/// is logged and the hint is given up: its word still says that it runs, so it never runs again, but the carrier lives.
+/// Runs `hint` as the current actor and says what became of it. A panic that comes out of it, which none may, is logged:
+/// its word still says that it runs, so it never runs again, but the carrier lives.
 #[inline]
-pub(super) fn run(hint: Hint, uid: u64) -> Option<Hint> {
-    run_as(hint, uid, |hint| hint.run(hint))
+pub(super) fn run(hint: Hint, uid: u64) -> (Hint, After) {
+    let run = || Scoped::set(&CURRENT, &hint, || hint.run(&hint));
+    let after = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        note(uid, &*panic);
+        After::Parked
+    });
+    (hint, after)
 }
 
-#[inline]
-fn run_as(hint: Hint, uid: u64, how: impl FnOnce(&Hint) -> After) -> Option<Hint> {
-    let run = || match Scoped::set(&CURRENT, &hint, || how(&hint)) {
-        After::Again => Some(hint),
-        After::Parked => {
-            // Perhaps the last that knew the actor: its parts may panic too.
-            drop(hint);
-            None
-        }
-    };
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        error!(
-            uid,
-            panic = panic_text(&*panic),
-            "a panic left the run of an actor, which runs no more: a defect of the engine"
-        );
-        None
-    })
+#[cold]
+fn note(uid: u64, panic: &(dyn Any + Send)) {
+    error!(
+        uid,
+        panic = panic_text(panic),
+        "a panic left the run of an actor, which runs no more: a defect of the engine"
+    );
 }
 
-/// As [`run`], inside what runs on this thread already.
-///
-/// # Errors
-/// The hint, when that is too deep.
-pub(super) fn run_nested(hint: Hint) -> Result<Option<Hint>, Hint> {
+/// As [`run`], inside what runs on this thread already, past the hint that is out. `None` when that is too deep.
+pub(super) fn run_nested(hint: &Hint) -> Option<After> {
     struct Up;
     impl Drop for Up {
         fn drop(&mut self) {
@@ -62,10 +54,13 @@ pub(super) fn run_nested(hint: Hint) -> Result<Option<Hint>, Hint> {
         }
     }
     if INLINE.get() >= DEPTH {
-        return Err(hint);
+        return None;
     }
     INLINE.set(INLINE.get() + 1);
     let _up = Up;
-    let uid = hint.uid();
-    Ok(run_as(hint, uid, |hint| hint.run_past_hint(hint)))
+    let run = || Scoped::set(&CURRENT, hint, || hint.run_past_hint(hint));
+    Some(catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        note(hint.uid(), &*panic);
+        After::Parked
+    }))
 }

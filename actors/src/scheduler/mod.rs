@@ -140,6 +140,17 @@ impl Scheduler {
         self.0.0.schedule(hint);
     }
 
+    /// As [`schedule`](Scheduler::schedule), for somebody who has no hint to give away: one that the carrier on this
+    /// thread has kept from a run is used again.
+    #[inline]
+    pub(crate) fn schedule_shared<R: Runnable>(&self, runnable: &Arc<R>) {
+        let kept = worker::here(|worker| {
+            let worker = worker.filter(|worker| worker.serves(&self.0.0))?;
+            worker.kept(Arc::as_ptr(runnable).cast())
+        });
+        self.0.0.schedule(kept.unwrap_or_else(|| runnable.clone()));
+    }
+
     /// To be called where work piles up for an actor that was scheduled long ago (a mailbox starts another block): if the
     /// carrier woken for it has not begun, because it waits for the very task that brings the work, another thread gets it.
     /// Costs a load otherwise. Never needed for progress.
@@ -151,21 +162,19 @@ impl Scheduler {
     /// Runs an actor at once on this thread, with [`current`] set to it and the runtime entered, unless somebody else
     /// runs it. A hint for it is out already, and stays out. Does nothing, and returns false, when eight run inside each
     /// other on this thread, when the order is drawn, or when the scheduler has stopped.
-    pub(crate) fn run_inline(&self, hint: Hint) -> bool {
+    pub(crate) fn run_inline(&self, hint: &Hint) -> bool {
         let pool = &self.0.0;
         if pool.is_stopped() || pool.is_drawn() {
             return false;
         }
-        let carried = worker::here(|worker| worker.is_some_and(|worker| worker.serves(pool)));
-        let _entered = (!carried).then(|| pool.runtime().enter());
+        let _entered = (!pool.is_home()).then(|| pool.runtime().enter());
         match current::run_nested(hint) {
-            Ok(again) => {
-                if let Some(again) = again {
-                    pool.schedule_back(again);
-                }
+            Some(After::Parked) => true,
+            Some(After::Again) => {
+                pool.schedule_back(hint.clone());
                 true
             }
-            Err(_) => false,
+            None => false,
         }
     }
 

@@ -22,6 +22,8 @@ use super::{Hint, Order, WorkerState};
 const PATIENCE: u32 = 8;
 
 thread_local! {
+    /// The runtime of several threads this thread is a worker of, as far as is known.
+    static HOME: Cell<Option<tokio::runtime::Id>> = const { Cell::new(None) };
     /// Hints this thread brought from outside since a carrier last ran on it. Its address tells threads apart.
     static BROUGHT: Cell<u32> = const { Cell::new(0) };
 }
@@ -142,6 +144,18 @@ impl Pool {
 
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// Whether this thread belongs to the runtime's workers, and so is inside it for good.
+    pub(super) fn is_home(&self) -> bool {
+        HOME.get() == Some(self.runtime.id())
+    }
+
+    /// A carrier runs on this thread: with several workers none of them ever leaves the runtime.
+    pub(super) fn is_here(&self) {
+        if self.runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            HOME.set(Some(self.runtime.id()));
+        }
     }
 
     pub(super) fn is_drawn(&self) -> bool {

@@ -207,9 +207,9 @@ fn the_current_actor_is_the_innermost() {
         Counter::new(1, move |this, _| {
             seen.lock().push((1, uid()));
             assert!(inner.told());
-            assert!(scheduler.run_inline(inner.clone()));
+            assert!(scheduler.run_inline(&(inner.clone() as Hint)));
             assert!(panics.told());
-            scheduler.run_inline(panics.clone());
+            scheduler.run_inline(&(panics.clone() as Hint));
             seen.lock().push((1, uid()));
             assert!(current(|hint| Arc::ptr_eq(hint.expect("this one"), this)));
         })
@@ -220,7 +220,7 @@ fn the_current_actor_is_the_innermost() {
     assert_eq!(uid(), None);
     // From a thread that is no carrier.
     assert!(inner.told());
-    assert!(scheduler.run_inline(inner.clone()));
+    assert!(scheduler.run_inline(&(inner.clone() as Hint)));
     assert_eq!(seen.lock().last(), Some(&(2, Some(2))));
     assert_eq!((outer.done(), inner.done(), uid()), (1, 2, None));
 }
@@ -236,14 +236,14 @@ fn running_inside_each_other_has_an_end() {
         next = Some(Counter::new(uid, move |_, _| {
             if let Some(inner) = &inner {
                 tell(&scheduler, inner);
-                let inline = scheduler.run_inline(inner.clone());
+                let inline = scheduler.run_inline(&(inner.clone() as Hint));
                 ran.lock().push((inner.uid, inline));
             }
         }));
     }
     let first = next.expect("twelve");
     assert!(first.told());
-    assert!(scheduler.run_inline(first));
+    assert!(scheduler.run_inline(&(first as Hint)));
     assert_eq!(ran.lock()[0], (9, false));
     assert_eq!(ran.lock().len(), 8);
     runtime.block_on(settle());
@@ -310,7 +310,7 @@ fn nothing_outlives_the_runtime_or_the_last_scheduler() {
                 "runtime" => {
                     drop(runtime);
                     scheduler.schedule(fresh(&mut held));
-                    assert!(!scheduler.run_inline(fresh(&mut held)));
+                    assert!(!scheduler.run_inline(&(fresh(&mut held) as Hint)));
                 }
                 "stop" => {
                     scheduler.stop();

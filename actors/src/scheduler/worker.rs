@@ -11,7 +11,8 @@ use tokio::task::coop::has_budget_remaining;
 use super::pool::{self, Pool, Seat};
 use super::scoped::Scoped;
 use super::slot::Slot;
-use super::{Hint, current};
+use super::{After, Hint, current};
+use crate::discard;
 
 /// Actors in a row taken from the slot: two that keep telling each other must not hold up the rest.
 const SLOT_MAX: u32 = 16;
@@ -41,6 +42,10 @@ pub(super) struct Worker {
     tick: Cell<u32>,
     /// Runs between two looks at the clock: fewer when they are long.
     stride: Cell<u32>,
+    /// Hints of actors that were run last and wait: one of them is often scheduled next, and a hint that is used again
+    /// costs no counting. Given up before the worker sleeps.
+    kept: [Cell<Option<Hint>>; 2],
+    oldest: Cell<usize>,
 }
 
 /// The worker this thread is being.
@@ -51,7 +56,17 @@ pub(super) fn here<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
 
 impl Worker {
     pub(super) fn new(index: usize, pool: Arc<Pool>, deque: Deque<Hint>, slot: Slot<Hint>) -> Self {
-        Self { index, pool, slot, slot_runs: Cell::new(0), deque, tick: Cell::new(0), stride: Cell::new(CLOCK_EVERY) }
+        Self {
+            index,
+            pool,
+            slot,
+            slot_runs: Cell::new(0),
+            deque,
+            tick: Cell::new(0),
+            stride: Cell::new(CLOCK_EVERY),
+            kept: Default::default(),
+            oldest: Cell::new(0),
+        }
     }
 
     pub(super) fn index(&self) -> usize {
@@ -158,8 +173,9 @@ impl Worker {
             let uid = hint.uid();
             pulse.running.store(uid, Relaxed);
             pulse.runs.store(runs, Relaxed);
-            if let Some(again) = current::run(hint, uid) {
-                self.push_back(again);
+            match current::run(hint, uid) {
+                (hint, After::Again) => self.push_back(hint),
+                (hint, After::Parked) => self.keep(hint),
             }
             if self.pool.is_stopped() || !has_budget_remaining() || slice.is_over() {
                 self.stride.set(slice.stride);
@@ -168,10 +184,40 @@ impl Worker {
         }
     }
 
+    /// A hint that is not needed at the moment.
+    #[inline]
+    fn keep(&self, hint: Hint) {
+        let oldest = self.oldest.get();
+        self.oldest.set(oldest ^ 1);
+        if let Some(given_up) = self.kept[oldest].replace(Some(hint)) {
+            let_go(given_up);
+        }
+    }
+
+    /// The hint that was kept of the actor at `actor`.
+    #[inline]
+    pub(super) fn kept(&self, actor: *const ()) -> Option<Hint> {
+        self.kept.iter().find_map(|kept| {
+            let hint = kept.take()?;
+            if Arc::as_ptr(&hint).cast::<()>() == actor {
+                return Some(hint);
+            }
+            kept.set(Some(hint));
+            None
+        })
+    }
+
     /// Goes to sleep; false when there is work after all or none will come any more.
     pub(super) fn doze(&self) -> bool {
+        self.kept.iter().filter_map(Cell::take).for_each(let_go);
         self.pool.sleepers().doze(self.index, || self.pool.has_work_for(self.index) || self.pool.is_stopped())
     }
+}
+
+/// Perhaps the last that knew the actor: its parts may panic.
+#[inline]
+fn let_go(hint: Hint) {
+    discard::caught(|| drop(hint));
 }
 
 /// The time a carrier keeps its thread. The clock is read for the first time after a few runs: a carrier that is woken for
