@@ -53,6 +53,27 @@ impl fmt::Display for LogEvent {
 /// is no actor. Whoever listened before still hears everything too.
 ///
 /// Probes are dropped in the reverse of the order in which they were made.
+///
+/// ```
+/// use actors::testkit::TestKit;
+/// use actors::{Actor, ActorContext, Behavior, Handled};
+///
+/// struct Careful;
+///
+/// impl Actor for Careful {
+///     type Message = u32;
+///
+///     async fn receive(&mut self, _ctx: &mut ActorContext<u32>, number: u32) -> Handled {
+///         if number > 9 { Err("too much".into()) } else { Ok(Behavior::Same) }
+///     }
+/// }
+///
+/// let kit = TestKit::new();
+/// let careful = kit.spawn("careful", Careful);
+/// let failure = |event: &actors::testkit::LogEvent| event.is_of(&careful) && event.fields["error"] == "too much";
+/// kit.expect_no_log(failure, || careful.tell(9));
+/// kit.expect_log(failure, || careful.tell(10));
+/// ```
 pub struct LogProbe {
     log: Log,
     system_uid: u64,
