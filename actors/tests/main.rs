@@ -21,6 +21,7 @@ mod probe;
 mod receptionist;
 mod routers;
 mod script;
+mod seeds;
 mod shutdown;
 mod stash;
 mod stop_order;
