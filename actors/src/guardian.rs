@@ -89,6 +89,12 @@ impl Guardian {
         state.children.end_all(Ending::Kill);
     }
 
+    /// Nothing runs any more: lets go of all children, and theirs.
+    pub(crate) fn abandon(&self) {
+        let children = std::mem::take(&mut self.state.lock().children);
+        drop(children); // outside the lock: what they are made of is not ours
+    }
+
     pub(crate) fn alive(&self) -> Vec<ActorPath> {
         self.state.lock().children.paths().into_iter().cloned().collect()
     }

@@ -223,6 +223,12 @@ impl ActorSystem {
         futures_util::future::join(user, self.0.internal.stop()).await;
     }
 
+    /// Nothing runs any more: lets go of all actors.
+    pub(crate) fn abandon(&self) {
+        self.0.user.abandon();
+        self.0.internal.abandon();
+    }
+
     /// The actors at the top that have not stopped.
     pub(crate) fn alive_at_top(&self) -> Vec<ActorPath> {
         let mut alive = self.0.user.alive();

@@ -106,6 +106,26 @@ fn the_end_of_a_child_is_news_that_waits_until_the_test_has_it_handled() {
 }
 
 #[test]
+fn each_way_to_end_a_child_is_an_effect_of_its_own() {
+    let (mut kit, _) = scripted();
+    kit.run(Order::run(|_, ctx| {
+        let children = ["a", "b", "c", "d"].map(|name| ctx.spawn(name, Child));
+        ctx.stop(&children[0]);
+        ctx.stop_within(&children[1], SECOND);
+        ctx.drain(&children[2], SECOND * 2);
+        ctx.kill(&children[3]);
+    }));
+    let ends: Vec<String> = kit.effects()[4..].iter().map(|effect| format!("{effect:?}")).collect();
+    assert!(ends[0].starts_with("Stopped { child: /user/actor/a#"), "{ends:?}");
+    assert!(
+        ends[1].starts_with("StoppedWithin { child: /user/actor/b#") && ends[1].ends_with("limit: 1s }"),
+        "{ends:?}"
+    );
+    assert!(ends[2].starts_with("Drained { child: /user/actor/c#") && ends[2].ends_with("within: 2s }"), "{ends:?}");
+    assert!(ends[3].starts_with("Killed { child: /user/actor/d#"), "{ends:?}");
+}
+
+#[test]
 fn a_signal_is_handled_when_the_test_sends_it_and_an_unhandled_end_is_a_failure() {
     let diary = Diary::default();
     let mut kit = BehaviorTestKit::new(Scripted::new("it", &diary).careless());

@@ -173,6 +173,26 @@ fn a_shutdown_ends_everything_but_the_probes_and_is_reported() {
 }
 
 #[test]
+fn with_the_kit_and_its_last_probe_all_actors_are_gone() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    let (child, made) = (diary.clone(), diary.clone());
+    actor.tell(Order::run(move |_, ctx| drop(ctx.spawn("child", Scripted::new("child", &child)))));
+    let asleep = kit.spawn("asleep", Scripted::new("asleep", &made));
+    asleep.tell(Order::run(|_, ctx| ctx.timers().start_single("long", SECOND * 3600, Order::note("never"))));
+    let probe = kit.probe::<()>();
+    kit.settle();
+    assert_eq!(diary.read().len(), 3);
+    drop(kit);
+    assert_eq!(diary.read(), [""; 0], "a probe still looks on");
+    drop(probe);
+    let mut gone = diary.read();
+    gone.sort();
+    assert_eq!(gone, ["asleep dropped", "child dropped", "it dropped"]);
+}
+
+#[test]
 fn a_seed_that_fails_is_named() {
     let mut seen = Vec::new();
     TestKit::for_each_seed(3..5, |kit| seen.push(kit.system().uid()));

@@ -299,7 +299,7 @@ impl<M: Send + 'static> ActorContext<M> {
             "{} cannot stop {path}, which is not its child; send it a message that makes it stop",
             self.path(),
         );
-        self.record(|| Effect::Stopped { child: path.clone() });
+        self.record(|| Effect::of(&how, path.clone()));
         child.control_arc().end(how);
     }
 

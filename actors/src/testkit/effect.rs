@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::inbox::{Inbox, Tray};
 use crate::actor::Actor;
 use crate::mailbox::Mailbox;
+use crate::orders::Ending;
 use crate::path::{ActorPath, encode_name};
 use crate::props::Props;
 use crate::timers::MissedTicks;
@@ -35,6 +36,25 @@ pub enum Effect {
     },
     /// Told a child to stop.
     Stopped {
+        /// The child.
+        child: ActorPath,
+    },
+    /// Told a child to stop, and to be killed when it has not in time.
+    StoppedWithin {
+        /// The child.
+        child: ActorPath,
+        /// The time it has.
+        limit: Duration,
+    },
+    /// Told a child to handle what waits for it and then stop.
+    Drained {
+        /// The child.
+        child: ActorPath,
+        /// The time it has.
+        within: Duration,
+    },
+    /// Killed a child.
+    Killed {
         /// The child.
         child: ActorPath,
     },
@@ -97,6 +117,18 @@ pub enum Effect {
         /// How many messages.
         count: usize,
     },
+}
+
+impl Effect {
+    /// That `child` is brought to its end.
+    pub(crate) fn of(how: &Ending, child: ActorPath) -> Self {
+        match *how {
+            Ending::Stop => Self::Stopped { child },
+            Ending::StopWithin(limit) => Self::StoppedWithin { child, limit },
+            Ending::Drain(within) => Self::Drained { child, within },
+            Ending::Kill => Self::Killed { child },
+        }
+    }
 }
 
 /// How a timer goes on.

@@ -132,10 +132,13 @@ impl Ground {
 }
 
 /// The probes of a kit. They live apart from the actors under test, whose end is not theirs.
+///
+/// Kept by the kit and its probes: with the last of them all actors are gone, whatever they were doing.
 pub(super) struct Probes {
     pub(super) owner: Arc<Guardian>,
     watcher: ActorRef<Watch>,
     ends: Ends,
+    system: ActorSystem,
 }
 
 impl Probes {
@@ -145,12 +148,19 @@ impl Probes {
         let watcher = owner
             .spawn(system, Some("watcher"), Watcher(ends.clone()).into())
             .expect("the name is free: this is the first");
-        Self { owner, watcher, ends }
+        Self { owner, watcher, ends, system: system.clone() }
     }
 
     /// Whether `actor` has stopped for good before the time is over.
     pub(super) fn await_end<N: Send + 'static>(&self, ground: &Ground, actor: &ActorRef<N>, within: Duration) -> bool {
         self.watcher.tell(Watch::new(actor.clone()));
         ground.wait(within, |cx| self.ends.poll(actor.path(), cx)).is_some()
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.system.abandon();
+        self.owner.abandon();
     }
 }

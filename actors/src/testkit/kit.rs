@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// [`settle`](TestKit::settle), [`block_on`](TestKit::block_on) and the waiting verbs of probes. So a test is the same
 /// each time it runs.
 pub struct TestKit {
+    pub(super) probes: Rc<Probes>, // before the runtime, whose timers the actors hold
     pub(super) ground: Rc<Ground>,
-    pub(super) probes: Rc<Probes>,
     pub(super) system: ActorSystem,
     pub(super) strict: bool,
     place: Option<Place>,

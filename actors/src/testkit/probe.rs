@@ -48,8 +48,8 @@ use crate::system::ActorSystem;
 /// assert_eq!(kit.block_on(total), Ok(3));
 /// ```
 pub struct TestProbe<M: Send + 'static> {
+    probes: Rc<Probes>, // before the runtime, whose timers the actors hold
     ground: Rc<Ground>,
-    probes: Rc<Probes>,
     actor: ActorRef<M>,
     messages: Tray<M>,
     /// Its end is the actor's.
