@@ -380,7 +380,7 @@ impl ActorSystemBuilder {
         let uid = random.random();
         let scheduler = Scheduler::start(&runtime, self.order, self.workers);
         scheduler.guard(clock.clone());
-        ActorSystem(Arc::new(Inner {
+        let system = ActorSystem(Arc::new(Inner {
             name: self.name,
             uid,
             events: EventStream::new(clock.clone()),
@@ -396,7 +396,15 @@ impl ActorSystemBuilder {
             receptionist: Mutex::new(None),
             shutdown_budget: self.shutdown_budget,
             parking_lot: ParkingLot::new(self.parked_max),
-        }))
+        }));
+        // Actors and their system hold each other. Those that nobody can run any more let go.
+        let known = WeakSystem(Arc::downgrade(&system.0));
+        system.scheduler().when_lost(move || {
+            if let Some(system) = known.upgrade() {
+                system.abandon();
+            }
+        });
+        system
     }
 }
 

@@ -186,3 +186,39 @@ async fn room_made_while_a_sender_begins_to_wait_is_not_missed() {
         answer.await.unwrap();
     }
 }
+
+/// Lives as long as its actor.
+struct Held(std::sync::Arc<()>);
+
+impl Actor for Held {
+    type Message = ();
+
+    async fn receive(&mut self, ctx: &mut ActorContext<()>, (): ()) -> Handled {
+        ctx.spawn_anonymous(Held(self.0.clone()));
+        std::future::pending::<()>().await;
+        Ok(Behavior::Same)
+    }
+}
+
+/// A runtime that ends takes its actors along, those that wait and those in the middle of a handler, with their children.
+#[test]
+fn nothing_an_actor_holds_outlives_its_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let held = std::sync::Arc::new(());
+    let system = {
+        let _entered = runtime.enter();
+        ActorSystem::new("threads")
+    };
+    for number in 0..4 {
+        let actor = system.spawn_anonymous(Held(held.clone()));
+        if number % 2 == 0 {
+            actor.tell(());
+        }
+    }
+    while std::sync::Arc::strong_count(&held) < 7 {
+        std::thread::yield_now();
+    }
+    drop(runtime);
+    assert_eq!(std::sync::Arc::strong_count(&held), 1);
+    drop(system);
+}

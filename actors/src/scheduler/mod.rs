@@ -183,6 +183,12 @@ impl Scheduler {
         self.0.0.stop();
     }
 
+    /// Has `lost` called whenever a carrier ends, which before [`stop`](Scheduler::stop) only the end of its runtime brings
+    /// about: nobody runs actors any more.
+    pub(crate) fn when_lost(&self, lost: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.0.lost.set(Box::new(lost));
+    }
+
     /// The carriers, for the watchdog and for inspection.
     pub(crate) fn workers(&self) -> Vec<WorkerState> {
         self.0.0.workers()

@@ -41,6 +41,8 @@ pub(super) struct Pool {
     caller: AtomicUsize,
     decoys: Decoys,
     stopped: AtomicBool,
+    /// What is done when the runtime ends under the carriers.
+    pub(super) lost: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Held while a seat is added.
     growing: Mutex<()>,
     runtime: Handle,
@@ -87,6 +89,7 @@ impl Pool {
             caller: AtomicUsize::new(0),
             decoys: Decoys::new(),
             stopped: AtomicBool::new(false),
+            lost: OnceLock::new(),
             growing: Mutex::new(()),
             runtime: runtime.clone(),
             one_thread: runtime.runtime_flavor() == RuntimeFlavor::CurrentThread,

@@ -263,5 +263,8 @@ impl Drop for Worker {
     /// The runtime has been shut down, or the scheduler has stopped.
     fn drop(&mut self) {
         self.pool.stop();
+        if let Some(lost) = self.pool.lost.get() {
+            lost();
+        }
     }
 }
