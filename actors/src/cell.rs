@@ -63,21 +63,22 @@ pub(crate) struct Head {
     turn: AtomicU64,
     /// It has awaited an ask in this turn.
     awaited: AtomicBool,
-    system: ActorSystem,
-    parent: Arc<dyn Parent>,
-    uid: u64,
-    name: Name,
-    slot: u32,
-    /// Made when somebody wants to read it: most actors are never asked for it.
-    path: OnceLock<ActorPath>,
-    pub(crate) held: Mutex<Held>,
-    warned_full: AtomicBool,
     pub(crate) abandoned: AtomicBool,
     /// What [`crate::orders`] makes of it; zero: nothing.
     pub(crate) orders: AtomicU8,
+    warned_full: AtomicBool,
+    slot: u32,
     /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
     deadline: AtomicU64,
+    uid: u64,
+    system: ActorSystem,
     span: Option<Box<Span>>,
+    // What a run looks at lies above, in one cache line; the rest is for its ends and for those who ask.
+    parent: Arc<dyn Parent>,
+    name: Name,
+    /// Made when somebody wants to read it: most actors are never asked for it.
+    path: OnceLock<ActorPath>,
+    pub(crate) held: Mutex<Held>,
 }
 
 /// What an actor is called by its parent.

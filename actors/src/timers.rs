@@ -6,7 +6,8 @@
 //! [`TimerTable`] is pure; [`Timers`] is what an actor sees of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::mem;
 use std::time::Duration;
@@ -119,9 +120,16 @@ impl<M> fmt::Debug for Timers<'_, M> {
 
 pub(crate) struct TimerTable<M> {
     timers: BTreeMap<Key, Timer<M>>,
-    /// By moment, then by start: those of one moment come in the order they were started.
-    due: BTreeMap<(Tick, u64), Key>,
+    /// By moment, then by start: those of one moment come in the order they were started. Also holds some that were
+    /// cancelled or replaced, never first and never more than as many as count.
+    due: BinaryHeap<Reverse<Due>>,
     started: u64,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at: (Tick, u64),
+    key: Key,
 }
 
 struct Timer<M> {
@@ -147,7 +155,7 @@ impl<M> Kind<M> {
 
 impl<M> TimerTable<M> {
     pub(crate) fn new() -> Self {
-        Self { timers: BTreeMap::new(), due: BTreeMap::new(), started: 0 }
+        Self { timers: BTreeMap::new(), due: BinaryHeap::new(), started: 0 }
     }
 
     fn start(&mut self, key: Key, at: Tick, kind: Kind<M>) {
@@ -158,7 +166,7 @@ impl<M> TimerTable<M> {
     fn schedule(&mut self, key: Key, at: Tick, kind: Kind<M>) {
         let at = (at, self.started);
         self.started += 1;
-        self.due.insert(at, key.clone());
+        self.due.push(Reverse(Due { at, key: key.clone() }));
         self.timers.insert(key, Timer { at, kind });
     }
 
@@ -168,8 +176,20 @@ impl<M> TimerTable<M> {
 
     fn take(&mut self, key: &str) -> Option<Timer<M>> {
         let timer = self.timers.remove(key)?;
-        self.due.remove(&timer.at);
+        self.tidy();
         Some(timer)
+    }
+
+    /// Sees to it that what is due first counts, and that little is held that does not.
+    fn tidy(&mut self) {
+        let Self { timers, due, .. } = self;
+        let counts = |due: &Due| timers.get(&due.key).is_some_and(|timer| timer.at == due.at);
+        while due.peek().is_some_and(|Reverse(first)| !counts(first)) {
+            due.pop();
+        }
+        if due.len() > 2 * timers.len() + 4 {
+            due.retain(|Reverse(due)| counts(due));
+        }
     }
 
     fn clear(&mut self) {
@@ -183,7 +203,7 @@ impl<M> TimerTable<M> {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {
-        self.due.first_key_value().map(|((at, _), _)| *at)
+        self.due.peek().map(|Reverse(Due { at: (at, _), .. })| *at)
     }
 
     /// The next message whose moment has come.
@@ -191,8 +211,9 @@ impl<M> TimerTable<M> {
         if self.next_deadline()? > now {
             return None;
         }
-        let (_, key) = self.due.pop_first()?;
+        let Reverse(Due { key, .. }) = self.due.pop()?;
         let Timer { at: (at, _), kind } = self.timers.remove(&key)?;
+        self.tidy();
         Some(self.deliver(key, at, now, kind))
     }
 

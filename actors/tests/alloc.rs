@@ -143,3 +143,68 @@ fn a_tell_through_a_router_allocates_nothing() {
         assert!(counted <= 4 * 40, "{text}: {counted} allocations for 10,000 messages to four");
     }
 }
+
+#[test]
+fn a_spawn_makes_two_allocations() {
+    let kit = TestKit::new();
+    let nursery = kit.spawn("nursery", Nursery { children: Vec::with_capacity(2_000) });
+    let round = || {
+        nursery.tell(NurseryMessage::Raise(1_000));
+        kit.settle();
+    };
+    round();
+    nursery.tell(NurseryMessage::Forget);
+    kit.settle();
+    let counted = allocations(round);
+    assert!(counted <= 2_040, "{counted} allocations for 1,000 actors: the cell and the future of each, and a table");
+}
+
+/// Has children.
+struct Nursery {
+    children: Vec<ActorRef<AdderMessage>>,
+}
+
+enum NurseryMessage {
+    Raise(u32),
+    Forget,
+    Tick,
+    Ticks(u32),
+}
+
+impl Actor for Nursery {
+    type Message = NurseryMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<NurseryMessage>, message: NurseryMessage) -> Handled {
+        match message {
+            NurseryMessage::Raise(count) => {
+                for _ in 0..count {
+                    let child = ctx.spawn_anonymous(Adder { sum: 0, other: None });
+                    self.children.push(child);
+                }
+            }
+            NurseryMessage::Forget => self.children.clear(),
+            NurseryMessage::Tick => {}
+            NurseryMessage::Ticks(0) => ctx.timers().cancel("next"),
+            NurseryMessage::Ticks(left) => {
+                ctx.timers().start_single("next", Duration::from_millis(1), NurseryMessage::Ticks(left - 1));
+                ctx.timers().start_single("other", WITHIN, NurseryMessage::Tick);
+            }
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn a_timer_makes_one_allocation_at_most() {
+    let kit = TestKit::new();
+    let nursery = kit.spawn("nursery", Nursery { children: Vec::new() });
+    let round = |count| {
+        nursery.tell(NurseryMessage::Ticks(count));
+        kit.advance(Duration::from_millis(count.into()));
+    };
+    round(100);
+    let few = allocations(|| round(100));
+    let many = allocations(|| round(1_100));
+    let counted = many - few;
+    assert!(counted <= 2_000, "{counted} allocations for 2,000 timers that were started, replaced and delivered");
+}

@@ -174,7 +174,11 @@ impl Worker {
             pulse.running.store(uid, Relaxed);
             pulse.runs.store(runs, Relaxed);
             match current::run(hint, uid) {
-                (hint, After::Again) => self.push_back(hint),
+                (hint, After::Again) => {
+                    self.push_back(hint);
+                    // That was a long one: whoever waits outside has waited for long enough.
+                    self.tick.set(FAIRNESS - 1);
+                }
                 (hint, After::Parked) => self.keep(hint),
             }
             if self.pool.is_stopped() || !has_budget_remaining() || slice.is_over() {
