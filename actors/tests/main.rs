@@ -10,6 +10,7 @@ mod deadlines;
 mod delivery;
 mod destructors;
 mod event_stream;
+mod fairness;
 mod fsm;
 mod guide;
 mod ignore;
