@@ -84,11 +84,22 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Ordering
     /// Messages from one task to one actor arrive in the order their `tell`, `try_tell`, `ask` or `send` returned,
     /// across restarts too. Nothing is promised between two senders; signals overtake messages.
+    #[inline]
     pub fn tell(&self, message: M) {
-        match self.try_tell(message) {
-            Ok(()) => {}
-            Err(TryTellError::Stopped(message)) => self.undelivered(DeadLetterReason::Stopped, message),
-            Err(TryTellError::Full(message)) => {
+        let refused = match &self.target {
+            Target::Local(cell) => cell.try_tell(message, None),
+            Target::Other(_) => self.try_tell_linked(message, None),
+        };
+        if let Err(refused) = refused {
+            self.refused(refused);
+        }
+    }
+
+    #[cold]
+    fn refused(&self, refused: TryTellError<M>) {
+        match refused {
+            TryTellError::Stopped(message) => self.undelivered(DeadLetterReason::Stopped, message),
+            TryTellError::Full(message) => {
                 let reason = self.router().map_or(DeadLetterReason::MailboxFull, Router::full_reason);
                 if reason == DeadLetterReason::MailboxFull {
                     self.control().head().warn_full();

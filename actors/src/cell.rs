@@ -296,6 +296,7 @@ impl<M: Send + 'static> Cell<M> {
         }
     }
 
+    #[inline]
     pub(crate) fn try_tell(self: &Arc<Self>, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
         match self.queue.push_counted(Envelope::new(message, question), Room::Ordinary) {
             Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),

@@ -25,6 +25,7 @@ pub(crate) enum Envelope<M> {
 }
 
 impl<M> Envelope<M> {
+    #[inline]
     pub(crate) fn new(message: M, question: Option<Question>) -> Self {
         match question {
             None => Self::Message(message),

@@ -48,9 +48,8 @@ fn an_actor_that_floods_itself_lets_a_thousand_others_run_after_its_share() {
     let kit = TestKit::new();
     let (turns, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let flood = kit.spawn("flood", Flood { left: 100_000, turns: turns.clone() });
-    let others: Vec<_> = (0..1_000)
-        .map(|_| kit.system().spawn_anonymous(Waits { turns: turns.clone(), seen: seen.clone() }))
-        .collect();
+    let others: Vec<_> =
+        (0..1_000).map(|_| kit.system().spawn_anonymous(Waits { turns: turns.clone(), seen: seen.clone() })).collect();
     kit.settle();
 
     flood.tell(());

@@ -226,9 +226,9 @@ impl<T, I> Queue<T, I> {
 
     /// After messages have come to be refused for good: so is who waits.
     pub(super) fn refuse_waiting(&self) {
-        let waiting = self.crowd.lock().as_mut().map(|crowd| std::mem::take(&mut crowd.waiting));
+        let Some(waiting) = self.crowd.lock().as_mut().map(|crowd| std::mem::take(&mut crowd.waiting)) else { return };
         let mut wakers = Wakers::new();
-        for waiting in waiting.into_iter().flatten() {
+        for waiting in waiting {
             if wakers.is_full() {
                 wakers.wake();
             }

@@ -158,7 +158,9 @@ impl<A: Actor> Engine<A> {
         self.ctx.forget_watches();
         let (messages, internal) = self.owner.end();
         self.drop_unhandled(messages);
-        discard::each_caught_because(AskError::Stopped, internal);
+        if !internal.is_empty() {
+            discard::each_caught_because(AskError::Stopped, internal);
+        }
         let failure = failure.map(|failure| Arc::from(failure.error));
         let head = self.head();
         head.parent().clone().child_ended(head.place());
@@ -168,6 +170,9 @@ impl<A: Actor> Engine<A> {
     /// Makes dead letters of `messages` and of what was brought back from a stash.
     fn drop_unhandled(&mut self, messages: VecDeque<Envelope<A::Message>>) {
         let unstashed = self.ctx.take_unstashed();
+        if messages.is_empty() && unstashed.is_empty() {
+            return;
+        }
         let head = self.head();
         let accepted =
             messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_) | Envelope::Streamed(_))).count();
