@@ -11,6 +11,7 @@ mod delivery;
 mod destructors;
 mod event_stream;
 mod fairness;
+mod from_akka;
 mod fsm;
 mod guide;
 mod ignore;

@@ -14,7 +14,7 @@ use crate::actor_ref::{ActorRef, Stopped, TryTellError};
 /// not ready until there is room.
 ///
 /// An element that was sent is in the mailbox; whether it is handled is not known. Who wants to know uses an
-/// [`AcknowledgedSink`]. Closing the sink sends what it holds; the actor is not stopped.
+/// [`AcknowledgedSink`](crate::AcknowledgedSink). Closing the sink sends what it holds; the actor is not stopped.
 ///
 /// # Ordering
 /// Elements arrive in order. Between sinks, and between a sink and other senders, nothing is promised.
