@@ -160,8 +160,9 @@ fn one_stopped_before_it_could_try_again_lets_go_of_the_message_once() {
 #[test]
 fn what_was_stashed_is_covered_too() {
     let stage = Stage::new(FailedMessage::Redeliver { max: 1 });
-    let told = stage.tell([Item::Stash(Box::new(Item::BadUntil(2))), Item::Unstash, Item::Good("next")]);
-    assert_eq!(told[2..], ["1: BadUntil(2)", "2: BadUntil(2)", "2: Good(\"next\")"]);
+    let stash = |item| Item::Stash(Box::new(item));
+    let told = stage.tell([stash(Item::BadUntil(2)), stash(Item::Good("then")), Item::Unstash, Item::Good("next")]);
+    assert_eq!(told[3..], ["1: BadUntil(2)", "2: BadUntil(2)", "2: Good(\"then\")", "2: Good(\"next\")"]);
 }
 
 #[test]

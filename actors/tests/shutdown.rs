@@ -17,6 +17,7 @@ fn phases_run_in_order_and_the_tasks_of_one_side_by_side() {
     let kit = TestKit::new();
     let diary = Diary::default();
     let shutdown = kit.system().coordinated_shutdown();
+    shutdown.cut_short(); // it has not begun, so this means nothing
     kit.spawn("actor", Scripted::new("actor", &diary));
     for (phase, name, takes) in [
         (Phase::BeforeActorSystemTerminate, "flush", 1),

@@ -187,6 +187,33 @@ fn a_child_may_be_stopped_twice_and_its_name_is_taken_until_it_is_gone() {
 }
 
 #[test]
+fn the_name_of_a_child_that_ended_is_free_whoever_has_its_place() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let parent = kit.spawn("parent", Scripted::new("parent", &diary));
+    let spawn = |name: &'static str| {
+        Order::run(move |this, ctx| {
+            let spawned = ctx.try_spawn(name, Scripted::new(name, &Diary::default()));
+            this.note(format!("{name} {}", spawned.is_ok()));
+        })
+    };
+    parent.tell(spawn("stays"));
+    parent.tell(spawn("ends"));
+    parent.tell(Order::run(|_, ctx| {
+        let ends = ctx.child::<Order>("ends").unwrap();
+        ctx.stop(&ends);
+    }));
+    kit.settle();
+    parent.tell(spawn("other"));
+    parent.tell(Order::run(|this, ctx| this.note(format!("ends {:?}", ctx.child::<Order>("ends").is_some()))));
+    parent.tell(spawn("ends"));
+    kit.settle();
+    let expected = ["parent started", "stays true", "ends true", "other true", "ends false", "ends true"];
+    let expected = expected.map(|line| if line == "parent started" { line.into() } else { format!("parent {line}") });
+    assert_eq!(diary.read(), expected);
+}
+
+#[test]
 fn children_are_found_by_name_and_message_type() {
     let kit = TestKit::new();
     let diary = Diary::default();

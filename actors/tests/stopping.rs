@@ -413,3 +413,27 @@ fn what_is_told_to_a_stopping_actor_is_a_dead_letter_at_once() {
     actor.tell(Work::Item(1));
     assert_eq!(letters.drain().iter().map(|letter| letter.reason).collect::<Vec<_>>(), [DeadLetterReason::Stopped]);
 }
+
+#[test]
+fn of_several_limits_the_tightest_counts() {
+    let kit = TestKit::new();
+    let mut forced = kit.probe::<StopForced>();
+    kit.system().event_stream().subscribe(&forced.actor_ref());
+    let actor = kit.spawn("hangs", Worker::new("w", &Diary::default()));
+    actor.tell(Work::Hang);
+    kit.settle();
+    kit.system().stop_within(&actor, SECOND * 60);
+    kit.settle(); // it waits for the minute to pass
+    kit.system().stop_within(&actor, SECOND * 2);
+    kit.settle();
+    kit.system().stop_within(&actor, SECOND * 30);
+    kit.advance(SECOND * 2);
+    assert_eq!(forced.drain(), [StopForced { actor: actor.path().clone(), after: SECOND * 2 }]);
+
+    let drains = kit.spawn("drains", Worker::new("w", &Diary::default()));
+    (1..=9).for_each(|number| drains.tell(Work::Item(number)));
+    kit.system().drain(&drains, SECOND * 3 / 2);
+    kit.system().drain(&drains, SECOND * 60);
+    kit.probe::<()>().expect_terminated(&drains);
+    assert_eq!(dropped(&kit), 7);
+}

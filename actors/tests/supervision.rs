@@ -221,6 +221,11 @@ fn an_unlimited_restart_does_not_spin_on_a_failing_start() {
 }
 
 #[test]
+fn a_failing_start_never_resumes() {
+    assert_eq!(attempts_to_start(1, SupervisorStrategy::resume()).0.len(), 1);
+}
+
+#[test]
 fn with_a_limit_failing_starts_count() {
     let limited = SupervisorStrategy::restart().with_limit(3, Duration::from_secs(60));
     let (attempts, stopped) = attempts_to_start(2, limited.clone());
@@ -283,6 +288,7 @@ fn the_type_of_the_error_chooses_the_strategy() {
     let diary = Diary::default();
     let props = scripted(&diary)
         .supervise_error::<ParseIntError>(SupervisorStrategy::resume())
+        .supervise_error::<ParseIntError>(SupervisorStrategy::stop()) // the first for a type counts
         .supervise_error::<Panicked>(SupervisorStrategy::restart())
         .supervise(SupervisorStrategy::stop());
     let actor = kit.spawn("actor", props);

@@ -203,6 +203,8 @@ enum Nap {
     /// Starts a timer, and an ask that gets no answer.
     Start,
     StartTooOften,
+    /// Starts a timer of little more than a nap.
+    StartLate,
     Note(&'static str),
     Question(ReplyTo<()>),
     Answer(Result<(), AskError>),
@@ -219,6 +221,9 @@ impl Actor for Naps {
                 ctx.ask(&this, Nap::Question, SECOND * 5 / 2, Nap::Answer);
             }
             Nap::StartTooOften => ctx.timers().start_with_fixed_delay("key", SECOND / 2, || Nap::Note("tick")),
+            Nap::StartLate => {
+                ctx.timers().start_single("key", SECOND + Duration::from_micros(1), Nap::Note("timer"));
+            }
             Nap::Note(what) => {
                 ctx.clock().sleep(SECOND).await;
                 self.0.note(what);
@@ -254,4 +259,68 @@ fn a_timer_whose_handler_takes_longer_than_its_delay_leaves_messages_every_other
     }
     kit.advance(SECOND * 7);
     assert_eq!(diary.read(), ["1", "tick", "2", "tick", "3", "tick", "tick"]);
+}
+
+#[test]
+fn a_clock_that_jumps_brings_nothing_early_and_nothing_that_was_cancelled() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let hour = SECOND * 3600;
+    let actor = kit.spawn("actor", Scripted::new("it", &diary));
+    actor.tell(Order::run(move |_, ctx| {
+        let first = Order::run(|this, ctx| {
+            this.note("first");
+            ctx.timers().cancel("cancelled");
+            ctx.timers().start_single("replaced", SECOND, Order::note("replacement"));
+        });
+        ctx.timers().start_single("first", SECOND, first);
+        ctx.timers().start_single("cancelled", SECOND * 2, Order::note("cancelled"));
+        ctx.timers().start_single("replaced", SECOND * 3, Order::note("replaced"));
+        ctx.timers().start_single("late", hour * 2, Order::note("late"));
+    }));
+    kit.settle();
+    kit.jump(hour); // all but the last are due at one moment
+    kit.settle();
+    assert_eq!(diary.read(), ["it started", "it first"]);
+    kit.advance(SECOND - Duration::from_nanos(1_000_000));
+    assert_eq!(diary.read(), [""; 0], "what was started after the jump counts from there");
+    kit.advance(Duration::from_millis(1));
+    assert_eq!(diary.read(), ["it replacement"]);
+
+    for wall_ms in [0, u64::MAX / 2] {
+        kit.set_wall_ms(wall_ms);
+        kit.settle();
+    }
+    kit.jump(hour - SECOND * 2);
+    kit.settle();
+    assert_eq!(diary.read(), [""; 0], "the wall clock is no business of a timer's, and a second is missing");
+    kit.jump(SECOND);
+    kit.settle();
+    assert_eq!(diary.read(), ["it late"]);
+}
+
+#[test]
+fn after_a_jump_a_tick_comes_once_and_the_next_one_in_its_own_way() {
+    for (fixed_rate, next) in [(None, 11_500), (Some(MissedTicks::Skip), 11_000), (Some(MissedTicks::Delay), 11_500)] {
+        let kit = TestKit::new();
+        let mut probe = kit.probe::<Duration>();
+        kit.spawn("ticker", Ticker { told: probe.actor_ref(), takes: Duration::ZERO, fixed_rate });
+        kit.settle();
+        kit.jump(Duration::from_millis(10_500));
+        kit.advance(SECOND);
+        let at: Vec<u128> = probe.drain().iter().map(Duration::as_millis).collect();
+        assert_eq!(at, [10_500, next], "{fixed_rate:?}");
+    }
+}
+
+#[test]
+fn a_busy_actor_gets_no_timer_early() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let actor = kit.spawn("actor", Naps(diary.clone(), Vec::new()));
+    actor.tell(Nap::StartLate); // a microsecond after the first nap, which ends with a look at the timers
+    actor.tell(Nap::Note("1"));
+    actor.tell(Nap::Note("2"));
+    kit.advance(SECOND * 5);
+    assert_eq!(diary.read(), ["1", "2", "timer"]);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{ActorContext, ActorRef, Props, SupervisorStrategy};
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Props, Signal, SupervisorStrategy};
 
 use crate::script::{Diary, Order, Scripted};
 
@@ -168,7 +168,7 @@ fn the_end_does_not_overtake_what_was_said_before() {
         for number in 1..=3 {
             to.tell(Order::note(number));
         }
-        Ok(actors::Behavior::Stopped)
+        Ok(Behavior::Stopped)
     })));
     kit.settle();
     assert_eq!(diary.read(), ["watcher 1", "watcher 2", "watcher 3", "watcher terminated target"]);
@@ -245,4 +245,35 @@ fn a_child_that_failed_before_it_was_watched_is_reported_with_its_cause() {
     parent.tell(watch(&rx.recv().unwrap()));
     kit.settle();
     assert_eq!(diary.read(), ["parent started", "parent child-failed child disk is gone"]);
+}
+
+/// Says its last word to somebody who watches it.
+struct LastWords(ActorRef<Order>);
+
+impl Actor for LastWords {
+    type Message = ();
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<()>, (): ()) -> Handled {
+        Ok(Behavior::Stopped)
+    }
+
+    async fn on_signal(&mut self, ctx: &mut ActorContext<()>, _signal: Signal) -> Handled {
+        ctx.clock().sleep(SECOND).await;
+        self.0.tell(Order::note("farewell"));
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn the_end_does_not_overtake_what_is_said_in_the_last_signal() {
+    let kit = TestKit::new();
+    let (watcher, _, diary) = watcher_and_target(&kit);
+    let target = kit.spawn("speaker", LastWords(watcher.clone()));
+    let watched = target.clone();
+    watcher.tell(Order::run(move |_, ctx| ctx.watch(&watched)));
+    target.tell(());
+    kit.settle();
+    assert_eq!(diary.read(), [""; 0], "it has not ended yet");
+    kit.advance(SECOND);
+    assert_eq!(diary.read(), ["watcher farewell", "watcher terminated speaker"]);
 }
