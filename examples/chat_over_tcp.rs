@@ -222,23 +222,33 @@ impl Actor for Connection {
     }
 }
 
-/// Tells the room what the peer says, the name first.
+/// Tells the room what the peer says, and when that is over.
 async fn read(
     reads: OwnedReadHalf,
     connection: ActorRef<ConnectionMessage>,
     room: ActorRef<RoomMessage>,
 ) -> io::Result<()> {
     let path = connection.path().clone();
-    let mut lines = BufReader::new(reads);
+    let end = pass_on(BufReader::new(reads), connection, &room).await;
+    // The end of a connection is a signal, which would overtake its last words: so it waits for those.
+    let left = |reply_to| RoomMessage::Left { connection: path, reply_to };
+    let _ = room.ask(left, ANSWER_WITHIN).await;
+    end
+}
+
+/// Tells the room each line, the first as a name.
+async fn pass_on(
+    mut lines: BufReader<OwnedReadHalf>,
+    connection: ActorRef<ConnectionMessage>,
+    room: &ActorRef<RoomMessage>,
+) -> io::Result<()> {
     let Some(name) = next_line(&mut lines).await? else { return Ok(()) };
+    let path = connection.path().clone();
     let mut to_tell = RoomMessage::Entered { name: name.into(), connection };
     while room.send(to_tell).await.is_ok() {
         let Some(text) = next_line(&mut lines).await? else { break };
         to_tell = RoomMessage::Said { connection: path.clone(), text };
     }
-    // The end of a connection is a signal, which would overtake its last words: so it waits for those.
-    let left = |reply_to| RoomMessage::Left { connection: path, reply_to };
-    let _ = room.ask(left, ANSWER_WITHIN).await;
     Ok(())
 }
 
