@@ -32,6 +32,8 @@ mod reply_slot;
 mod router;
 mod scheduler;
 mod shutdown;
+#[cfg(all(test, actors_shuttle))]
+mod shuttle_runs;
 #[cfg(test)]
 mod sizes;
 mod spawn;

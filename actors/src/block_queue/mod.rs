@@ -28,7 +28,7 @@ mod loom_models;
 #[allow(unsafe_code)]
 mod receiver;
 mod room;
-#[cfg(all(test, not(actors_loom)))]
+#[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
 mod tests;
 mod wakers;
 mod word;

@@ -37,9 +37,9 @@ pub(super) const ONE: u64 = 1 << SHIFT;
 
 /// Slots of the first block, of the second, and of every further one: few at first, so that an actor which gets a message
 /// now and then stays small. A checker gets to the seams sooner.
-pub(super) const FIRST: u64 = if cfg!(actors_loom) { 1 } else { 4 };
-pub(super) const SECOND: u64 = if cfg!(actors_loom) { 2 } else { 16 };
-pub(super) const FULL: u64 = if cfg!(actors_loom) { 2 } else { 64 };
+pub(super) const FIRST: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 1 } else { 4 };
+pub(super) const SECOND: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 16 };
+pub(super) const FULL: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 64 };
 
 /// Full blocks begin here and at every multiple of their size.
 const FULL_FROM: u64 = (FIRST + SECOND).next_multiple_of(FULL);
@@ -114,7 +114,7 @@ pub(super) const fn runnable(word: u64) -> (u64, bool) {
     (next, word & QUEUED == 0)
 }
 
-#[cfg(all(test, not(actors_loom)))]
+#[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
 mod tests {
     use super::*;
 

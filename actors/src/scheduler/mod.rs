@@ -42,7 +42,7 @@ mod pool;
 mod scoped;
 mod sleepers;
 mod slot;
-#[cfg(all(test, not(actors_loom)))]
+#[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
 mod tests;
 mod worker;
 

@@ -4,9 +4,9 @@
 //! part lies in a cell that must not be reached by two without order between them. Nothing may be leaked, either.
 
 mod closing;
-
 mod room;
 mod seams;
+mod shutting;
 mod sleep;
 
 use std::collections::VecDeque;

@@ -18,7 +18,7 @@ impl std::task::Wake for Bell {
     }
 }
 
-fn wait_for<F: Future>(future: F) -> F::Output {
+pub(super) fn wait_for<F: Future>(future: F) -> F::Output {
     let bell = std::sync::Arc::new(Bell(Mutex::new(false), Condvar::new()));
     let waker = bell.clone().into();
     let mut future = pin!(future);
