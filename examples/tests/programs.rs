@@ -2,16 +2,20 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// Where cargo puts examples; it builds them together with the tests of a package.
+/// Where cargo puts examples. `cargo test -p examples` builds them together with the tests; with the name of a test or a
+/// target it does not, so it is made sure that they are not older than their source.
 fn program(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in a folder below the profile's");
-    let path: PathBuf = folder.join("examples").join(name);
-    assert!(path.exists(), "{} is missing: build it with `cargo build -p examples --examples`", path.display());
+    let folder = test.parent().and_then(Path::parent).expect("tests lie in a folder below the profile's");
+    let path = folder.join("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(name).with_extension("rs");
+    let written = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let is_fresh = written(&path) >= written(&source);
+    assert!(is_fresh, "{} is missing or old: `cargo build -p examples --examples`", path.display());
     Command::new(path)
 }
 
@@ -171,6 +175,7 @@ fn who_does_not_read_holds_up_nobody_and_is_told_what_it_missed() {
     assert_eq!(sleeper.hear(), "* ben enters");
     let mut heard = 0;
     let missed = loop {
+        assert!(heard < 250, "half of it waited somewhere");
         ann.say("still there?");
         said += 1;
         match sleeper.hear() {
