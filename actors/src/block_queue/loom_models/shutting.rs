@@ -71,7 +71,8 @@ fn a_notice_is_taken_and_leaves_the_queue_shut() {
 #[test]
 fn room_set_aside_is_used_before_the_shut_or_refused() {
     check(|| {
-        let subject = Subject::running(1);
+        let subject = Subject::running(2);
+        let late = subject.queue.try_reserve(Room::Ordinary).unwrap_or_else(|refusal| panic!("{refusal:?}"));
         let sender = with(&subject, |subject| match subject.queue.try_reserve(Room::Ordinary) {
             Ok(permit) => permit.push(1).is_ok(),
             Err(refusal) => {
@@ -80,7 +81,7 @@ fn room_set_aside_is_used_before_the_shut_or_refused() {
             }
         });
         subject.queue.shut();
-        assert!(subject.queue.push(2, Room::Ordinary).is_err());
+        assert_eq!(late.push(2), Err(2));
         let accepted = sender.join().unwrap();
         subject.run();
         assert_eq!(subject.messages().len(), usize::from(accepted));
