@@ -10,6 +10,7 @@ use super::members::Members;
 use super::route::{Broadcast, Owned, Phase, Router, Routes};
 use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::ActorRef;
+use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::mailbox::Mailbox;
 use crate::props::Props;
@@ -18,6 +19,7 @@ use crate::system::ActorSystem;
 /// How often a routee that is leaving is looked at.
 const LOOK_AFTER: Duration = Duration::from_millis(10);
 const LOOK: &str = "look";
+const TIME_IS_OVER: &str = "time is over";
 
 /// A router that spawns its routees as children: workers that share what comes.
 ///
@@ -72,6 +74,12 @@ const LOOK: &str = "look";
 /// one that fails stops. One that has stopped is removed, and with the last one the router stops. Its number is not
 /// filled again by itself: supervise routees so that they restart, or [`resize`](PoolRef::resize).
 ///
+/// # Its end
+///
+/// Messages wait with the routees, not with the router. [`ActorContext::stop`], [`ActorContext::drain`] and the end of the
+/// system find nothing to wait for in the router and stop the routees, and what waits for those becomes dead letters.
+/// [`PoolRef::drain`] has them handle it first.
+///
 /// Default logic: [round robin](RoutingLogic::round_robin).
 #[must_use = "a router does nothing until it is spawned"]
 pub struct PoolRouter<A: Actor> {
@@ -116,6 +124,7 @@ impl<A: Actor> PoolRouter<A> {
             factory: self.factory,
             size: self.size,
             members: Members::new(),
+            drain_until: None,
             past: Vec::new(),
         };
         let pool = spawn(pool);
@@ -154,10 +163,23 @@ impl<M: Send + 'static> PoolRef<M> {
     /// it.
     ///
     /// # Panics
-    /// When `size` is zero. A pool ends when its parent stops it, or with its last routee.
+    /// When `size` is zero. A pool ends by [`drain`](PoolRef::drain), when its parent stops it, or with its last routee.
     pub fn resize(&self, size: usize) {
         check(size);
         self.pool.tell(PoolMessage::Resize(size));
+    }
+
+    /// Ends the pool: from now on it takes no messages, its routees handle what waits in their mailboxes, each as by
+    /// [`ActorContext::drain`], and with the last of them the router stops. When `within` is over they are stopped: each
+    /// finishes the message in hand, and the rest become dead letters.
+    ///
+    /// Returns at once; watch the [`actor_ref`](PoolRef::actor_ref) to learn when the pool has ended. What the caller told
+    /// the pool before is handled; what others tell it at the same time is, or comes back or becomes a dead letter. Of
+    /// several calls the first counts, and none to [`resize`](PoolRef::resize) does after it.
+    ///
+    /// Any owner of this reference may call it: give those who only send the `actor_ref`.
+    pub fn drain(&self, within: Duration) {
+        self.pool.tell(PoolMessage::Drain(within));
     }
 
     /// How many routees take messages now: none before the pool has started and after its end.
@@ -215,6 +237,9 @@ impl<N: Send + 'static> ActorContext<N> {
 
 enum PoolMessage {
     Resize(usize),
+    Drain(Duration),
+    /// The routees had their time to drain.
+    TimeIsOver,
     /// The routee of that number has.
     Ended(u32),
     /// Whether those that leave are done.
@@ -228,6 +253,8 @@ struct Pool<A: Actor> {
     /// How large to start.
     size: usize,
     members: Members<ActorRef<A::Message>>,
+    /// Until when the routees may drain, once they are told to.
+    drain_until: Option<Tick>,
     /// Tables that are replaced, and perhaps still in the hands of a sender.
     past: Vec<Arc<Routes<A::Message>>>,
 }
@@ -244,6 +271,14 @@ impl<A: Actor> Actor for Pool<A> {
 
     async fn receive(&mut self, ctx: &mut ActorContext<PoolMessage>, message: PoolMessage) -> Handled {
         match message {
+            PoolMessage::Resize(_) | PoolMessage::Drain(_) if self.drain_until.is_some() => {}
+            PoolMessage::Drain(within) => {
+                self.drain_until = Some(ctx.clock().now() + within);
+                ctx.timers().start_single(TIME_IS_OVER, within, PoolMessage::TimeIsOver);
+                self.members.shrink(0);
+                self.past.push(self.router.0.close());
+            }
+            PoolMessage::TimeIsOver => return Ok(Behavior::Stopped),
             PoolMessage::Resize(size) => {
                 let before = self.members.size();
                 self.grow(ctx, size);
@@ -283,13 +318,21 @@ impl<A: Actor> Pool<A> {
         self.past.push(before);
     }
 
-    /// Stops those who leave and have nothing more to do.
+    /// Stops those who leave and have nothing more to do, and drains them where all leave.
     fn dismiss(&mut self, ctx: &mut ActorContext<PoolMessage>) {
         // A sender with an old table in hand may be about to send by it. Once it is nobody's, all by it has been sent.
         self.past.retain_mut(|table| Arc::get_mut(table).is_none());
         if self.past.is_empty() {
-            let done = self.members.dismiss(|routee| routee.queued() == 0);
-            done.iter().for_each(|routee| ctx.stop(routee));
+            let drain_until = self.drain_until;
+            for routee in self.members.dismiss(|routee| drain_until.is_some() || routee.queued() == 0) {
+                match drain_until {
+                    Some(until) => {
+                        let within = until - ctx.clock().now();
+                        ctx.drain(&routee, within);
+                    }
+                    None => ctx.stop(&routee),
+                }
+            }
         }
         if self.members.any_leaving() {
             ctx.timers().start_single(LOOK, LOOK_AFTER, PoolMessage::Look);

@@ -135,17 +135,17 @@ impl<M: Send + 'static> Router<M> {
         before
     }
 
-    /// Takes nothing more.
-    fn close(&self) {
-        let waiting = {
+    /// Takes nothing more. The table in use before may still be in the hands of senders.
+    pub(super) fn close(&self) -> Arc<Routes<M>> {
+        let (before, waiting) = {
             let mut stash = self.stash.lock();
-            self.routes.store(Routes::without_routees(Phase::Closed));
-            mem::take(&mut *stash)
+            (self.routes.swap(Routes::without_routees(Phase::Closed)), mem::take(&mut *stash))
         };
         self.changed.notify_waiters();
         for (message, _) in waiting {
             discard::caught(|| self.undelivered(DeadLetterReason::StashDropped, message));
         }
+        before
     }
 
     fn table(&self, routees: Vec<ActorRef<M>>) -> Arc<Routes<M>> {

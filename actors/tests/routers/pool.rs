@@ -260,3 +260,49 @@ fn a_pool_under_an_actor_that_is_stopping_never_lives() {
 fn a_pool_of_nobody_is_refused() {
     drop(PoolRouter::<Worker>::new(0, || unreachable!()));
 }
+
+#[test]
+fn a_pool_that_is_drained_handles_what_waits_with_its_routees() {
+    let (kit, log) = (TestKit::new(), Log::default());
+    let pool = kit.system().spawn_pool("pool", workers(2, &log));
+    let mut watcher = kit.probe::<()>();
+    (0..2).for_each(|_| pool.tell(Work::Hold(SECOND)));
+    (0..6).for_each(|job| pool.tell(Work::Job(job)));
+    pool.drain(SECOND * 60);
+    kit.settle();
+    assert!(matches!(pool.try_tell(Work::Job(6)), Err(TryTellError::Stopped(Work::Job(6)))));
+    assert_eq!(kit.block_on(pool.ask(Work::Who, SECOND)), Err(AskError::Stopped));
+    pool.resize(5); // too late
+    assert_eq!(log.text(), "", "they are busy");
+
+    watcher.expect_terminated_within(pool.actor_ref(), SECOND * 2);
+    assert_eq!(log.text(), "1[0, 2, 4] 2[1, 3, 5]");
+    assert_eq!(dead_letters(&kit), 0);
+}
+
+#[test]
+fn a_pool_drains_no_longer_than_it_may() {
+    let (kit, log) = (TestKit::new(), Log::default());
+    let pool = kit.system().spawn_pool("pool", workers(2, &log));
+    let mut watcher = kit.probe::<()>();
+    (0..2).for_each(|_| pool.tell(Work::Hold(SECOND * 10)));
+    (0..6).for_each(|job| pool.tell(Work::Job(job)));
+    pool.drain(SECOND);
+    pool.drain(SECOND * 60); // the first counts
+    watcher.expect_terminated_within(pool.actor_ref(), SECOND * 11);
+    assert_eq!(log.text(), "", "what is in hand is finished, no more");
+    assert_eq!(kit.system().event_stream().dead_letters(DeadLetterReason::StoppedBefore), 6);
+}
+
+#[test]
+fn routees_that_fail_while_they_drain_go_on() {
+    let (kit, log) = (TestKit::new(), Log::default());
+    let pool = workers_with(2, &log, Mailbox::default(), SupervisorStrategy::restart());
+    let pool = kit.system().spawn_pool("pool", pool);
+    let mut watcher = kit.probe::<()>();
+    (0..2).for_each(|_| pool.tell(Work::Fail));
+    (0..4).for_each(|job| pool.tell(Work::Job(job)));
+    pool.drain(SECOND * 60);
+    watcher.expect_terminated_within(pool.actor_ref(), SECOND);
+    assert_eq!(log.text(), "1[0, 2] 2[1, 3]");
+}
