@@ -171,6 +171,9 @@ impl<M: Send + 'static> ActorRef<M> {
     /// time is over is dropped there and becomes a dead letter of reason
     /// [`Expired`](crate::DeadLetterReason::Expired).
     ///
+    /// It does not wait for room: a full mailbox is [`AskError::Full`]. To wait, [`send`](ActorRef::send) the question with
+    /// a `ReplyTo` of [`ReplyTo::channel`], and await its `Ask` under [`Clock::timeout`](crate::Clock::timeout).
+    ///
     /// # Cancel safety
     /// Cancel safe: dropping the future gives up the answer; the question stays sent.
     ///

@@ -28,7 +28,8 @@ impl ActorSystem {
         self.end(actor, Ending::StopWithin(limit));
     }
 
-    /// As [`ActorContext::drain`](crate::ActorContext::drain), for an actor at the top.
+    /// As [`ActorContext::drain`](crate::ActorContext::drain), for an actor at the top; for a pool there is
+    /// [`PoolRef::drain`](crate::PoolRef::drain).
     ///
     /// # Panics
     /// As [`stop`](ActorSystem::stop).

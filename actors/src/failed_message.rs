@@ -7,7 +7,7 @@ pub enum FailedMessage {
     /// It is gone. What every actor does that says nothing else.
     Drop,
     /// It is handled once more, before all that waits, when the actor goes on: by the new life after a restart, by the same
-    /// state after a resume. At most `max` times; then it is a dead letter, as it is at once when the actor stops.
+    /// state after a resume. At most `max` times after the first; then it is a dead letter, as it is at once when the actor stops.
     Redeliver {
         /// How often it is handled again. At least 1.
         max: u32,

@@ -71,6 +71,10 @@ struct Parked {
 }
 
 /// A message that is parked; also published on the event stream when it is.
+///
+/// It tells of the message and does not hold it. An actor that wants the message itself, to report it as failed say,
+/// subscribes to this event and has the lot send it the message: with
+/// [`replay_to`](ParkingLot::replay_to) the `id` and `ctx.this().map(..)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedMessage {
     /// Names it in this lot.

@@ -23,6 +23,8 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Until when whoever asked the message in hand waits for the answer, by the system's clock. `None` when it was not
     /// asked, came through a [`message_adapter`](ActorContext::message_adapter), or was put aside in between.
     ///
+    /// At that moment the asker gives up: an actor that answers with what it has by then sets its timer a little earlier.
+    ///
     /// Whatever is asked while the message is handled ends no later: of the asks of a chain the deadline of the first
     /// holds for all. What is started beside the actor, such as a request to another machine, can be given it by hand.
     ///

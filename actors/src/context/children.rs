@@ -264,7 +264,8 @@ impl<M: Send + 'static> ActorContext<M> {
     /// timers, answers and the ends of those it watches. When `within` is over it is stopped: it finishes the message in
     /// hand, and the rest become dead letters.
     ///
-    /// Messages it stashes and does not bring back become dead letters too. Returns at once.
+    /// Messages it stashes and does not bring back become dead letters too. Those of a pool wait with its routees: use
+    /// [`PoolRef::drain`](crate::PoolRef::drain). Returns at once.
     ///
     /// # Panics
     /// As [`stop`](ActorContext::stop).

@@ -65,7 +65,8 @@ impl<M: Send + 'static> ActorContext<M> {
         self.register(target.control_arc(), None);
     }
 
-    /// As [`watch`](ActorContext::watch), but delivers `message` in place of the signal; there is no death pact.
+    /// As [`watch`](ActorContext::watch), but delivers `message` in place of the signal; there is no death pact. The
+    /// message cannot say whether a child has failed: where that matters, [`watch`](ActorContext::watch) it.
     pub fn watch_with<N: Send + 'static>(&mut self, target: &ActorRef<N>, message: M) {
         self.register(target.control_arc(), Some(message));
     }

@@ -256,7 +256,8 @@ impl<A: Actor> BehaviorTestKit<A> {
         }
     }
 
-    /// Takes the oldest effect, which `is_expected`.
+    /// Takes the oldest effect, which `is_expected`. It does not search: to find one among others, take them all with
+    /// [`effects`](BehaviorTestKit::effects).
     ///
     /// # Panics
     /// When it is not, or there is none. Later ones stay.

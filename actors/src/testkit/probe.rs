@@ -97,7 +97,8 @@ impl<M: Send + 'static> TestProbe<M> {
         self.expect_message_within(self.ground.patience())
     }
 
-    /// The next message, if it comes in time.
+    /// The next message, if it comes in time. The very moment at which `within` is over is too late, though
+    /// [`expect_no_message`](TestProbe::expect_no_message) counts it: for a timer of ten seconds wait a millisecond longer.
     ///
     /// # Panics
     /// When none comes.
@@ -252,7 +253,7 @@ impl<M: Send + 'static> TestProbe<M> {
         }
     }
 
-    /// Lets `during` pass.
+    /// Lets `during` pass, the moment at its end included.
     ///
     /// # Panics
     /// When a message comes in that time, or one was there already.
