@@ -13,11 +13,12 @@ use tracing::{Span, warn};
 use crate::actor_ref::{Stopped, TryTellError};
 use crate::ask::AskError;
 use crate::ask_chain::Link;
-use crate::block_queue::{Permit, Queue, Refusal, Room, Wake};
+use crate::block_queue::{Permit, Posture, Queue, Refusal, Room, Wake};
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::{Envelope, Internal, Place, Question};
 use crate::event_stream::DeadLetterReason;
+use crate::inspect::{Lane, Probe};
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
@@ -48,6 +49,10 @@ pub(crate) trait Control: Runnable {
     fn is_closed(&self) -> bool;
     /// How many messages wait.
     fn queued(&self) -> usize;
+    /// What it does, as it looks from outside.
+    fn posture(&self) -> Posture;
+    /// Somebody looks at it: the answer comes from its own turn.
+    fn inspect(self: Arc<Self>, probe: Box<Probe>);
     /// Somebody this actor watches has ended.
     fn notice_end(self: Arc<Self>, ended: Ended);
     /// Nothing will run this actor any more: lets go of all it has, unless it is running at this moment, in which case
@@ -79,6 +84,7 @@ pub(crate) struct Head {
     /// Made when somebody wants to read it: most actors are never asked for it.
     path: OnceLock<ActorPath>,
     pub(crate) held: Mutex<Held>,
+    actor_type: fn() -> &'static str,
 }
 
 /// What an actor is called by its parent.
@@ -137,7 +143,19 @@ impl Head {
             orders: AtomicU8::new(0),
             deadline: AtomicU64::new(Tick::NEVER.nanos()),
             span: None,
+            actor_type: || "",
         }
+    }
+
+    /// What [`Head::actor_type`] says.
+    pub(crate) fn of_type(mut self, actor_type: fn() -> &'static str) -> Self {
+        self.actor_type = actor_type;
+        self
+    }
+
+    /// The Rust type that was spawned.
+    pub(crate) fn actor_type(&self) -> &'static str {
+        (self.actor_type)()
     }
 
     /// Log lines of the actor belong to `span`.
@@ -312,7 +330,7 @@ impl<M: Send + 'static> Cell<M> {
         let message = match envelope {
             Envelope::Message(message) | Envelope::Until(message, _) => message,
             Envelope::Asked(asked) => asked.0,
-            Envelope::Adapted(_) | Envelope::Streamed(_) | Envelope::Ended(_) => {
+            Envelope::Adapted(_) | Envelope::Streamed(_) | Envelope::Ended(_) | Envelope::Inspect(_) => {
                 unreachable!("whoever tells makes none of these")
             }
         };
@@ -398,6 +416,20 @@ impl<M: Send + 'static> Control for Cell<M> {
 
     fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    fn posture(&self) -> Posture {
+        self.queue.posture()
+    }
+
+    fn inspect(self: Arc<Self>, probe: Box<Probe>) {
+        match probe.lane() {
+            Lane::Internal => self.push_internal(Internal::Inspect(probe)),
+            Lane::Messages => match self.queue.push(Envelope::Inspect(probe), Room::Unbounded) {
+                Ok(wake) => self.schedule(wake),
+                Err((_, probe)) => drop(probe), // it comes to its end
+            },
+        }
     }
 
     fn notice_end(self: Arc<Self>, ended: Ended) {

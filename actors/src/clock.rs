@@ -122,6 +122,11 @@ impl Clock {
         }
     }
 
+    /// Whether it moves only as a test lets it.
+    pub(crate) fn is_virtual(&self) -> bool {
+        matches!(self.0.wall, Wall::Virtual { .. })
+    }
+
     /// Sets the wall clock of virtual time, which goes on from there; the machine's is not ours to set.
     pub(crate) fn set_wall_ms(&self, wall_ms: u64) {
         if let Wall::Virtual { origin_ms } = &self.0.wall {

@@ -5,6 +5,7 @@
 //! exists, so what is rare is boxed when it happens, to keep idle actors small.
 
 mod endings;
+mod inspected;
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -396,6 +397,10 @@ impl<A: Actor> Engine<A> {
                 Some(Step::Handle(adapt()))
             }
             Envelope::Ended(ended) => self.ended(*ended),
+            Envelope::Inspect(probe) => {
+                self.reached(probe);
+                None
+            }
         }
     }
 
@@ -408,6 +413,10 @@ impl<A: Actor> Engine<A> {
             }
             Internal::ChildEnded(place) => {
                 self.ctx.child_ended(place);
+                None
+            }
+            Internal::Inspect(probe) => {
+                self.inspected(probe);
                 None
             }
             Internal::Answer(answer) => self.ctx.answered(&*answer).map(Step::Handle),

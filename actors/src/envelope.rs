@@ -8,6 +8,7 @@ use crate::ask_chain::Link;
 use crate::cell::Ended;
 use crate::clock::Tick;
 use crate::context::ask::PendingAnswer;
+use crate::inspect::Probe;
 
 /// A message on its way.
 pub(crate) enum Envelope<M> {
@@ -22,6 +23,8 @@ pub(crate) enum Envelope<M> {
     Streamed(Box<Streamed<M>>),
     /// An actor has ended. In this lane because the notice must not overtake what that actor said before.
     Ended(Box<Ended>),
+    /// Measures how long messages wait.
+    Inspect(Box<Probe>),
 }
 
 impl<M> Envelope<M> {
@@ -63,6 +66,8 @@ pub(crate) enum Internal<M> {
     },
     /// Frees the child's place and name. The signal, if it is watched, comes as [`Envelope::Ended`].
     ChildEnded(Place),
+    /// Somebody looks at the system.
+    Inspect(Box<Probe>),
     Answer(Arc<dyn PendingAnswer<M>>),
     /// Outcome of a tied task of the given life.
     Piped {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::Parent;
+use crate::cell::{Control, Parent};
 use crate::context::SpawnError;
 use crate::context::children::Children;
 use crate::envelope::Place;
@@ -93,6 +93,10 @@ impl Guardian {
     pub(crate) fn abandon(&self) {
         let children = std::mem::take(&mut self.state.lock().children);
         drop(children); // outside the lock: what they are made of is not ours
+    }
+
+    pub(crate) fn controls(&self) -> Vec<Arc<dyn Control>> {
+        self.state.lock().children.iter().cloned().collect()
     }
 
     pub(crate) fn alive(&self) -> Vec<ActorPath> {

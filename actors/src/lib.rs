@@ -20,6 +20,7 @@ mod fn_actor;
 mod fsm;
 mod guardian;
 mod ignore;
+mod inspect;
 mod mailbox;
 mod orders;
 mod own;
@@ -45,6 +46,7 @@ mod sync;
 mod system;
 pub mod testkit;
 mod timers;
+mod watchdog;
 
 pub use actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
 pub use actor_ref::{ActorRef, Stopped, TryTellError};
@@ -62,6 +64,7 @@ pub use event_stream::{
 pub use failed_message::FailedMessage;
 pub use fn_actor::FnActor;
 pub use fsm::{Fsm, StateTimeout};
+pub use inspect::{ActorNode, ActorState, ActorTree, TreeOptions};
 pub use mailbox::Mailbox;
 pub use parked::{ParkedMessage, ParkingLot, ReplayError};
 pub use path::ActorPath;
@@ -81,6 +84,7 @@ pub use supervisor::{
 };
 pub use system::{ActorSystem, ActorSystemBuilder};
 pub use timers::{MissedTicks, Timers};
+pub use watchdog::TurnStuck;
 
 /// Pages whose programs compile and run too.
 #[cfg(doctest)]

@@ -22,6 +22,8 @@ pub struct Props<A: Actor> {
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) stop_limit: Option<Duration>,
     pub(crate) failed: Option<FailedPolicy<A::Message>>,
+    /// The name of the type that matters to people: not that of what was put around it.
+    pub(crate) actor_type: fn() -> &'static str,
 }
 
 pub(crate) type Build<A> = dyn FnMut(&mut ActorContext<<A as Actor>::Message>) -> Result<A, BoxError> + Send;
@@ -57,6 +59,7 @@ impl<A: Actor> Props<A> {
             stop_timeout: None,
             stop_limit: None,
             failed: None,
+            actor_type: std::any::type_name::<A>,
         }
     }
 
@@ -130,8 +133,8 @@ impl<A: Actor> Props<A> {
                 around(build(ctx))
             })),
         };
-        let Self { supervision, mailbox, stop_timeout, stop_limit, failed, .. } = self;
-        Props { factory, supervision, mailbox, stop_timeout, stop_limit, failed }
+        let Self { supervision, mailbox, stop_timeout, stop_limit, failed, actor_type, .. } = self;
+        Props { factory, supervision, mailbox, stop_timeout, stop_limit, failed, actor_type }
     }
 }
 

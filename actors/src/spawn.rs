@@ -39,7 +39,8 @@ impl Nursery {
         let span = info_span!("actor", path = %Unborn { parent: &*self.parent, name: &name });
         let capacity = props.mailbox.capacity();
         let head = Head::new(self.system, self.parent, place, name, Limits::new(props.stop_timeout, props.stop_limit))
-            .in_span(span);
+            .in_span(span)
+            .of_type(props.actor_type);
         let cell = Arc::new(Cell::new(head, capacity));
         cell.install(|owner| Engine::existence(owner, props));
         register(cell.clone());

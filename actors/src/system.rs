@@ -19,12 +19,14 @@ use crate::clock::Clock;
 use crate::context::SpawnError;
 use crate::event_stream::EventStream;
 use crate::guardian::Guardian;
+use crate::inspect::Inspector;
 use crate::parked::{self, ParkingLot};
 use crate::path::ActorPath;
 use crate::props::Props;
 use crate::receptionist::{self, Receptionist, ReceptionistActor, ReceptionistMessage};
 use crate::scheduler::{Order, Scheduler};
 use crate::shutdown::CoordinatedShutdown;
+use crate::watchdog::{self, Watchdog};
 
 const SYSTEM_UID: u64 = 1;
 const USER_UID: u64 = 2;
@@ -52,6 +54,8 @@ struct Inner {
     receptionist: Mutex<Option<Receptionist>>,
     shutdown_budget: Option<Duration>,
     parking_lot: ParkingLot,
+    inspector: Arc<Inspector>,
+    watchdog: Option<Watchdog>,
 }
 
 impl ActorSystem {
@@ -75,6 +79,7 @@ impl ActorSystem {
             workers: None,
             parked_max: parked::CAPACITY,
             order: Order::Fast,
+            watchdog: Watching::Default,
         }
     }
 
@@ -132,6 +137,14 @@ impl ActorSystem {
     /// Messages that actors failed on and that were parked, for people to look at.
     pub fn parking_lot(&self) -> &ParkingLot {
         &self.0.parking_lot
+    }
+
+    pub(crate) fn watchdog(&self) -> Option<&Watchdog> {
+        self.0.watchdog.as_ref()
+    }
+
+    pub(crate) fn inspector(&self) -> &Arc<Inspector> {
+        &self.0.inspector
     }
 
     pub(crate) fn guardians(&self) -> [&Arc<Guardian>; 2] {
@@ -296,6 +309,16 @@ pub struct ActorSystemBuilder {
     workers: Option<usize>,
     order: Order,
     parked_max: usize,
+    watchdog: Watching,
+}
+
+/// Whether there is a watchdog.
+#[derive(Clone, Copy, Debug)]
+enum Watching {
+    /// Where time is real.
+    Default,
+    Limit(Duration),
+    Off,
 }
 
 impl ActorSystemBuilder {
@@ -363,6 +386,26 @@ impl ActorSystemBuilder {
         self
     }
 
+    /// From when on an actor that holds a thread is reported: in the log, as [`TurnStuck`](crate::TurnStuck) on the event
+    /// stream and in the counter `actors_turns_stuck_total`. Default: 100 ms; in virtual time there is no watchdog.
+    ///
+    /// It costs one thread that sleeps most of the time, and messages nothing. What lasts less than two limits may go
+    /// unnoticed.
+    ///
+    /// # Panics
+    /// When `limit` is below a millisecond.
+    pub fn watchdog(mut self, limit: Duration) -> Self {
+        assert!(limit >= Duration::from_millis(1), "watchdog: `limit` must be a millisecond at least, not {limit:?}");
+        self.watchdog = Watching::Limit(limit);
+        self
+    }
+
+    /// No [`watchdog`](ActorSystemBuilder::watchdog).
+    pub fn without_watchdog(mut self) -> Self {
+        self.watchdog = Watching::Off;
+        self
+    }
+
     /// Starts the system.
     ///
     /// # Panics
@@ -380,6 +423,12 @@ impl ActorSystemBuilder {
         let uid = random.random();
         let scheduler = Scheduler::start(&runtime, self.order, self.workers);
         scheduler.guard(clock.clone());
+        let observer = scheduler.observer();
+        let watchdog = match self.watchdog {
+            Watching::Off => None,
+            Watching::Limit(limit) => Some(Watchdog::new(limit)),
+            Watching::Default => (!clock.is_virtual()).then(|| Watchdog::new(watchdog::LIMIT)),
+        };
         let system = ActorSystem(Arc::new(Inner {
             name: self.name,
             uid,
@@ -396,6 +445,8 @@ impl ActorSystemBuilder {
             receptionist: Mutex::new(None),
             shutdown_budget: self.shutdown_budget,
             parking_lot: ParkingLot::new(self.parked_max),
+            inspector: Arc::default(),
+            watchdog,
         }));
         // Actors and their system hold each other. Those that nobody can run any more let go.
         let known = WeakSystem(Arc::downgrade(&system.0));
@@ -404,6 +455,9 @@ impl ActorSystemBuilder {
                 system.abandon();
             }
         });
+        if let Some(watchdog) = system.watchdog() {
+            watchdog.start(observer, WeakSystem(Arc::downgrade(&system.0)));
+        }
         system
     }
 }

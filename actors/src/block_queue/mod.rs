@@ -62,6 +62,21 @@ impl Wake {
     }
 }
 
+/// What a consumer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Posture {
+    /// Waits for anything.
+    Asleep,
+    /// Waits for internal items and wakers.
+    Listening,
+    /// Waits for wakers alone: a handler has to go on first.
+    Awaiting,
+    /// Waits for somebody to run it.
+    Runnable,
+    /// Somebody runs it.
+    Running,
+}
+
 /// Which room a message may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -176,6 +191,18 @@ impl<T, I> Queue<T, I> {
         if self.tail.word.fetch_or(SHUT, Ordering::AcqRel) & REFUSING == 0 {
             self.refuse_waiting();
         }
+    }
+
+    /// What the consumer does, as it looks to somebody outside at this moment.
+    pub(crate) fn posture(&self) -> Posture {
+        let at = self.tail.word.load(Ordering::Acquire);
+        let flags = [
+            (ASLEEP, Posture::Asleep),
+            (LISTENING, Posture::Listening),
+            (AWAITING, Posture::Awaiting),
+            (RUNNABLE, Posture::Runnable),
+        ];
+        flags.into_iter().find_map(|(flag, posture)| (at & flag != 0).then_some(posture)).unwrap_or(Posture::Running)
     }
 
     /// How many messages wait, notices not counted; a moment later it may be another number.

@@ -304,6 +304,11 @@ impl<M: Send + 'static> ActorContext<M> {
         child.control_arc().end(how);
     }
 
+    /// For who looks at the whole system.
+    pub(crate) fn child_controls(&self) -> Vec<Arc<dyn Control>> {
+        self.children.as_ref().map(|children| children.iter().cloned().collect()).unwrap_or_default()
+    }
+
     fn nursery(&self) -> Nursery {
         Nursery::new(self.system().clone(), self.cell().clone())
     }

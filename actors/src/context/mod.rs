@@ -38,6 +38,8 @@ pub struct ActorContext<M> {
     this: ActorRef<M>,
     /// Which life this is. What an earlier life started is not delivered to a later one.
     pub(crate) life: u32,
+    /// How often it began another life.
+    pub(crate) restarts: u32,
     /// It is stopping and takes no more children.
     closed: bool,
     /// Made when first needed, as the two below: most actors need none of them.
@@ -90,7 +92,7 @@ struct ReceiveTimeout<M> {
 
 impl<M: Send + 'static> ActorContext<M> {
     pub(crate) fn new(this: ActorRef<M>) -> Self {
-        Self { this, life: 0, closed: false, extras: None, children: None, watching: None, recorder: None }
+        Self { this, life: 0, restarts: 0, closed: false, extras: None, children: None, watching: None, recorder: None }
     }
 
     pub(crate) fn cell(&self) -> &Arc<Cell<M>> {

@@ -112,6 +112,7 @@ impl<A: Actor> Engine<A> {
                     self.ctx.child_ended(place);
                     self.ctx.stop_next_child();
                 }
+                Some(Internal::Inspect(probe)) => self.inspected(probe),
                 Some(other) => keep(other),
             }
         }
@@ -131,6 +132,7 @@ impl<A: Actor> Engine<A> {
                 None => return ControlFlow::Continue(()),
                 Some(Internal::Stop) => return ControlFlow::Break(()),
                 Some(Internal::ChildEnded(place)) => self.ctx.child_ended(place),
+                Some(Internal::Inspect(probe)) => self.inspected(probe),
                 Some(other) => waiting.push_back(other),
             }
         }
@@ -174,8 +176,10 @@ impl<A: Actor> Engine<A> {
             return;
         }
         let head = self.head();
-        let accepted =
-            messages.iter().filter(|envelope| !matches!(envelope, Envelope::Ended(_) | Envelope::Streamed(_))).count();
+        let counts = |envelope: &&Envelope<_>| {
+            !matches!(envelope, Envelope::Ended(_) | Envelope::Streamed(_) | Envelope::Inspect(_))
+        };
+        let accepted = messages.iter().filter(counts).count();
         for _ in 0..unstashed.len() + accepted {
             head.dead_letter::<A::Message>(DeadLetterReason::StoppedBefore);
         }
@@ -267,7 +271,8 @@ impl<A: Actor> Engine<A> {
         }
     }
 
-    fn note_restart(&self, failure: Failure, delay: Duration) {
+    fn note_restart(&mut self, failure: Failure, delay: Duration) {
+        self.ctx.restarts += 1;
         metrics::counter!("actors_failures_total", "decision" => "restart").increment(1);
         warn!(error = &*failure.error, starting = failure.starting, ?delay, "actor failed and restarts");
         let actor = self.ctx.path().clone();

@@ -32,12 +32,13 @@
 //! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all.
 //! Where the order is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 
-#![allow(dead_code, reason = "what a watchdog needs waits for one")]
+#![allow(dead_code, reason = "some of its doors wait for their callers")]
 
 mod carrier;
 mod current;
 mod guard;
 mod line;
+mod observer;
 mod pool;
 mod scoped;
 mod sleepers;
@@ -52,6 +53,7 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::current::current;
+pub(crate) use self::observer::Observer;
 use self::pool::Pool;
 use crate::cell::Head;
 use crate::clock::Clock;
@@ -189,9 +191,14 @@ impl Scheduler {
         let _ = self.0.0.lost.set(Box::new(lost));
     }
 
-    /// The carriers, for the watchdog and for inspection.
+    /// The carriers, for tests.
     pub(crate) fn workers(&self) -> Vec<WorkerState> {
         self.0.0.workers()
+    }
+
+    /// The carriers, for the watchdog.
+    pub(crate) fn observer(&self) -> Observer {
+        Observer(Arc::downgrade(&self.0.0))
     }
 
     /// Has carriers looked after ([`relieve`](Scheduler::relieve)) until the scheduler stops, every 10 ms while actors run
