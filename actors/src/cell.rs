@@ -22,6 +22,7 @@ use crate::inspect::{Lane, Probe};
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
+use crate::pinned::Pin;
 use crate::scheduler::Runnable;
 use crate::system::ActorSystem;
 
@@ -57,9 +58,14 @@ pub(crate) trait Control: Runnable {
     fn notice_end(self: Arc<Self>, ended: Ended);
     /// Nothing will run this actor any more: lets go of all it has, unless it is running at this moment, in which case
     /// whoever runs it does so afterwards.
-    fn abandon(&self);
+    fn abandon(self: Arc<Self>);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
+
+/// It was said that the mailbox is full.
+const WARNED_FULL: u8 = 1;
+/// The present life has come to the end of `started`.
+const UP: u8 = 1 << 1;
 
 /// The part of a [`Cell`] that does not depend on the message type.
 #[repr(C)]
@@ -71,13 +77,14 @@ pub(crate) struct Head {
     pub(crate) abandoned: AtomicBool,
     /// What [`crate::orders`] makes of it; zero: nothing.
     pub(crate) orders: AtomicU8,
-    warned_full: AtomicBool,
+    /// [`WARNED_FULL`] and [`UP`].
+    marks: AtomicU8,
     slot: u32,
     /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
     deadline: AtomicU64,
     uid: u64,
     system: ActorSystem,
-    span: Option<Box<Span>>,
+    rare: Option<Box<Rare>>,
     // What a run looks at lies above, in one cache line; the rest is for its ends and for those who ask.
     parent: Arc<dyn Parent>,
     name: Name,
@@ -101,6 +108,13 @@ impl Name {
             Self::Given(name) => read(name),
         }
     }
+}
+
+/// What not every actor has.
+#[derive(Default)]
+struct Rare {
+    span: Option<Span>,
+    pin: Option<Pin>,
 }
 
 /// What is rarely looked at.
@@ -136,14 +150,39 @@ impl Head {
             slot: place.slot,
             path: OnceLock::new(),
             held: Mutex::new(Held { watchers: Watchers::Alive(None), cause: None, limits }),
-            warned_full: AtomicBool::new(false),
+            marks: AtomicU8::new(0),
             abandoned: AtomicBool::new(false),
             turn: AtomicU64::new(0),
             awaited: AtomicBool::new(false),
             orders: AtomicU8::new(0),
             deadline: AtomicU64::new(Tick::NEVER.nanos()),
-            span: None,
+            rare: None,
             actor_type: || "",
+        }
+    }
+
+    /// It is run by its own thread.
+    pub(crate) fn pinned(mut self, pin: Option<Pin>) -> Self {
+        if pin.is_some() {
+            self.rare.get_or_insert_default().pin = pin;
+        }
+        self
+    }
+
+    pub(crate) fn pin(&self) -> Option<&Pin> {
+        self.rare.as_ref()?.pin.as_ref()
+    }
+
+    /// Whether the present life has come to the end of `started`. For those who look from outside.
+    pub(crate) fn is_up(&self) -> bool {
+        self.marks.load(Ordering::Relaxed) & UP != 0
+    }
+
+    pub(crate) fn set_up(&self, up: bool) {
+        if up {
+            self.marks.fetch_or(UP, Ordering::Relaxed);
+        } else if self.is_up() {
+            self.marks.fetch_and(!UP, Ordering::Relaxed);
         }
     }
 
@@ -161,13 +200,13 @@ impl Head {
     /// Log lines of the actor belong to `span`.
     pub(crate) fn in_span(mut self, span: Span) -> Self {
         if !span.is_disabled() {
-            self.span = Some(Box::new(span));
+            self.rare.get_or_insert_default().span = Some(span);
         }
         self
     }
 
     pub(crate) fn span(&self) -> Option<&Span> {
-        self.span.as_deref()
+        self.rare.as_ref()?.span.as_ref()
     }
 
     pub(crate) fn path(&self) -> &ActorPath {
@@ -245,7 +284,7 @@ impl Head {
 
     /// Warns once per actor: a full mailbox means that somebody sends without bound.
     pub(crate) fn warn_full(&self) {
-        if !self.warned_full.swap(true, Ordering::Relaxed) {
+        if self.marks.fetch_or(WARNED_FULL, Ordering::Relaxed) & WARNED_FULL == 0 {
             warn!(path = %self.path(), "mailbox is full; messages told to it become dead letters");
         }
     }
@@ -310,7 +349,10 @@ impl<M: Send + 'static> Cell<M> {
     /// Sees to it that the actor runs, if `wake` says that somebody has to.
     pub(crate) fn schedule(self: &Arc<Self>, wake: Wake) {
         if let Wake::Schedule = wake {
-            self.head.system.scheduler().schedule_shared(self);
+            match self.head.pin() {
+                None => self.head.system.scheduler().schedule_shared(self),
+                Some(pin) => pin.schedule(self.clone()),
+            }
         }
     }
 
@@ -439,7 +481,7 @@ impl<M: Send + 'static> Control for Cell<M> {
         }
     }
 
-    fn abandon(&self) {
+    fn abandon(self: Arc<Self>) {
         self.abandon_own();
     }
 

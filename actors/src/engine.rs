@@ -171,6 +171,7 @@ impl<A: Actor> Engine<A> {
     /// One life, from the factory to a wish to stop (`Ok`) or a failure. With a state that has started it goes on.
     async fn life(&mut self, state: &mut Option<A>, starting: &mut bool) -> Result<(), BoxError> {
         if *starting {
+            self.head().set_up(false);
             if self.supervision.is_some() {
                 self.up_since = self.ctx.clock().now();
             }
@@ -185,6 +186,7 @@ impl<A: Actor> Engine<A> {
                 return Ok(());
             }
             *starting = false;
+            self.head().set_up(true);
         }
         self.next_turn();
         loop {
@@ -398,7 +400,7 @@ impl<A: Actor> Engine<A> {
             }
             Envelope::Ended(ended) => self.ended(*ended),
             Envelope::Inspect(probe) => {
-                self.reached(probe);
+                self.reached(*probe);
                 None
             }
         }
@@ -416,7 +418,7 @@ impl<A: Actor> Engine<A> {
                 None
             }
             Internal::Inspect(probe) => {
-                self.inspected(probe);
+                self.inspected(*probe);
                 None
             }
             Internal::Answer(answer) => self.ctx.answered(&*answer).map(Step::Handle),

@@ -21,12 +21,14 @@ mod fsm;
 mod guardian;
 mod ignore;
 mod inspect;
+mod intercept;
 mod mailbox;
 mod orders;
 mod own;
 mod panic_text;
 mod parked;
 mod path;
+mod pinned;
 mod props;
 mod receptionist;
 mod reply_slot;
@@ -56,7 +58,7 @@ pub use asks::{
     ask_hedged,
 };
 pub use clock::{Clock, Elapsed, Sleep, Tick};
-pub use context::{ActorContext, SpawnError};
+pub use context::{ActorContext, BlockingFull, SpawnError};
 pub use event_stream::{
     ActorKilled, ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter,
     UnhandledMessage,
@@ -65,9 +67,11 @@ pub use failed_message::FailedMessage;
 pub use fn_actor::FnActor;
 pub use fsm::{Fsm, StateTimeout};
 pub use inspect::{ActorNode, ActorState, ActorTree, TreeOptions};
+pub use intercept::{Intercepted, Interceptor, MessageOutcome};
 pub use mailbox::Mailbox;
 pub use parked::{ParkedMessage, ParkingLot, ReplayError};
 pub use path::ActorPath;
+pub use pinned::{Local, LocalActor};
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Registration, Registrations, ServiceKey};
 pub use router::{GroupRouter, PoolRef, PoolRouter, RoutingLogic, key_hash};

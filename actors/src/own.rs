@@ -123,10 +123,12 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     /// Lets go of the future and of all it holds, unless somebody runs it at this moment.
-    pub(crate) fn abandon_own(&self) {
+    pub(crate) fn abandon_own(self: &Arc<Self>) {
         self.head().abandoned.store(true, Ordering::SeqCst);
-        let _ = self.queue().notify();
-        if self.queue().claim() {
+        let wake = self.queue().notify();
+        if self.head().pin().is_some() {
+            self.schedule(wake); // what it has may not leave its thread
+        } else if self.queue().claim() {
             self.let_go();
         }
     }
@@ -218,7 +220,7 @@ impl<M: Send + 'static> Runnable for Cell<M> {
     }
 
     fn run_past_hint(&self, _this: &Hint) -> After {
-        if self.queue().claim_inline() { self.run_claimed() } else { After::Parked }
+        if self.head().pin().is_none() && self.queue().claim_inline() { self.run_claimed() } else { After::Parked }
     }
 
     fn uid(&self) -> u64 {
@@ -233,7 +235,7 @@ impl<M: Send + 'static> Runnable for Cell<M> {
 impl<M: Send + 'static> TaskWake for Cell<M> {
     fn wake(self: Arc<Self>) {
         if let Wake::Schedule = self.queue().notify() {
-            self.head().system().scheduler().schedule_shared(&self);
+            self.schedule(Wake::Schedule);
         }
     }
 

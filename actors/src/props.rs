@@ -24,6 +24,7 @@ pub struct Props<A: Actor> {
     pub(crate) failed: Option<FailedPolicy<A::Message>>,
     /// The name of the type that matters to people: not that of what was put around it.
     pub(crate) actor_type: fn() -> &'static str,
+    pub(crate) pinned: bool,
 }
 
 pub(crate) type Build<A> = dyn FnMut(&mut ActorContext<<A as Actor>::Message>) -> Result<A, BoxError> + Send;
@@ -60,6 +61,7 @@ impl<A: Actor> Props<A> {
             stop_limit: None,
             failed: None,
             actor_type: std::any::type_name::<A>,
+            pinned: false,
         }
     }
 
@@ -79,6 +81,20 @@ impl<A: Actor> Props<A> {
     /// How many messages may wait. Default: [`Mailbox::DEFAULT_CAPACITY`].
     pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
         self.mailbox = mailbox;
+        self
+    }
+
+    /// Gives this actor a thread of its own, from its spawn to its end: its handlers may block. It keeps its mailbox, its
+    /// supervision and all else. The thread is a tokio runtime of its own, which serves timers and sockets a handler waits
+    /// for; what a handler spawns with tokio itself runs there too and ends with the actor.
+    ///
+    /// A message to or from it costs a switch of threads. An actor for which the operating system has no thread fails to
+    /// start. While a handler blocks nothing interrupts it, not even [`stop_timeout`](Props::stop_timeout).
+    /// [`ActorContext::spawn_blocking`] is for an actor that blocks now and then.
+    ///
+    /// In a [`TestKit`](crate::testkit::TestKit), and wherever time is virtual, it has none, so that each run is the same.
+    pub fn pinned(mut self) -> Self {
+        self.pinned = true;
         self
     }
 
@@ -133,8 +149,8 @@ impl<A: Actor> Props<A> {
                 around(build(ctx))
             })),
         };
-        let Self { supervision, mailbox, stop_timeout, stop_limit, failed, actor_type, .. } = self;
-        Props { factory, supervision, mailbox, stop_timeout, stop_limit, failed, actor_type }
+        let Self { supervision, mailbox, stop_timeout, stop_limit, failed, actor_type, pinned, .. } = self;
+        Props { factory, supervision, mailbox, stop_timeout, stop_limit, failed, actor_type, pinned }
     }
 }
 
@@ -151,6 +167,7 @@ impl<A: Actor> fmt::Debug for Props<A> {
             .field("mailbox", &self.mailbox)
             .field("stop_timeout", &self.stop_timeout)
             .field("stop_limit", &self.stop_limit)
+            .field("pinned", &self.pinned)
             .finish_non_exhaustive()
     }
 }

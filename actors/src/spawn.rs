@@ -13,7 +13,8 @@ use crate::engine::Engine;
 use crate::envelope::Place;
 use crate::orders::Limits;
 use crate::path::encode_name;
-use crate::props::Props;
+use crate::pinned::{Pin, ThreadEnd};
+use crate::props::{Factory, Props};
 use crate::system::ActorSystem;
 
 /// Where a child is born: under whom, and who is told of its end.
@@ -32,17 +33,26 @@ impl Nursery {
         self,
         name: Name,
         slot: u32,
-        props: Props<A>,
+        mut props: Props<A>,
         register: impl FnOnce(Arc<dyn Control>),
     ) -> Arc<Cell<A::Message>> {
         let place = Place { slot, uid: self.system.next_uid() };
         let span = info_span!("actor", path = %Unborn { parent: &*self.parent, name: &name });
         let capacity = props.mailbox.capacity();
+        let (pin, thread) =
+            if props.pinned && !self.system.is_simulated() { pin(&name, &mut props) } else { (None, None) };
         let head = Head::new(self.system, self.parent, place, name, Limits::new(props.stop_timeout, props.stop_limit))
             .in_span(span)
-            .of_type(props.actor_type);
+            .of_type(props.actor_type)
+            .pinned(pin);
         let cell = Arc::new(Cell::new(head, capacity));
-        cell.install(|owner| Engine::existence(owner, props));
+        match thread {
+            None => cell.install(|owner| Engine::existence(owner, props)),
+            Some(thread) => cell.install(|owner| async move {
+                let _until_then = thread;
+                Engine::existence(owner, props).await;
+            }),
+        }
         register(cell.clone());
         cell.schedule(Wake::Schedule);
         cell
@@ -58,8 +68,20 @@ impl Nursery {
             std::future::ready(())
         });
         cell.head().end(None);
-        cell.abandon();
+        cell.clone().abandon();
         ActorRef::local(cell)
+    }
+}
+
+/// A thread for an actor. One that gets none fails to start.
+fn pin<A: Actor>(name: &Name, props: &mut Props<A>) -> (Option<Pin>, Option<ThreadEnd>) {
+    match name.with(Pin::start) {
+        Ok((pin, end)) => (Some(pin), Some(end)),
+        Err(error) => {
+            let text = format!("there is no thread for a pinned actor: {error}");
+            props.factory = Factory::Build(Box::new(move |_| Err(text.clone().into())));
+            (None, None)
+        }
     }
 }
 

@@ -264,6 +264,11 @@ impl ActorSystem {
         self.0.throughput
     }
 
+    /// Whether runs are to be repeatable, which they would not be with threads of their own for some actors.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.clock().is_virtual() || self.scheduler().is_ordered()
+    }
+
     pub(crate) fn next_uid(&self) -> u64 {
         self.0.uids.fetch_add(1, Ordering::Relaxed)
     }

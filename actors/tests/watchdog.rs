@@ -93,6 +93,8 @@ async fn one_at_the_top_is_named_once_per_turn() {
         assert_eq!(node.state, ActorState::Running);
         assert!(node.turn_age.unwrap() >= LIMIT, "{tree}");
         drop(let_go);
+        // A further message must not come in the same run.
+        while system.tree().await.find("/user/blocks").unwrap().state != ActorState::Idle {}
     }
     system.terminate().await;
 }

@@ -2,6 +2,7 @@
 
 mod adapter;
 pub(crate) mod ask;
+mod blocking;
 pub(crate) mod children;
 mod tasks;
 mod watching;
@@ -14,9 +15,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use self::blocking::BlockingFull;
 pub use self::children::SpawnError;
 
 use self::ask::{PendingAnswer, PendingAsks};
+use self::blocking::Blocking;
 use self::children::Children;
 use self::tasks::TiedTasks;
 use self::watching::{Watch, Watching};
@@ -59,6 +62,7 @@ struct Extras<M> {
     asks: PendingAsks<M>,
     receive_timeout: Option<ReceiveTimeout<M>>,
     tasks: TiedTasks,
+    blocking: Option<Blocking>,
     /// For an actor that does something about messages it failed on.
     pub(crate) kept: Option<Kept<M>>,
     /// Takes no more messages, and stops when it has none, or then.
@@ -75,6 +79,7 @@ impl<M> Default for Extras<M> {
             asks: PendingAsks::default(),
             receive_timeout: None,
             tasks: TiedTasks::default(),
+            blocking: None,
             kept: None,
             draining: None,
             sleep: None,

@@ -52,7 +52,7 @@ impl<M: Send + 'static> ActorContext<M> {
         self.spawn_caught(future);
     }
 
-    fn spawn_caught(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn_caught(&mut self, future: impl Future<Output = ()> + Send + 'static) {
         let (cell, life) = (self.cell().clone(), self.life);
         let runtime = self.system().runtime().clone();
         self.extras().tasks.spawn(&runtime, async move {

@@ -112,7 +112,7 @@ impl<A: Actor> Engine<A> {
                     self.ctx.child_ended(place);
                     self.ctx.stop_next_child();
                 }
-                Some(Internal::Inspect(probe)) => self.inspected(probe),
+                Some(Internal::Inspect(probe)) => self.inspected(*probe),
                 Some(other) => keep(other),
             }
         }
@@ -132,7 +132,7 @@ impl<A: Actor> Engine<A> {
                 None => return ControlFlow::Continue(()),
                 Some(Internal::Stop) => return ControlFlow::Break(()),
                 Some(Internal::ChildEnded(place)) => self.ctx.child_ended(place),
-                Some(Internal::Inspect(probe)) => self.inspected(probe),
+                Some(Internal::Inspect(probe)) => self.inspected(*probe),
                 Some(other) => waiting.push_back(other),
             }
         }

@@ -193,7 +193,7 @@ fn state(actor: &dyn Control) -> ActorState {
     match posture {
         Posture::Asleep => ActorState::Idle,
         Posture::Listening => ActorState::Restarting,
-        Posture::Runnable | Posture::Awaiting | Posture::Running if actor.head().turn() == 0 => ActorState::Starting,
+        Posture::Runnable | Posture::Awaiting | Posture::Running if !actor.head().is_up() => ActorState::Starting,
         Posture::Runnable => ActorState::Ready,
         Posture::Awaiting => ActorState::Suspended,
         Posture::Running => ActorState::Running,

@@ -83,7 +83,7 @@ impl Probe {
     }
 
     /// Tells whoever listens.
-    pub(crate) fn answer(mut self: Box<Self>, answer: &Answer) {
+    pub(crate) fn answer(mut self, answer: &Answer) {
         self.answered = true;
         self.tell(answer);
     }

@@ -44,7 +44,7 @@ pub struct ActorNode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ActorState {
-    /// It has not come to the end of its first [`started`](crate::Actor::started).
+    /// Its present life has not come to the end of [`started`](crate::Actor::started).
     Starting,
     /// It waits for something to do.
     Idle,

@@ -124,7 +124,21 @@ impl Drop for Owner {
     }
 }
 
+/// Runs `hint` on this thread, which is none of a scheduler's, as the current actor; returned if it is to run again.
+pub(crate) fn run_here(hint: Hint) -> Option<Hint> {
+    let uid = hint.uid();
+    match current::run(hint, uid) {
+        (hint, After::Again) => Some(hint),
+        (_, After::Parked) => None,
+    }
+}
+
 impl Scheduler {
+    /// Whether actors run one at a time, in an order that can be repeated.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.0.0.line().is_some()
+    }
+
     /// Starts carriers on `runtime`: `workers` of them, by default one per thread of the runtime (at most 56); just one
     /// where the order is fixed or the runtime has one thread.
     pub(crate) fn start(runtime: &Handle, order: Order, workers: Option<usize>) -> Self {
