@@ -145,9 +145,9 @@ async fn what_comes_out_after_the_life_is_over_is_dropped() {
     system.terminate().await;
 }
 
-/// Twenty pieces of work that wait for each other in groups of sixteen: not more run, and not fewer.
+/// Twenty pieces of work, the first of which wait until sixteen are inside.
 #[tokio::test]
-async fn sixteen_run_at_once() {
+async fn sixteen_run_side_by_side() {
     #[derive(Default)]
     struct Gate {
         inside: Mutex<usize>,
