@@ -26,6 +26,9 @@ use crate::pinned::Pin;
 use crate::scheduler::Runnable;
 use crate::system::ActorSystem;
 
+/// So many messages that wait are a pile: more than one who asks and waits for the answer leaves.
+const PILE: usize = 32;
+
 /// An actor has stopped for good.
 pub(crate) struct Ended {
     pub(crate) path: ActorPath,
@@ -361,10 +364,18 @@ impl<M: Send + 'static> Cell<M> {
         match self.queue.push_counted(Envelope::new(message, question), Room::Ordinary) {
             Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),
             Ok((Wake::No, false)) => {}
-            Ok((Wake::No, true)) => self.head.system.scheduler().hurry(),
+            Ok((Wake::No, true)) => self.filled_a_block(),
             Err((refusal, envelope)) => return Err(Self::refused(refusal, envelope)),
         }
         Ok(())
+    }
+
+    /// Work may pile up for an actor that nobody has begun to run.
+    #[cold]
+    fn filled_a_block(&self) {
+        if self.queue.len() >= PILE {
+            self.head.system.scheduler().hurry();
+        }
     }
 
     #[cold]
