@@ -50,8 +50,8 @@ fn write_until_killed(folder: &Path, patience: usize, acknowledged: &mut BTreeMa
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut note = |line: &str| {
-        // Libtest prints too, and the last line may be cut: only whole acknowledgements count.
-        let Some(rest) = line.strip_prefix("ack ").and_then(|rest| rest.strip_suffix(" .")) else { return false };
+        // Libtest begins the first line ("test … ... "), and the last one may be cut: only whole acknowledgements count.
+        let Some(rest) = line.split_once("ack ").and_then(|(_, rest)| rest.strip_suffix(" .")) else { return false };
         let [writer, highest, revision] = rest.split(' ').map(|number| number.parse().unwrap()).collect::<Vec<_>>()[..]
         else {
             panic!("{line}");
