@@ -4,7 +4,7 @@
 //! The queue's state word is the lock. A thread that has claimed it ([`Queue::claim`](crate::block_queue::Queue::claim)
 //! or `claim_inline` returned `true`) is *the runner* until it parks or yields; there is one at most, and parking
 //! releases to the next claim all that was done before. Everything in [`Own`] is touched by the runner alone. The
-//! exception is [`Own::install`], which runs before the cell is shared.
+//! exception is [`Cell::install`], which runs before the cell is shared.
 //!
 //! [`Owner`] is how the actor's own future reaches its mailbox. There is one a cell, it never leaves that future, and the
 //! future is polled by the runner alone; so whoever calls a method of it is the runner.

@@ -17,8 +17,6 @@
 //! What is where: `word` the arithmetic, `block` the memory, `lane` the internal lane, `room` bounds and who waits,
 //! `receiver` the consumer's end.
 
-#![allow(dead_code)] // until the engine stands on it
-
 #[allow(unsafe_code)]
 mod block;
 #[allow(unsafe_code)]
@@ -33,7 +31,6 @@ mod tests;
 mod wakers;
 mod word;
 
-#[allow(unused_imports)] // until the engine stands on it
 pub(crate) use receiver::{For, Park, Receiver};
 #[allow(unused_imports)]
 pub(crate) use room::{Permit, Reserve};
@@ -213,11 +210,6 @@ impl<T, I> Queue<T, I> {
             return 0;
         }
         (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize
-    }
-
-    /// How many messages may wait; `usize::MAX`: any number.
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
     }
 
     fn is_unbounded(&self) -> bool {

@@ -108,6 +108,7 @@ impl<T, I> Receiver<T, I> {
         self.with(queue, |own| own.cursor.position() == end)
     }
 
+    #[cfg(test)]
     /// Makes room of what has been taken. Parking and yielding do it too.
     #[inline(always)]
     pub(crate) fn flush(&mut self, queue: &Queue<T, I>) {

@@ -32,8 +32,6 @@
 //! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all.
 //! Where the order is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 
-#![allow(dead_code, reason = "some of its doors wait for their callers")]
-
 mod carrier;
 mod current;
 mod guard;
@@ -148,6 +146,7 @@ impl Scheduler {
         Self(Arc::new(Owner(Pool::start(runtime, order, workers, seats))))
     }
 
+    #[cfg(test)]
     /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier. On another
     /// thread a carrier is woken; if that is a thread of the same runtime the carrier goes on there as soon as the task
     /// that called this waits, or on another thread when it does not wait but brings more ([`Scheduler::hurry`]).
@@ -205,6 +204,7 @@ impl Scheduler {
         let _ = self.0.0.lost.set(Box::new(lost));
     }
 
+    #[cfg(test)]
     /// The carriers, for tests.
     pub(crate) fn workers(&self) -> Vec<WorkerState> {
         self.0.0.workers()
@@ -225,6 +225,7 @@ impl Scheduler {
         }
     }
 
+    #[cfg(test)]
     /// Looks after carriers that have been in one and the same run since the last call, and returns how many: others may
     /// take the hints out of their slots, and others are added, so that as many as were started are free.
     pub(crate) fn relieve(&self) -> usize {

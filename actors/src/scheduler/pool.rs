@@ -141,10 +141,6 @@ impl Pool {
         &self.sleepers
     }
 
-    pub(super) fn decoys(&self) -> &Decoys {
-        &self.decoys
-    }
-
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
