@@ -28,7 +28,7 @@
 //! # What it does not do
 //!
 //! A run that computes for long, or blocks (`block_in_place`), holds its carrier. What lies in that carrier's deque others
-//! steal at once if they are awake; a hint in its slot only after [`Scheduler::relieve`] has found it stuck, which the
+//! steal at once if they are awake; a hint in its slot only after `Pool::relieve` has found it stuck, which the
 //! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all.
 //! Where the order is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 

@@ -354,7 +354,7 @@ impl Pool {
         self.seats().map(state).collect()
     }
 
-    /// See [`Scheduler::relieve`](super::Scheduler::relieve).
+    /// Looks after carriers that have been in one and the same run since the last call, and returns how many: others may take the hints out of their slots, and others are added, so that as many as were started are free.
     pub(super) fn relieve(self: &Arc<Self>) -> usize {
         let mut stuck = 0;
         for seat in self.seats() {
