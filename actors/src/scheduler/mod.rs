@@ -146,17 +146,16 @@ impl Scheduler {
         Self(Arc::new(Owner(Pool::start(runtime, order, workers, seats))))
     }
 
+    /// Puts `hint` into a queue; see [`schedule_shared`](Scheduler::schedule_shared).
     #[cfg(test)]
-    /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier. On another
-    /// thread a carrier is woken; if that is a thread of the same runtime the carrier goes on there as soon as the task
-    /// that called this waits, or on another thread when it does not wait but brings more ([`Scheduler::hurry`]).
-    #[inline]
     pub(crate) fn schedule(&self, hint: Hint) {
         self.0.0.schedule(hint);
     }
 
-    /// As [`schedule`](Scheduler::schedule), for somebody who has no hint to give away: one that the carrier on this
-    /// thread has kept from a run is used again.
+    /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier, which uses a
+    /// hint again that it has kept from a run. On another thread a carrier is woken; if that is a thread of the same runtime
+    /// the carrier goes on there as soon as the task that called this waits, or on another thread when it does not wait but
+    /// brings more ([`Scheduler::hurry`]).
     #[inline]
     pub(crate) fn schedule_shared<R: Runnable>(&self, runnable: &Arc<R>) {
         let kept = worker::here(|worker| {
@@ -215,7 +214,7 @@ impl Scheduler {
         Observer(Arc::downgrade(&self.0.0))
     }
 
-    /// Has carriers looked after ([`relieve`](Scheduler::relieve)) until the scheduler stops, every 10 ms while actors run
+    /// Has carriers looked after (`Pool::relieve`) until the scheduler stops, every 10 ms while actors run
     /// and every 100 ms while none does. Without it a handler that blocks its thread until another actor has answered may
     /// wait for good. Nothing is to be done where there is one carrier anyway.
     pub(crate) fn guard(&self, clock: Clock) {
