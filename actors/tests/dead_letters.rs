@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actors::testkit::TestKit;
 use actors::{DeadLetter, DeadLetterReason, Mailbox, Props, SuppressedDeadLetter, UnhandledMessage};
 
-use crate::script::{Diary, Order, Scripted};
+use crate::script::{Diary, LogOf, Order, Scripted};
 
 #[test]
 fn a_message_to_a_stopped_actor_is_counted_and_published() {
@@ -123,11 +123,28 @@ fn a_letter_that_is_late_without_harm_is_counted_and_published_apart() {
     gone.tell(Order::Stop);
     kit.settle();
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), || gone.tell(Order::note("late")));
+    tracing::subscriber::with_default(lines.log(), || gone.tell(Order::note("late")));
     assert_eq!(letters.drain(), []);
     let SuppressedDeadLetter(letter) = suppressed.expect_message();
     assert_eq!((letter.recipient, letter.reason), (gone.path().clone(), DeadLetterReason::Stopped));
     assert_eq!((events.dead_letters_total(), lines.count()), (1, 0));
+}
+
+/// Counts lines of logs.
+#[derive(Default)]
+struct Lines(Arc<AtomicUsize>);
+
+impl Lines {
+    fn log(&self) -> LogOf<impl Fn() + Send + Sync + 'static> {
+        let lines = self.0.clone();
+        LogOf(move || {
+            lines.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[test]
@@ -137,44 +154,12 @@ fn a_system_that_ends_logs_no_dead_letters_and_counts_them() {
     gone.tell(Order::Stop);
     kit.settle();
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), || gone.tell(Order::note("logged")));
+    tracing::subscriber::with_default(lines.log(), || gone.tell(Order::note("logged")));
     assert_eq!(lines.count(), 1);
     kit.block_on(kit.system().terminate());
-    tracing::subscriber::with_default(lines.clone(), || gone.tell(Order::note("counted")));
+    tracing::subscriber::with_default(lines.log(), || gone.tell(Order::note("counted")));
     assert_eq!(lines.count(), 1);
     assert_eq!(kit.system().event_stream().dead_letters_total(), 2);
-}
-
-/// A log that counts its lines.
-#[derive(Clone, Default)]
-struct Lines(Arc<AtomicUsize>);
-
-impl Lines {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use actors::testkit::TestKit;
 use actors::{ActorRef, DeadLetter};
 
-use crate::script::{Diary, Order, Scripted};
+use crate::script::{Diary, LogOf, Order, Scripted};
 
 #[derive(Clone)]
 struct News;
@@ -98,43 +98,19 @@ fn a_subscriber_that_panics_while_it_is_told_does_not_take_the_publisher_along()
     kit.probe::<()>().expect_terminated(&parent);
 }
 
-/// A log that loses a message of its own at the first line.
-struct Log {
-    lost: AtomicBool,
-    to: ActorRef<Order>,
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        if !self.lost.swap(true, Ordering::Relaxed) {
-            self.to.tell(Order::note("a line"));
-        }
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn a_log_may_lose_messages_while_a_lost_message_is_logged() {
     let kit = TestKit::new();
     let gone = kit.spawn("gone", Scripted::new("gone", &Diary::default()));
     gone.tell(Order::Stop);
     kit.settle();
-    let log = Log { lost: AtomicBool::new(false), to: gone.clone() };
+    let (lost, to) = (AtomicBool::new(false), gone.clone());
+    let log = LogOf(move || {
+        // Loses a message of its own at the first line.
+        if !lost.swap(true, Ordering::Relaxed) {
+            to.tell(Order::note("a line"));
+        }
+    });
     tracing::subscriber::with_default(log, || gone.tell(Order::note("lost")));
     assert_eq!(kit.system().event_stream().dead_letters_total(), 2);
 }

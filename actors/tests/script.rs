@@ -111,3 +111,28 @@ impl Drop for Scripted {
         self.note("dropped");
     }
 }
+
+/// A log that does so much at each line.
+pub(crate) struct LogOf<F>(pub(crate) F);
+
+impl<F: Fn() + Send + Sync + 'static> tracing::Subscriber for LogOf<F> {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        (self.0)();
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
