@@ -220,13 +220,13 @@ impl<S: 'static, J: StateStore<RawState>, C: Codec<S>> StateStore<S> for Coded<J
     fn load(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<StoredState<S>>, JournalError>> {
         let loaded = self.store.load(id.clone());
         let codec = Arc::clone(&self.codec);
-        let decode = move |StoredState { revision, epoch, time_ms, state: raw }: StoredState<RawState>| {
+        let decode = move |StoredState { revision, epoch, time_ms, state: raw, marker }: StoredState<RawState>| {
             let state = raw.map(|raw| {
                 codec
                     .decode(&raw.manifest, &raw.payload)
                     .map_err(|error| undecodable(&id, revision, &raw.manifest, error))
             });
-            Ok(StoredState { revision, epoch, time_ms, state: state.transpose()? })
+            Ok(StoredState { revision, epoch, time_ms, state: state.transpose()?, marker })
         };
         async move { loaded.await?.map(decode).transpose() }.boxed()
     }

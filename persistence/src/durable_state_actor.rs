@@ -42,7 +42,7 @@ impl<D: DurableState> DurableStateActor<D> {
         let (batch_id, time_ms) = (rand::random(), clock.wall_ms());
         let written = match state.clone() {
             Some(state) => setup.store.upsert(PutState { id, expected_revision, fence, batch_id, time_ms, state }),
-            None => setup.store.delete(DeleteState { id, expected_revision, fence, batch_id, time_ms }),
+            None => setup.store.delete(DeleteState { id, expected_revision, fence, batch_id, time_ms, marker: None }),
         };
         life.revision = match clock.timeout(setup.write_timeout, written).await {
             Ok(outcome) => outcome?,

@@ -326,6 +326,6 @@ impl Owned {
 
     fn delete(&self, expected_revision: u64) -> DeleteState {
         let (id, fence) = (self.id.clone(), self.fence.clone());
-        DeleteState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 5 }
+        DeleteState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 5, marker: None }
     }
 }

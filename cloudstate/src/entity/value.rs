@@ -128,7 +128,7 @@ impl Protocol for ValueEntity {
                 settled(move || states.upsert(put.clone()))
             }
             ValueChange::Delete => {
-                let delete = DeleteState { id, expected_revision, fence, batch_id, time_ms };
+                let delete = DeleteState { id, expected_revision, fence, batch_id, time_ms, marker: None };
                 let states = self.states.clone();
                 settled(move || states.delete(delete.clone()))
             }

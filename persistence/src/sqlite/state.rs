@@ -21,7 +21,8 @@ struct Current {
 impl Transaction<'_> {
     /// Stores or takes away a state; answers its new revision.
     pub(crate) fn write_state(&mut self, write: &StateWrite<RawState>) -> Outcome<u64> {
-        refuse!(self.check_size(write.state.as_ref().map_or(0, RawState::weight)));
+        let marker = write.marker.as_ref().map_or(0, Bytes::len);
+        refuse!(self.check_size(write.state.as_ref().map_or(marker, RawState::weight)));
         let known = self.entity(&write.id)?;
         let current = match known {
             Some(entity) => self.current_state(entity.pid)?,
@@ -62,7 +63,7 @@ impl Transaction<'_> {
             time_ms: write.time_ms as i64,
             manifest: state.map(|state| &*state.manifest),
             payload: state.map(|state| &*state.payload),
-            meta: state.and_then(|state| state.meta.as_deref()),
+            meta: state.map_or(write.marker.as_deref(), |state| state.meta.as_deref()),
         };
         self.db
             .prepare_cached(
@@ -164,7 +165,10 @@ impl StateRow {
         }
         let Self { revision, epoch, time_ms, manifest, payload, meta, .. } = self;
         // Both or neither: the checksum says so.
-        let state = manifest.zip(payload).map(|(manifest, payload)| RawState { manifest, payload, meta });
-        Ok(StoredState { revision: revision as u64, epoch: epoch as u64, time_ms: time_ms as u64, state })
+        let (state, marker) = match manifest.zip(payload) {
+            Some((manifest, payload)) => (Some(RawState { manifest, payload, meta }), None),
+            None => (None, meta),
+        };
+        Ok(StoredState { revision: revision as u64, epoch: epoch as u64, time_ms: time_ms as u64, state, marker })
     }
 }

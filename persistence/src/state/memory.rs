@@ -36,8 +36,8 @@ impl<S> InMemoryStateStore<S> {
         }
         ledger.check(&write.id, &write.fence)?;
         let revision = write.check_revision(current)?;
-        let PutState { id, fence, batch_id, time_ms, state, .. } = write;
-        let stored = StoredState { revision, epoch: fence.epoch, time_ms, state };
+        let StateWrite { id, fence, batch_id, time_ms, state, marker, .. } = write;
+        let stored = StoredState { revision, epoch: fence.epoch, time_ms, state, marker };
         rows.insert(id, Row { stored, batch_id });
         Ok(revision)
     }
@@ -61,7 +61,7 @@ impl<S: Clone + Send + 'static> StateStore<S> for InMemoryStateStore<S> {
     }
 
     fn upsert(&self, put: PutState<S>) -> BoxFuture<'static, Result<u64, AppendError>> {
-        ready(self.write(put.map(Some))).boxed()
+        ready(self.write(put.into_write())).boxed()
     }
 
     fn delete(&self, delete: DeleteState) -> BoxFuture<'static, Result<u64, AppendError>> {

@@ -85,6 +85,8 @@ pub struct DeleteState {
     pub batch_id: u128,
     /// Wall clock of the writer, ms since 1970.
     pub time_ms: u64,
+    /// Bytes to keep in the place of the state, for whoever has to know more of the past than a revision.
+    pub marker: Option<Bytes>,
 }
 
 /// A state as bytes. What they mean is the business of whoever wrote them.
@@ -109,10 +111,21 @@ pub struct StoredState<S> {
     pub time_ms: u64,
     /// The state; `None` once it was deleted.
     pub state: Option<S>,
+    /// What the deletion was told to keep; `None` beside a state.
+    pub marker: Option<Bytes>,
 }
 
-/// What both kinds of write have in common inside a store: `None` takes the state away.
-pub(crate) type StateWrite<S> = PutState<Option<S>>;
+/// What both kinds of write have in common inside a store.
+#[derive(Debug)]
+pub(crate) struct StateWrite<S> {
+    pub(crate) id: PersistenceId,
+    pub(crate) expected_revision: u64,
+    pub(crate) fence: Fence,
+    pub(crate) batch_id: u128,
+    pub(crate) time_ms: u64,
+    pub(crate) state: Option<S>, // `None` takes the state away
+    pub(crate) marker: Option<Bytes>,
+}
 
 impl<S> PutState<S> {
     /// The same write of what `change` makes of the state.
@@ -120,12 +133,17 @@ impl<S> PutState<S> {
         let Self { id, expected_revision, fence, batch_id, time_ms, state } = self;
         PutState { id, expected_revision, fence, batch_id, time_ms, state: change(state) }
     }
+
+    pub(crate) fn into_write(self) -> StateWrite<S> {
+        let Self { id, expected_revision, fence, batch_id, time_ms, state } = self;
+        StateWrite { id, expected_revision, fence, batch_id, time_ms, state: Some(state), marker: None }
+    }
 }
 
 impl DeleteState {
     pub(crate) fn into_write<S>(self) -> StateWrite<S> {
-        let Self { id, expected_revision, fence, batch_id, time_ms } = self;
-        PutState { id, expected_revision, fence, batch_id, time_ms, state: None }
+        let Self { id, expected_revision, fence, batch_id, time_ms, marker } = self;
+        StateWrite { id, expected_revision, fence, batch_id, time_ms, state: None, marker }
     }
 }
 

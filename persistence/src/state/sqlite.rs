@@ -26,7 +26,7 @@ impl StateStore<RawState> for SqliteStore {
     }
 
     fn upsert(&self, put: PutState<RawState>) -> BoxFuture<'static, Result<u64, AppendError>> {
-        write(self, put.map(Some))
+        write(self, put.into_write())
     }
 
     fn delete(&self, delete: DeleteState) -> BoxFuture<'static, Result<u64, AppendError>> {

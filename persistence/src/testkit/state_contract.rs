@@ -63,6 +63,7 @@ async fn the_last_state_comes_back(states: &States) {
         epoch: owned.fence.epoch,
         time_ms: 4_321,
         state: Some(RawState { meta: Some(Bytes::from_static(b"beside")), ..raw("two") }),
+        marker: None,
     };
     assert_eq!(states.0.load(owned.id.clone()).await, Ok(Some(expected)), "byte for byte, with manifest and meta");
 
@@ -104,8 +105,13 @@ async fn a_deletion_keeps_the_revision(states: &States) {
     states.put(&owned, 0, "one").await.expect("put");
     states.put(&owned, 1, "two").await.expect("put");
     assert_eq!(states.delete(&owned, 2).await, Ok(3), "a deletion is a revision");
-    let marker = StoredState { revision: 3, epoch: owned.fence.epoch, time_ms: 4_321, state: None };
-    assert_eq!(states.0.load(owned.id.clone()).await, Ok(Some(marker)), "the revision outlives the state");
+    let marker = Some(Bytes::from_static(b"left"));
+    let left = StoredState { revision: 3, epoch: owned.fence.epoch, time_ms: 4_321, state: None, marker };
+    assert_eq!(
+        states.0.load(owned.id.clone()).await,
+        Ok(Some(left)),
+        "the revision outlives the state, with its marker"
+    );
     let begun_again = states.put(&owned, 0, "x").await;
     assert_eq!(begun_again, Err(AppendError::Conflict { expected: 1, highest: 3 }), "no writer begins again at 1");
     assert_eq!(states.put(&owned, 3, "four").await, Ok(4), "the next state goes on from there");
@@ -302,7 +308,14 @@ impl Owned {
 
     fn delete(&self, expected_revision: u64) -> DeleteState {
         let (id, fence) = (self.id.clone(), self.fence.clone());
-        DeleteState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 4_321 }
+        DeleteState {
+            id,
+            expected_revision,
+            fence,
+            batch_id: rand::random(),
+            time_ms: 4_321,
+            marker: Some(Bytes::from_static(b"left")),
+        }
     }
 }
 
