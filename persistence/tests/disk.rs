@@ -1,17 +1,16 @@
 //! Full and failing disks: what is certain is said, what is not is called unknown, and reading goes on.
 
-use crate::{
-    faulty_vfs::FaultyDisk,
-    store::{Entity, recover},
-};
+use crate::store::{Entity, recover};
 use futures_util::FutureExt;
-use persistence::{AppendError, FenceScope, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore};
-use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst, time::Duration};
+use persistence::{
+    AppendError, FenceScope, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore, testkit::FaultyVfs,
+};
+use std::{num::NonZeroU32, time::Duration};
 use tempfile::TempDir;
 
-fn open_on(disk: &FaultyDisk) -> (TempDir, SqliteStore) {
+fn open_on(disk: FaultyVfs) -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
+    let options = SqliteOptions { vfs: Some(disk.name().into()), ..SqliteOptions::default() };
     let store = SqliteStore::open(folder.path(), options).unwrap();
     (folder, store)
 }
@@ -22,19 +21,19 @@ async fn texts(store: &SqliteStore, entity: &Entity) -> Vec<String> {
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_serves_reads() {
-    let disk = FaultyDisk::register("disk-full");
+    let disk = FaultyVfs::register("disk-full");
     let (_folder, store) = open_on(disk);
     let mut entity = Entity::claim(&store, "full").await;
     entity.append(&store, &["a"]).await.unwrap();
 
-    disk.full.store(true, SeqCst);
+    disk.set_full(true);
     for _ in 0..3 {
         let error = entity.append(&store, &["x"]).await.unwrap_err();
         assert!(matches!(error, AppendError::Unavailable { .. }), "{error:?}");
         assert!(error.to_string().contains("no room for the database"), "{error}");
         assert_eq!(texts(&store, &entity).await, ["a"], "reading goes on, and nothing of the batch is there");
     }
-    disk.full.store(false, SeqCst);
+    disk.set_full(false);
     entity.append(&store, &["b"]).await.expect("service resumes when there is room again");
     assert_eq!(texts(&store, &entity).await, ["a", "b"]);
     store.close().await;
@@ -69,13 +68,13 @@ async fn a_store_at_its_size_limit_is_a_full_disk() {
 /// After a failed sync nobody can say what is on the disk: unknown, then reopened. The same batch sent again settles it.
 #[tokio::test]
 async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
-    let disk = FaultyDisk::register("sync-fails");
+    let disk = FaultyVfs::register("sync-fails");
     let (_folder, store) = open_on(disk);
     let mut entity = Entity::claim(&store, "sync").await;
     entity.append(&store, &["a"]).await.unwrap();
 
     let batch = entity.batch(&["b", "c"]);
-    disk.fail_syncs.store(true, SeqCst);
+    disk.set_failing_syncs(true);
     let error = store.append(batch.clone()).await.unwrap_err();
     assert!(matches!(error, AppendError::Unknown { .. }), "{error:?}");
     // As long as the disk fails, neither writes nor reads may claim anything.
@@ -84,7 +83,7 @@ async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
     let read = store.replay(entity.id.clone(), 1, 9, ReplayLimit::default()).await;
     assert!(matches!(read, Err(JournalError::Unavailable { .. })), "{read:?}");
 
-    disk.fail_syncs.store(false, SeqCst);
+    disk.set_failing_syncs(false);
     assert_eq!(append_when_reopened(&store, &batch).await, Ok(3), "the same batch again");
     assert_eq!(texts(&store, &entity).await, ["a", "b", "c"], "once each");
     entity.highest = 3;
@@ -95,13 +94,13 @@ async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
 /// Reads come back by themselves, even if nobody writes.
 #[tokio::test]
 async fn a_store_reopens_without_being_asked() {
-    let disk = FaultyDisk::register("reopens");
+    let disk = FaultyVfs::register("reopens");
     let (_folder, store) = open_on(disk);
     let mut entity = Entity::claim(&store, "reopens").await;
     entity.append(&store, &["a"]).await.unwrap();
-    disk.fail_syncs.store(true, SeqCst);
+    disk.set_failing_syncs(true);
     entity.append(&store, &["b"]).await.unwrap_err();
-    disk.fail_syncs.store(false, SeqCst);
+    disk.set_failing_syncs(false);
     loop {
         match store.highest_seq(entity.id.clone()).await {
             Ok(highest) => {
@@ -117,15 +116,15 @@ async fn a_store_reopens_without_being_asked() {
 
 #[tokio::test]
 async fn a_failed_write_leaves_whole_batches() {
-    let disk = FaultyDisk::register("write-fails");
+    let disk = FaultyVfs::register("write-fails");
     let (folder, store) = open_on(disk);
     let mut entity = Entity::claim(&store, "write").await;
     entity.append(&store, &["a"]).await.unwrap();
     for round in 0..5 {
         let batch = entity.batch(&[format!("{round}-1"), format!("{round}-2")]);
-        disk.fail_writes.store(true, SeqCst);
+        disk.set_failing_writes(true);
         store.append(batch.clone()).await.unwrap_err();
-        disk.fail_writes.store(false, SeqCst);
+        disk.set_failing_writes(false);
         entity.highest = append_when_reopened(&store, &batch).await.unwrap();
     }
     assert_eq!(entity.highest, 11, "each batch is there once");
@@ -139,11 +138,11 @@ async fn a_failed_write_leaves_whole_batches() {
 /// `syncs()` is what an operator trusts: compared here with what the disk saw, checkpoints included.
 #[tokio::test]
 async fn syncs_are_counted_as_the_disk_sees_them() {
-    let disk = FaultyDisk::register("counts");
+    let disk = FaultyVfs::register("counts");
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteOptions { vfs: Some(disk.name()), checkpoint_pages: 30, ..SqliteOptions::default() };
+    let options = SqliteOptions { vfs: Some(disk.name().into()), checkpoint_pages: 30, ..SqliteOptions::default() };
     let store = SqliteStore::open(folder.path(), options).unwrap();
-    let before = disk.syncs.load(SeqCst);
+    let before = disk.syncs();
     let mut entity = Entity::claim(&store, "counts").await;
     for _ in 0..200 {
         entity.append(&store, &["event"]).await.unwrap();
@@ -153,7 +152,7 @@ async fn syncs_are_counted_as_the_disk_sees_them() {
     let reader = store.highest_seq(entity.id.clone()).await.unwrap();
     assert_eq!(reader, 201);
     store.close().await;
-    let (counted, seen) = (store.syncs(), disk.syncs.load(SeqCst) - before);
+    let (counted, seen) = (store.syncs(), disk.syncs() - before);
     assert_eq!((store.batches(), store.events()), (202, 201));
     assert!(counted > 202, "there were checkpoints");
     assert!((counted - 3..=counted + 3).contains(&seen), "counted {counted}, the disk saw {seen}, closing included");
@@ -162,16 +161,16 @@ async fn syncs_are_counted_as_the_disk_sees_them() {
 /// While one batch syncs the next one collects: 64 writers, two syncs. Refusals cost none.
 #[tokio::test]
 async fn writers_that_come_during_a_sync_share_the_next() {
-    let disk = FaultyDisk::register("shared");
+    let disk = FaultyVfs::register("shared");
     let (_folder, store) = open_on(disk);
     let mut entities = Vec::new();
     for name in 0..64 {
         entities.push(Entity::claim(&store, &format!("shared-{name}")).await);
     }
-    let before = (disk.syncs.load(SeqCst), store.syncs());
+    let before = (disk.syncs(), store.syncs());
     disk.hold_syncs();
     let mut appends = vec![store.append(entities[0].batch(&["first"]))];
-    while disk.syncs.load(SeqCst) == before.0 {
+    while disk.syncs() == before.0 {
         tokio::task::yield_now().await; // until the writer thread waits for the disk
     }
     assert!((&mut appends[0]).now_or_never().is_none(), "acknowledged before its sync");
@@ -180,20 +179,20 @@ async fn writers_that_come_during_a_sync_share_the_next() {
     for outcome in futures_util::future::join_all(appends).await {
         assert_eq!(outcome, Ok(1));
     }
-    assert_eq!((disk.syncs.load(SeqCst) - before.0, store.syncs() - before.1), (2, 2));
+    assert_eq!((disk.syncs() - before.0, store.syncs() - before.1), (2, 2));
 
     store.append(entities[0].batch(&["a number that is taken"])).await.unwrap_err();
-    assert_eq!(disk.syncs.load(SeqCst) - before.0, 2, "a refusal touches no disk");
+    assert_eq!(disk.syncs() - before.0, 2, "a refusal touches no disk");
     store.close().await;
 }
 
 /// What waits is bounded, in requests and in bytes; the refused write is certainly not stored.
 #[tokio::test]
 async fn a_full_queue_refuses() {
-    let disk = FaultyDisk::register("queue");
+    let disk = FaultyVfs::register("queue");
     for (limit, reason) in [("requests", "queue_requests"), ("bytes", "queue_bytes")] {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
+        let mut options = SqliteOptions { vfs: Some(disk.name().into()), ..SqliteOptions::default() };
         if limit == "requests" {
             options.queue_requests = 4
         } else {
@@ -201,10 +200,10 @@ async fn a_full_queue_refuses() {
         }
         let store = SqliteStore::open(folder.path(), options).unwrap();
         let mut entity = Entity::claim(&store, "queue").await;
-        let before = disk.syncs.load(SeqCst);
+        let before = disk.syncs();
         disk.hold_syncs();
         let mut waiting = vec![store.append(entity.batch(&["ten bytes!"]))];
-        while disk.syncs.load(SeqCst) == before {
+        while disk.syncs() == before {
             tokio::task::yield_now().await;
         }
         for _ in 0..8 {
@@ -231,15 +230,15 @@ async fn a_full_queue_refuses() {
 /// A request of the largest kind fills the queue all by itself; what weighs nothing still gets through behind it.
 #[tokio::test]
 async fn a_store_with_a_full_queue_can_be_closed() {
-    let disk = FaultyDisk::register("close-full");
+    let disk = FaultyVfs::register("close-full");
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteOptions { vfs: Some(disk.name()), queue_bytes: 40, ..SqliteOptions::default() };
+    let options = SqliteOptions { vfs: Some(disk.name().into()), queue_bytes: 40, ..SqliteOptions::default() };
     let store = SqliteStore::open(folder.path(), options).unwrap();
     let entity = Entity::claim(&store, "close-full").await;
-    let before = disk.syncs.load(SeqCst);
+    let before = disk.syncs();
     disk.hold_syncs();
     let append = store.append(entity.batch(&["a batch that is larger than the whole queue may be"]));
-    while disk.syncs.load(SeqCst) == before {
+    while disk.syncs() == before {
         tokio::task::yield_now().await;
     }
     let claim = store.claim(FenceScope::Entity(entity.id.clone()));
@@ -257,13 +256,13 @@ async fn a_store_with_a_full_queue_can_be_closed() {
 /// Who comes after the request to close is certainly not stored, and is told so.
 #[tokio::test]
 async fn a_write_behind_the_close_is_certainly_not_stored() {
-    let disk = FaultyDisk::register("close-behind");
+    let disk = FaultyVfs::register("close-behind");
     let (folder, store) = open_on(disk);
     let mut entity = Entity::claim(&store, "behind").await;
-    let before = disk.syncs.load(SeqCst);
+    let before = disk.syncs();
     disk.hold_syncs();
     let mut appends = vec![store.append(entity.batch(&["1"]))];
-    while disk.syncs.load(SeqCst) == before {
+    while disk.syncs() == before {
         tokio::task::yield_now().await;
     }
     let write_on = async {

@@ -1,13 +1,13 @@
 //! Every state store keeps the same contract; damage, epochs and failing disks as for events.
 
-use crate::{faulty_vfs::FaultyDisk, store::Entity};
+use crate::store::Entity;
 use bytes::Bytes;
 use persistence::{
     AppendError, BoxFuture, Coded, DeleteState, Fence, FenceScope, InMemoryJournal, InMemoryStateStore, Journal,
     JournalError, MessagePack, PersistenceId, PutState, RawEvent, RawState, SqliteOptions, SqliteStore, StateStore,
-    testkit::{FaultyStates, StateSubject, state_contract},
+    testkit::{FaultyStates, FaultyVfs, StateSubject, state_contract},
 };
-use std::{fs, path::Path, sync::Arc, sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 struct InMemory<S>(S);
@@ -236,16 +236,16 @@ async fn changes_are_numbered_in_commit_order() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_states_and_serves_reads() {
-    let disk = FaultyDisk::register("states-full");
-    let sqlite = Sqlite::new(SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() });
+    let disk = FaultyVfs::register("states-full");
+    let sqlite = Sqlite::new(SqliteOptions { vfs: Some(disk.name().into()), ..SqliteOptions::default() });
     let store = &sqlite.store;
     let owned = Owned::claim(store, "full").await;
     store.upsert(owned.put(0, "one")).await.unwrap();
-    disk.full.store(true, SeqCst);
+    disk.set_full(true);
     let error = store.upsert(owned.put(1, "x")).await.unwrap_err();
     assert!(matches!(error, AppendError::Unavailable { .. }), "{error:?}");
     assert_eq!(StateStore::load(store, owned.id.clone()).await.unwrap().unwrap().revision, 1);
-    disk.full.store(false, SeqCst);
+    disk.set_full(false);
     assert_eq!(store.upsert(owned.put(1, "two")).await, Ok(2));
     store.close().await;
 }
@@ -253,18 +253,18 @@ async fn a_full_disk_refuses_states_and_serves_reads() {
 /// After a failed sync nobody can say what is on the disk: unknown, and the same write sent again settles it.
 #[tokio::test]
 async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
-    let disk = FaultyDisk::register("states-sync");
-    let sqlite = Sqlite::new(SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() });
+    let disk = FaultyVfs::register("states-sync");
+    let sqlite = Sqlite::new(SqliteOptions { vfs: Some(disk.name().into()), ..SqliteOptions::default() });
     let store = &sqlite.store;
     let owned = Owned::claim(store, "sync").await;
     store.upsert(owned.put(0, "one")).await.unwrap();
     let put = owned.put(1, "two");
-    disk.fail_syncs.store(true, SeqCst);
+    disk.set_failing_syncs(true);
     let error = store.upsert(put.clone()).await.unwrap_err();
     assert!(matches!(error, AppendError::Unknown { .. }), "{error:?}");
     let read = StateStore::load(store, owned.id.clone()).await;
     assert!(matches!(read, Err(JournalError::Unavailable { .. })), "{read:?}");
-    disk.fail_syncs.store(false, SeqCst);
+    disk.set_failing_syncs(false);
     let settled = loop {
         match store.upsert(put.clone()).await {
             Err(AppendError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -278,16 +278,16 @@ async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
 /// States and events wait for the same sync, whoever they belong to; what is too large or too much is refused.
 #[tokio::test]
 async fn states_share_commits_and_limits_with_events() {
-    let disk = FaultyDisk::register("states-shared");
-    let options = SqliteOptions { vfs: Some(disk.name()), payload_bytes_max: 100, ..SqliteOptions::default() };
+    let disk = FaultyVfs::register("states-shared");
+    let options = SqliteOptions { vfs: Some(disk.name().into()), payload_bytes_max: 100, ..SqliteOptions::default() };
     let sqlite = Sqlite::new(options);
     let store = &sqlite.store;
     let entity = Entity::claim(store, "events").await;
     let owned = [Owned::claim(store, "1").await, Owned::claim(store, "2").await];
-    let before = (disk.syncs.load(SeqCst), store.batches());
+    let before = (disk.syncs(), store.batches());
     disk.hold_syncs();
     let first = store.upsert(owned[0].put(0, "first"));
-    while disk.syncs.load(SeqCst) == before.0 {
+    while disk.syncs() == before.0 {
         tokio::task::yield_now().await; // until the writer thread waits for the disk
     }
     let shared = (store.append(entity.batch(&["a"])), store.upsert(owned[1].put(0, "one")));
@@ -295,7 +295,7 @@ async fn states_share_commits_and_limits_with_events() {
     disk.release_syncs();
     let outcome = futures_util::join!(first, shared.0, shared.1, last);
     assert_eq!(outcome, (Ok(1), Ok(1), Ok(1), Ok(2)));
-    assert_eq!((disk.syncs.load(SeqCst) - before.0, store.batches() - before.1), (2, 2));
+    assert_eq!((disk.syncs() - before.0, store.batches() - before.1), (2, 2));
 
     let refused = store.upsert(owned[0].put(2, &"x".repeat(101))).await.unwrap_err();
     assert!(matches!(&refused, AppendError::Rejected { reason } if reason.contains("payload_bytes_max")), "{refused}");

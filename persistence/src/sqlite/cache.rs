@@ -1,7 +1,8 @@
 //! What the writer remembers of the tables, so that an append costs one insert and no look-up.
 //!
-//! Valid because the writer is the only one that writes: the store lock keeps other processes out. Whoever rolls back
-//! must [`clear`](Cache::clear).
+//! Valid because the writer is the only one that writes: the store lock keeps other processes out. The writer clears it
+//! all the same when it sees that somebody else wrote, so that no stale epoch is taken for the current one by a process
+//! whose lock was removed under it. Whoever rolls back must [`clear`](Cache::clear).
 
 use crate::PersistenceId;
 use std::{collections::HashMap, sync::Arc};

@@ -68,10 +68,14 @@ fn create_folder(folder: &Path) -> Result<(), OpenError> {
         }
         Err(_) => {}
     }
+    // The new names must survive power loss too, or the whole store would be gone.
+    let missing: Vec<_> = folder.ancestors().take_while(|folder| fs::metadata(folder).is_err()).collect();
     fs::create_dir_all(folder).map_err(|error| refused(folder, &error))?;
-    // The new name must survive power loss too, or the whole store would be gone.
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|error| refused(parent, &error))
+    for created in missing {
+        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(|error| refused(parent, &error))?;
+    }
+    Ok(())
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> OpenError {

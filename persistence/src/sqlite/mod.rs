@@ -7,6 +7,7 @@ mod cache;
 mod checksum;
 mod fault;
 mod lock;
+mod log_file;
 mod options;
 mod reader;
 mod request;

@@ -7,10 +7,11 @@
 //! is never used again.
 
 use super::{
-    OpenError, SqliteOptions,
+    Durability, OpenError, SqliteOptions,
     cache::Cache,
     fault::Fault,
     lock::StoreLock,
+    log_file,
     request::{Work, WriteRequest, Written},
     schema,
     stats::Stats,
@@ -33,8 +34,9 @@ pub(crate) struct Writer {
     stats: Arc<Stats>,
     db: Option<Connection>, // `None` while the store is broken
     cache: Cache,
-    restart_at: i64, // pages of log from which it is made to start again
-    sweeping: bool,  // deleted rows may be left to remove
+    data_version: i64, // of the database when the cache was last known to be right
+    restart_at: i64,   // pages of log from which it is made to start again
+    sweeping: bool,    // deleted rows may be left to remove
     _lock: StoreLock,
 }
 
@@ -58,9 +60,15 @@ impl Writer {
         lock: StoreLock,
     ) -> Result<Self, OpenError> {
         let db = schema::open_writer(&path, &options)?;
+        // Before anybody reads: what a killed process left in the log counts from now on, so it must be durable.
+        if options.durability == Durability::Fsync {
+            let syncs = log_file::make_durable(&db).map_err(|error| schema::open_error(&path, &error))?;
+            stats.synced(syncs);
+        }
         let restart_at = i64::from(options.checkpoint_pages) * LOG_PAGES_FACTOR;
         let (db, cache) = (Some(db), Cache::default());
-        Ok(Self { path, options, queue, stats, db, cache, restart_at, sweeping: true, _lock: lock })
+        let data_version = 0;
+        Ok(Self { path, options, queue, stats, db, cache, data_version, restart_at, sweeping: true, _lock: lock })
     }
 
     /// Serves until every handle is gone or [`Work::Close`] arrives.
@@ -153,7 +161,19 @@ impl Writer {
             let answer = fault.before_commit();
             (fault, answer)
         };
-        db.execute_batch("BEGIN IMMEDIATE").map_err(before_commit)?;
+        begin(db).map_err(before_commit)?;
+        match data_version(db) {
+            Ok(found) if found == self.data_version => {}
+            // Somebody else wrote, past the lock: what is remembered of the tables may be wrong, epochs above all.
+            Ok(found) => {
+                self.cache.clear();
+                self.data_version = found;
+            }
+            Err(error) => {
+                let _ = db.execute_batch("ROLLBACK");
+                return Err(before_commit(error));
+            }
+        }
         let mut transaction = Transaction {
             db,
             cache: &mut self.cache,
@@ -262,8 +282,8 @@ impl Writer {
         self.cache.clear();
     }
 
-    /// Reopens an abandoned store. What the log seems to hold is first written into the database file by new writes with
-    /// a sync of their own: only then is it known to be on the disk, and readers may see it again.
+    /// Reopens an abandoned store. What the log seems to hold is written once more, with a sync of its own, and then into
+    /// the database file: only then is it known to be on the disk, and readers may see it again.
     fn ensure_open(&mut self) -> Result<(), AppendError> {
         if self.db.is_some() {
             return Ok(());
@@ -271,6 +291,10 @@ impl Writer {
         let unavailable =
             |reason: String| AppendError::Unavailable { reason: format!("store is being reopened: {reason}") };
         let db = schema::open_writer(&self.path, &self.options).map_err(|error| unavailable(error.to_string()))?;
+        let syncs = match self.options.durability {
+            Durability::Fsync => log_file::make_durable(&db).map_err(|error| unavailable(error.to_string()))?,
+            Durability::Os => 0,
+        };
         let busy: i64 = db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
             .map_err(|error| unavailable(error.to_string()))?;
@@ -278,7 +302,7 @@ impl Writer {
             return Err(unavailable("a reader holds the log".into()));
         }
         tracing::info!(path = %self.path.display(), "store reopened");
-        self.stats.synced(self.syncs(2));
+        self.stats.synced(syncs + self.syncs(2));
         self.db = Some(db);
         self.sweeping = true;
         self.stats.suspect.store(false, Ordering::SeqCst);
@@ -287,10 +311,19 @@ impl Writer {
 
     fn syncs(&self, count: u64) -> u64 {
         match self.options.durability {
-            super::Durability::Fsync => count,
-            super::Durability::Os => 0,
+            Durability::Fsync => count,
+            Durability::Os => 0,
         }
     }
+}
+
+fn begin(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute(()).map(drop)
+}
+
+/// Changes when another connection has written to the database, and at no other time.
+fn data_version(db: &Connection) -> rusqlite::Result<i64> {
+    db.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))
 }
 
 fn answer_each(batch: Vec<WriteRequest>, answers: Vec<Answer>) {

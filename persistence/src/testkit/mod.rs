@@ -1,12 +1,14 @@
-//! For tests: stores that fail on command, and the contracts every store must keep.
+//! For tests: stores and disks that fail on command, and the contracts every store must keep.
 
 mod contract;
+mod disk;
 mod faulty;
 mod faulty_states;
 mod feed_contract;
 mod state_contract;
 
 pub use contract::{Subject, contract};
+pub use disk::{Change, DiskOp, FaultPlan, Faults, FaultyVfs, Files, Tape};
 pub use faulty::{FaultyJournal, FaultySnapshots};
 pub use faulty_states::FaultyStates;
 pub use feed_contract::{FeedSubject, feed_contract};
