@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ask::{Ask, AskError, ReplyTo};
+use crate::audience::Terminated;
 use crate::block_queue::{Refusal, Room};
 use crate::cell::{Cell, Control};
 use crate::clock::Tick;
@@ -256,6 +257,19 @@ impl<M: Send + 'static> ActorRef<M> {
         self.control().is_closed()
     }
 
+    /// Waits until the actor has stopped for good, from wherever: its `PostStop` is over, its children have ended, and its name
+    /// is free again if it was at the top. At once if it has stopped already; a restart is no end.
+    ///
+    /// The future keeps nothing alive and stops nobody. Awaited inside a handler it holds up that actor, for ever if that is the
+    /// one waited for: there use [`ActorContext::watch`](crate::ActorContext::watch). When the runtime ends before the actor, it
+    /// never comes.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future leaves nothing behind.
+    pub fn terminated(&self) -> Terminated {
+        Terminated::of(self.control_arc())
+    }
+
     /// How many messages wait in its mailbox, of a router in those of its routees; a moment later it may be another
     /// number. The message in hand, and what the actor stashed, are not counted. While the actor works through a large
     /// mailbox, up to 32 of those it is through with still are, and never more than an eighth of the bound.
@@ -265,22 +279,14 @@ impl<M: Send + 'static> ActorRef<M> {
 
     pub(crate) fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal> {
         match &self.target {
-            Target::Local(cell) => {
-                let permit = cell.queue().try_reserve(Room::Ordinary)?;
-                cell.deliver(permit, Envelope::new(make(), question));
-                Ok(())
-            }
+            Target::Local(cell) => cell.try_deliver_with(Room::Ordinary, || Envelope::new(make(), question)),
             Target::Other(recipient) => recipient.try_tell_with(make, question),
         }
     }
 
     pub(crate) async fn send_with(&self, make: &mut (dyn FnMut() -> M + Send)) -> Result<(), Refusal> {
         match &self.target {
-            Target::Local(cell) => {
-                let permit = cell.queue().reserve().await.map_err(|()| Refusal::Stopped)?;
-                cell.deliver(permit, Envelope::Message(make()));
-                Ok(())
-            }
+            Target::Local(cell) => cell.deliver_with(|| Envelope::Message(make())).await,
             Target::Other(recipient) => recipient.send_with(make).await,
         }
     }

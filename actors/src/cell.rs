@@ -1,7 +1,6 @@
 //! What an actor shows to the outside: who it is, its mailbox, and who wants to hear of its end.
 
 use std::any::{Any, type_name};
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -13,11 +12,13 @@ use tracing::{Span, warn};
 use crate::actor_ref::{Stopped, TryTellError};
 use crate::ask::AskError;
 use crate::ask_chain::Link;
+use crate::audience::{Audience, Outside};
 use crate::block_queue::{Permit, Posture, Queue, Refusal, Room, Wake};
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::{Envelope, Internal, Place, Question};
 use crate::event_stream::DeadLetterReason;
+use crate::foyer::Foyer;
 use crate::inspect::{Lane, Probe};
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
@@ -25,9 +26,10 @@ use crate::path::ActorPath;
 use crate::pinned::Pin;
 use crate::scheduler::Runnable;
 use crate::system::ActorSystem;
+use crate::trace::Tracer;
 
 /// So many messages that wait are a pile: more than one who asks and waits for the answer leaves.
-const PILE: usize = 32;
+pub(crate) const PILE: usize = 32;
 
 /// An actor has stopped for good.
 pub(crate) struct Ended {
@@ -118,6 +120,9 @@ impl Name {
 struct Rare {
     span: Option<Span>,
     pin: Option<Pin>,
+    /// A [`Foyer`](crate::foyer::Foyer) for its messages.
+    foyer: Option<Box<dyn Any + Send + Sync>>,
+    tracer: Option<Tracer>,
 }
 
 /// What is rarely looked at.
@@ -128,9 +133,9 @@ pub(crate) struct Held {
     pub(crate) limits: Option<Box<Limits>>,
 }
 
-#[expect(clippy::box_collection, reason = "most actors are watched by nobody and hold one word for it")]
 enum Watchers {
-    Alive(Option<Box<BTreeMap<u128, Arc<dyn Control>>>>), // by `Head::key`
+    /// Most actors are watched by nobody and hold one word for it.
+    Alive(Option<Box<Audience>>),
     Ended(Option<Box<Cause>>),
 }
 
@@ -174,6 +179,29 @@ impl Head {
 
     pub(crate) fn pin(&self) -> Option<&Pin> {
         self.rare.as_ref()?.pin.as_ref()
+    }
+
+    /// Messages for it wait elsewhere than in its queue.
+    pub(crate) fn with_foyer(mut self, foyer: Option<Box<dyn Any + Send + Sync>>) -> Self {
+        if foyer.is_some() {
+            self.rare.get_or_insert_default().foyer = foyer;
+        }
+        self
+    }
+
+    pub(crate) fn foyer(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.rare.as_ref()?.foyer.as_deref()
+    }
+
+    pub(crate) fn traced(mut self, tracer: Option<Tracer>) -> Self {
+        if tracer.is_some() {
+            self.rare.get_or_insert_default().tracer = tracer;
+        }
+        self
+    }
+
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.rare.as_ref()?.tracer.as_ref()
     }
 
     /// Whether the present life has come to the end of `started`. For those who look from outside.
@@ -296,7 +324,7 @@ impl Head {
     pub(crate) fn add_watcher(&self, watcher: Arc<dyn Control>) -> Option<Ended> {
         let failure = match &mut self.held.lock().watchers {
             Watchers::Alive(watchers) => {
-                watchers.get_or_insert_default().insert(watcher.head().key(), watcher);
+                watchers.get_or_insert_default().actors.insert(watcher.head().key(), watcher);
                 return None;
             }
             Watchers::Ended(failure) => failure.clone(),
@@ -311,7 +339,7 @@ impl Head {
 
     pub(crate) fn remove_watcher(&self, watcher: &Head) {
         let removed = match &mut self.held.lock().watchers {
-            Watchers::Alive(Some(watchers)) => watchers.remove(&watcher.key()),
+            Watchers::Alive(Some(watchers)) => watchers.actors.remove(&watcher.key()),
             Watchers::Alive(None) | Watchers::Ended(_) => None,
         };
         drop(removed); // outside the lock: it may be the last hold on the watcher's cell
@@ -321,11 +349,21 @@ impl Head {
     pub(crate) fn end(&self, failure: Option<Cause>) {
         let before = mem::replace(&mut self.held.lock().watchers, Watchers::Ended(failure.clone().map(Box::new)));
         if let Watchers::Alive(Some(watchers)) = before {
-            for watcher in watchers.into_values() {
+            let Audience { actors, outside } = *watchers;
+            for watcher in actors.into_values() {
                 let ended = self.ended(watcher.head(), failure.as_ref());
                 watcher.notice_end(ended);
             }
+            outside.wake();
         }
+    }
+
+    /// Shows `look` who waits for the end of this actor outside of any; `None` once it has ended.
+    pub(crate) fn outside<R>(&self, look: impl FnOnce(Option<&mut Outside>) -> R) -> R {
+        look(match &mut self.held.lock().watchers {
+            Watchers::Alive(watchers) => Some(&mut watchers.get_or_insert_default().outside),
+            Watchers::Ended(_) => None,
+        })
     }
 }
 
@@ -365,7 +403,7 @@ impl<M: Send + 'static> Cell<M> {
             Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),
             Ok((Wake::No, false)) => {}
             Ok((Wake::No, true)) => self.filled_a_block(),
-            Err((refusal, envelope)) => return Err(Self::refused(refusal, envelope)),
+            Err((refusal, envelope)) => return self.refused(refusal, envelope),
         }
         Ok(())
     }
@@ -379,18 +417,29 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     #[cold]
-    fn refused(refusal: Refusal, envelope: Envelope<M>) -> TryTellError<M> {
+    fn refused(self: &Arc<Self>, refusal: Refusal, envelope: Envelope<M>) -> Result<(), TryTellError<M>> {
+        let (refusal, envelope) = match (refusal, self.foyer()) {
+            (Refusal::Full, Some(foyer)) => match self.tell_through(foyer, envelope, Room::Ordinary) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            },
+            _ => (refusal, envelope),
+        };
         let message = match envelope {
             Envelope::Message(message) | Envelope::Until(message, _) => message,
             Envelope::Asked(asked) => asked.0,
-            Envelope::Adapted(_) | Envelope::Streamed(_) | Envelope::Ended(_) | Envelope::Inspect(_) => {
+            Envelope::Adapted(_)
+            | Envelope::Streamed(_)
+            | Envelope::Ended(_)
+            | Envelope::Inspect(_)
+            | Envelope::Held => {
                 unreachable!("whoever tells makes none of these")
             }
         };
-        match refusal {
+        Err(match refusal {
             Refusal::Full => TryTellError::Full(message),
             Refusal::Stopped => TryTellError::Stopped(message),
-        }
+        })
     }
 
     pub(crate) async fn send(self: &Arc<Self>, message: M) -> Result<(), Stopped<M>> {
@@ -399,6 +448,9 @@ impl<M: Send + 'static> Cell<M> {
             Err(TryTellError::Stopped(message)) => return Err(Stopped(message)),
             Err(TryTellError::Full(message)) => message,
         };
+        if let Some(foyer) = self.foyer() {
+            return Box::pin(self.send_through(foyer, message)).await;
+        }
         match self.queue.reserve().await {
             Ok(permit) => match permit.push(Envelope::Message(message)) {
                 Ok(wake) => {
@@ -439,6 +491,9 @@ impl<M: Send + 'static> Control for Cell<M> {
 
     fn end(self: Arc<Self>, how: Ending) {
         self.queue.shut();
+        if let Some(foyer) = self.foyer() {
+            foyer.shut();
+        }
         let clock = self.head.system.clock();
         match how {
             Ending::Stop => self.head.order_stop(|| clock.now()),
@@ -468,7 +523,7 @@ impl<M: Send + 'static> Control for Cell<M> {
     }
 
     fn queued(&self) -> usize {
-        self.queue.len()
+        self.foyer().map_or_else(|| self.queue.len(), Foyer::len)
     }
 
     fn posture(&self) -> Posture {

@@ -24,12 +24,14 @@ use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::{Envelope, Internal, Streamed};
 use crate::event_stream::{DeadLetterReason, UnhandledMessage};
+use crate::foyer::Foyer;
 use crate::orders::Obedient;
 use crate::own::Owner;
 use crate::panic_text::panic_text;
 use crate::props::{Build, Factory, Props};
 use crate::supervision::{Decision, Failure, Supervision};
 use crate::system::ActorSystem;
+use crate::trace;
 
 /// An actor with timers looks at the clock every so many turns, and after each that was suspended.
 const TURNS_PER_LOOK: u8 = 8;
@@ -60,6 +62,8 @@ pub(crate) struct Engine<A: Actor> {
 /// What to do next.
 enum Step<M> {
     Handle(M),
+    /// The actor is traced.
+    Trace(M),
     Signal(Signal),
     Stop,
     Fail(BoxError),
@@ -94,6 +98,9 @@ impl<A: Actor> Engine<A> {
         };
         if let Some(policy) = props.failed {
             engine.ctx.keep_failed(policy);
+        }
+        if engine.head().tracer().is_some() {
+            engine.ctx.trace();
         }
         async move {
             let failure = engine.lives(&mut state).await;
@@ -195,6 +202,10 @@ impl<A: Actor> Engine<A> {
                     let handled = actor.receive(&mut self.ctx, message).await;
                     self.handled(handled)?
                 }
+                Step::Trace(message) => {
+                    let handled = Box::pin(trace::receive(actor, &mut self.ctx, message)).await;
+                    self.handled(handled)?
+                }
                 Step::Signal(signal) => Box::pin(self.signal(actor, signal)).await?,
                 Step::Stop => Flow::Stop,
                 Step::Fail(error) => return Err(error),
@@ -237,6 +248,9 @@ impl<A: Actor> Engine<A> {
     /// The time for the answer was over before the actor came to the question.
     #[cold]
     fn expired(&self, question: A::Message) {
+        if let Some(tracer) = self.head().tracer() {
+            tracer.came_from(None);
+        }
         self.head().dead_letter::<A::Message>(DeadLetterReason::Expired);
         discard::each_caught_because(AskError::Timeout, [question]);
     }
@@ -282,11 +296,11 @@ impl<A: Actor> Engine<A> {
         self.came = false;
         while let Some(internal) = self.owner.next_internal() {
             if let Some(step) = self.internal(internal) {
-                return Poll::Ready(step);
+                return Poll::Ready(self.traced(step));
             }
         }
         if self.ctx.has_extras() {
-            return self.poll_extras(cx);
+            return self.poll_extras(cx).map(|step| self.traced(step));
         }
         if let Some(step) = self.mailbox_step() {
             return Poll::Ready(step);
@@ -319,6 +333,13 @@ impl<A: Actor> Engine<A> {
             }
         }
         None
+    }
+
+    fn traced(&self, step: Step<A::Message>) -> Step<A::Message> {
+        match step {
+            Step::Handle(message) if self.ctx.is_traced() => Step::Trace(message),
+            other => other,
+        }
     }
 
     /// As [`poll_step`](Self::poll_step), for an actor that has more to do than what its mailbox brings.
@@ -366,8 +387,23 @@ impl<A: Actor> Engine<A> {
 
     fn uncommon(&mut self, envelope: Envelope<A::Message>) -> Option<Step<A::Message>> {
         match envelope {
-            Envelope::Message(message) | Envelope::Until(message, _) => {
+            Envelope::Held => {
+                let entry = self.owner.cell().foyer().and_then(Foyer::take)?;
+                if let Some(tracer) = self.head().tracer() {
+                    tracer.came_from(entry.origin);
+                }
+                self.uncommon(entry.envelope)
+            }
+            Envelope::Message(message) => {
                 self.came = true;
+                Some(Step::Handle(message))
+            }
+            Envelope::Until(message, deadline) => {
+                if self.owner.has_passed(deadline) {
+                    self.expired(message);
+                    return None;
+                }
+                self.asked(deadline);
                 Some(Step::Handle(message))
             }
             Envelope::Asked(asked) => {

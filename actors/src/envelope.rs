@@ -25,6 +25,8 @@ pub(crate) enum Envelope<M> {
     Ended(Box<Ended>),
     /// Measures how long messages wait.
     Inspect(Box<Probe>),
+    /// The message waits in the [`Foyer`](crate::foyer::Foyer).
+    Held,
 }
 
 impl<M> Envelope<M> {

@@ -50,6 +50,9 @@ pub enum DeadLetterReason {
     MailboxFull,
     /// The recipient stopped while the message waited.
     StoppedBefore,
+    /// The recipient's mailbox was full, and it had waited longest when a newer one came; see
+    /// [`Mailbox::drop_oldest`](crate::Mailbox::drop_oldest) and [`Overflow::DropOldest`](crate::Overflow::DropOldest).
+    Displaced,
     /// The recipient wanted to stash it and the stash was full.
     StashFull,
     /// The recipient's stash was dropped with the message in it, by a restart or a stop for instance.
@@ -65,7 +68,7 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Stopped,
         Self::MailboxFull,
         Self::StoppedBefore,
@@ -75,10 +78,11 @@ impl DeadLetterReason {
         Self::Failed,
         Self::ParkingLotFull,
         Self::Expired,
+        Self::Displaced,
     ];
 
     /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`, `no_routees`,
-    /// `failed`, `parking_lot_full`, `expired`.
+    /// `failed`, `parking_lot_full`, `expired`, `displaced`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -90,13 +94,14 @@ impl DeadLetterReason {
             Self::Failed => "failed",
             Self::ParkingLotFull => "parking_lot_full",
             Self::Expired => "expired",
+            Self::Displaced => "displaced",
         }
     }
 
     /// What an ask in the message ends with.
     pub(crate) fn ask_error(self) -> AskError {
         match self {
-            Self::MailboxFull | Self::NoRoutees => AskError::Full,
+            Self::MailboxFull | Self::NoRoutees | Self::Displaced => AskError::Full,
             _ => AskError::Stopped,
         }
     }

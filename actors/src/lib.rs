@@ -5,6 +5,7 @@ mod actor_ref;
 mod ask;
 mod ask_chain;
 mod asks;
+mod audience;
 mod block_queue;
 mod cell;
 mod clock;
@@ -17,6 +18,7 @@ mod envelope;
 mod event_stream;
 mod failed_message;
 mod fn_actor;
+mod foyer;
 mod fsm;
 mod guardian;
 mod ignore;
@@ -48,6 +50,7 @@ mod sync;
 mod system;
 pub mod testkit;
 mod timers;
+mod trace;
 mod watchdog;
 
 pub use actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
@@ -57,6 +60,7 @@ pub use asks::{
     AskAll, AskFirst, AskHedged, AskWithStatus, AskWithStatusError, NotEnoughAnswers, StatusError, ask_all, ask_first,
     ask_hedged,
 };
+pub use audience::Terminated;
 pub use clock::{Clock, Elapsed, Sleep, Tick};
 pub use context::{ActorContext, BlockingFull, SpawnError};
 pub use event_stream::{
@@ -88,6 +92,7 @@ pub use supervisor::{
 };
 pub use system::{ActorSystem, ActorSystemBuilder};
 pub use timers::{MissedTicks, Timers};
+pub use trace::{InTrace, TraceContext, TraceContextError, TraceState, Tracing};
 pub use watchdog::TurnStuck;
 
 /// Pages whose programs compile and run too.

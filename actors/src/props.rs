@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::actor::{Actor, BoxError};
 use crate::context::ActorContext;
 use crate::failed_message::{FailedMessage, FailedPolicy};
+use crate::foyer::Scale;
 use crate::mailbox::Mailbox;
 use crate::supervision::{Supervision, SupervisorStrategy};
+use crate::trace::Tracing;
 
 /// How to make an actor, and under which rules it lives.
 ///
@@ -19,6 +21,8 @@ pub struct Props<A: Actor> {
     pub(crate) factory: Factory<A>,
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) mailbox: Mailbox,
+    pub(crate) scale: Option<Box<Scale<A::Message>>>,
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) stop_limit: Option<Duration>,
     pub(crate) failed: Option<FailedPolicy<A::Message>>,
@@ -57,6 +61,8 @@ impl<A: Actor> Props<A> {
             factory,
             supervision: None,
             mailbox: Mailbox::default(),
+            scale: None,
+            tracing: None,
             stop_timeout: None,
             stop_limit: None,
             failed: None,
@@ -81,6 +87,30 @@ impl<A: Actor> Props<A> {
     /// How many messages may wait. Default: [`Mailbox::DEFAULT_CAPACITY`].
     pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
         self.mailbox = mailbox;
+        self
+    }
+
+    /// What the messages that wait may weigh together, besides [`mailbox`](Props::mailbox)'s bound of their number; `weigh`
+    /// says what one holds, in bytes or whatever `limit` counts, in its sender's turn. What does not fit is treated as any
+    /// message without room. A message heavier than `limit` is let in when nothing else waits, so that it is not refused for
+    /// ever.
+    ///
+    /// The account is exact: a message weighs what it weighed when it was sent, from there until the actor takes it. Where a
+    /// message is made only once it is let in, by [`ActorRef::map`](crate::ActorRef::map), `limit` may be exceeded by one
+    /// message for each such sender at that moment. Those through a [`message_adapter`](ActorContext::message_adapter) weigh
+    /// nothing, and elements of a stream are bounded by what that may have on the way. Costs a lock per message.
+    ///
+    /// ```
+    /// # use actors::{Behavior, FnActor, Props};
+    /// # let keeper = || FnActor::new((), |_: &mut (), _ctx, _page: Vec<u8>| Ok(Behavior::Same));
+    /// let props = Props::new(keeper).mailbox_bytes(64 << 20, Vec::len);
+    /// ```
+    ///
+    /// # Panics
+    /// When `limit` is zero.
+    pub fn mailbox_bytes(mut self, limit: u64, weigh: impl Fn(&A::Message) -> usize + Send + Sync + 'static) -> Self {
+        assert!(limit > 0, "mailbox_bytes: `limit` must be at least 1");
+        self.scale = Some(Box::new(Scale { limit, weigh: Box::new(weigh) }));
         self
     }
 
@@ -149,8 +179,9 @@ impl<A: Actor> Props<A> {
                 around(build(ctx))
             })),
         };
-        let Self { supervision, mailbox, stop_timeout, stop_limit, failed, actor_type, pinned, .. } = self;
-        Props { factory, supervision, mailbox, stop_timeout, stop_limit, failed, actor_type, pinned }
+        let Self { supervision, mailbox, scale, tracing, stop_timeout, stop_limit, failed, actor_type, pinned, .. } =
+            self;
+        Props { factory, supervision, mailbox, scale, tracing, stop_timeout, stop_limit, failed, actor_type, pinned }
     }
 }
 
@@ -165,6 +196,8 @@ impl<A: Actor> fmt::Debug for Props<A> {
         f.debug_struct("Props")
             .field("supervision", &self.supervision)
             .field("mailbox", &self.mailbox)
+            .field("mailbox_bytes", &self.scale.as_ref().map(|scale| scale.limit))
+            .field("tracing", &self.tracing)
             .field("stop_timeout", &self.stop_timeout)
             .field("stop_limit", &self.stop_limit)
             .field("pinned", &self.pinned)

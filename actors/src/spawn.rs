@@ -1,5 +1,6 @@
 //! From [`Props`] to a running actor.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,11 +12,13 @@ use crate::block_queue::Wake;
 use crate::cell::{Cell, Control, Head, Name, Parent};
 use crate::engine::Engine;
 use crate::envelope::Place;
+use crate::foyer::Foyer;
 use crate::orders::Limits;
 use crate::path::encode_name;
 use crate::pinned::{Pin, ThreadEnd};
 use crate::props::{Factory, Props};
 use crate::system::ActorSystem;
+use crate::trace::{Tracer, Tracing};
 
 /// Where a child is born: under whom, and who is told of its end.
 pub(crate) struct Nursery {
@@ -38,13 +41,18 @@ impl Nursery {
     ) -> Arc<Cell<A::Message>> {
         let place = Place { slot, uid: self.system.next_uid() };
         let span = info_span!("actor", path = %Unborn { parent: &*self.parent, name: &name });
-        let capacity = props.mailbox.capacity();
+        let tracing = props.tracing.or_else(|| self.inherited_tracing());
+        let foyer = Foyer::for_mailbox(props.mailbox, props.scale.take().map(|scale| *scale), tracing.is_some());
+        let foyer = foyer.map(|foyer| Box::new(foyer) as Box<dyn Any + Send + Sync>);
+        let capacity = if foyer.is_some() { 0 } else { props.mailbox.capacity() };
         let (pin, thread) =
             if props.pinned && !self.system.is_simulated() { pin(&name, &mut props) } else { (None, None) };
         let head = Head::new(self.system, self.parent, place, name, Limits::new(props.stop_timeout, props.stop_limit))
             .in_span(span)
             .of_type(props.actor_type)
-            .pinned(pin);
+            .pinned(pin)
+            .with_foyer(foyer)
+            .traced(tracing.map(Tracer::new));
         let cell = Arc::new(Cell::new(head, capacity));
         match thread {
             None => cell.install(|owner| Engine::existence(owner, props)),
@@ -56,6 +64,11 @@ impl Nursery {
         register(cell.clone());
         cell.schedule(Wake::Schedule);
         cell
+    }
+
+    /// What the system says, for actors that are not of its infrastructure.
+    fn inherited_tracing(&self) -> Option<Tracing> {
+        self.system.tracing().filter(|_| !self.parent.path().as_str().starts_with("/system"))
     }
 
     /// A reference to an actor that never lived.

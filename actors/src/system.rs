@@ -26,6 +26,7 @@ use crate::props::Props;
 use crate::receptionist::{self, Receptionist, ReceptionistActor, ReceptionistMessage};
 use crate::scheduler::{Order, Scheduler};
 use crate::shutdown::CoordinatedShutdown;
+use crate::trace::Tracing;
 use crate::watchdog::{self, Watchdog};
 
 const SYSTEM_UID: u64 = 1;
@@ -56,6 +57,7 @@ struct Inner {
     parking_lot: ParkingLot,
     inspector: Arc<Inspector>,
     watchdog: Option<Watchdog>,
+    tracing: Option<Tracing>,
 }
 
 impl ActorSystem {
@@ -80,6 +82,7 @@ impl ActorSystem {
             parked_max: parked::CAPACITY,
             order: Order::Fast,
             watchdog: Watching::Default,
+            tracing: None,
         }
     }
 
@@ -273,6 +276,15 @@ impl ActorSystem {
         self.0.uids.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// How all actors under `/user` are traced that do not say it themselves.
+    pub(crate) fn tracing(&self) -> Option<Tracing> {
+        self.0.tracing
+    }
+
+    pub(crate) fn random_bits(&self) -> u64 {
+        self.0.random.lock().random()
+    }
+
     /// In 0..1.
     pub(crate) fn random(&self) -> f64 {
         self.0.random.lock().random()
@@ -315,6 +327,7 @@ pub struct ActorSystemBuilder {
     order: Order,
     parked_max: usize,
     watchdog: Watching,
+    tracing: Option<Tracing>,
 }
 
 /// Whether there is a watchdog.
@@ -411,6 +424,13 @@ impl ActorSystemBuilder {
         self
     }
 
+    /// Traces all actors under `/user`, except those whose [`Props::tracing`] says something else. Off by default; see
+    /// [`Tracing`] for what it costs.
+    pub fn tracing(mut self, tracing: Tracing) -> Self {
+        self.tracing = Some(tracing);
+        self
+    }
+
     /// Starts the system.
     ///
     /// # Panics
@@ -452,6 +472,7 @@ impl ActorSystemBuilder {
             parking_lot: ParkingLot::new(self.parked_max),
             inspector: Arc::default(),
             watchdog,
+            tracing: self.tracing,
         }));
         // Actors and their system hold each other. Those that nobody can run any more let go.
         let known = WeakSystem(Arc::downgrade(&system.0));

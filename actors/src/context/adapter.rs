@@ -54,20 +54,15 @@ where
     }
 
     fn try_tell_with(&self, make: &mut dyn FnMut() -> R, _question: Option<Question>) -> Result<(), Refusal> {
-        let permit = self.cell.queue().try_reserve(Room::Adapted)?;
-        self.cell.deliver(permit, self.envelope(make()));
-        Ok(())
+        self.cell.try_deliver_with(Room::Adapted, || self.envelope(make()))
     }
 
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> R + Send)) -> Sending<'a> {
         Box::pin(async move {
-            let permit = match self.cell.queue().try_reserve(Room::Adapted) {
-                Ok(permit) => permit,
-                Err(Refusal::Stopped) => return Err(Refusal::Stopped),
-                Err(Refusal::Full) => self.cell.queue().reserve().await.map_err(|()| Refusal::Stopped)?,
-            };
-            self.cell.deliver(permit, self.envelope(make()));
-            Ok(())
+            match self.cell.try_deliver_with(Room::Adapted, || self.envelope(make())) {
+                Err(Refusal::Full) => self.cell.deliver_with(|| self.envelope(make())).await,
+                done => done,
+            }
         })
     }
 }

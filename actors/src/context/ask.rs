@@ -15,6 +15,7 @@ use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::{Internal, Question};
 use crate::testkit::Effect;
+use crate::trace::Carried;
 
 /// When an ask times out; the number tells asks of one moment apart.
 type Deadline = (Tick, u64);
@@ -55,6 +56,11 @@ impl<M: Send + 'static> ActorContext<M> {
         let at = at.min(self.head().deadline());
         // A moment of this system's clock says nothing to another.
         let question = target.system().clock().is(self.clock()).then_some(Question::Until(at));
+        let carried = Carried::from(self.head());
+        let map = move |outcome| {
+            carried.arrive();
+            map(outcome)
+        };
         let asker = self.cell().clone();
         let deadline = self.extras().asks.next_key(at);
         let slot =

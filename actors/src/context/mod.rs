@@ -67,6 +67,8 @@ struct Extras<M> {
     pub(crate) kept: Option<Kept<M>>,
     /// Takes no more messages, and stops when it has none, or then.
     pub(crate) draining: Option<Tick>,
+    /// Each message handled is a span.
+    traced: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     slept_until: Option<Tick>,
 }
@@ -82,6 +84,7 @@ impl<M> Default for Extras<M> {
             blocking: None,
             kept: None,
             draining: None,
+            traced: false,
             sleep: None,
             slept_until: None,
         }
@@ -104,7 +107,7 @@ impl<M: Send + 'static> ActorContext<M> {
         self.this.cell().expect("an actor's own reference is a local one")
     }
 
-    fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &Head {
         self.cell().head()
     }
 
@@ -190,6 +193,15 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Does from now on what `policy` says about messages it fails on.
     pub(crate) fn keep_failed(&mut self, policy: FailedPolicy<M>) {
         self.extras().kept = Some(Kept::new(policy));
+    }
+
+    /// Makes a span of each message from now on.
+    pub(crate) fn trace(&mut self) {
+        self.extras().traced = true;
+    }
+
+    pub(crate) fn is_traced(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.traced)
     }
 
     pub(crate) fn kept(&mut self) -> Option<&mut Kept<M>> {

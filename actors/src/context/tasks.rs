@@ -10,6 +10,7 @@ use super::ActorContext;
 use crate::envelope::Internal;
 use crate::panic_text::panic_text;
 use crate::testkit::Effect;
+use crate::trace::Carried;
 
 /// The tasks of one life. Dropping it aborts them.
 #[derive(Default)]
@@ -39,9 +40,14 @@ impl<M: Send + 'static> ActorContext<M> {
     ) {
         self.record(|| Effect::PipedToSelf { output_type: std::any::type_name::<T>() });
         let (cell, life) = (self.cell().clone(), self.life);
+        let carried = Carried::from(self.head());
         self.spawn_caught(async move {
             let output = future.await;
-            cell.push_internal(Internal::Piped { life, make: Box::new(move || map(output)) });
+            let make = Box::new(move || {
+                carried.arrive();
+                map(output)
+            });
+            cell.push_internal(Internal::Piped { life, make });
         });
     }
 

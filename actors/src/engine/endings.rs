@@ -25,6 +25,7 @@ use crate::discard;
 use crate::envelope::{Envelope, Internal};
 use crate::event_stream::{ActorKilled, ActorRestarted, DeadLetterReason, StopForced};
 use crate::failed_message::Fate;
+use crate::foyer::Foyer;
 use crate::orders::{Cut, Obedient};
 use crate::panic_text::panic_text;
 use crate::supervision::Failure;
@@ -172,6 +173,10 @@ impl<A: Actor> Engine<A> {
     /// Makes dead letters of `messages` and of what was brought back from a stash.
     fn drop_unhandled(&mut self, messages: VecDeque<Envelope<A::Message>>) {
         let unstashed = self.ctx.take_unstashed();
+        let messages = match self.owner.cell().foyer().map(Foyer::close) {
+            None => messages,
+            Some(held) => messages.into_iter().filter(|came| !matches!(came, Envelope::Held)).chain(held).collect(),
+        };
         if messages.is_empty() && unstashed.is_empty() {
             return;
         }

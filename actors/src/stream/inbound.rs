@@ -93,7 +93,10 @@ impl<M: Send + 'static> ActorContext<M> {
 
 /// Waits for room; when the actor has stopped there is nobody left to tell.
 async fn deliver<M: Send + 'static>(cell: &Arc<Cell<M>>, streamed: Streamed<M>) {
-    if let Ok(permit) = cell.queue().reserve().await {
-        cell.deliver(permit, Envelope::Streamed(Box::new(streamed)));
+    let envelope = Envelope::Streamed(Box::new(streamed));
+    if cell.foyer().is_some() {
+        cell.deliver_past_foyer(envelope);
+    } else if let Ok(permit) = cell.queue().reserve().await {
+        cell.deliver(permit, envelope);
     }
 }
