@@ -96,6 +96,13 @@ impl<M: Send + 'static> ActorRef<M> {
         }
     }
 
+    /// As [`tell`](ActorRef::tell), with what is behind the message.
+    pub(crate) fn tell_linked(&self, message: M, question: Option<Question>) {
+        if let Err(refused) = self.try_tell_linked(message, question) {
+            self.refused(refused);
+        }
+    }
+
     #[cold]
     fn refused(&self, refused: TryTellError<M>) {
         match refused {

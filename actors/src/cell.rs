@@ -291,6 +291,15 @@ impl Head {
         self.held.lock().cause.clone()
     }
 
+    /// What is behind the message in hand, if it was asked.
+    pub(crate) fn question(&self) -> Option<Question> {
+        let deadline = self.deadline();
+        if deadline == Tick::NEVER {
+            return None;
+        }
+        Some(self.cause().map_or(Question::Until(deadline), Question::Link))
+    }
+
     /// A turn is over; asks put aside in it hold nobody up. Called by whoever runs the actor alone.
     #[inline]
     pub(crate) fn next_turn(&self) {

@@ -22,13 +22,14 @@ use crate::cell::{Control, Ended, Head};
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::discard;
-use crate::envelope::{Envelope, Internal, Streamed};
+use crate::envelope::{Envelope, Internal, Question, Streamed};
 use crate::event_stream::{DeadLetterReason, UnhandledMessage};
 use crate::foyer::Foyer;
 use crate::orders::Obedient;
 use crate::own::Owner;
 use crate::panic_text::panic_text;
 use crate::props::{Build, Factory, Props};
+use crate::stash::{Behind, Stashed};
 use crate::supervision::{Decision, Failure, Supervision};
 use crate::system::ActorSystem;
 use crate::trace;
@@ -245,6 +246,29 @@ impl<A: Actor> Engine<A> {
         self.came = true;
     }
 
+    /// What is behind a message that was held back is behind the one in hand. `false`: nobody waits for the answer any more.
+    #[cold]
+    fn take_up(&mut self, behind: Behind) -> bool {
+        let Behind { question, origin } = behind;
+        if let Some(tracer) = self.head().tracer() {
+            tracer.came_from(origin);
+        }
+        let Some(question) = question else { return true };
+        let (deadline, link) = match question {
+            Question::Until(deadline) => (deadline, None),
+            Question::Link(link) => (link.deadline(), Some(link)),
+        };
+        if deadline <= self.ctx.clock().now() {
+            return false;
+        }
+        self.asked(deadline);
+        self.has_cause = link.is_some();
+        if let Some(link) = link {
+            self.head().set_cause(Some(link));
+        }
+        true
+    }
+
     /// The time for the answer was over before the actor came to the question.
     #[cold]
     fn expired(&self, question: A::Message) {
@@ -370,9 +394,12 @@ impl<A: Actor> Engine<A> {
     }
 
     fn besides(&mut self) -> Option<A::Message> {
-        if let Some(message) = self.ctx.pop_unstashed() {
-            self.came = true;
-            return Some(message);
+        while let Some(Stashed { message, behind }) = self.ctx.pop_unstashed() {
+            if behind.is_none_or(|behind| self.take_up(*behind)) {
+                self.came = true;
+                return Some(message);
+            }
+            self.expired(message);
         }
         self.turns = self.turns.wrapping_add(1);
         let timed = std::mem::take(&mut self.timed);

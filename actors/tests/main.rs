@@ -14,6 +14,7 @@ mod event_stream;
 mod exact_sums;
 mod fairness;
 mod flood;
+mod forward;
 mod from_akka;
 mod fsm;
 mod guide;

@@ -31,7 +31,7 @@ use crate::envelope::Place;
 use crate::failed_message::{FailedPolicy, Kept};
 use crate::orders::Ending;
 use crate::path::ActorPath;
-use crate::stash::StashBuffer;
+use crate::stash::{StashBuffer, Stashed};
 use crate::system::ActorSystem;
 use crate::testkit::{Effect, Recorder};
 use crate::timers::{TimerTable, Timers};
@@ -57,7 +57,7 @@ pub struct ActorContext<M> {
 struct Extras<M> {
     /// Brought back from a stash, or failed on and to be handled again: served before the mailbox, by the next life too if
     /// this one fails.
-    unstashed: VecDeque<M>,
+    unstashed: VecDeque<Stashed<M>>,
     timers: TimerTable<M>,
     asks: PendingAsks<M>,
     receive_timeout: Option<ReceiveTimeout<M>>,
@@ -210,7 +210,7 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// `message` is handled before all others.
     pub(crate) fn put_first(&mut self, message: M) {
-        self.extras().unstashed.push_front(message);
+        self.extras().unstashed.push_front(Stashed::alone(message));
     }
 
     /// Stops when the mailbox is empty, at `until` at the latest.
@@ -223,11 +223,11 @@ impl<M: Send + 'static> ActorContext<M> {
         self.extras.as_ref()?.draining
     }
 
-    pub(crate) fn pop_unstashed(&mut self) -> Option<M> {
+    pub(crate) fn pop_unstashed(&mut self) -> Option<Stashed<M>> {
         self.extras.as_mut()?.unstashed.pop_front()
     }
 
-    pub(crate) fn take_unstashed(&mut self) -> VecDeque<M> {
+    pub(crate) fn take_unstashed(&mut self) -> VecDeque<Stashed<M>> {
         self.extras.as_mut().map(|extras| std::mem::take(&mut extras.unstashed)).unwrap_or_default()
     }
 
