@@ -10,11 +10,19 @@ enum Chained<C, S> {
     Run(Run<C, S>),
     Answer(Answer<S>),
     UnstashAll,
+    Snapshot,
     Stop,
 }
 
 type Run<C, S> = Box<dyn FnOnce(&S, &mut ActorContext<C>) + Send>;
 type Answer<S> = Box<dyn FnOnce(Result<&S, &AppendError>) + Send>;
+
+/// What the effects lead to.
+pub(crate) struct Performed {
+    pub(crate) behavior: Behavior,
+    /// A snapshot was asked for.
+    pub(crate) snapshot: bool,
+}
 
 impl<C: Send + 'static, S> Chain<C, S> {
     pub(crate) fn run(&mut self, run: impl FnOnce(&S, &mut ActorContext<C>) + Send + 'static) {
@@ -45,17 +53,32 @@ impl<C: Send + 'static, S> Chain<C, S> {
         self.0.push(Chained::UnstashAll);
     }
 
+    pub(crate) fn snapshot(&mut self) {
+        self.0.push(Chained::Snapshot);
+    }
+
+    /// All effects of `self`, then those of `other`.
+    pub(crate) fn then(mut self, mut other: Self) -> Self {
+        self.0.append(&mut other.0);
+        self
+    }
+
     /// Performs all effects after a write that succeeded, or where there was none.
-    pub(crate) fn perform(self, state: &S, ctx: &mut ActorContext<C>, stash: &mut StashBuffer<C>) -> Behavior {
+    pub(crate) fn perform(self, state: &S, ctx: &mut ActorContext<C>, stash: &mut StashBuffer<C>) -> Performed {
+        let mut performed = Performed { behavior: Behavior::Same, snapshot: false };
         for effect in self.0 {
             match effect {
                 Chained::Run(run) => run(state, ctx),
                 Chained::Answer(answer) => answer(Ok(state)),
                 Chained::UnstashAll => ctx.unstash_all(stash),
-                Chained::Stop => return Behavior::Stopped,
+                Chained::Snapshot => performed.snapshot = true,
+                Chained::Stop => {
+                    performed.behavior = Behavior::Stopped;
+                    break;
+                }
             }
         }
-        Behavior::Same
+        performed
     }
 
     /// Tells those who want to know that the write failed; the other effects are dropped.
@@ -65,7 +88,7 @@ impl<C: Send + 'static, S> Chain<C, S> {
                 Chained::Answer(answer) => answer(Err(error)),
                 // What follows a stop would not have run after a write either.
                 Chained::Stop => return,
-                Chained::Run(_) | Chained::UnstashAll => {}
+                Chained::Run(_) | Chained::UnstashAll | Chained::Snapshot => {}
             }
         }
     }
@@ -74,27 +97,6 @@ impl<C: Send + 'static, S> Chain<C, S> {
 impl<C, S> Default for Chain<C, S> {
     fn default() -> Self {
         Self(Vec::new())
-    }
-}
-
-/// What a failed write leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AfterFailure {
-    /// Certainly not stored: the entity goes on with the state it has.
-    GoOn,
-    /// Another writer owns the entity: a new life here would only steal it back.
-    StopForGood,
-    /// Unknown: the state is not to be believed; what is stored must be read again.
-    StartOver,
-}
-
-impl AfterFailure {
-    pub(crate) fn of(error: &AppendError) -> Self {
-        match error {
-            AppendError::Rejected { .. } | AppendError::Unavailable { .. } => Self::GoOn,
-            AppendError::Conflict { .. } | AppendError::Stale { .. } => Self::StopForGood,
-            AppendError::Unknown { .. } => Self::StartOver,
-        }
     }
 }
 

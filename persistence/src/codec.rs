@@ -243,6 +243,6 @@ impl<S: 'static, J: StateStore<RawState>, C: Codec<S>> StateStore<S> for Coded<J
     }
 }
 
-fn undecodable(id: &PersistenceId, seq_nr: u64, manifest: &str, error: CodecError) -> JournalError {
+pub(crate) fn undecodable(id: &PersistenceId, seq_nr: u64, manifest: &str, error: CodecError) -> JournalError {
     JournalError::Undecodable { id: id.clone(), seq_nr, manifest: manifest.to_owned(), reason: error.0 }
 }

@@ -30,10 +30,16 @@ pub enum AppendError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The store takes no writes at the moment: full disk, read-only, queue full, closed. Not stored; retry later.
+    /// The store takes no writes at the moment: full disk, read-only, closed. Not stored; retry later.
     #[error("store unavailable: {reason}")]
     Unavailable {
         /// Why.
+        reason: String,
+    },
+    /// More writes wait than the store takes. Not stored; it works, so retry soon, and more slowly.
+    #[error("store overloaded: {reason}")]
+    Overloaded {
+        /// Which limit was reached.
         reason: String,
     },
     /// The write may be stored or not. Drop the state and read the store before saying anything more.
@@ -52,6 +58,12 @@ pub enum JournalError {
     #[error("store unavailable: {reason}")]
     Unavailable {
         /// Why.
+        reason: String,
+    },
+    /// More requests wait than the store takes. It works, so retry soon, and more slowly.
+    #[error("store overloaded: {reason}")]
+    Overloaded {
+        /// Which limit was reached.
         reason: String,
     },
     /// A stored row fails its checksum. Permanent; nothing is repaired by guessing.
@@ -92,6 +104,6 @@ impl JournalError {
     /// Whether trying again can only give the same answer.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::Unavailable { .. })
+        !matches!(self, Self::Unavailable { .. } | Self::Overloaded { .. })
     }
 }

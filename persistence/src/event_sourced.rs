@@ -1,13 +1,8 @@
-//! [`EventSourced`]: what a user implements; [`EventSourcedBehavior`]: how it becomes an actor.
+//! [`EventSourced`]: what a user implements, and what it hears of its log.
 
-use crate::{
-    AppendError, Effect, Fence, Journal, PersistenceId, Retention, SnapshotStore,
-    event_sourced_actor::EventSourcedActor, recovering::RecoveryFailure,
-};
-use actors::{ActorContext, Mailbox, Props, SupervisorStrategy};
-use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use crate::{AppendError, CommandId, Effect, Once, PersistenceId, Retention};
+use actors::ActorContext;
+use std::sync::Arc;
 
 /// An entity whose state is the fold of its events.
 ///
@@ -33,9 +28,106 @@ pub trait EventSourced: Send + Sync + Sized + 'static {
     /// A panic makes the log unreadable until it is fixed: after three equal failures the entity is parked.
     fn handle_event(state: &mut Self::State, event: &Self::Event);
 
-    /// When to save snapshots and what to delete then. Needs [`EventSourcedBehavior::snapshots`].
+    /// When to save snapshots and what to delete then. Needs [`EventSourcedBehavior::snapshots`] or its kin.
+    ///
+    /// [`EventSourcedBehavior::snapshots`]: crate::EventSourcedBehavior::snapshots
     fn retention(&self) -> Retention {
         Retention::default()
+    }
+
+    /// Whether `event`, just stored as number `seq_nr`, calls for a snapshot; `state` is the one after it. What
+    /// [`retention`](Self::retention) says comes on top.
+    fn snapshot_when(&self, state: &Self::State, event: &Self::Event, seq_nr: u64) -> bool {
+        let _ = (state, event, seq_nr);
+        false
+    }
+
+    /// Names under which `event` can be found across entities; `state` is the one before the command. A write carries
+    /// the names of all its events.
+    fn tags(&self, state: &Self::State, event: &Self::Event) -> Vec<Arc<str>> {
+        let _ = (state, event);
+        Vec::new()
+    }
+
+    /// The part of a command that says which one it is, for commands that are to be carried out once however often they
+    /// are sent: after a reply that never came, a client sends the command again, with the same id.
+    ///
+    /// What was answered is stored with the command's events, in the same write. A repetition is answered with it,
+    /// without asking the command handler, in this life of the entity and in every later one, as long as its
+    /// [window](crate::WindowLimits) goes back. An id that comes with other contents is dropped, which ends its ask
+    /// with `NoReply`, and told as [`PersistenceSignal::CommandIdReused`]. Needs stores of bytes:
+    /// [`EventSourcedBehavior::adapted`] and, if there are snapshots,
+    /// [`adapted_snapshots`](crate::EventSourcedBehavior::adapted_snapshots); with any other the write is rejected.
+    ///
+    /// [`EventSourcedBehavior::adapted`]: crate::EventSourcedBehavior::adapted
+    ///
+    /// ```
+    /// use actors::{ActorSystem, ReplyTo};
+    /// use persistence::{
+    ///     CommandId, Effect, EventSourced, EventSourcedBehavior, InMemoryJournal, MessagePack, Once, PersistenceId,
+    ///     ReplyOnce,
+    /// };
+    /// use std::time::Duration;
+    ///
+    /// struct Wallet;
+    ///
+    /// enum Command {
+    ///     Withdraw { cents: u64, reply_to: ReplyOnce<Result<u64, String>> },
+    /// }
+    ///
+    /// impl EventSourced for Wallet {
+    ///     type Command = Command;
+    ///     type Event = u64; // cents that were withdrawn
+    ///     type State = u64;
+    ///
+    ///     fn persistence_id(&self) -> PersistenceId {
+    ///         PersistenceId::of("wallet", "ada")
+    ///     }
+    ///
+    ///     fn once<'c>(&self, command: &'c mut Command) -> Option<&'c mut dyn Once> {
+    ///         match command {
+    ///             Command::Withdraw { reply_to, .. } => Some(reply_to),
+    ///         }
+    ///     }
+    ///
+    ///     fn handle_command(&self, withdrawn: &u64, command: Command) -> Effect<Self> {
+    ///         match command {
+    ///             Command::Withdraw { cents, reply_to } if withdrawn + cents > 100 => {
+    ///                 Effect::none().then_reply_once(reply_to, Err("not enough".to_owned()))
+    ///             }
+    ///             Command::Withdraw { cents, reply_to } => {
+    ///                 Effect::persist(cents).then_reply_once(reply_to, Ok(100 - withdrawn - cents))
+    ///             }
+    ///         }
+    ///     }
+    ///
+    ///     fn handle_event(withdrawn: &mut u64, cents: &u64) {
+    ///         *withdrawn += cents;
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), actors::AskError> {
+    /// let system = ActorSystem::new("guide");
+    /// let adapter = MessagePack::<u64>::new("wallet.Withdrawn", 1);
+    /// let wallet = system.spawn("ada", EventSourcedBehavior::adapted(Wallet, InMemoryJournal::raw(), adapter));
+    /// let withdraw = |id: &str, cents: u64| {
+    ///     let command = CommandId::of(id, &[b"withdraw", &cents.to_be_bytes()]);
+    ///     wallet.ask(
+    ///         move |reply_to: ReplyTo<_>| Command::Withdraw { cents, reply_to: ReplyOnce::new(command, reply_to) },
+    ///         Duration::from_secs(3),
+    ///     )
+    /// };
+    /// assert_eq!(withdraw("order-7", 80).await?, Ok(20));
+    /// assert_eq!(withdraw("order-7", 80).await?, Ok(20)); // sent again: answered again, withdrawn once
+    /// assert_eq!(withdraw("order-8", 80).await?, Err("not enough".to_owned()));
+    /// assert!(withdraw("order-7", 5).await.is_err()); // the id of another command
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn once<'c>(&self, command: &'c mut Self::Command) -> Option<&'c mut dyn Once> {
+        let _ = command;
+        None
     }
 
     /// Hears of recoveries and failed writes; timers may be started here.
@@ -69,187 +161,47 @@ pub enum PersistenceSignal {
         /// Why.
         reason: String,
     },
+    /// Events that a snapshot has made superfluous were not deleted, for somebody still needs them, or it is not known
+    /// whether anybody does; see [`Retention::delete_events_on_snapshot`].
+    EventsKept {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+    /// A command had the id of another one, with other contents. It was dropped.
+    CommandIdReused {
+        /// The command that was dropped.
+        command: CommandId,
+    },
 }
 
-/// Makes an actor of an [`EventSourced`] entity; spawn it as it is.
-///
-/// # Ordering
-/// One command at a time: while events are written, or the entity recovers, further commands wait in the mailbox, 4096
-/// of them unless [`mailbox`](Self::mailbox) says otherwise. A stop waits for the write that is under way.
-///
-/// # Failures
-/// - A write that is certainly not stored: the entity hears of it, goes on, and the command's chained effects are dropped,
-///   but for [`Effect::then_reply_outcome`].
-/// - A write whose outcome is unknown: the entity stops, or starts again with [`restart_with_backoff`](Self::restart_with_backoff),
-///   with what the journal says.
-/// - Another writer took over: the entity stops and is not restarted here.
-/// - Recovery failed: it stops or tries again likewise; after three equal failures that time cannot cure it is parked,
-///   that is, stopped for good.
-pub struct EventSourcedBehavior<E: EventSourced> {
-    pub(crate) setup: Arc<Setup<E>>,
-    strategy: SupervisorStrategy,
-    mailbox: Mailbox,
+/// An event that was stored, for subscribers in this process; see
+/// [`EventSourcedBehavior::publish_events`](crate::EventSourcedBehavior::publish_events).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistedEvent<E> {
+    /// Whose event.
+    pub id: PersistenceId,
+    /// Its number.
+    pub seq_nr: u64,
+    /// Wall clock of the writer, ms since 1970.
+    pub time_ms: u64,
+    /// The event.
+    pub event: E,
 }
 
-/// What all lives of one entity share.
-pub(crate) struct Setup<E: EventSourced> {
-    pub(crate) entity: E,
-    pub(crate) journal: Arc<dyn Journal<E::Event>>,
-    pub(crate) snapshots: Option<Snapshots<E::State>>,
-    pub(crate) fence: Option<Fence>,
-    pub(crate) apply_before: Option<Copy<E::State>>,
-    pub(crate) write_timeout: Duration,
-    pub(crate) recovery_timeout: Duration,
-    pub(crate) recovery_limit: Option<RecoveryLimit>,
-    pub(crate) failures: Mutex<EqualFailures>,
-}
-
-pub(crate) struct Snapshots<S> {
-    pub(crate) store: Arc<dyn SnapshotStore<S>>,
-    pub(crate) copy: Copy<S>,
-}
-
-/// `Clone::clone`, kept from where the bound is known to where it is needed.
-type Copy<S> = fn(&S) -> S;
-
-/// Counts recoveries that failed with the same text.
-#[derive(Debug, Default)]
-pub(crate) struct EqualFailures {
-    last: String,
-    count: u32,
-}
-
-/// Bounds how many entities recover at the same time; share one among all of a node. The usual bound is 50.
-#[derive(Clone, Debug)]
-pub struct RecoveryLimit(pub(crate) Arc<Semaphore>);
-
-/// Commands that may wait while an entity writes or recovers.
-const COMMANDS_WAITING: usize = 4_096;
-
-/// After as many equal failures that time cannot cure, an entity is parked.
-const PARKED_AFTER: u32 = 3;
-
-impl<E: EventSourced> EventSourcedBehavior<E> {
-    /// The entity over its journal, without snapshots. It claims the right to write each time it starts.
-    pub fn new(entity: E, journal: impl Journal<E::Event>) -> Self {
-        let setup = Setup {
-            entity,
-            journal: Arc::new(journal),
-            snapshots: None,
-            fence: None,
-            apply_before: None,
-            write_timeout: Duration::from_secs(10),
-            recovery_timeout: Duration::from_secs(30),
-            recovery_limit: None,
-            failures: Mutex::default(),
-        };
-        Self {
-            setup: Arc::new(setup),
-            strategy: SupervisorStrategy::stop(),
-            mailbox: Mailbox::bounded(COMMANDS_WAITING),
-        }
-    }
-
-    /// Saves snapshots there, as [`EventSourced::retention`] says, and starts from them.
-    #[must_use]
-    pub fn snapshots(self, store: impl SnapshotStore<E::State>) -> Self
-    where
-        E::State: Clone,
-    {
-        self.with(|setup| setup.snapshots = Some(Snapshots { store: Arc::new(store), copy: E::State::clone }))
-    }
-
-    /// Applies events to a copy of the state *before* they are stored, so that an event handler that panics is noticed
-    /// while nothing is stored yet. Costs a clone of the state per command that stores.
-    #[must_use]
-    pub fn apply_before(self) -> Self
-    where
-        E::State: Clone,
-    {
-        self.with(|setup| setup.apply_before = Some(E::State::clone))
-    }
-
-    /// Writes with a right that was claimed for the entity's shard, instead of claiming one.
-    #[must_use]
-    pub fn fence(self, fence: Fence) -> Self {
-        self.with(|setup| setup.fence = Some(fence))
-    }
-
-    /// How long a write may take before its outcome counts as unknown. Default 10 s.
-    #[must_use]
-    pub fn write_timeout(self, within: Duration) -> Self {
-        self.with(|setup| setup.write_timeout = within)
-    }
-
-    /// How long recovery may wait for the next answer of the store. Default 30 s.
-    #[must_use]
-    pub fn recovery_timeout(self, within: Duration) -> Self {
-        self.with(|setup| setup.recovery_timeout = within)
-    }
-
-    /// Recovers only while `limit` has room.
-    #[must_use]
-    pub fn recovery_limit(self, limit: RecoveryLimit) -> Self {
-        self.with(|setup| setup.recovery_limit = Some(limit))
-    }
-
-    /// Starts again after a failure, with a growing delay, from what the journal says. Default: stop. There is no other
-    /// way to restart, for a store that is down would be hammered.
-    ///
-    /// # Panics
-    /// When `min` is zero or `max` is shorter than `min`.
-    #[must_use]
-    pub fn restart_with_backoff(mut self, min: Duration, max: Duration) -> Self {
-        self.strategy = SupervisorStrategy::restart_with_backoff(min, max);
-        self
-    }
-
-    /// How many commands may wait. Default 4096.
-    #[must_use]
-    pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
-        self.mailbox = mailbox;
-        self
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Setup<E>)) -> Self {
-        // Nobody else holds it before it is spawned.
-        if let Some(setup) = Arc::get_mut(&mut self.setup) {
-            change(setup);
-        }
-        self
-    }
-}
-
-impl<E: EventSourced> From<EventSourcedBehavior<E>> for Props<EventSourcedActor<E>> {
-    fn from(behavior: EventSourcedBehavior<E>) -> Self {
-        let EventSourcedBehavior { setup, strategy, mailbox } = behavior;
-        Self::new(move || EventSourcedActor::new(Arc::clone(&setup))).supervise(strategy).mailbox(mailbox)
-    }
-}
-
-impl RecoveryLimit {
-    /// At most `recoveries` at a time; at least one.
-    #[must_use]
-    pub fn new(recoveries: usize) -> Self {
-        Self(Arc::new(Semaphore::new(recoveries.max(1))))
-    }
-}
-
-impl EqualFailures {
-    /// Notes a failure and answers whether to give up.
-    pub(crate) fn note(&mut self, failure: &RecoveryFailure) -> bool {
-        if !failure.is_permanent() {
-            *self = Self::default();
-            return false;
-        }
-        let text = failure.to_string();
-        self.count = if self.last == text { self.count + 1 } else { 1 };
-        self.last = text;
-        self.count >= PARKED_AFTER
-    }
-
-    /// Forgets all: a recovery succeeded.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
+/// What becomes of an entity whose log another writer has taken over; see
+/// [`EventSourcedBehavior::on_not_owner`](crate::EventSourcedBehavior::on_not_owner).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NotOwner<C> {
+    /// It was found out, by a write that was refused. Told first, and once.
+    Lost {
+        /// Whose log.
+        id: PersistenceId,
+        /// How the store put it.
+        error: AppendError,
+    },
+    /// A command that waited for the entity, in order: to be sent to where the entity is now.
+    Command(C),
 }

@@ -4,69 +4,136 @@
 //! no other command runs in between.
 
 use crate::{
-    Append, AppendError, Effect, EventSourced, Fence, PersistFailed, PersistenceSignal,
-    chained::{AfterFailure, Chain},
+    Append, AppendError, CommandId, CommandWindow, Effect, EventSourced, Fence, Found, NotOwner, PersistFailed,
+    PersistenceSignal, Record, WithCommands,
+    chained::{Chain, Performed},
     effect::Primary,
-    event_sourced::Setup,
+    event_sourced_behavior::Setup,
+    lost::Lost,
     recovering::{Ready, recover},
+    recovery_limit::RecoveryMode,
+    settling::{AfterFailure, Overwritten, WriteFailure, write_settled},
+    snapshot::{
+        SnapshotSchedule,
+        taking::{Report, Snapshot, UnderWay, take},
+    },
 };
-use actors::{Actor, ActorContext, Behavior, Clock, Handled, StashBuffer};
-use std::{sync::Arc, time::Duration};
+use actors::{Actor, ActorContext, Behavior, Clock, Handled, Signal, StashBuffer};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Commands an entity may [`stash`](Effect::stash).
 const STASH: usize = 4_096;
-
-/// How long saving a snapshot, and each deletion after it, may take.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What [`EventSourcedBehavior`](crate::EventSourcedBehavior) turns into when it is spawned.
 pub struct EventSourcedActor<E: EventSourced> {
     setup: Arc<Setup<E>>,
     life: Option<Life<E>>, // `None` until recovered, and after a failed write: then the state is not to be believed
     stash: StashBuffer<E::Command>,
+    lost: Option<Lost>,
 }
 
 struct Life<E: EventSourced> {
     state: E::State,
     highest_seq: u64,
-    snapshots: Vec<u64>, // known to be stored, see `Retention::remember`
+    commands: CommandWindow,
     fence: Fence,
+    schedule: SnapshotSchedule,
+    under_way: Option<UnderWay>,
+    snapshots: Vec<u64>, // known to be stored, see `Retention::remember`
+    older: bool,         // whether there may be more of them
 }
+
+type Context<E> = ActorContext<<E as EventSourced>::Command>;
 
 impl<E: EventSourced> EventSourcedActor<E> {
     pub(crate) fn new(setup: Arc<Setup<E>>) -> Self {
-        Self { setup, life: None, stash: StashBuffer::with_capacity(STASH) }
+        Self { setup, life: None, stash: StashBuffer::with_capacity(STASH), lost: None }
+    }
+
+    /// Answers a command that was carried out before. `None` gives it back, with its id if it has one.
+    fn repeated(
+        &self,
+        ctx: &mut Context<E>,
+        life: &Life<E>,
+        command: &mut E::Command,
+        now_ms: u64,
+    ) -> Result<Option<CommandId>, ()> {
+        let Some(once) = self.setup.entity.once(command) else { return Ok(None) };
+        let id = once.command_id().clone();
+        match life.commands.find(&id, now_ms) {
+            Found::New => Ok(Some(id)),
+            Found::Answered(reply) => {
+                metrics::counter!("persistence_commands_repeated_total").increment(1);
+                if let Err(error) = once.answer_again(reply) {
+                    tracing::warn!(entity = %self.setup.entity.persistence_id(), command = id.as_str(), %error, "repeated command cannot be answered");
+                }
+                Err(())
+            }
+            Found::Reused => {
+                tracing::warn!(entity = %self.setup.entity.persistence_id(), command = id.as_str(), "command dropped: its id is that of another one");
+                self.setup.entity.on_signal(&life.state, ctx, &PersistenceSignal::CommandIdReused { command: id });
+                Err(())
+            }
+        }
     }
 
     /// Stores `events` and applies them, or says why not; the state is untouched then.
-    async fn persist(&mut self, clock: &Clock, events: Vec<E::Event>) -> Result<(), AppendError> {
+    async fn persist(
+        &mut self,
+        ctx: &mut Context<E>,
+        events: Vec<E::Event>,
+        command: Option<(CommandId, Option<Bytes>)>,
+        time_ms: u64,
+    ) -> Result<(), WriteFailure> {
         let setup = &self.setup;
         let life = self.life.as_mut().ok_or_else(|| PersistFailed::not_recovered().0)?;
-        let count = events.len() as u64;
+        let (before, after) = (life.highest_seq, life.highest_seq + events.len() as u64);
+        let mut snapshot = false;
         // Before the write: a panic of the event handler then leaves nothing stored.
         let applied_before = setup.apply_before.map(|copy| {
             let mut state = copy(&life.state);
-            events.iter().for_each(|event| E::handle_event(&mut state, event));
+            snapshot = apply(&setup.entity, &mut state, &events, before);
             state
         });
-        let to_apply = if applied_before.is_none() { events.clone() } else { Vec::new() };
-        let append = setup.journal.append(Append {
+        let mut tags = Vec::new();
+        for tag in events.iter().flat_map(|event| setup.entity.tags(&life.state, event)) {
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+        let mut answered = command.map(|(id, reply)| life.commands.answered(id, reply, time_ms));
+        // Behind a lock only because an event need not be `Sync`; nobody else has it.
+        let append = Mutex::new(Append {
             id: setup.entity.persistence_id(),
-            expected_seq: life.highest_seq + 1,
+            expected_seq: before + 1,
             fence: life.fence.clone(),
             batch_id: rand::random(),
-            events,
-            tags: Vec::new(),
-            time_ms: clock.wall_ms(),
+            events: events.into_iter().map(|event| Record::new(event, answered.take())).collect(),
+            tags,
+            time_ms,
         });
-        match clock.timeout(setup.write_timeout, append).await {
-            Ok(outcome) => outcome?,
-            Err(elapsed) => return Err(AppendError::Unknown { reason: elapsed.to_string() }),
-        };
-        life.highest_seq += count;
+        let (write, clock) = (|| setup.journal.append(append.lock().clone()), ctx.clock().clone());
+        write_settled(&clock, setup.write_timeout, Overwritten::Never, write).await?;
+        let append = append.into_inner();
+        life.highest_seq = after;
         match applied_before {
             Some(state) => life.state = state,
-            None => to_apply.iter().for_each(|event| E::handle_event(&mut life.state, event)),
+            None => {
+                let events = append.events.iter().flat_map(Record::events);
+                snapshot = apply(&setup.entity, &mut life.state, events, before);
+            }
+        }
+        if snapshot {
+            life.schedule.asked();
+        }
+        life.schedule.stored(before, after, &setup.replay_cost);
+        life.commands.extend(append.events.first().and_then(|first| first.answered.clone()));
+        if let Some(publish) = setup.publish {
+            for (seq_nr, event) in (before + 1..).zip(append.events.iter().flat_map(Record::events)) {
+                publish(ctx, append.id.clone(), seq_nr, time_ms, event);
+            }
         }
         Ok(())
     }
@@ -74,12 +141,12 @@ impl<E: EventSourced> EventSourcedActor<E> {
     /// What the failure table says: certainly not stored, go on; else stop, and only an unknown outcome may restart.
     fn persist_failed(
         &mut self,
-        ctx: &mut ActorContext<E::Command>,
+        ctx: &mut Context<E>,
         chained: Chain<E::Command, E::State>,
-        error: AppendError,
+        failure: WriteFailure,
     ) -> Handled {
         let id = self.setup.entity.persistence_id();
-        let after = AfterFailure::of(&error);
+        let WriteFailure { error, after } = failure;
         if after == AfterFailure::GoOn {
             tracing::warn!(%id, %error, "events not stored, entity goes on");
             self.signal(ctx, &PersistenceSignal::PersistRejected(error.clone()));
@@ -89,45 +156,62 @@ impl<E: EventSourced> EventSourcedActor<E> {
             self.life = None;
         }
         chained.write_failed(&error);
-        match after {
-            AfterFailure::GoOn => Ok(Behavior::Same),
-            AfterFailure::StopForGood => Ok(Behavior::Stopped),
-            AfterFailure::StartOver => Err(PersistFailed(error).into()),
+        match (after, &self.setup.not_owner) {
+            (AfterFailure::GoOn, _) => Ok(Behavior::Same),
+            (AfterFailure::StopForGood, None) => Ok(Behavior::Stopped),
+            (AfterFailure::StopForGood, Some(told)) => {
+                told(NotOwner::Lost { id, error });
+                // What is held back comes first, then what waits in the mailbox.
+                ctx.unstash_all(&mut self.stash);
+                self.lost = Some(Lost::begin(ctx));
+                Ok(Behavior::Same)
+            }
+            (AfterFailure::StartOver, _) => Err(PersistFailed(error).into()),
         }
     }
 
-    fn run_chained(&mut self, ctx: &mut ActorContext<E::Command>, chained: Chain<E::Command, E::State>) -> Behavior {
-        match &self.life {
-            Some(life) => chained.perform(&life.state, ctx, &mut self.stash),
-            None => Behavior::Same,
+    /// The snapshot to take now, if one is due.
+    fn snapshot_due(&mut self, now_ms: u64) -> Option<Snapshot<E::State>> {
+        let (Some(snapshots), Some(life)) = (&self.setup.snapshots, &mut self.life) else { return None };
+        if self.setup.recovery_mode != RecoveryMode::All || !life.schedule.take(life.highest_seq) {
+            return None;
+        }
+        Some(Snapshot {
+            id: self.setup.entity.persistence_id(),
+            seq_nr: life.highest_seq,
+            fence: life.fence.clone(),
+            state: WithCommands {
+                state: (snapshots.copy)(&life.state),
+                answered: life.commands.contents(None, now_ms),
+            },
+            known: life.snapshots.clone(),
+            older: life.older,
+        })
+    }
+
+    /// Takes a snapshot if one is due: beside the turns that follow, or in this one if it is the last.
+    async fn snapshot_if_due(&mut self, ctx: &mut Context<E>, behavior: Behavior) {
+        let Some(snapshot) = self.snapshot_due(ctx.clock().wall_ms()) else { return };
+        if behavior == Behavior::Stopped {
+            let report = take(Arc::clone(&self.setup), ctx.clock().clone(), snapshot).await;
+            self.snapshot_ended(ctx, report);
+        } else if let Some(life) = &mut self.life {
+            life.under_way = Some(UnderWay::start(ctx, &self.setup, snapshot));
         }
     }
 
-    /// Saves a snapshot if storing the events after `before` made one due, then deletes what it makes superfluous.
-    async fn snapshot_if_due(&mut self, ctx: &mut ActorContext<E::Command>, before: u64) {
-        let (Some(snapshots), Some(life)) = (&self.setup.snapshots, &mut self.life) else { return };
-        let (retention, seq_nr) = (self.setup.entity.retention(), life.highest_seq);
-        if !retention.is_due(before, seq_nr) {
-            return;
+    fn snapshot_ended(&mut self, ctx: &mut Context<E>, report: Report) {
+        let Some(life) = &mut self.life else { return };
+        let Report { seq_nr, known, older, failure, kept } = report;
+        life.schedule.ended(seq_nr);
+        (life.snapshots, life.older) = (known, older);
+        if let Some((from, to)) = kept {
+            self.signal(ctx, &PersistenceSignal::EventsKept { from, to });
         }
-        let (id, fence, clock) = (self.setup.entity.persistence_id(), life.fence.clone(), ctx.clock().clone());
-        let state = (snapshots.copy)(&life.state);
-        let work = async {
-            let saved = snapshots.store.save(id.clone(), seq_nr, fence.clone(), clock.wall_ms(), state);
-            in_time(&clock, saved).await?;
-            retention.remember(&mut life.snapshots, seq_nr);
-            let step = retention.after_snapshot(&life.snapshots);
-            if let Some(to) = step.delete_snapshots_to {
-                in_time(&clock, snapshots.store.delete(id.clone(), to, fence.clone())).await?;
-            }
-            if let Some(to) = step.delete_events_to {
-                in_time(&clock, self.setup.journal.delete_to(id.clone(), to, fence)).await?;
-            }
-            Ok::<(), String>(())
-        };
-        let signal = match work.await {
-            Ok(()) => PersistenceSignal::SnapshotSaved { seq_nr },
-            Err(reason) => {
+        let signal = match failure {
+            None => PersistenceSignal::SnapshotSaved { seq_nr },
+            Some(reason) => {
+                let id = self.setup.entity.persistence_id();
                 tracing::warn!(%id, seq_nr, reason, "snapshot failed, entity goes on");
                 PersistenceSignal::SnapshotFailed { seq_nr, reason }
             }
@@ -135,7 +219,7 @@ impl<E: EventSourced> EventSourcedActor<E> {
         self.signal(ctx, &signal);
     }
 
-    fn signal(&self, ctx: &mut ActorContext<E::Command>, signal: &PersistenceSignal) {
+    fn signal(&self, ctx: &mut Context<E>, signal: &PersistenceSignal) {
         if let Some(life) = &self.life {
             self.setup.entity.on_signal(&life.state, ctx, signal);
         }
@@ -148,10 +232,18 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
     async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
         let clock = ctx.clock().clone();
         match recover(&self.setup, &clock).await {
-            Ok(Ready { state, highest_seq, snapshot, fence }) => {
+            Ok(Ready { state, highest_seq, snapshot, commands, fence }) => {
                 self.setup.failures.lock().clear();
-                let snapshots = snapshot.into_iter().collect();
-                self.life = Some(Life { state, highest_seq, snapshots, fence });
+                self.life = Some(Life {
+                    state,
+                    highest_seq,
+                    commands,
+                    fence,
+                    schedule: SnapshotSchedule::new(self.setup.entity.retention(), snapshot.unwrap_or(0)),
+                    under_way: None,
+                    older: snapshot.is_some(),
+                    snapshots: snapshot.into_iter().collect(),
+                });
                 self.signal(ctx, &PersistenceSignal::RecoveryCompleted { highest_seq });
                 Ok(Behavior::Same)
             }
@@ -168,40 +260,105 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
         }
     }
 
-    async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, command: Self::Message) -> Handled {
-        // Only a supervisor told to resume comes here without a state; it does not get its way.
-        let Some(life) = &self.life else { return Err(PersistFailed::not_recovered().into()) };
-        let before = life.highest_seq;
-        let Effect { primary, chained } = self.setup.entity.handle_command(&life.state, command);
-        match primary {
-            Primary::None => {}
-            Primary::Persist(events) => {
-                let clock = ctx.clock().clone();
-                if let Err(error) = self.persist(&clock, events).await {
-                    return self.persist_failed(ctx, chained, error);
-                }
+    async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, mut command: Self::Message) -> Handled {
+        let Some(life) = &self.life else {
+            if let (Some(_), Some(told)) = (&self.lost, &self.setup.not_owner) {
+                told(NotOwner::Command(command));
+                return Ok(Behavior::Same);
             }
-            Primary::Unhandled => {
-                return Ok(match self.run_chained(ctx, chained) {
-                    Behavior::Same => Behavior::Unhandled,
-                    other => other,
-                });
+            // Only a supervisor told to resume comes here without a state; it does not get its way.
+            return Err(PersistFailed::not_recovered().into());
+        };
+        let clock = ctx.clock().clone();
+        let now_ms = clock.wall_ms();
+        let Ok(id) = self.repeated(ctx, life, &mut command, now_ms) else { return Ok(Behavior::Same) };
+        let effect = self.setup.entity.handle_command(&life.state, command);
+        let Some(Effect { primary, chained, answer }) = decided(&self.setup, &clock, effect).await else {
+            return Ok(Behavior::Same);
+        };
+        let answer = match answer.transpose() {
+            Ok(answer) => answer,
+            Err(error) => {
+                let reason = format!("the answer cannot be encoded: {error}");
+                return self.persist_failed(ctx, chained, AppendError::Rejected { reason }.into());
+            }
+        };
+        let mut unhandled = false;
+        match primary {
+            Primary::Persist(events) => {
+                let command = id.map(|id| (id, answer));
+                if let Err(failure) = self.persist(ctx, events, command, now_ms).await {
+                    return self.persist_failed(ctx, chained, failure);
+                }
             }
             Primary::Stash(command) => {
                 if let Err(full) = self.stash.stash(command) {
                     tracing::warn!(id = %self.setup.entity.persistence_id(), %full, "command dropped");
                 }
             }
+            Primary::Unhandled => unhandled = true,
+            Primary::None | Primary::Later(_) => {
+                if let (Some(id), Some(answer), Some(life)) = (id, answer, &mut self.life) {
+                    let answered = life.commands.answered(id, Some(answer), now_ms);
+                    life.commands.remember(answered);
+                }
+            }
         }
-        let behavior = self.run_chained(ctx, chained);
-        self.snapshot_if_due(ctx, before).await;
-        Ok(behavior)
+        let Some(life) = &mut self.life else { return Ok(Behavior::Same) };
+        let Performed { behavior, snapshot } = chained.perform(&life.state, ctx, &mut self.stash);
+        if snapshot {
+            life.schedule.asked();
+        }
+        self.snapshot_if_due(ctx, behavior).await;
+        Ok(if unhandled && behavior == Behavior::Same { Behavior::Unhandled } else { behavior })
+    }
+
+    async fn on_signal(&mut self, ctx: &mut ActorContext<Self::Message>, signal: Signal) -> Handled {
+        let (Signal::Terminated(child) | Signal::ChildFailed { child, .. }) = &signal else {
+            return Ok(Behavior::Unhandled);
+        };
+        if self.lost.as_ref().is_some_and(|lost| lost.is_over(child)) {
+            return Ok(Behavior::Stopped);
+        }
+        let Some(life) = &mut self.life else { return Ok(Behavior::Unhandled) };
+        let Some(under_way) = life.under_way.take_if(|under_way| under_way.is(child)) else {
+            return Ok(Behavior::Unhandled);
+        };
+        let report = under_way.report(life.snapshots.clone(), life.older);
+        self.snapshot_ended(ctx, report);
+        self.snapshot_if_due(ctx, Behavior::Same).await;
+        Ok(Behavior::Same)
     }
 }
 
-async fn in_time(clock: &Clock, work: impl Future<Output = Result<(), AppendError>>) -> Result<(), String> {
-    match clock.timeout(SNAPSHOT_TIMEOUT, work).await {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(elapsed) => Err(elapsed.to_string()),
+/// Applies events that follow number `before`, and answers whether one of them calls for a snapshot.
+fn apply<'e, E: EventSourced>(
+    entity: &E,
+    state: &mut E::State,
+    events: impl IntoIterator<Item = &'e E::Event>,
+    before: u64,
+) -> bool {
+    let mut snapshot = false;
+    for (seq_nr, event) in (before + 1..).zip(events) {
+        E::handle_event(state, event);
+        snapshot |= entity.snapshot_when(state, event, seq_nr);
     }
+    snapshot
+}
+
+/// Awaits an effect that is decided later; nothing, if it takes too long.
+async fn decided<E: EventSourced>(setup: &Setup<E>, clock: &Clock, mut effect: Effect<E>) -> Option<Effect<E>> {
+    while let Primary::Later(decision) = effect.primary {
+        let Ok(decided) = clock.timeout(setup.asynchronous_timeout, decision).await else {
+            let (id, limit) = (setup.entity.persistence_id(), setup.asynchronous_timeout);
+            tracing::warn!(%id, ?limit, "asynchronous effect dropped: it took too long");
+            return None;
+        };
+        effect = Effect {
+            primary: decided.primary,
+            chained: decided.chained.then(effect.chained),
+            answer: decided.answer.or(effect.answer),
+        };
+    }
+    Some(effect)
 }

@@ -92,37 +92,55 @@
 //! - [`Fence`], [`FenceScope`]: the right to write.
 //! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.
 
+mod adapted;
+mod breaker;
 mod chained;
 mod codec;
+mod dedupe;
 mod durable_state;
 mod durable_state_actor;
+mod durable_state_behavior;
 mod effect;
 mod error;
 mod event_sourced;
 mod event_sourced_actor;
+mod event_sourced_behavior;
 mod fencing;
+mod guarded;
 mod journal;
+mod lost;
 mod persistence_id;
 mod projection;
 mod query;
 mod recovering;
 mod recovery;
+mod recovery_limit;
+mod settling;
 mod snapshot;
 mod sqlite;
 mod state;
 mod state_effect;
 pub mod testkit;
 
+pub use adapted::{Adapted, EventAdapter, Evolution, Record, WithCommands};
+pub use breaker::{BreakerChange, BreakerOpen, BreakerSettings, Call, CallOutcome, CircuitBreaker};
 pub use chained::PersistFailed;
 pub use codec::{Codec, CodecError, Coded, MessagePack};
-pub use durable_state::{DurableState, DurableStateBehavior};
+pub use dedupe::{
+    Answered, CommandId, CommandWindow, Found, InvalidCommandId, KeptReply, Once, ReplyOnce, WindowLimits,
+    decode_answered, decode_window, encode_answered, encode_window,
+};
+pub use durable_state::DurableState;
 pub use durable_state_actor::DurableStateActor;
-pub use effect::Effect;
+pub use durable_state_behavior::DurableStateBehavior;
+pub use effect::{Effect, ReplyEffect};
 pub use error::{AppendError, JournalError};
-pub use event_sourced::{EventSourced, EventSourcedBehavior, PersistenceSignal, RecoveryLimit};
+pub use event_sourced::{EventSourced, NotOwner, PersistedEvent, PersistenceSignal};
 pub use event_sourced_actor::EventSourcedActor;
+pub use event_sourced_behavior::EventSourcedBehavior;
 pub use fencing::{Fence, FenceScope};
 pub use futures_util::future::BoxFuture;
+pub use guarded::Guarded;
 pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
 pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
 pub use projection::{
@@ -131,7 +149,11 @@ pub use projection::{
 pub use query::{Changes, EventFeed, FeedEvent, FeedPage, LiveFeed};
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
-pub use snapshot::{InMemorySnapshotStore, RawSnapshot, Retention, RetentionStep, SnapshotStore, StoredSnapshot};
+pub use recovery_limit::{RecoveryLimit, RecoveryMode};
+pub use snapshot::{
+    InMemorySnapshotStore, RawSnapshot, ReplayCost, Retention, RetentionGuard, RetentionStep, SnapshotStore,
+    StoredSnapshot,
+};
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};
 pub use state_effect::StateEffect;

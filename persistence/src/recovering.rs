@@ -1,8 +1,9 @@
 //! How an entity gets its state back: fence, snapshot, events, each checked by [`Recovery`]; or fence and last state.
 
 use crate::{
-    DurableState, EventSourced, Fence, FenceScope, JournalError, PersistenceId, Recovery, RecoveryError, RecoveryLimit,
-    ReplayLimit, StoredSnapshot, durable_state::StateSetup, event_sourced::Setup,
+    CommandWindow, DurableState, EventSourced, Fence, FenceScope, JournalError, PersistenceId, Recovery, RecoveryError,
+    RecoveryLimit, RecoveryMode, ReplayLimit, StoredSnapshot, WindowLimits, WithCommands, adapted::answered_before,
+    durable_state_behavior::StateSetup, event_sourced_behavior::Setup,
 };
 use actors::Clock;
 use std::{
@@ -20,7 +21,14 @@ pub(crate) struct Ready<S> {
     pub(crate) state: S,
     pub(crate) highest_seq: u64,      // of a durable state: its revision
     pub(crate) snapshot: Option<u64>, // the last event in the snapshot it started from
+    pub(crate) commands: CommandWindow,
     pub(crate) fence: Fence,
+}
+
+impl<S: Default> Ready<S> {
+    fn new(window: WindowLimits, fence: Fence) -> Self {
+        Self { state: S::default(), highest_seq: 0, snapshot: None, commands: CommandWindow::new(window), fence }
+    }
 }
 
 /// Why an entity could not recover. It stops; whether it tries again is supervision's choice.
@@ -79,11 +87,39 @@ pub(crate) async fn recover<E: EventSourced>(
         Some(fence) => fence.clone(),
         None => store.ask(setup.journal.claim(FenceScope::Entity(store.id.clone()))).await?,
     };
+    match setup.recovery_mode {
+        RecoveryMode::All => {}
+        RecoveryMode::Nothing => {
+            let highest_seq = store.ask(setup.journal.highest_seq(store.id.clone())).await?;
+            return Ok(Ready { highest_seq, ..Ready::new(setup.window, fence) });
+        }
+        RecoveryMode::LastEvent => return last_event(setup, &store, Ready::new(setup.window, fence)).await,
+    }
+    let (snapshot, unread) = newest_readable_snapshot(setup, &store).await?;
+    let mut ready = Ready::new(setup.window, fence);
+    match replay(setup, &store, &mut ready, snapshot).await {
+        Ok(()) => Ok(ready),
+        // Without the snapshot that could not be asked for, the log need not begin at its beginning.
+        Err(failure @ RecoveryFailure::Log(_)) => Err(unread.unwrap_or(failure)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Applies what follows `snapshot`.
+async fn replay<E: EventSourced>(
+    setup: &Setup<E>,
+    store: &Asker<'_>,
+    ready: &mut Ready<E::State>,
+    snapshot: Option<StoredSnapshot<WithCommands<E::State>>>,
+) -> Result<(), RecoveryFailure> {
     let mut recovery = Recovery::new(store.id.clone());
-    let snapshot = newest_readable_snapshot(setup, &store).await?;
     recovery.snapshot(snapshot.as_ref().map(|snapshot| (snapshot.seq_nr, snapshot.epoch)));
-    let started_from = snapshot.as_ref().map(|snapshot| snapshot.seq_nr);
-    let mut state = snapshot.map(|snapshot| snapshot.snapshot).unwrap_or_default();
+    if let Some(StoredSnapshot { seq_nr, snapshot, .. }) = snapshot {
+        ready.snapshot = Some(seq_nr);
+        ready.state = snapshot.state;
+        ready.commands.extend(snapshot.answered);
+    }
+    let begun = store.clock.now();
     loop {
         let page = setup.journal.replay(store.id.clone(), recovery.next_seq(), u64::MAX, ReplayLimit::default());
         let page = store.ask(page).await?;
@@ -92,13 +128,45 @@ pub(crate) async fn recover<E: EventSourced>(
         }
         for stored in page {
             recovery.event(stored.seq_nr, stored.epoch)?;
-            catch_unwind(AssertUnwindSafe(|| E::handle_event(&mut state, &stored.event)))
-                .map_err(|_| RecoveryFailure::HandlerPanicked { id: store.id.clone(), seq_nr: stored.seq_nr })?;
+            apply::<E>(store, &mut ready.state, stored.seq_nr, stored.event.events())?;
+            ready.commands.extend(stored.event.answered);
         }
     }
+    let took = store.clock.now() - begun;
     let highest = store.ask(setup.journal.highest_seq(store.id.clone())).await?;
-    let highest_seq = recovery.finish(highest)?.highest_seq;
-    Ok(Ready { state, highest_seq, snapshot: started_from, fence })
+    let recovered = recovery.finish(highest)?;
+    setup.replay_cost.observe(recovered.events, took);
+    ready.highest_seq = recovered.highest_seq;
+    Ok(())
+}
+
+async fn last_event<E: EventSourced>(
+    setup: &Setup<E>,
+    store: &Asker<'_>,
+    mut ready: Ready<E::State>,
+) -> Result<Ready<E::State>, RecoveryFailure> {
+    let last = store.ask(setup.journal.highest_seq(store.id.clone())).await?;
+    ready.highest_seq = last;
+    if last == 0 {
+        return Ok(ready);
+    }
+    let page = store.ask(setup.journal.replay(store.id.clone(), last, last, ReplayLimit::default())).await?;
+    let Some(stored) = page.into_iter().find(|stored| stored.seq_nr == last) else {
+        // It was deleted, which an entity that lives from its last event must not do.
+        return Err(RecoveryError::Incomplete { id: store.id.clone(), replayed_to: 0, highest: last }.into());
+    };
+    apply::<E>(store, &mut ready.state, last, stored.event.events())?;
+    Ok(ready)
+}
+
+fn apply<E: EventSourced>(
+    store: &Asker<'_>,
+    state: &mut E::State,
+    seq_nr: u64,
+    events: &[E::Event],
+) -> Result<(), RecoveryFailure> {
+    catch_unwind(AssertUnwindSafe(|| events.iter().for_each(|event| E::handle_event(state, event))))
+        .map_err(|_| RecoveryFailure::HandlerPanicked { id: store.id.clone(), seq_nr })
 }
 
 /// Reads the row of a durable state: fence first, then read.
@@ -112,34 +180,48 @@ pub(crate) async fn recover_state<D: DurableState>(
         Some(fence) => fence.clone(),
         None => store.ask(setup.store.claim(FenceScope::Entity(store.id.clone()))).await?,
     };
-    let stored = store.ask(setup.store.load(store.id.clone())).await?;
-    let highest_seq = stored.as_ref().map_or(0, |stored| stored.revision);
-    let state = stored.and_then(|stored| stored.state).unwrap_or_default();
-    Ok(Ready { state, highest_seq, snapshot: None, fence })
+    let mut ready = Ready::new(setup.window, fence);
+    if let Some(stored) = store.ask(setup.store.load(store.id.clone())).await? {
+        let answered = answered_before(&store.id, &stored)
+            .map_err(|error| RecoveryFailure::Store { id: store.id.clone(), error })?;
+        ready.commands.extend(answered);
+        ready.highest_seq = stored.revision;
+        ready.state = stored.state.map(|with_commands| with_commands.state).unwrap_or_default();
+    }
+    Ok(ready)
 }
 
-/// The newest snapshot, or the newest before those that are damaged. With none left all events are replayed, and if
-/// they were deleted, [`Recovery`] notices.
+/// A snapshot, if one could be read, and why the newest could not be asked for, if that is so.
+type Newest<S> = (Option<StoredSnapshot<WithCommands<S>>>, Option<RecoveryFailure>);
+
+/// The newest snapshot, or the newest before those that are damaged. With none left, or while the store cannot be asked,
+/// all events are replayed, and if they were deleted, [`Recovery`] notices.
 async fn newest_readable_snapshot<E: EventSourced>(
     setup: &Setup<E>,
     store: &Asker<'_>,
-) -> Result<Option<StoredSnapshot<E::State>>, RecoveryFailure> {
-    let Some(snapshots) = &setup.snapshots else { return Ok(None) };
+) -> Result<Newest<E::State>, RecoveryFailure> {
+    let Some(snapshots) = &setup.snapshots else { return Ok((None, None)) };
     let mut max_seq = u64::MAX;
     for _ in 0..SNAPSHOTS_TRIED {
         match store.ask(snapshots.store.load(store.id.clone(), max_seq)).await {
             Err(RecoveryFailure::Store { error, .. }) if error.is_permanent() => {
                 tracing::warn!(id = %store.id, %error, "snapshot is unreadable, falling back to an older one");
                 let (JournalError::Damaged { seq_nr, .. } | JournalError::Undecodable { seq_nr, .. }) = error else {
-                    return Ok(None);
+                    return Ok((None, None));
                 };
-                let Some(below) = seq_nr.checked_sub(1).filter(|&below| below < max_seq) else { return Ok(None) };
+                let Some(below) = seq_nr.checked_sub(1).filter(|&below| below < max_seq) else {
+                    return Ok((None, None));
+                };
                 max_seq = below;
             }
-            loaded => return loaded,
+            Err(failure) => {
+                tracing::warn!(id = %store.id, %failure, "snapshots cannot be read, replaying all events");
+                return Ok((None, Some(failure)));
+            }
+            Ok(loaded) => return Ok((loaded, None)),
         }
     }
-    Ok(None)
+    Ok((None, None))
 }
 
 /// Waits for a place among those that recover; `None` when there is no limit.

@@ -1,7 +1,10 @@
 //! [`StateEffect`]: what a command to a durable state leads to. Persist first, then reply, run, stop.
 
-use crate::{AppendError, DurableState, chained::Chain};
+use crate::{AppendError, BoxFuture, CodecError, DurableState, ReplyOnce, chained::Chain};
 use actors::{ActorContext, ReplyTo};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// What the command handler of a [`DurableState`] decides: one primary effect, then others in the order they are chained.
 ///
@@ -13,6 +16,7 @@ use actors::{ActorContext, ReplyTo};
 pub struct StateEffect<D: DurableState> {
     pub(crate) primary: StatePrimary<D>,
     pub(crate) chained: Chain<D::Command, D::State>,
+    pub(crate) answer: Option<Result<Bytes, CodecError>>, // kept with the state, for repetitions of the command
 }
 
 pub(crate) enum StatePrimary<D: DurableState> {
@@ -21,6 +25,7 @@ pub(crate) enum StatePrimary<D: DurableState> {
     Delete,
     Stash(D::Command),
     Unhandled,
+    Later(BoxFuture<'static, StateEffect<D>>),
 }
 
 impl<D: DurableState> StateEffect<D> {
@@ -60,6 +65,15 @@ impl<D: DurableState> StateEffect<D> {
         Self::of(StatePrimary::Stash(command))
     }
 
+    /// Awaits `decision`, then does what it says, then what is chained here. Other commands wait meanwhile, so the state
+    /// is still the same then.
+    ///
+    /// It has [`asynchronous_timeout`](crate::DurableStateBehavior::asynchronous_timeout): after that it is dropped, and
+    /// the command has no effect. What the future has done by then is done.
+    pub fn asynchronous(decision: impl Future<Output = Self> + Send + 'static) -> Self {
+        Self::of(StatePrimary::Later(decision.boxed()))
+    }
+
     /// Then calls `run` with the new state.
     pub fn then_run(mut self, run: impl FnOnce(&D::State, &mut ActorContext<D::Command>) + Send + 'static) -> Self {
         self.chained.run(run);
@@ -88,6 +102,19 @@ impl<D: DurableState> StateEffect<D> {
         self
     }
 
+    /// Then answers a command with an id. The answer is stored with the state, so it is needed before; where nothing is
+    /// stored it is remembered until the entity stops, or stored with the next state.
+    ///
+    /// An answer that cannot be encoded rejects the write.
+    pub fn then_reply_once<T>(mut self, reply_to: ReplyOnce<T>, answer: T) -> Self
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.answer = Some(reply_to.encode(&answer));
+        self.chained.run(move |_, _| reply_to.tell(answer));
+        self
+    }
+
     /// Then stops the entity; nothing chained after this runs.
     pub fn then_stop(mut self) -> Self {
         self.chained.stop();
@@ -105,7 +132,7 @@ impl<D: DurableState> StateEffect<D> {
     pub fn state(&self) -> Option<&D::State> {
         match &self.primary {
             StatePrimary::Persist(state) => Some(state),
-            StatePrimary::None | StatePrimary::Delete | StatePrimary::Stash(_) | StatePrimary::Unhandled => None,
+            _ => None,
         }
     }
 
@@ -116,6 +143,6 @@ impl<D: DurableState> StateEffect<D> {
     }
 
     fn of(primary: StatePrimary<D>) -> Self {
-        Self { primary, chained: Chain::default() }
+        Self { primary, chained: Chain::default(), answer: None }
     }
 }

@@ -216,7 +216,7 @@ async fn a_full_queue_refuses() {
         assert_eq!(stored, if limit == "requests" { 5 } else { 4 }, "{limit}: {outcomes:?}");
         for outcome in &outcomes[stored as usize..] {
             assert!(
-                matches!(outcome, Err(AppendError::Unavailable { reason: why }) if why.contains(reason)),
+                matches!(outcome, Err(AppendError::Overloaded { reason: why }) if why.contains(reason)),
                 "{outcome:?}"
             );
         }

@@ -123,6 +123,12 @@ impl Scene {
         self.kit.block_on(self.ask(NoteCommand::Read))
     }
 
+    /// The next write ends as unknown, and repeating it does not settle that.
+    fn unknown_for_good(&self, stored: bool) {
+        self.states.unknown_next(stored);
+        (0..4).for_each(|_| self.states.fail_next(AppendError::Unavailable { reason: "as told".into() }));
+    }
+
     fn stored(&self) -> Option<StoredState<Note>> {
         self.kit.block_on(self.states.load(id())).unwrap()
     }
@@ -221,7 +227,7 @@ fn an_unknown_write_stops_the_entity_and_the_store_says_what_is_true() {
     for stored in [true, false] {
         let scene = Scene::plain();
         scene.write("one").unwrap();
-        scene.states.unknown_next(stored);
+        scene.unknown_for_good(stored);
         let outcome = scene.try_write("two").unwrap();
         assert!(matches!(outcome, Err(AppendError::Unknown { .. })), "not told as a failure: {outcome:?}");
         assert_eq!(scene.read(), Err(AskError::Stopped), "it must not go on with either state");
@@ -236,10 +242,30 @@ fn a_write_without_an_answer_is_unknown() {
     let scene = Scene::new(|behavior| behavior.write_timeout(Duration::from_secs(7)));
     scene.states.hold();
     scene.note.tell(NoteCommand::Lock);
+    scene.kit.advance(Duration::from_millis(7_000));
+    assert_eq!(scene.states.writes(), 2, "asked again what became of it");
     scene.kit.advance(Duration::from_millis(6_999));
     assert_eq!(scene.signals.take().len(), 1, "only recovered");
     scene.kit.advance(Duration::from_millis(2));
     assert!(matches!(scene.signals.take()[..], [PersistenceSignal::PersistFailed(AppendError::Unknown { .. })]));
+}
+
+/// The same write again settles it, unless somebody else has written since: then nobody can know.
+#[test]
+fn an_unknown_write_is_settled_by_asking_again_or_stays_unknown() {
+    for stored in [true, false] {
+        let scene = Scene::plain();
+        scene.write("one").unwrap();
+        scene.states.unknown_next(stored);
+        assert_eq!(scene.try_write("two"), Ok(Ok("two".into())));
+        assert_eq!(scene.stored().unwrap().revision, 2, "once");
+    }
+    let scene = Scene::plain();
+    scene.states.unknown_next(true);
+    scene.states.fail_next(AppendError::Conflict { expected: 1, highest: 2 });
+    let outcome = scene.try_write("one").unwrap().unwrap_err();
+    assert!(!outcome.is_certain(), "stored and written over, or never stored: {outcome:?}");
+    assert_eq!(scene.read(), Err(AskError::Stopped));
 }
 
 /// Another writer took over: this one stops, and not even backoff brings it back.
@@ -283,7 +309,7 @@ fn a_recovery_that_fails_is_tried_again_or_parked() {
         behavior.restart_with_backoff(Duration::from_secs(1), Duration::from_secs(2))
     });
     scene.write("one").unwrap();
-    scene.states.unknown_next(false);
+    scene.unknown_for_good(false);
     for _ in 0..5 {
         scene.states.fail_next_read(JournalError::Unavailable { reason: "down".into() });
     }
@@ -291,7 +317,7 @@ fn a_recovery_that_fails_is_tried_again_or_parked() {
     assert_eq!(scene.read(), Ok("one".into()), "it came back once the store did");
 
     let parked = Scene::new(|behavior| behavior.restart_with_backoff(Duration::from_secs(1), Duration::from_secs(2)));
-    parked.states.unknown_next(false);
+    parked.unknown_for_good(false);
     let (place, reason) = ("row 1".to_owned(), "checksum".to_owned());
     for _ in 0..3 {
         parked.states.fail_next_read(JournalError::Damaged {
@@ -341,6 +367,7 @@ enum Step {
     Rejected,
     UnknownStored,
     UnknownLost,
+    UnknownForGood(bool),
 }
 
 proptest! {
@@ -360,6 +387,7 @@ proptest! {
                 Step::Rejected => scene.states.reject_next("as told"),
                 Step::UnknownStored => scene.states.unknown_next(true),
                 Step::UnknownLost => scene.states.unknown_next(false),
+                Step::UnknownForGood(stored) => scene.unknown_for_good(stored),
             }
             let text = count.to_string();
             let answer = match step {
@@ -368,11 +396,11 @@ proptest! {
             };
             match step {
                 Step::Deleted => expected.clear(),
-                Step::Stored | Step::UnknownStored => expected = text,
-                Step::Rejected | Step::UnknownLost => {}
+                Step::Rejected | Step::UnknownForGood(false) => {}
+                _ => expected = text,
             }
-            revision += u64::from(!matches!(step, Step::Rejected | Step::UnknownLost));
-            let told = matches!(step, Step::Stored | Step::Deleted);
+            revision += u64::from(!matches!(step, Step::Rejected | Step::UnknownForGood(false)));
+            let told = !matches!(step, Step::Rejected | Step::UnknownForGood(_));
             prop_assert_eq!(answer, if told { Ok(expected.clone()) } else { Err(AskError::NoReply) });
             prop_assert_eq!(scene.read(), Ok(expected.clone()));
             prop_assert_eq!(scene.stored().map_or(0, |stored| stored.revision), revision);
@@ -387,5 +415,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rejected),
         1 => Just(Step::UnknownStored),
         1 => Just(Step::UnknownLost),
+        1 => any::<bool>().prop_map(Step::UnknownForGood),
     ]
 }

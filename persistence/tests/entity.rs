@@ -48,6 +48,12 @@ impl Scene {
         self.wallet.ask(|reply_to| WalletCommand::Withdraw { cents, reply_to }, LONG)
     }
 
+    /// The next write ends as unknown, and repeating it does not settle that.
+    fn unknown_for_good(&self, stored: bool) {
+        self.journal.unknown_next(stored);
+        (0..4).for_each(|_| self.journal.fail_next(AppendError::Unavailable { reason: "as told".into() }));
+    }
+
     fn stored(&self) -> Vec<WalletEvent> {
         let replay = self.journal.replay(id(), 1, u64::MAX, ReplayLimit::default());
         self.kit.block_on(replay).unwrap().into_iter().map(|stored| stored.event).collect()
@@ -163,7 +169,7 @@ fn an_outcome_is_answered_whatever_it_is() {
     scene.journal.fail_next(full.clone());
     assert_eq!(deposit(1), Err(full));
     assert_eq!(deposit(2), Ok(102), "the state is the one before the failed write");
-    scene.journal.unknown_next(true);
+    scene.unknown_for_good(true);
     let unknown = deposit(3).unwrap_err();
     assert!(!unknown.is_certain(), "{unknown:?}");
     assert_eq!(scene.balance(), Err(AskError::Stopped));
@@ -175,7 +181,7 @@ fn an_unknown_write_stops_the_entity() {
     for stored in [true, false] {
         let scene = Scene::plain();
         scene.tell(WalletCommand::Deposit { cents: 100 });
-        scene.journal.unknown_next(stored);
+        scene.unknown_for_good(stored);
         assert_eq!(scene.kit.block_on(scene.withdraw(40)), Err(AskError::NoReply));
         assert_eq!(scene.balance(), Err(AskError::Stopped), "it must not go on with either state");
         assert!(matches!(scene.signals.take()[..], [_, PersistenceSignal::PersistFailed(_)]));
@@ -190,10 +196,10 @@ fn an_unknown_write_stops_the_entity() {
 fn with_backoff_an_unknown_write_leads_to_a_new_life() {
     let scene = Scene::new(|behavior| behavior.restart_with_backoff(Duration::from_secs(1), Duration::from_secs(10)));
     scene.tell(WalletCommand::Deposit { cents: 100 });
-    scene.journal.unknown_next(true);
+    scene.unknown_for_good(true);
     scene.wallet.tell(WalletCommand::Deposit { cents: 1 });
     let waiting = scene.wallet.ask(WalletCommand::Balance, LONG); // keeps its place across the restart
-    scene.kit.settle();
+    scene.kit.advance(Duration::from_millis(2_200)); // until nobody tries to settle it any more
     let claims = scene.signals.take().len();
     assert_eq!(claims, 2, "recovered once, failed once, and not yet back");
     assert_eq!(scene.kit.block_on(waiting), Ok(101));
@@ -205,11 +211,43 @@ fn a_write_without_an_answer_is_unknown() {
     let scene = Scene::new(|behavior| behavior.write_timeout(Duration::from_secs(7)));
     scene.journal.hold();
     let withdrawn = scene.wallet.ask(|reply_to| WalletCommand::DepositAll(vec![1], reply_to), LONG);
+    scene.kit.advance(Duration::from_millis(7_000));
+    assert_eq!(scene.journal.appends(), 2, "asked again what became of it");
     scene.kit.advance(Duration::from_millis(6_999));
     assert_eq!(scene.signals.take().len(), 1, "only recovered");
     scene.kit.advance(Duration::from_millis(2));
     assert!(matches!(scene.signals.take()[..], [PersistenceSignal::PersistFailed(AppendError::Unknown { .. })]));
     assert_eq!(scene.kit.block_on(withdrawn), Err(AskError::NoReply));
+}
+
+/// The same write again, with the same id, tells what became of the first: the caller hears nothing of the trouble, and
+/// nothing is stored twice.
+#[test]
+fn an_unknown_write_is_settled_by_asking_again() {
+    for stored in [true, false] {
+        let scene = Scene::plain();
+        scene.tell(WalletCommand::Deposit { cents: 100 });
+        scene.journal.unknown_next(stored);
+        scene.journal.fail_next(AppendError::Unavailable { reason: "reconnecting".into() });
+        scene.journal.unknown_next(stored);
+        assert_eq!(scene.kit.block_on(scene.withdraw(40)), Ok(Ok(60)));
+        assert_eq!(scene.stored(), [deposited(100), WalletEvent::Withdrawn { cents: 40 }]);
+        assert_eq!(scene.balance(), Ok(60));
+    }
+}
+
+/// While it is asked again somebody else takes the log over: the caller is not told that its write failed, for it may not
+/// have, and the entity does not come back.
+#[test]
+fn an_unknown_write_before_a_takeover_stays_unknown() {
+    let scene = Scene::new(|behavior| behavior.restart_with_backoff(Duration::from_secs(1), Duration::from_secs(10)));
+    scene.journal.unknown_next(true);
+    scene.journal.fail_next(AppendError::Stale { held: 1, current: 2 });
+    let asked = scene.wallet.ask(|reply_to| WalletCommand::TryDeposit(5, reply_to), LONG);
+    let unknown = scene.kit.block_on(asked).unwrap().unwrap_err();
+    assert!(!unknown.is_certain() && unknown.to_string().contains("another writer took over"), "{unknown}");
+    scene.kit.advance(Duration::from_secs(60));
+    assert_eq!(scene.balance(), Err(AskError::Stopped));
 }
 
 /// Another writer took over: this one stops, and not even backoff brings it back.
@@ -304,6 +342,7 @@ enum Step {
     Unavailable,
     UnknownStored,
     UnknownLost,
+    UnknownForGood(bool),
     Restarted,
 }
 
@@ -325,18 +364,20 @@ proptest! {
                 Step::Unavailable => scene.journal.fail_next(AppendError::Unavailable { reason: "as told".into() }),
                 Step::UnknownStored => scene.journal.unknown_next(true),
                 Step::UnknownLost => scene.journal.unknown_next(false),
+                Step::UnknownForGood(stored) => scene.unknown_for_good(stored),
                 Step::Restarted => {
-                    scene.journal.unknown_next(false);
+                    scene.unknown_for_good(false);
                     scene.journal.fail_next_read(JournalError::Unavailable { reason: "as told".into() });
                 }
             }
             let answer =
                 scene.kit.block_on(scene.wallet.ask(|reply_to| WalletCommand::DepositAll(vec![cents, 1], reply_to), LONG));
-            if matches!(step, Step::Stored | Step::UnknownStored) {
+            let settled = matches!(step, Step::Stored | Step::UnknownStored | Step::UnknownLost);
+            if settled || matches!(step, Step::UnknownForGood(true)) {
                 expected.extend([deposited(cents), deposited(1)]);
             }
             let total: u64 = expected.iter().map(|event| if let WalletEvent::Deposited { cents } = event { *cents } else { 0 }).sum();
-            prop_assert_eq!(answer, if matches!(step, Step::Stored) { Ok(total) } else { Err(AskError::NoReply) });
+            prop_assert_eq!(answer, if settled { Ok(total) } else { Err(AskError::NoReply) });
             prop_assert_eq!(scene.balance(), Ok(total));
         }
         prop_assert_eq!(scene.stored(), expected);
@@ -350,6 +391,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Unavailable),
         1 => Just(Step::UnknownStored),
         1 => Just(Step::UnknownLost),
+        1 => any::<bool>().prop_map(Step::UnknownForGood),
         1 => Just(Step::Restarted),
     ]
 }

@@ -5,10 +5,12 @@
 mod codec;
 mod crash;
 mod damage;
+mod dedupe;
 mod disk;
 mod durable_state;
 mod entity;
 mod feeds;
+mod guarded;
 mod journal_contract;
 mod opening;
 mod power_loss;

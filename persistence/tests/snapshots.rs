@@ -36,8 +36,10 @@ impl Scene {
     }
 
     fn deposit(&self, wallet: &ActorRef<WalletCommand>, times: u64) {
-        (0..times).for_each(|_| wallet.tell(WalletCommand::Deposit { cents: 1 }));
-        self.kit.settle();
+        for _ in 0..times {
+            wallet.tell(WalletCommand::Deposit { cents: 1 });
+            self.kit.settle();
+        }
     }
 
     fn snapshot(&self, max_seq: u64) -> Option<(u64, u64)> {
@@ -74,7 +76,7 @@ fn snapshots_come_every_n_events_and_the_newest_stay() {
 
 #[test]
 fn recovery_starts_from_the_newest_snapshot() {
-    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_on_snapshot());
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_even_if_unread());
     let (wallet, _) = scene.start();
     scene.deposit(&wallet, 35);
     assert_eq!(scene.first_event(), Some(21), "events in the oldest kept snapshot are deleted");
@@ -98,7 +100,7 @@ fn a_batch_over_the_multiple_snapshots_after_the_batch() {
 
 #[test]
 fn a_failed_snapshot_costs_nothing() {
-    let mut scene = Scene::new(Retention::snapshot_every(10).delete_events_on_snapshot());
+    let mut scene = Scene::new(Retention::snapshot_every(10).delete_events_even_if_unread());
     let (wallet, signals) = scene.start();
     scene.snapshots.fail_next(AppendError::Unavailable { reason: "as told".into() });
     scene.deposit(&wallet, 15);
@@ -110,7 +112,7 @@ fn a_failed_snapshot_costs_nothing() {
 /// Two are to be kept, so the older one stays, with the events after it, until there is another to take its place.
 #[test]
 fn a_failed_snapshot_takes_no_older_one_with_it() {
-    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_on_snapshot());
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_even_if_unread());
     let (wallet, _) = scene.start();
     scene.deposit(&wallet, 35);
     scene.snapshots.fail_next(AppendError::Unavailable { reason: "as told".into() });
@@ -132,7 +134,7 @@ fn a_failed_snapshot_takes_no_older_one_with_it() {
 /// A batch larger than the distance of two snapshots leaves some out; as many as are to be kept stay all the same.
 #[test]
 fn large_batches_take_no_snapshot_with_them() {
-    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_on_snapshot());
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2).delete_events_even_if_unread());
     let (wallet, _) = scene.start();
     for batch in [10, 25, 30] {
         let all = wallet.ask(|reply_to| WalletCommand::DepositAll(vec![1; batch], reply_to), LONG);
@@ -163,7 +165,7 @@ fn recovery_falls_back_behind_an_unreadable_snapshot() {
     wallet.tell(WalletCommand::Stop);
     scene.kit.settle();
 
-    scene.retention = Retention::snapshot_every(1).keep_snapshots(1).delete_events_on_snapshot();
+    scene.retention = Retention::snapshot_every(1).keep_snapshots(1).delete_events_even_if_unread();
     let (wallet, _) = scene.start();
     scene.deposit(&wallet, 1);
     wallet.tell(WalletCommand::Stop);

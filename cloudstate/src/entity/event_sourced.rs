@@ -214,7 +214,12 @@ fn append_settled(
         let Err(AppendError::Unknown { .. }) = first else { return first };
         match journal.append(append).await {
             // What this says of the second attempt does not settle the first.
-            Err(AppendError::Unavailable { .. } | AppendError::Rejected { .. } | AppendError::Stale { .. }) => first,
+            Err(
+                AppendError::Unavailable { .. }
+                | AppendError::Overloaded { .. }
+                | AppendError::Rejected { .. }
+                | AppendError::Stale { .. },
+            ) => first,
             settled => settled.map(drop),
         }
     }

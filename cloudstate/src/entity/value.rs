@@ -186,6 +186,7 @@ where
             // write, which followed the first one.
             Err(
                 AppendError::Unavailable { .. }
+                | AppendError::Overloaded { .. }
                 | AppendError::Rejected { .. }
                 | AppendError::Conflict { .. }
                 | AppendError::Stale { .. },

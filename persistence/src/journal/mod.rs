@@ -123,6 +123,14 @@ impl Default for ReplayLimit {
     }
 }
 
+impl<E> Stored<E> {
+    /// The same row with what `change` makes of the event.
+    pub(crate) fn map<T>(self, change: impl FnOnce(E) -> T) -> Stored<T> {
+        let Self { seq_nr, epoch, time_ms, event } = self;
+        Stored { seq_nr, epoch, time_ms, event: change(event) }
+    }
+}
+
 impl RawEvent {
     /// Bytes this event weighs against limits.
     #[must_use]

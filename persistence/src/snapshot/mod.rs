@@ -1,11 +1,17 @@
 //! The [`SnapshotStore`] trait: states kept so that recovery need not replay everything.
 
+mod guard;
 mod memory;
 mod retention;
+mod schedule;
 mod sqlite;
+pub(crate) mod taking;
 
+pub use guard::RetentionGuard;
 pub use memory::InMemorySnapshotStore;
 pub use retention::{Retention, RetentionStep};
+pub use schedule::ReplayCost;
+pub(crate) use schedule::SnapshotSchedule;
 
 use crate::{AppendError, BoxFuture, Fence, JournalError, PersistenceId};
 use bytes::Bytes;

@@ -157,17 +157,20 @@ impl SqliteStore {
     /// Queues `work` at once; the future only waits for the answer.
     pub(crate) fn write(&self, work: Work) -> BoxFuture<'static, Result<Written, AppendError>> {
         let inner = &self.inner;
-        let unavailable = |reason: &str| ready(Err(AppendError::Unavailable { reason: reason.to_owned() })).boxed();
+        let refused = |error| ready(Err(error)).boxed();
+        let overloaded = |reason: &str| refused(AppendError::Overloaded { reason: reason.to_owned() });
         let Some(backlog) = Backlog::reserve(&inner.stats, work.weight(), inner.queue_bytes) else {
-            return unavailable("too many bytes wait for the writer (queue_bytes)");
+            return overloaded("too many bytes wait for the writer (queue_bytes)");
         };
         let (reply, answer) = oneshot::channel();
         match inner.writes.try_send(WriteRequest { work, reply, _backlog: backlog }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                return unavailable("too many requests wait for the writer (queue_requests)");
+                return overloaded("too many requests wait for the writer (queue_requests)");
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => return unavailable("store is closed"),
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return refused(AppendError::Unavailable { reason: "store is closed".to_owned() });
+            }
         }
         async move {
             // A writer that ended without an answer may have committed first.
@@ -184,11 +187,13 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         let unavailable = |reason: &str| JournalError::Unavailable { reason: reason.to_owned() };
         if let Err(error) = self.inner.reads.try_send(request(reply)) {
-            let reason = match error {
-                mpsc::error::TrySendError::Full(_) => "too many reads wait (queue_requests)",
-                mpsc::error::TrySendError::Closed(_) => "store is closed",
-            };
-            return ready(Err(unavailable(reason))).boxed();
+            return ready(Err(match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    JournalError::Overloaded { reason: "too many reads wait (queue_requests)".to_owned() }
+                }
+                mpsc::error::TrySendError::Closed(_) => unavailable("store is closed"),
+            }))
+            .boxed();
         }
         async move { answer.await.unwrap_or_else(|_| Err(unavailable("store is closed"))) }.boxed()
     }

@@ -439,7 +439,7 @@ async fn activate<P: Protocol>(
 fn write_error(error: AppendError) -> WriteError {
     match error {
         AppendError::Rejected { .. } => WriteError::Refused(error.to_string()),
-        AppendError::Unavailable { .. } => WriteError::NotStored(error.to_string()),
+        AppendError::Unavailable { .. } | AppendError::Overloaded { .. } => WriteError::NotStored(error.to_string()),
         AppendError::Conflict { .. } | AppendError::Stale { .. } => WriteError::NotOwner(error.to_string()),
         _ => WriteError::Unknown(error.to_string()),
     }
