@@ -95,6 +95,7 @@
 mod adapted;
 mod breaker;
 mod chained;
+mod checksum;
 mod codec;
 mod dedupe;
 mod durable_state;
@@ -110,6 +111,8 @@ mod guarded;
 mod journal;
 mod lost;
 mod persistence_id;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod projection;
 mod query;
 mod recovering;
@@ -143,6 +146,8 @@ pub use futures_util::future::BoxFuture;
 pub use guarded::Guarded;
 pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
 pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use projection::{
     Claimed, InMemoryProjections, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStore, Selection,
 };

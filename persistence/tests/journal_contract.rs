@@ -1,8 +1,9 @@
 //! Every store keeps the same contract.
 
+use crate::postgres_server::Postgres;
 use persistence::{
-    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, RawEvent, RawSnapshot, SnapshotStore, SqliteOptions,
-    SqliteStore,
+    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, PostgresOptions, RawEvent, RawSnapshot, SnapshotStore,
+    SqliteOptions, SqliteStore,
     testkit::{FaultyJournal, FaultySnapshots, Subject, contract},
 };
 use std::{num::NonZeroU32, sync::Arc};
@@ -56,6 +57,20 @@ impl Subject for Sqlite {
     }
 }
 
+impl Subject for Postgres {
+    fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn snapshots(&self) -> Arc<dyn SnapshotStore<RawSnapshot>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn restart(&mut self) -> BoxFuture<'_, bool> {
+        self.reopen()
+    }
+}
+
 #[tokio::test]
 async fn in_memory() {
     let journal = InMemoryJournal::raw();
@@ -80,6 +95,18 @@ async fn sqlite_with_the_smallest_settings() {
         ..SqliteOptions::default()
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    contract(&mut Postgres::new(|options| options).await).await;
+}
+
+/// One request a transaction, one connection for each side, and every statement sent anew: no promise hangs on that.
+#[tokio::test]
+async fn postgres_with_the_smallest_settings_behind_a_pooler() {
+    let smallest = |options| PostgresOptions { batch_requests: 1, writers: 1, readers: 1, pooler: true, ..options };
+    contract(&mut Postgres::new(smallest).await).await;
 }
 
 /// A wrapper that was told nothing is transparent.

@@ -13,6 +13,8 @@ mod feeds;
 mod guarded;
 mod journal_contract;
 mod opening;
+mod postgres;
+mod postgres_server;
 mod power_loss;
 mod recovery;
 mod snapshots;

@@ -1,10 +1,11 @@
 //! Every state store keeps the same contract; damage, epochs and failing disks as for events.
 
-use crate::store::Entity;
+use crate::{postgres_server::Postgres, store::Entity};
 use bytes::Bytes;
 use persistence::{
     AppendError, BoxFuture, Coded, DeleteState, Fence, FenceScope, InMemoryJournal, InMemoryStateStore, Journal,
-    JournalError, MessagePack, PersistenceId, PutState, RawEvent, RawState, SqliteOptions, SqliteStore, StateStore,
+    JournalError, MessagePack, PersistenceId, PostgresOptions, PutState, RawEvent, RawState, SqliteOptions,
+    SqliteStore, StateStore,
     testkit::{FaultyStates, FaultyVfs, StateSubject, state_contract},
 };
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -50,6 +51,16 @@ impl StateSubject for Sqlite {
     }
 }
 
+impl StateSubject for Postgres {
+    fn states(&self) -> Arc<dyn StateStore<RawState>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn restart(&mut self) -> BoxFuture<'_, bool> {
+        self.reopen()
+    }
+}
+
 #[tokio::test]
 async fn in_memory() {
     state_contract(&mut InMemory(InMemoryStateStore::default())).await;
@@ -75,6 +86,17 @@ async fn sqlite_with_the_smallest_settings() {
         ..SqliteOptions::default()
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    state_contract(&mut Postgres::new(|options| options).await).await;
+}
+
+#[tokio::test]
+async fn postgres_with_the_smallest_settings_behind_a_pooler() {
+    let smallest = |options| PostgresOptions { batch_requests: 1, writers: 1, readers: 1, pooler: true, ..options };
+    state_contract(&mut Postgres::new(smallest).await).await;
 }
 
 /// A wrapper that was told nothing is transparent.

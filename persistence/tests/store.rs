@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use persistence::{
     Append, AppendError, Fence, FenceScope, Journal, JournalError, PersistenceId, RawEvent, RawSnapshot, Recovery,
-    RecoveryError, ReplayLimit, SnapshotStore, SqliteStore,
+    RecoveryError, ReplayLimit, SnapshotStore,
 };
 
 /// An entity that owns its log.
@@ -14,7 +14,7 @@ pub(crate) struct Entity {
 }
 
 impl Entity {
-    pub(crate) async fn claim(store: &SqliteStore, name: &str) -> Self {
+    pub(crate) async fn claim(store: &impl Journal<RawEvent>, name: &str) -> Self {
         let id = PersistenceId::of("test", name);
         let fence = store.claim(FenceScope::Entity(id.clone())).await.unwrap();
         Self { highest: store.highest_seq(id.clone()).await.unwrap(), id, fence }
@@ -37,18 +37,27 @@ impl Entity {
         }
     }
 
-    pub(crate) async fn append(&mut self, store: &SqliteStore, texts: &[impl AsRef<str>]) -> Result<(), AppendError> {
+    pub(crate) async fn append(
+        &mut self,
+        store: &impl Journal<RawEvent>,
+        texts: &[impl AsRef<str>],
+    ) -> Result<(), AppendError> {
         self.highest = store.append(self.batch(texts)).await?;
         Ok(())
     }
 
-    pub(crate) async fn save(&self, store: &SqliteStore, seq_nr: u64, text: &str) -> Result<(), AppendError> {
+    pub(crate) async fn save(
+        &self,
+        store: &impl SnapshotStore<RawSnapshot>,
+        seq_nr: u64,
+        text: &str,
+    ) -> Result<(), AppendError> {
         let payload = Bytes::copy_from_slice(text.as_bytes());
         let snapshot = RawSnapshot { manifest: "text-state/1".into(), payload, meta: None };
         store.save(self.id.clone(), seq_nr, self.fence.clone(), 1_700_000_000_000, snapshot).await
     }
 
-    pub(crate) async fn delete_to(&self, store: &SqliteStore, seq: u64) -> Result<(), AppendError> {
+    pub(crate) async fn delete_to(&self, store: &impl Journal<RawEvent>, seq: u64) -> Result<(), AppendError> {
         store.delete_to(self.id.clone(), seq, self.fence.clone()).await
     }
 }
@@ -69,7 +78,10 @@ pub(crate) enum RecoverError {
 }
 
 /// Recovers `id` with all checks, in pages as small as they get.
-pub(crate) async fn recover(store: &SqliteStore, id: &PersistenceId) -> Result<Recovered, RecoverError> {
+pub(crate) async fn recover(
+    store: &(impl Journal<RawEvent> + SnapshotStore<RawSnapshot>),
+    id: &PersistenceId,
+) -> Result<Recovered, RecoverError> {
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let mut recovery = Recovery::new(id.clone());
     let found = store.load(id.clone(), u64::MAX).await.map_err(RecoverError::Journal)?;

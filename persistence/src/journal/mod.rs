@@ -2,6 +2,8 @@
 
 mod ledger;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 pub(crate) use ledger::{Ledger, empty_batch, not_covered, snapshot_ahead};

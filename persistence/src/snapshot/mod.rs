@@ -2,6 +2,8 @@
 
 mod guard;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod retention;
 mod schedule;
 mod sqlite;

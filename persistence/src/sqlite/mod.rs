@@ -4,7 +4,6 @@
 //! the async runtime.
 
 mod cache;
-mod checksum;
 mod fault;
 mod lock;
 mod log_file;

@@ -2,7 +2,6 @@
 
 use super::{
     SqliteOptions,
-    checksum::Checked,
     request::{ReadRequest, Reply},
     schema,
     state::load_state,
@@ -10,7 +9,8 @@ use super::{
     transaction::clamped,
 };
 use crate::{
-    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, projection, query,
+    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, checksum::Checked,
+    projection, query,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -2,11 +2,10 @@
 
 use super::{
     cache::NameTable,
-    checksum::CheckedState,
     reader::{ReadError, damaged},
     transaction::{Outcome, Transaction, refuse},
 };
-use crate::{PersistenceId, RawState, StoredState, state::StateWrite};
+use crate::{PersistenceId, RawState, StoredState, checksum::CheckedState, state::StateWrite};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;

@@ -5,11 +5,11 @@
 
 use super::{
     cache::{Cache, EntityRow, NameTable},
-    checksum::Checked,
     request::{Work, Written},
 };
 use crate::{
     Append, AppendError, Fence, FenceScope, PersistenceId, RawEvent, RawSnapshot,
+    checksum::Checked,
     fencing::Epochs,
     journal::{empty_batch, not_covered, snapshot_ahead},
 };

@@ -1,6 +1,8 @@
 //! The [`StateStore`] trait: the last state of each entity instead of its history, with one writer at a time.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 pub use memory::InMemoryStateStore;

@@ -5,6 +5,8 @@ mod disk;
 mod faulty;
 mod faulty_states;
 mod feed_contract;
+#[cfg(feature = "postgres")]
+mod postgres_server;
 mod state_contract;
 
 pub use contract::{Subject, contract};
@@ -12,4 +14,6 @@ pub use disk::{Change, DiskOp, FaultPlan, Faults, FaultyVfs, Files, Tape};
 pub use faulty::{FaultyJournal, FaultySnapshots};
 pub use faulty_states::FaultyStates;
 pub use feed_contract::{FeedSubject, feed_contract};
+#[cfg(feature = "postgres")]
+pub use postgres_server::{PostgresServer, PostgresServerError, PostgresServerOptions};
 pub use state_contract::{StateSubject, state_contract};

@@ -1,4 +1,4 @@
-//! The `crc` column: CRC-32C over everything a row says about an event or snapshot.
+//! The `crc` column of the SQL stores: CRC-32C over everything a row says about an event, snapshot or state.
 
 use crate::PersistenceId;
 

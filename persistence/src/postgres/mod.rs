@@ -1,0 +1,330 @@
+//! [`PostgresStore`]: events, snapshots and states in a PostgreSQL database that several nodes share.
+//!
+//! A few connections write, each many requests in one transaction; a few others read.
+
+mod columns;
+mod error;
+mod fault;
+mod options;
+mod pending;
+mod reader;
+mod request;
+mod rows;
+mod schema;
+mod session;
+mod statements;
+mod sweep;
+mod tls;
+mod transaction;
+mod writer;
+
+pub use error::PostgresOpenError;
+pub use options::PostgresOptions;
+pub(crate) use request::{Work, Written};
+pub(crate) use rows::{ReadError, highest_seq, load_snapshot, load_state, replay};
+pub(crate) use session::Session;
+
+use crate::{
+    AppendError, BoxFuture, FenceScope, JournalError, PersistenceId,
+    journal::{empty_batch, not_covered},
+};
+use actors::Clock;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use reader::{Question, Read};
+use request::{Backlog, WriteRequest};
+use schema::Identity;
+use session::{Connector, Sql};
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use writer::Writer;
+
+/// A [`Journal`](crate::Journal) of [`RawEvent`](crate::RawEvent)s, [`SnapshotStore`](crate::SnapshotStore) of
+/// [`RawSnapshot`](crate::RawSnapshot)s and [`StateStore`](crate::StateStore) of [`RawState`](crate::RawState)s in a
+/// schema of a PostgreSQL database, version 13 or later. Wrap it in [`Coded`](crate::Coded) to store values.
+///
+/// A handle, cheap to clone. Any number of processes may have the same store open: who claimed an entity last is the one
+/// that writes to it.
+///
+/// # Durability
+/// With [`Durability::Fsync`](crate::Durability::Fsync) an acknowledged write survives a crash of the server and of its
+/// machine. A write whose outcome is [`AppendError::Unknown`] was on its way when the connection was lost: it is stored or
+/// not, entirely, and the same write sent again settles it.
+///
+/// # Text
+/// PostgreSQL stores no zero characters in text: ids, manifests and tags that hold one are rejected.
+#[derive(Clone)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writers: Vec<mpsc::Sender<WriteRequest>>,
+    reads: mpsc::Sender<Box<dyn Read>>,
+    queued_bytes: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    upkeep: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What all tasks of a store know.
+pub(crate) struct Shared {
+    connector: Connector,
+    identity: Identity,
+    sweep: Notify,
+    closing: Notify, // for the readers
+    batches: AtomicU64,
+    events: AtomicU64,
+    events_stored: watch::Sender<u64>,
+    states_stored: watch::Sender<u64>,
+}
+
+impl PostgresStore {
+    /// Connects, makes or upgrades the schema, and checks that the server is one that this store can be written to.
+    /// Takes as long as connections take, longer while another node upgrades the schema. Tasks of the store run on the
+    /// ambient tokio runtime.
+    ///
+    /// # Errors
+    /// [`PostgresOpenError`] says what to do about it; nothing stored is changed.
+    pub async fn open(options: PostgresOptions, clock: Clock) -> Result<Self, PostgresOpenError> {
+        let connector = Connector::new(&options, &clock)?;
+        let first = connector.connect(&[]).await?;
+        let identity = schema::prepare(&connector, &first).await?;
+        let shared = Arc::new(Shared {
+            connector,
+            identity,
+            sweep: Notify::new(),
+            closing: Notify::new(),
+            batches: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            events_stored: watch::Sender::default(),
+            states_stored: watch::Sender::default(),
+        });
+        // All at once, so that a server with too few connections shows now and not under load.
+        let (mut writing, mut reading) = (Vec::new(), Vec::new());
+        for _ in 0..options.writers {
+            writing.push(shared.connector.connect(statements::WRITERS).await?);
+        }
+        for _ in 0..options.readers {
+            reading.push(shared.connector.connect(rows::READERS).await?);
+        }
+        let (mut writers, mut tasks) = (Vec::new(), Vec::new());
+        for session in writing {
+            let (sender, queue) = mpsc::channel(options.queue_requests);
+            writers.push(sender);
+            tasks.push(tokio::spawn(Writer::new(Arc::clone(&shared), session, queue).run()));
+        }
+        let (reads, queue) = mpsc::channel(options.queue_requests);
+        let read_queue = Arc::new(tokio::sync::Mutex::new(queue));
+        for session in reading {
+            tasks.push(tokio::spawn(reader::run(Arc::clone(&shared), session, Arc::clone(&read_queue))));
+        }
+        let upkeep = vec![tokio::spawn(sweep::run(Arc::clone(&shared), first))];
+        let inner = Inner {
+            writers,
+            reads,
+            queued_bytes: Arc::default(),
+            shared,
+            tasks: Mutex::new(tasks),
+            upkeep: Mutex::new(upkeep),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what was requested before, then closes the connections. Afterwards every request, from any clone, is
+    /// refused as unavailable. A second call does nothing.
+    ///
+    /// Without it the same happens some time after the last clone is dropped, except that nobody knows when.
+    pub async fn close(&self) {
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        for upkeep in self.inner.upkeep.lock().drain(..) {
+            upkeep.abort();
+        }
+        for writer in &self.inner.writers {
+            let (reply, closed) = oneshot::channel();
+            let backlog = Backlog::reserve(&self.inner.queued_bytes, 0, 0).expect("what weighs nothing always fits");
+            let request = WriteRequest { work: Work::Close, reply, attempts: 0, _backlog: backlog };
+            if writer.send(request).await.is_ok() {
+                let _ = closed.await;
+            }
+        }
+        self.inner.shared.closing.notify_one();
+        for task in tasks {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                tracing::error!("a task of the store panicked");
+            }
+        }
+    }
+
+    /// Commits since the store was opened, each of one or more requests.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.inner.shared.batches.load(Ordering::Relaxed)
+    }
+
+    /// Events stored since the store was opened.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.inner.shared.events.load(Ordering::Relaxed)
+    }
+
+    /// Queues `work` at once; the future only waits for the answer.
+    pub(crate) fn write(&self, work: Work) -> BoxFuture<'static, Result<Written, AppendError>> {
+        let inner = &self.inner;
+        let options = inner.shared.connector.options();
+        let refused = |error: AppendError| ready(Err(error)).boxed();
+        let unavailable = |reason: &str| refused(AppendError::Unavailable { reason: reason.to_owned() });
+        if let Err(error) = check(&work, options.payload_bytes_max) {
+            return refused(error);
+        }
+        let Some(backlog) = Backlog::reserve(&inner.queued_bytes, work.weight(), options.queue_bytes) else {
+            return unavailable("too many bytes wait for the writers (queue_bytes)");
+        };
+        let (reply, answer) = oneshot::channel();
+        let writer = &inner.writers[writer_of(&work, inner.writers.len())];
+        match writer.try_send(WriteRequest { work, reply, attempts: 0, _backlog: backlog }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return unavailable("too many requests wait for the writer (queue_requests)");
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return unavailable("store is closed"),
+        }
+        async move {
+            // A writer that ended without an answer may have committed first.
+            answer.await.unwrap_or_else(|_| Err(AppendError::Unknown { reason: "the writer ended".into() }))
+        }
+        .boxed()
+    }
+
+    /// Queues a read at once; the future only waits for the answer. `ask` may be called again on a new connection.
+    pub(crate) fn read<T, F>(&self, ask: F) -> BoxFuture<'static, Result<T, JournalError>>
+    where
+        T: Send + 'static,
+        F: for<'s> Fn(&'s Session) -> BoxFuture<'s, Result<T, ReadError>> + Send + Sync + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let unavailable = |reason: &str| JournalError::Unavailable { reason: reason.to_owned() };
+        if let Err(error) = self.inner.reads.try_send(Box::new(Question { ask, reply })) {
+            let reason = match error {
+                mpsc::error::TrySendError::Full(_) => "too many reads wait (queue_requests)",
+                mpsc::error::TrySendError::Closed(_) => "store is closed",
+            };
+            return ready(Err(unavailable(reason))).boxed();
+        }
+        async move { answer.await.unwrap_or_else(|_| Err(unavailable("store is closed"))) }.boxed()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for task in self.upkeep.lock().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    /// A new connection to the same store.
+    async fn reconnect(&self, statements: &[&'static Sql]) -> Result<Session, PostgresOpenError> {
+        let session = self.connector.connect(statements).await?;
+        let found = schema::identity(&self.connector, &session).await?;
+        if found != self.identity {
+            return Err(PostgresOpenError::Foreign {
+                place: self.connector.place().to_owned(),
+                schema: self.connector.options().schema.clone(),
+                reason: "it is not the store that was opened (another was restored in its place); restart".into(),
+            });
+        }
+        Ok(session)
+    }
+
+    fn committed(&self, requests: usize, events: usize, states: bool) {
+        metrics::histogram!("persistence_batch_requests").record(requests as f64);
+        metrics::counter!("persistence_batches_total").increment(1);
+        metrics::counter!("persistence_events_total").increment(events as u64);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.events.fetch_add(events as u64, Ordering::Relaxed);
+        if events > 0 {
+            self.events_stored.send_modify(|commits| *commits += 1);
+        }
+        if states {
+            self.states_stored.send_modify(|commits| *commits += 1);
+        }
+    }
+}
+
+/// The same writer for the same shard, always.
+fn writer_of(work: &Work, writers: usize) -> usize {
+    let slice = |id: &PersistenceId| usize::from(id.slice());
+    let shard = match work {
+        Work::Claim(scopes) => scopes.first().map_or(0, |scope| match scope {
+            FenceScope::Entity(id) => slice(id),
+            FenceScope::Shard { shard, .. } => usize::from(*shard),
+        }),
+        work => work.subject().map_or(0, |(id, _)| slice(id)),
+    };
+    shard % writers
+}
+
+/// What can be refused without asking the server.
+fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
+    let rejected = |reason: String| Err(AppendError::Rejected { reason });
+    let storable = |what: &str, text: &str| {
+        if text.contains('\0') {
+            return rejected(format!("{what} {text:?} holds a zero character, which PostgreSQL cannot store"));
+        }
+        Ok(())
+    };
+    let size = |bytes: usize| {
+        if bytes > payload_bytes_max {
+            return rejected(format!("payload and meta hold {bytes} bytes, payload_bytes_max is {payload_bytes_max}"));
+        }
+        Ok(())
+    };
+    if let Some((id, fence)) = work.subject() {
+        storable("id", id.as_str())?;
+        if !fence.covers(id) {
+            return Err(not_covered(id, fence));
+        }
+    }
+    match work {
+        Work::Append(append) => {
+            if append.events.is_empty() {
+                return Err(empty_batch());
+            }
+            for event in &append.events {
+                size(event.weight())?;
+                storable("manifest", &event.manifest)?;
+            }
+            if work.weight() > BATCH_BYTES_MAX {
+                return rejected(format!("a batch of {} bytes is more than {BATCH_BYTES_MAX}", work.weight()));
+            }
+            append.tags.iter().try_for_each(|tag| storable("tag", tag))
+        }
+        Work::WriteState(write) => {
+            size(work.weight())?;
+            write.state.as_ref().map_or(Ok(()), |state| storable("manifest", &state.manifest))
+        }
+        Work::SaveSnapshot { snapshot, .. } => {
+            size(work.weight())?;
+            storable("manifest", &snapshot.manifest)
+        }
+        Work::Claim(scopes) => scopes.iter().try_for_each(|scope| match scope {
+            FenceScope::Entity(id) => storable("id", id.as_str()),
+            FenceScope::Shard { entity_type, .. } => storable("entity type", entity_type),
+        }),
+        Work::DeleteSnapshots { .. } | Work::DeleteEvents { .. } | Work::Close => Ok(()),
+    }
+}
+
+/// The protocol has no messages of a gigabyte, and the server needs a few times as much memory.
+const BATCH_BYTES_MAX: usize = 512 << 20;

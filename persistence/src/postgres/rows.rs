@@ -1,0 +1,205 @@
+//! What the readers ask, and rows as what was once written.
+
+use super::{
+    columns::{BatchId, clamped},
+    session::{Session, Sql},
+};
+use crate::{
+    JournalError, PersistenceId, RawEvent, RawSnapshot, RawState, ReplayLimit, Stored, StoredSnapshot, StoredState,
+    checksum::{Checked, CheckedState},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio_postgres::{Error, Row, types::Type};
+
+/// Why a read did not answer.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Damaged(JournalError),
+    Postgres(Error),
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+/// One statement, so that a deletion in between cannot show as a hole. The sum stops before the rows that are too many.
+static REPLAY: Sql = Sql {
+    text: "
+SELECT seq_nr, epoch, time_ms, batch_id, manifest, payload, meta, crc FROM (
+  SELECT *, sum(octet_length(payload) + coalesce(octet_length(meta), 0)) OVER (ORDER BY seq_nr) AS bytes FROM (
+    SELECT j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc FROM {schema}.journal j
+    WHERE j.persistence_id = $1 AND j.seq_nr <= $3 AND j.seq_nr >= GREATEST($2, 1 + coalesce(
+      (SELECT e.deleted_to FROM {schema}.entity e WHERE e.persistence_id = $1), 0))
+    ORDER BY j.seq_nr LIMIT $4) page) summed
+WHERE bytes - octet_length(payload) - coalesce(octet_length(meta), 0) < $5 ORDER BY seq_nr",
+    types: &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8, Type::INT8],
+};
+
+static HIGHEST: Sql = Sql {
+    text: "
+SELECT GREATEST(coalesce((SELECT highest_seq FROM {schema}.entity WHERE persistence_id = $1), 0),
+  coalesce((SELECT max(seq_nr) FROM {schema}.journal WHERE persistence_id = $1), 0))",
+    types: &[Type::TEXT],
+};
+
+static SNAPSHOT: Sql = Sql {
+    text: "
+SELECT seq_nr, epoch, time_ms, NULL::uuid, manifest, payload, meta, crc FROM {schema}.snapshot
+WHERE persistence_id = $1 AND seq_nr <= $2 ORDER BY seq_nr DESC LIMIT 1",
+    types: &[Type::TEXT, Type::INT8],
+};
+
+static STATE: Sql = Sql {
+    text: "
+SELECT revision, epoch, time_ms, batch_id, manifest, payload, meta, crc FROM {schema}.state WHERE persistence_id = $1",
+    types: &[Type::TEXT],
+};
+
+/// All that a reader prepares when it connects.
+pub(crate) static READERS: &[&Sql] = &[&REPLAY, &HIGHEST, &SNAPSHOT, &STATE];
+
+pub(crate) async fn replay(
+    session: &Session,
+    id: &PersistenceId,
+    from: u64,
+    to: u64,
+    limit: ReplayLimit,
+) -> Result<Vec<Stored<RawEvent>>, ReadError> {
+    let events_max = clamped(limit.events.max(1) as u64);
+    let bytes_max = clamped(limit.bytes.max(1) as u64);
+    let rows = session.query(&REPLAY, &[&id.as_str(), &clamped(from), &clamped(to), &events_max, &bytes_max]).await?;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = StoredRow::read(row, 0)?;
+        match row.check(id, "journal") {
+            Ok(()) => events.push(row.into_event()),
+            // What comes before the damage can still be read.
+            Err(_) if !events.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(events)
+}
+
+pub(crate) async fn highest_seq(session: &Session, id: &PersistenceId) -> Result<u64, ReadError> {
+    let rows = session.query(&HIGHEST, &[&id.as_str()]).await?;
+    Ok(rows[0].try_get::<_, i64>(0)? as u64)
+}
+
+pub(crate) async fn load_snapshot(
+    session: &Session,
+    id: &PersistenceId,
+    max_seq: u64,
+) -> Result<Option<StoredSnapshot<RawSnapshot>>, ReadError> {
+    let rows = session.query(&SNAPSHOT, &[&id.as_str(), &clamped(max_seq)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let row = StoredRow::read(row, 0)?;
+    row.check(id, "snapshot")?;
+    Ok(Some(StoredSnapshot {
+        seq_nr: row.seq_nr as u64,
+        epoch: row.epoch as u64,
+        time_ms: row.time_ms as u64,
+        snapshot: RawSnapshot { manifest: row.manifest, payload: row.payload, meta: row.meta },
+    }))
+}
+
+pub(crate) async fn load_state(
+    session: &Session,
+    id: &PersistenceId,
+) -> Result<Option<StoredState<RawState>>, ReadError> {
+    let rows = session.query(&STATE, &[&id.as_str()]).await?;
+    rows.first().map(|row| state(row, 0, id)).transpose()
+}
+
+/// What the columns of `journal` and `snapshot` have in common: number, epoch, time, batch id, manifest, payload, meta,
+/// checksum.
+pub(crate) struct StoredRow {
+    seq_nr: i64,
+    epoch: i64,
+    time_ms: i64,
+    batch_id: Option<BatchId>,
+    manifest: Arc<str>,
+    payload: Bytes,
+    meta: Option<Bytes>,
+    crc: i64,
+}
+
+impl StoredRow {
+    /// The columns from `first` on.
+    pub(crate) fn read(row: &Row, first: usize) -> Result<Self, Error> {
+        Ok(Self {
+            seq_nr: row.try_get(first)?,
+            epoch: row.try_get(first + 1)?,
+            time_ms: row.try_get(first + 2)?,
+            batch_id: row.try_get(first + 3)?,
+            manifest: row.try_get::<_, &str>(first + 4)?.into(),
+            payload: Bytes::copy_from_slice(row.try_get(first + 5)?),
+            meta: row.try_get::<_, Option<&[u8]>>(first + 6)?.map(Bytes::copy_from_slice),
+            crc: row.try_get(first + 7)?,
+        })
+    }
+
+    /// Whether the row is what was once written.
+    pub(crate) fn check(&self, id: &PersistenceId, table: &str) -> Result<(), ReadError> {
+        let batch_id = self.batch_id.map(|BatchId(id)| id.to_be_bytes());
+        let checked = Checked {
+            id,
+            seq_nr: self.seq_nr,
+            epoch: self.epoch,
+            time_ms: self.time_ms,
+            batch_id: batch_id.as_ref().map(|id| &id[..]),
+            manifest: &self.manifest,
+            payload: &self.payload,
+            meta: self.meta.as_deref(),
+        };
+        if checked.crc() == self.crc { Ok(()) } else { Err(damaged(id, self.seq_nr as u64, table)) }
+    }
+
+    pub(crate) fn into_event(self) -> Stored<RawEvent> {
+        let (seq_nr, epoch, time_ms) = (self.seq_nr as u64, self.epoch as u64, self.time_ms as u64);
+        let event = RawEvent { manifest: self.manifest, payload: self.payload, meta: self.meta };
+        Stored { seq_nr, epoch, time_ms, event }
+    }
+}
+
+/// The state in the columns from `first` on: revision, epoch, time, batch id, manifest, payload, meta, checksum.
+pub(crate) fn state(row: &Row, first: usize, id: &PersistenceId) -> Result<StoredState<RawState>, ReadError> {
+    let (revision, epoch, time_ms): (i64, i64, i64) =
+        (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
+    let BatchId(batch_id) = row.try_get(first + 3)?;
+    let manifest: Option<&str> = row.try_get(first + 4)?;
+    let payload: Option<&[u8]> = row.try_get(first + 5)?;
+    let meta: Option<&[u8]> = row.try_get(first + 6)?;
+    let checked = CheckedState {
+        id,
+        revision,
+        epoch,
+        change: 0, // the server numbers changes
+        batch_id: &batch_id.to_be_bytes(),
+        time_ms,
+        manifest,
+        payload,
+        meta,
+    };
+    if checked.crc() != row.try_get::<_, i64>(first + 7)? {
+        return Err(damaged(id, revision as u64, "state"));
+    }
+    let meta = meta.map(Bytes::copy_from_slice);
+    // Both or neither: the checksum says so.
+    let (state, marker) = match manifest.zip(payload) {
+        Some((manifest, payload)) => {
+            (Some(RawState { manifest: manifest.into(), payload: Bytes::copy_from_slice(payload), meta }), None)
+        }
+        None => (None, meta),
+    };
+    Ok(StoredState { revision: revision as u64, epoch: epoch as u64, time_ms: time_ms as u64, state, marker })
+}
+
+fn damaged(id: &PersistenceId, seq_nr: u64, table: &str) -> ReadError {
+    let place = format!("{table} with persistence_id {:?}", id.as_str());
+    let reason = "checksum does not match".to_owned();
+    ReadError::Damaged(JournalError::Damaged { id: id.clone(), seq_nr, place, reason })
+}

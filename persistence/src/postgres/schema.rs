@@ -1,0 +1,202 @@
+//! Tables, and what a store says of itself in `meta`.
+
+use super::{
+    PostgresOpenError,
+    session::{Connector, Session, Sql},
+};
+use tokio_postgres::types::Type;
+
+/// What each version of the schema adds to the one before it, from version 1 on. Stores out there were made by these very
+/// texts: add a file, never change one.
+const STEPS: &[&str] = &[include_str!("sql/0001_tables.sql")];
+
+/// The version this program writes.
+const SCHEMA_VERSION: i64 = STEPS.len() as i64;
+
+/// PostgreSQL 13 is the first with `xid8`.
+const SERVER_VERSION_MIN: i32 = 130_000;
+
+/// First half of the advisory lock under which schemas are changed; the second names the schema.
+const LOCK: i32 = 0x00c1_05ed;
+
+const SERVER: Sql = Sql {
+    text: "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+       pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', current_setting('fsync') = 'off'",
+    types: &[],
+};
+
+const TABLES: Sql = Sql {
+    text: "SELECT count(*) FILTER (WHERE c.relname = 'meta'), count(c.oid), count(n.oid) > 0
+FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r' WHERE n.nspname = $1",
+    types: &[Type::TEXT],
+};
+
+const META: Sql = Sql { text: "SELECT key, value FROM {schema}.meta", types: &[] };
+
+/// What the role may not do with a table or sequence.
+const LACKING: Sql = Sql {
+    text: "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND CASE c.relkind
+  WHEN 'r' THEN NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+    AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+  WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') OR NOT has_sequence_privilege(c.oid, 'SELECT')
+  ELSE false END ORDER BY c.relname LIMIT 1",
+    types: &[Type::TEXT],
+};
+
+const SYSTEM: Sql = Sql { text: "SELECT system_identifier::text FROM pg_control_system()", types: &[] };
+
+/// What a store is, as long as it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Random, made with the store.
+    pub(crate) store_id: String,
+    /// Of the server.
+    pub(crate) system: String,
+    /// One more with every move to another server.
+    pub(crate) generation: i32,
+}
+
+/// Checks the server, brings the schema to this version, and answers what the store is.
+pub(crate) async fn prepare(connector: &Connector, session: &Session) -> Result<Identity, PostgresOpenError> {
+    check_server(connector, session).await?;
+    if version(connector, session).await? != SCHEMA_VERSION {
+        upgrade(connector, session).await?;
+    }
+    check_rights(connector, session).await?;
+    identity(connector, session).await
+}
+
+async fn check_server(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
+    let rows = session.query(&SERVER, &[]).await.map_err(|error| connector.error(&error))?;
+    let row = &rows[0];
+    let place = connector.place().to_owned();
+    if row.get::<_, i32>(0) < SERVER_VERSION_MIN {
+        return Err(PostgresOpenError::TooOld { place, found: row.get(1) });
+    }
+    if row.get(2) {
+        return Err(PostgresOpenError::ReadOnly { place, reason: "it is a replica in recovery".into() });
+    }
+    if row.get(3) {
+        let reason = "default_transaction_read_only is on for this role or database".into();
+        return Err(PostgresOpenError::ReadOnly { place, reason });
+    }
+    if row.get(4) {
+        tracing::warn!(%place, "the server runs with fsync = off: a crash of its machine may lose acknowledged writes");
+    }
+    Ok(())
+}
+
+/// The version of the tables found; 0 for none.
+async fn version(connector: &Connector, session: &Session) -> Result<i64, PostgresOpenError> {
+    let schema = &connector.options().schema;
+    let rows = session.query(&TABLES, &[schema]).await.map_err(|error| connector.error(&error))?;
+    let (meta, tables): (i64, i64) = (rows[0].get(0), rows[0].get(1));
+    let foreign = |reason: String| PostgresOpenError::Foreign {
+        place: connector.place().to_owned(),
+        schema: schema.clone(),
+        reason,
+    };
+    if meta == 0 {
+        return if tables == 0 { Ok(0) } else { Err(foreign(format!("{tables} tables, and no table `meta`"))) };
+    }
+    let meta = match read_meta(connector, session).await {
+        Err(PostgresOpenError::Server { reason, .. }) => return Err(foreign(reason)),
+        found => found?,
+    };
+    let found = meta.get("schema_version").and_then(|text| text.parse().ok());
+    match found {
+        Some(found) if found > SCHEMA_VERSION => Err(PostgresOpenError::NewerSchema {
+            place: connector.place().to_owned(),
+            schema: schema.clone(),
+            found,
+            supported: SCHEMA_VERSION,
+        }),
+        Some(found @ 1..) => Ok(found),
+        _ => Err(foreign("`meta` names no schema version".into())),
+    }
+}
+
+/// Runs the steps that are missing, in one transaction, while other nodes that start wait.
+async fn upgrade(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
+    let failed = |error| connector.error(&error);
+    let schema = &connector.options().schema;
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK}, {})", crc32c::crc32c(schema.as_bytes()) as i32);
+    session.execute(&format!("BEGIN; {lock}")).await.map_err(failed)?;
+    // Another node may have been first.
+    let found = match version(connector, session).await {
+        Ok(found) => found,
+        Err(error) => {
+            let _ = session.execute("ROLLBACK").await;
+            return Err(error);
+        }
+    };
+    let mut script = String::new();
+    if found == 0 {
+        let rows = session.query(&TABLES, &[schema]).await.map_err(failed)?;
+        if !rows[0].get::<_, bool>(2) {
+            script.push_str(&format!("CREATE SCHEMA {schema};"));
+        }
+    }
+    for (_, step) in (1..).zip(STEPS).filter(|&(version, _)| version > found) {
+        script.push_str(&step.replace("{schema}", schema));
+    }
+    if found == 0 {
+        let store_id = format!("{:032x}", rand::random::<u128>());
+        script.push_str(&format!(
+            "INSERT INTO {schema}.meta(key, value) VALUES ('schema_version', '0'), ('generation', '1'),
+             ('store_id', '{store_id}'), ('created_ms', '{}'),
+             ('system_identifier', (SELECT system_identifier::text FROM pg_control_system()));",
+            connector.clock().wall_ms()
+        ));
+    }
+    script
+        .push_str(&format!("UPDATE {schema}.meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version'; COMMIT"));
+    let applied = session.execute(&script).await;
+    if applied.is_err() {
+        let _ = session.execute("ROLLBACK").await;
+    }
+    applied.map_err(failed)?;
+    tracing::info!(place = %connector.place(), %schema, from = found, to = SCHEMA_VERSION, "schema brought up to date");
+    Ok(())
+}
+
+async fn check_rights(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
+    let schema = &connector.options().schema;
+    let rows = session.query(&LACKING, &[schema]).await.map_err(|error| connector.error(&error))?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let table: String = row.get(0);
+    Err(PostgresOpenError::NoRights {
+        place: connector.place().to_owned(),
+        reason: format!("this role may not read and write {schema}.{table}"),
+        grant: format!(
+            "GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO …; GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO …"
+        ),
+    })
+}
+
+/// What the store is, if it is on the server that wrote it.
+pub(crate) async fn identity(connector: &Connector, session: &Session) -> Result<Identity, PostgresOpenError> {
+    let meta = read_meta(connector, session).await?;
+    let rows = session.query(&SYSTEM, &[]).await.map_err(|error| connector.error(&error))?;
+    let system: String = rows[0].get(0);
+    let value = |key: &str| meta.get(key).cloned().unwrap_or_default();
+    let stored = value("system_identifier");
+    if stored != system {
+        return Err(PostgresOpenError::Restored { place: connector.place().to_owned(), stored, found: system });
+    }
+    let generation = value("generation").parse().map_err(|_| PostgresOpenError::Foreign {
+        place: connector.place().to_owned(),
+        schema: connector.options().schema.clone(),
+        reason: "`meta` names no generation".into(),
+    })?;
+    Ok(Identity { store_id: value("store_id"), system, generation })
+}
+
+async fn read_meta(
+    connector: &Connector,
+    session: &Session,
+) -> Result<std::collections::HashMap<String, String>, PostgresOpenError> {
+    let rows = session.query(&META, &[]).await.map_err(|error| connector.error(&error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}

@@ -1,0 +1,219 @@
+//! One transaction of a writer, in one flight: everything is sent at once, and the answers decide.
+//!
+//! Each statement decides by itself which requests may happen, so nothing has to be looked at in between. When a statement
+//! fails, the server skips what was sent behind it and turns the commit into a rollback.
+
+use super::{
+    columns::{Appends, Deletions, Snapshots, States},
+    fault::Fault,
+    request::{Work, WriteRequest, Written},
+    session::{Parameter, Session, Sql},
+    statements::{
+        APPEND, CLAIM_ENTITIES, CLAIM_SHARDS, DELETE_EVENTS, DELETE_SNAPSHOTS, LOCK_SHARDS, LOCK_SHARDS_ALONE,
+        NAME_SHARDS, SAVE_SNAPSHOT, WRITE_STATE,
+    },
+};
+use crate::{AppendError, Fence, FenceScope, fencing::Epochs, journal::snapshot_ahead};
+use std::collections::{BTreeSet, HashMap};
+use tokio_postgres::{Error, Row};
+
+/// What became of one request of a committed transaction.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Answer(Result<Written, AppendError>),
+    /// It was overtaken: the same again, in another transaction.
+    Again,
+}
+
+/// What a committed transaction did.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) events: usize,
+    pub(crate) deleted: bool,
+    pub(crate) states: bool,
+}
+
+/// How the statements on a server are begun, and what they store beside the requests.
+pub(crate) struct Frame {
+    pub(crate) begin: String,
+    pub(crate) generation: i32,
+    pub(crate) owner: String,
+}
+
+/// Writes under fences, each for another entity.
+pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteRequest]) -> Result<Committed, Fault> {
+    let mut shards = BTreeSet::new();
+    let (mut appends, mut states) = (Appends::default(), States::default());
+    let (mut saves, mut drops, mut deletions) = (Snapshots::default(), Deletions::default(), Deletions::default());
+    for (n, request) in batch.iter().enumerate() {
+        if let Some((id, _)) = request.work.subject() {
+            shards.insert((id.entity_type(), i32::from(id.slice())));
+        }
+        match &request.work {
+            Work::Append(append) => appends.push(n, append),
+            Work::WriteState(write) => states.push(n, write),
+            Work::SaveSnapshot { id, seq_nr, fence, time_ms, snapshot } => {
+                saves.push(n, id, *seq_nr, fence, *time_ms, snapshot);
+            }
+            Work::DeleteSnapshots { id, up_to_seq, fence } => drops.push(n, id, *up_to_seq, fence),
+            Work::DeleteEvents { id, up_to_seq, fence } => deletions.push(n, id, *up_to_seq, fence),
+            Work::Claim(_) | Work::Close => {} // not under a fence
+        }
+    }
+    let (types, slices): (Vec<&str>, Vec<i32>) = shards.into_iter().unzip();
+    let generation = &frame.generation;
+    // `join!` polls them in this order, and each sends when it is first polled.
+    let (begun, locked, appended, put, saved, dropped, deleted, committed) = futures_util::join!(
+        session.execute(&frame.begin),
+        unless(false, session, &LOCK_SHARDS, vec![&types, &slices]),
+        unless(appends.is_empty(), session, &APPEND, appends.parameters(generation)),
+        unless(states.is_empty(), session, &WRITE_STATE, states.parameters(generation)),
+        unless(saves.is_empty(), session, &SAVE_SNAPSHOT, saves.parameters()),
+        unless(drops.is_empty(), session, &DELETE_SNAPSHOTS, drops.parameters()),
+        unless(deletions.is_empty(), session, &DELETE_EVENTS, deletions.parameters()),
+        session.execute("COMMIT"),
+    );
+    let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
+    first_fault([begun.map(drop), locked.map(drop)])?;
+    for rows in [appended, put, saved, dropped, deleted] {
+        for row in rows.map_err(|error| Fault::before_commit(&error))? {
+            let n: i32 = row.get(0);
+            if let Some(place) = verdicts.get_mut(n as usize) {
+                *place = Some(Verdict::of(&row));
+            }
+        }
+    }
+    committed.map_err(|error| Fault::in_commit(&error))?;
+    let outcomes = batch.iter().zip(&verdicts).map(|(request, verdict)| match verdict {
+        Some(verdict) => verdict.outcome(&request.work),
+        None => Outcome::Again, // never: every request is in one statement, which answers for all of its own
+    });
+    Ok(Committed {
+        outcomes: outcomes.collect(),
+        events: appends.events(),
+        deleted: !deletions.is_empty(),
+        states: !states.is_empty(),
+    })
+}
+
+/// Claims, each of other shards.
+pub(crate) async fn claim(session: &Session, frame: &Frame, batch: &[WriteRequest]) -> Result<Committed, Fault> {
+    let scopes = || {
+        batch.iter().flat_map(|request| match &request.work {
+            Work::Claim(scopes) => scopes.as_slice(),
+            _ => &[],
+        })
+    };
+    let (mut slots, mut whole) = (BTreeSet::new(), (Vec::new(), Vec::new()));
+    let (mut ids, mut types, mut slices) = (Vec::new(), Vec::new(), Vec::new());
+    for scope in scopes() {
+        match scope {
+            FenceScope::Entity(id) => {
+                slots.insert((id.entity_type(), i32::from(id.slice())));
+                ids.push(id.as_str());
+                types.push(id.entity_type());
+                slices.push(i32::from(id.slice()));
+            }
+            FenceScope::Shard { entity_type, shard } => {
+                slots.insert((&**entity_type, i32::from(*shard)));
+                whole.0.push(&**entity_type);
+                whole.1.push(i32::from(*shard));
+            }
+        }
+    }
+    let (slot_types, slot_shards): (Vec<&str>, Vec<i32>) = slots.into_iter().unzip();
+    let (begun, named, locked, shards, entities, committed) = futures_util::join!(
+        session.execute(&frame.begin),
+        unless(false, session, &NAME_SHARDS, vec![&slot_types, &slot_shards]),
+        unless(false, session, &LOCK_SHARDS_ALONE, vec![&slot_types, &slot_shards]),
+        unless(whole.0.is_empty(), session, &CLAIM_SHARDS, vec![&whole.0, &whole.1, &frame.owner]),
+        unless(ids.is_empty(), session, &CLAIM_ENTITIES, vec![&ids, &types, &slices]),
+        session.execute("COMMIT"),
+    );
+    first_fault([begun.map(drop), named.map(drop), locked.map(drop)])?;
+    let of_shard: HashMap<(String, i32), i64> = shards
+        .map_err(|error| Fault::before_commit(&error))?
+        .iter()
+        .map(|row| ((row.get(0), row.get(1)), row.get(2)))
+        .collect();
+    let of_entity: HashMap<String, i64> =
+        entities.map_err(|error| Fault::before_commit(&error))?.iter().map(|row| (row.get(0), row.get(1))).collect();
+    committed.map_err(|error| Fault::in_commit(&error))?;
+    let fence = |scope: &FenceScope| {
+        let epoch = match scope {
+            FenceScope::Entity(id) => of_entity.get(id.as_str()),
+            FenceScope::Shard { entity_type, shard } => of_shard.get(&(entity_type.to_string(), i32::from(*shard))),
+        };
+        epoch.map(|epoch| Fence { scope: scope.clone(), epoch: *epoch as u64 })
+    };
+    let outcomes = batch.iter().map(|request| {
+        let Work::Claim(scopes) = &request.work else { return Outcome::Again };
+        let fences: Option<Vec<Fence>> = scopes.iter().map(fence).collect();
+        fences.map_or(Outcome::Again, |fences| Outcome::Answer(Ok(Written::Fences(fences))))
+    });
+    Ok(Committed { outcomes: outcomes.collect(), events: 0, deleted: false, states: false })
+}
+
+/// Nothing, or the rows of a statement.
+async fn unless(
+    not: bool,
+    session: &Session,
+    sql: &'static Sql,
+    parameters: Vec<Parameter<'_>>,
+) -> Result<Vec<Row>, Error> {
+    if not { Ok(Vec::new()) } else { session.query(sql, &parameters).await }
+}
+
+fn first_fault<const N: usize>(results: [Result<(), Error>; N]) -> Result<(), Fault> {
+    results.into_iter().collect::<Result<(), Error>>().map_err(|error| Fault::before_commit(&error))
+}
+
+/// What a statement found out about one request.
+struct Verdict {
+    accepted: bool,
+    stored: bool,
+    epochs: Epochs,
+    highest: u64,
+}
+
+impl Verdict {
+    fn of(row: &Row) -> Self {
+        let number = |column| row.get::<_, i64>(column) as u64;
+        Self {
+            accepted: row.get(1),
+            stored: row.get(2),
+            epochs: Epochs { entity: number(3), shard: number(4) },
+            highest: number(5),
+        }
+    }
+
+    fn outcome(&self, work: &Work) -> Outcome {
+        let refused = |error| Outcome::Answer(Err(error));
+        if self.accepted || self.stored {
+            return Outcome::Answer(Ok(match work {
+                Work::Append(append) => Written::Highest(append.expected_seq + append.events.len() as u64 - 1),
+                Work::WriteState(write) => Written::Revision(write.expected_revision + 1),
+                _ => Written::Done,
+            }));
+        }
+        if let Some((_, fence)) = work.subject()
+            && let Err(current) = self.epochs.check(fence)
+        {
+            return refused(AppendError::Stale { held: fence.epoch, current });
+        }
+        let highest = self.highest;
+        match work {
+            Work::Append(append) if append.expected_seq != highest + 1 => {
+                refused(AppendError::Conflict { expected: append.expected_seq, highest })
+            }
+            Work::WriteState(write) if write.expected_revision != highest => {
+                refused(AppendError::Conflict { expected: write.expected_revision.saturating_add(1), highest })
+            }
+            Work::SaveSnapshot { seq_nr, .. } if !(1..=highest).contains(seq_nr) => {
+                refused(snapshot_ahead(*seq_nr, highest))
+            }
+            _ => Outcome::Again,
+        }
+    }
+}
