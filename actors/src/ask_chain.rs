@@ -77,6 +77,8 @@ pub(crate) struct Link {
 
 #[derive(Default)]
 struct LinkState {
+    /// The routee that was given the question, where a router was asked.
+    went_to: Option<u128>,
     /// The ask, once the asker's handler is suspended on it, and the number of that turn.
     awaited: Option<(u64, Arc<dyn Returning>)>,
     /// Asks that came back to the asker and would close a cycle as soon as it awaits.
@@ -106,6 +108,11 @@ impl Link {
         self.deadline
     }
 
+    /// A router has given the question to the actor of that key.
+    pub(crate) fn went_to(&self, routee: u128) {
+        self.state.lock().went_to = Some(routee);
+    }
+
     /// Called when this ask has no answer yet and its future is polled.
     ///
     /// Returns `true` if `target`, which is a [`Head::key`], can never answer because it waits, in the end, for this very ask.
@@ -114,6 +121,7 @@ impl Link {
         if !Turn::current().is_some_and(|turn| turn.is(&self.asker)) {
             return false;
         }
+        let target = self.state.lock().went_to.unwrap_or(target);
         if self.asker.head().key() == target {
             return true;
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use actors::testkit::TestKit;
 use actors::{
-    Actor, ActorContext, ActorRef, AskError, Behavior, DeadLetterReason, Handled, Props, ReplyTo, StashBuffer,
+    Actor, ActorContext, ActorRef, AskError, Behavior, DeadLetterReason, Handled, PoolRouter, Props, ReplyTo,
+    StashBuffer,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -122,7 +123,27 @@ fn a_message_that_is_held_back_alone_is_handled_whoever_waits() {
     assert_eq!(kit.system().event_stream().dead_letters_total(), 0);
 }
 
-/// Hands everything on, or holds it back first.
+#[test]
+fn a_circle_of_asks_is_found_through_a_router() {
+    let kit = TestKit::new();
+    let props = || Props::new(|| Desk { open: true, stash: StashBuffer::with_capacity(0), bare: false });
+    let pool = kit.system().spawn_pool("pool", PoolRouter::new(1, props));
+    let other = desk(&kit, "other", true, false);
+    kit.settle();
+    let began = kit.clock().now();
+    let (tell_cycle, cycle) = ReplyTo::channel();
+    let (there, mapped) = (pool.actor_ref().clone(), pool.map(|message| message));
+    let asked = pool.ask(|left| AskThere(there.clone(), left, tell_cycle), SECOND * 9);
+    assert_eq!(kit.block_on(asked), Err(AskError::NoReply));
+    assert_eq!(kit.block_on(cycle), Ok(AskError::Cycle), "the only routee asks itself");
+    for back in [there, mapped] {
+        let asked = pool.ask(|reply_to| AskBack(other.clone(), back, reply_to), SECOND * 20);
+        assert_eq!(kit.block_on(asked), Ok(Err(AskError::Cycle)), "by way of another");
+    }
+    assert_eq!(kit.clock().now(), began, "at once");
+}
+
+/// Hands everything on.
 struct Clerk {
     to: ActorRef<DeskMessage>,
 }

@@ -10,6 +10,7 @@ use super::members::Members;
 use super::route::{Broadcast, Owned, Phase, Router, Routes};
 use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::ActorRef;
+use crate::block_queue::Posture;
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::mailbox::Mailbox;
@@ -126,6 +127,7 @@ impl<A: Actor> PoolRouter<A> {
             members: Members::new(),
             drain_until: None,
             past: Vec::new(),
+            redelivers: false,
         };
         let pool = spawn(pool);
         router.belongs_to(pool.control_arc());
@@ -158,8 +160,8 @@ impl<M: Send + 'static> PoolRef<M> {
 
     /// Makes the pool `size` routees large; returns at once.
     ///
-    /// No message is lost by it: a routee that is let go gets no new messages, handles those it has and only then stops.
-    /// The youngest go first. What it has put aside itself, in a stash or for the answer to an ask of its own, ends with
+    /// No message is lost by it: a routee that is let go gets no new messages, handles those it has, and those it failed on and
+    /// is to handle again, and only then stops. The youngest go first. What it has put aside itself, in a stash or for the answer to an ask of its own, ends with
     /// it.
     ///
     /// # Panics
@@ -257,6 +259,8 @@ struct Pool<A: Actor> {
     drain_until: Option<Tick>,
     /// Tables that are replaced, and perhaps still in the hands of a sender.
     past: Vec<Arc<Routes<A::Message>>>,
+    /// Routees may keep a message they failed on, to handle it again.
+    redelivers: bool,
 }
 
 impl<A: Actor> Actor for Pool<A> {
@@ -306,7 +310,9 @@ impl<A: Actor> Pool<A> {
     fn grow(&mut self, ctx: &mut ActorContext<PoolMessage>, size: usize) {
         while self.members.size() < size {
             let number = self.members.free_number();
-            let routee = ctx.spawn(number.to_string(), (self.factory)());
+            let props = (self.factory)();
+            self.redelivers |= props.failed.is_some();
+            let routee = ctx.spawn(number.to_string(), props);
             ctx.watch_with(&routee, PoolMessage::Ended(number));
             self.members.join(number, routee);
         }
@@ -324,7 +330,12 @@ impl<A: Actor> Pool<A> {
         self.past.retain_mut(|table| Arc::get_mut(table).is_none());
         if self.past.is_empty() {
             let drain_until = self.drain_until;
-            for routee in self.members.dismiss(|routee| drain_until.is_some() || routee.queued() == 0) {
+            let redelivers = self.redelivers;
+            // A message that is to be handled again is in no mailbox; whoever sleeps has none.
+            let is_done = |routee: &ActorRef<A::Message>| {
+                routee.queued() == 0 && (!redelivers || routee.control().posture() == Posture::Asleep)
+            };
+            for routee in self.members.dismiss(|routee| drain_until.is_some() || is_done(routee)) {
                 match drain_until {
                     Some(until) => {
                         let within = until - ctx.clock().now();

@@ -184,7 +184,10 @@ impl<M: Send + 'static> Router<M> {
         let mut message = message;
         for place in self.places(routes, key) {
             match routes.routees[place].try_tell_linked(message, question.clone()) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    note_routee(&question, &routes.routees[place]);
+                    return Ok(());
+                }
                 Err(TryTellError::Full(back)) if key.is_some() => return Err(TryTellError::Full(back)),
                 Err(TryTellError::Full(back) | TryTellError::Stopped(back)) => message = back,
             }
@@ -201,6 +204,7 @@ impl<M: Send + 'static> Router<M> {
     ) -> Result<(), Refusal> {
         for place in self.places(routes, None) {
             if routes.routees[place].try_tell_with(make, question.clone()).is_ok() {
+                note_routee(&question, &routes.routees[place]);
                 return Ok(());
             }
         }
@@ -284,6 +288,13 @@ impl<M: Send + 'static> Router<M> {
     pub(super) fn undelivered(&self, reason: DeadLetterReason, message: M) {
         self.control_arc().head().dead_letter::<M>(reason);
         discard::because(reason.ask_error(), message);
+    }
+}
+
+/// Whoever awaits the answer waits for this one, and so sees an ask that goes in a circle.
+fn note_routee<M: Send + 'static>(question: &Option<Question>, routee: &ActorRef<M>) {
+    if let Some(Question::Link(link)) = question {
+        link.went_to(routee.control().head().key());
     }
 }
 

@@ -123,11 +123,18 @@ impl Ground {
         Duration::try_from_secs_f64(time.as_secs_f64() * self.dilation.get()).unwrap_or(Duration::MAX)
     }
 
-    /// What `poll` waits for, or `None` when the time is over first.
-    pub(super) fn wait<T>(&self, within: Duration, poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    /// What `poll` waits for, or `None` when the time is over first. What the very last moment brings counts.
+    pub(super) fn wait<T>(&self, within: Duration, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
         self.settle();
-        let waited_for = std::future::poll_fn(poll);
-        self.runtime.block_on(async { self.clock.timeout(within, waited_for).await.ok() })
+        let waited_for = std::future::poll_fn(&mut poll);
+        if let Ok(came) = self.runtime.block_on(async { self.clock.timeout(within, waited_for).await }) {
+            return Some(came);
+        }
+        self.settle();
+        match poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(came) => Some(came),
+            Poll::Pending => None,
+        }
     }
 }
 

@@ -97,8 +97,7 @@ impl<M: Send + 'static> TestProbe<M> {
         self.expect_message_within(self.ground.patience())
     }
 
-    /// The next message, if it comes in time. The very moment at which `within` is over is too late, though
-    /// [`expect_no_message`](TestProbe::expect_no_message) counts it: for a timer of ten seconds wait a millisecond longer.
+    /// The next message, if it comes in time: when `within` is over at the latest, that moment included.
     ///
     /// # Panics
     /// When none comes.
