@@ -15,7 +15,11 @@ pub(crate) struct Entity {
 
 impl Entity {
     pub(crate) async fn claim(store: &impl Journal<RawEvent>, name: &str) -> Self {
-        let id = PersistenceId::of("test", name);
+        Self::claim_in(store, "test", name).await
+    }
+
+    pub(crate) async fn claim_in(store: &impl Journal<RawEvent>, entity_type: &str, name: &str) -> Self {
+        let id = PersistenceId::of(entity_type, name);
         let fence = store.claim(FenceScope::Entity(id.clone())).await.unwrap();
         Self { highest: store.highest_seq(id.clone()).await.unwrap(), id, fence }
     }
