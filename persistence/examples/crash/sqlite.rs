@@ -93,6 +93,10 @@ impl CrashSubject for PowerLoss {
         })
     }
 
+    fn takes_power(&self) -> bool {
+        self.lost_power
+    }
+
     fn repair(&mut self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { if self.lost_power { self.disk.mount_again() } else { Ok(()) } })
     }

@@ -33,6 +33,12 @@ pub trait CrashSubject: Send {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether the crash took the power from what the writer stands on, so that what it says once
+    /// [`crash`](Self::crash) has begun is no promise: with real power it could not have said it.
+    fn takes_power(&self) -> bool {
+        false
+    }
+
     /// What has to happen once the writer is gone and before anybody opens the stores again.
     fn repair(&mut self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
@@ -118,10 +124,17 @@ async fn write_until_crashed(
     }
     #[expect(clippy::disallowed_methods, reason = "a real process goes on meanwhile")]
     thread::sleep(pause);
+    while let Ok(line) = lines.try_recv() {
+        told.note(&line)?;
+    }
     let crashed = subject.crash().await;
     drop(child); // killed by now, whatever `crash` did
     while let Some(line) = lines.recv().await {
-        told.note(&line)?;
+        if subject.takes_power() {
+            told.note_late(&line)?;
+        } else {
+            told.note(&line)?;
+        }
     }
     crashed.map_err(harness)?;
     subject.repair().await.map_err(harness)

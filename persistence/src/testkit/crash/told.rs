@@ -2,7 +2,6 @@
 
 use super::work::{self, KEPT, WRITERS};
 use crate::{JournalError, Recovery, ReplayLimit, StoredState, testkit::OpenStores};
-use bytes::Bytes;
 use std::{collections::BTreeMap, fmt};
 
 /// What one writer was told is stored, or was found once: from then on it counts the same.
@@ -31,6 +30,7 @@ pub struct Violation {
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     writers: BTreeMap<u64, Acknowledged>,
+    late: BTreeMap<u64, Acknowledged>, // said while the power went: may be stored, and is no promise
     found_untold: u64,
     snapshots: u64,
 }
@@ -41,22 +41,24 @@ impl Told {
     /// # Errors
     /// When the line says that the store refused what it must not refuse.
     pub fn note(&mut self, line: &str) -> Result<bool, Violation> {
-        if line.starts_with("refused ") {
-            return Err(Violation::new("refused", line.to_owned()));
-        }
-        // A test harness may have begun the line.
-        let Some(rest) = line.split_once("ack ").and_then(|(_, rest)| rest.strip_suffix(" .")) else {
-            return Ok(false);
-        };
-        let numbers: Vec<u64> = rest.split(' ').map_while(|number| number.parse().ok()).collect();
-        let [writer, highest, revision, snapshot, deleted] = numbers[..] else {
-            return Err(Violation::new("harness", format!("cannot read {line:?}")));
-        };
+        let Some((writer, said)) = parse(line)? else { return Ok(false) };
         let known = self.writers.entry(writer).or_default();
-        self.snapshots += u64::from(snapshot > known.snapshot);
-        let deleted = deleted.max(known.deleted); // a writer that starts does not know it
-        *known = Acknowledged { highest, revision, snapshot, deleted };
+        self.snapshots += u64::from(said.snapshot > known.snapshot);
+        let deleted = said.deleted.max(known.deleted); // a writer that starts does not know it
+        *known = Acknowledged { deleted, ..said };
         Ok(true)
+    }
+
+    /// Takes a line that a writer got to send while the power went. With real power it would not have: what it says may
+    /// be stored, and is no promise.
+    ///
+    /// # Errors
+    /// As of [`note`](Self::note).
+    pub fn note_late(&mut self, line: &str) -> Result<(), Violation> {
+        if let Some((writer, said)) = parse(line)? {
+            self.late.insert(writer, said);
+        }
+        Ok(())
     }
 
     /// Holds what `stores` have against what was told, and takes what is found for told from now on.
@@ -67,7 +69,8 @@ impl Told {
         for writer in 0..WRITERS {
             let told = self.writers.get(&writer).copied().unwrap_or_default();
             let found = Found::read(stores, writer).await?;
-            found.against(told, writer)?;
+            let late = self.late.remove(&writer).unwrap_or_default();
+            found.against(told, late, writer)?;
             self.found_untold += u64::from(found.now.highest > told.highest);
             self.writers.insert(writer, found.now);
         }
@@ -118,7 +121,7 @@ impl Found {
             next = last.seq_nr + 1;
             for stored in page {
                 first.get_or_insert(stored.seq_nr);
-                if stored.event.payload != Bytes::from(work::event_text(writer, stored.seq_nr)) {
+                if stored.event.payload != work::event_text(writer, stored.seq_nr) {
                     return Err(invented(format!("event {}: {:?}", stored.seq_nr, stored.event)));
                 }
                 if stored.seq_nr >= recovery.next_seq() {
@@ -130,7 +133,7 @@ impl Found {
         let state = stores.states.load(id).await.map_err(unreadable)?;
         let revision = state.as_ref().map_or(0, |state| state.revision);
         if let Some(StoredState { state, .. }) = state
-            && state.as_ref().is_none_or(|state| state.payload != Bytes::from(work::state_text(writer, revision)))
+            && state.as_ref().is_none_or(|state| state.payload != work::state_text(writer, revision))
         {
             return Err(invented(format!("revision {revision}: {state:?}")));
         }
@@ -139,7 +142,7 @@ impl Found {
         Ok(Self { now: Acknowledged { highest, revision, snapshot, deleted: first - 1 }, first })
     }
 
-    fn against(&self, told: Acknowledged, writer: u64) -> Result<(), Violation> {
+    fn against(&self, told: Acknowledged, late: Acknowledged, writer: u64) -> Result<(), Violation> {
         let Acknowledged { highest, revision, snapshot, deleted } = self.now;
         let violation = |kind, what: &str| {
             let text = format!("writer {writer}: {what}: told {told:?}, found {:?}", self.now);
@@ -161,13 +164,30 @@ impl Found {
             return violation("torn", "half a batch");
         }
         // A writer has one batch of at most three events, or the state after it, in flight.
-        if highest > told.highest + 3 || revision > told.revision + 1 {
+        if highest > told.highest.max(late.highest) + 3 || revision > told.revision.max(late.revision) + 1 {
             return violation("invented", "more than was under way");
         }
         if snapshot > highest || self.first > (snapshot + 1).saturating_sub(KEPT).max(1) {
             return violation("lost", "events that nobody deleted, or a snapshot ahead of the log");
         }
         Ok(())
+    }
+}
+
+fn parse(line: &str) -> Result<Option<(u64, Acknowledged)>, Violation> {
+    if line.starts_with("refused ") {
+        return Err(Violation::new("refused", line.to_owned()));
+    }
+    // A test harness may have begun the line.
+    let Some(rest) = line.split_once("ack ").and_then(|(_, rest)| rest.strip_suffix(" .")) else {
+        return Ok(None);
+    };
+    let numbers: Vec<u64> = rest.split(' ').map_while(|number| number.parse().ok()).collect();
+    match numbers[..] {
+        [writer, highest, revision, snapshot, deleted] => {
+            Ok(Some((writer, Acknowledged { highest, revision, snapshot, deleted })))
+        }
+        _ => Err(Violation::new("harness", format!("cannot read {line:?}"))),
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn id(writer: u64) -> PersistenceId {
 
 pub(super) fn event_text(writer: u64, seq_nr: u64) -> String {
     // Sizes vary, so that batches end anywhere in a page and sometimes take several.
-    let fill = if seq_nr % 37 == 0 { 9_000 } else { seq_nr as usize * 7 % 90 };
+    let fill = if seq_nr.is_multiple_of(37) { 9_000 } else { seq_nr as usize * 7 % 90 };
     format!("{writer}:{seq_nr}:{}", "·".repeat(fill / 2))
 }
 
@@ -53,7 +53,7 @@ pub(super) fn batch(writer: u64, turn: u64, from: u64, fence: Fence) -> Append<R
     let event = |seq_nr| RawEvent {
         manifest: "text/1".into(),
         payload: event_text(writer, seq_nr).into(),
-        meta: (seq_nr % 5 == 0).then(|| Bytes::from_static(b"beside")),
+        meta: seq_nr.is_multiple_of(5).then(|| Bytes::from_static(b"beside")),
     };
     Append {
         id: id(writer),
@@ -61,7 +61,7 @@ pub(super) fn batch(writer: u64, turn: u64, from: u64, fence: Fence) -> Append<R
         fence,
         batch_id: number("batch", writer, from),
         events: (from..from + batch_size(turn)).map(event).collect(),
-        tags: if from % 4 == 0 { vec!["fourth".into()] } else { Vec::new() },
+        tags: if from.is_multiple_of(4) { vec!["fourth".into()] } else { Vec::new() },
         time_ms: 1,
     }
 }

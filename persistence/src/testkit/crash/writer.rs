@@ -58,7 +58,7 @@ async fn write(stores: &OpenStores, writer: u64, say: &impl Fn(String)) -> Resul
         revision = put(stores, writer, revision, &fence).await?;
         say(format!("ack {writer} {highest} {revision} {snapshot} {deleted} .\n"));
         turn += 1;
-        if turn % SNAPSHOT_TURNS == 0 {
+        if turn.is_multiple_of(SNAPSHOT_TURNS) {
             let save = || stores.snapshots.save(id.clone(), highest, fence.clone(), 1, work::snapshot(writer, highest));
             settle(save).await?;
             snapshot = highest;
