@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::ask::{Ask, AskError, ReplyTo};
 use crate::audience::Terminated;
 use crate::block_queue::{Refusal, Room};
-use crate::cell::{Cell, Control};
+use crate::cell::Control;
+use crate::cell_ref::{CellRef, ControlRef};
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::Envelope;
@@ -31,7 +32,7 @@ pub struct ActorRef<M> {
 }
 
 enum Target<M> {
-    Local(Arc<Cell<M>>),
+    Local(CellRef<M>),
     Other(Arc<dyn Recipient<M>>),
 }
 
@@ -47,7 +48,7 @@ pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> +
 /// the caller.
 pub(crate) trait Recipient<M>: Send + Sync {
     fn control(&self) -> &dyn Control;
-    fn control_arc(&self) -> Arc<dyn Control>;
+    fn control_arc(&self) -> ControlRef;
     fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal>;
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> M + Send)) -> Sending<'a>;
 
@@ -58,7 +59,7 @@ pub(crate) trait Recipient<M>: Send + Sync {
 }
 
 impl<M: Send + 'static> ActorRef<M> {
-    pub(crate) fn local(cell: Arc<Cell<M>>) -> Self {
+    pub(crate) fn local(cell: CellRef<M>) -> Self {
         Self { target: Target::Local(cell) }
     }
 
@@ -226,20 +227,20 @@ impl<M: Send + 'static> ActorRef<M> {
 
     pub(crate) fn control(&self) -> &dyn Control {
         match &self.target {
-            Target::Local(cell) => &**cell,
+            Target::Local(cell) => cell,
             Target::Other(recipient) => recipient.control(),
         }
     }
 
-    pub(crate) fn control_arc(&self) -> Arc<dyn Control> {
+    pub(crate) fn control_arc(&self) -> ControlRef {
         match &self.target {
-            Target::Local(cell) => cell.clone(),
+            Target::Local(cell) => cell.clone().into(),
             Target::Other(recipient) => recipient.control_arc(),
         }
     }
 
     /// The cell of an actor that is addressed directly.
-    pub(crate) fn cell(&self) -> Option<&Arc<Cell<M>>> {
+    pub(crate) fn cell(&self) -> Option<&CellRef<M>> {
         match &self.target {
             Target::Local(cell) => Some(cell),
             Target::Other(_) => None,
@@ -345,7 +346,7 @@ where
         self.inner.control()
     }
 
-    fn control_arc(&self) -> Arc<dyn Control> {
+    fn control_arc(&self) -> ControlRef {
         self.inner.control_arc()
     }
 

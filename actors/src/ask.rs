@@ -12,11 +12,11 @@ use tokio::task::coop;
 
 use crate::ask_chain::{Link, Returning};
 use crate::cell::Head;
+use crate::cell_ref::ControlRef;
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::Question;
 use crate::reply_slot::ReplySlot;
-use crate::scheduler::Hint;
 
 /// Why an ask has no answer. Known as soon as it is certain, not only when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -157,7 +157,7 @@ impl<T: Send> Returning for ReplySlot<T> {
 }
 
 struct Asked {
-    target: Hint,
+    target: ControlRef,
     /// The first poll has seen to it that somebody runs the target.
     polled: bool,
     deadline: Tick,
@@ -166,7 +166,7 @@ struct Asked {
 
 impl Asked {
     fn head(&self) -> &Head {
-        self.target.actor().expect("only actors are asked")
+        self.target.head()
     }
 }
 
@@ -192,7 +192,7 @@ impl<T> Drop for Ask<T> {
 impl<T: Send + 'static> Ask<T> {
     /// Sends the question with `send`, which gets the place for the answer and the link to hand on.
     #[inline]
-    pub(crate) fn start(target: Hint, deadline: Tick, send: impl FnOnce(ReplyTo<T>, Option<Question>)) -> Self {
+    pub(crate) fn start(target: ControlRef, deadline: Tick, send: impl FnOnce(ReplyTo<T>, Option<Question>)) -> Self {
         let slot = ReplySlot::new();
         let link = Link::for_ask_made_here(&target, deadline);
         let deadline = link.as_ref().map_or(deadline, |link| link.deadline());
@@ -214,7 +214,7 @@ impl<T: Send + 'static> Future for Ask<T> {
             // Not inside a handler: whether that ask goes in a circle is known only once its asker waits.
             if asked.link.is_none() && !this.slot.is_answered() {
                 // This thread has nothing to do but wait for the actor, which perhaps nobody has taken up yet.
-                asked.head().system().scheduler().run_inline(&asked.target);
+                asked.head().system().scheduler().run_inline(asked.target.hint());
             }
         }
         if this.slot.is_answered() && !may_go_on(cx) {

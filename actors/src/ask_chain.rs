@@ -6,28 +6,28 @@
 
 use std::any::type_name;
 use std::mem;
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::cell::Head;
+use crate::cell_ref::ControlRef;
 use crate::clock::{Clock, Tick};
 use crate::event_stream::DeadLetterReason;
-use crate::scheduler::{self, Hint, Runnable};
+use crate::scheduler;
 
 /// The actor that is running on this thread, if any.
 #[derive(Clone)]
-pub(crate) struct Turn(Arc<dyn Runnable>);
+pub(crate) struct Turn(ControlRef);
 
 impl Turn {
     pub(crate) fn current() -> Option<Self> {
-        scheduler::current(|running| running.filter(|running| running.actor().is_some()).cloned()).map(Self)
+        scheduler::current(|running| running.cloned()).and_then(ControlRef::of).map(Self)
     }
 
     pub(crate) fn head(&self) -> &Head {
-        self.0.actor().expect("what runs here is an actor")
+        self.0.head()
     }
 
     /// Counts messages to this actor that are dropped in its turn.
@@ -50,7 +50,7 @@ impl Turn {
     }
 
     fn is(&self, other: &Self) -> bool {
-        ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
+        self.0 == other.0
     }
 
     fn number(&self) -> u64 {
@@ -95,9 +95,9 @@ pub(crate) trait Returning: Send + Sync {
 impl Link {
     /// A link for an ask of an actor in `clock` made right now, if it is made inside a handler. The ask ends with the one
     /// that is being handled at the latest.
-    pub(crate) fn for_ask_made_here(target: &Hint, deadline: Tick) -> Option<Arc<Self>> {
+    pub(crate) fn for_ask_made_here(target: &ControlRef, deadline: Tick) -> Option<Arc<Self>> {
         let asker = Turn::current()?;
-        let clock = target.actor().expect("only actors are asked").system().clock();
+        let clock = target.head().system().clock();
         let deadline = asker.inherited(clock, deadline);
         let cause = asker.head().cause().filter(|cause| !cause.is_over());
         let (cause, over) = (Mutex::new(cause), AtomicBool::new(false));

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::discard;
 
 /// Of one actor.
 #[derive(Default)]
 pub(crate) struct Audience {
     /// By `Head::key`.
-    pub(crate) actors: BTreeMap<u128, Arc<dyn Control>>,
+    pub(crate) actors: BTreeMap<u128, ControlRef>,
     pub(crate) outside: Outside,
 }
 
@@ -44,12 +43,12 @@ impl Outside {
 /// The wait for an actor's end; made by [`ActorRef::terminated`](crate::ActorRef::terminated).
 #[must_use = "futures do nothing unless awaited"]
 pub struct Terminated {
-    target: Arc<dyn Control>,
+    target: ControlRef,
     ticket: Option<u64>,
 }
 
 impl Terminated {
-    pub(crate) fn of(target: Arc<dyn Control>) -> Self {
+    pub(crate) fn of(target: ControlRef) -> Self {
         Self { target, ticket: None }
     }
 }

@@ -1,12 +1,13 @@
 //! What an actor shows to the outside: who it is, its mailbox, and who wants to hear of its end.
 
-use std::any::{Any, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::error::Error;
 use std::mem;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{Span, warn};
 
 use crate::actor_ref::{Stopped, TryTellError};
@@ -14,17 +15,20 @@ use crate::ask::AskError;
 use crate::ask_chain::Link;
 use crate::audience::{Audience, Outside};
 use crate::block_queue::{Permit, Posture, Queue, Refusal, Room, Wake};
+use crate::cell_ref::{CellRef, ControlRef};
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::{Envelope, Internal, Place, Question};
 use crate::event_stream::DeadLetterReason;
 use crate::foyer::Foyer;
+use crate::guardian::Guardian;
 use crate::inspect::{Lane, Probe};
+use crate::lazy::Lazy;
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
 use crate::pinned::Pin;
-use crate::scheduler::Runnable;
+use crate::scheduler::Header;
 use crate::system::ActorSystem;
 use crate::trace::Tracer;
 
@@ -39,17 +43,34 @@ pub(crate) struct Ended {
 }
 
 /// Who owns an actor.
-pub(crate) trait Parent: Send + Sync {
-    fn path(&self) -> &ActorPath;
-    fn child_ended(self: Arc<Self>, place: Place);
+#[derive(Clone)]
+pub(crate) enum Parent {
+    Actor(ControlRef),
+    Guardian(Arc<Guardian>),
+}
+
+impl Parent {
+    pub(crate) fn path(&self) -> &ActorPath {
+        match self {
+            Self::Actor(actor) => actor.head().path(),
+            Self::Guardian(guardian) => guardian.own_path(),
+        }
+    }
+
+    pub(crate) fn child_ended(&self, place: Place) {
+        match self {
+            Self::Actor(actor) => actor.child_ended(place),
+            Self::Guardian(guardian) => guardian.child_ended(place),
+        }
+    }
 }
 
 /// An actor, whatever its messages are.
-pub(crate) trait Control: Runnable {
+pub(crate) trait Control: Send + Sync {
     fn head(&self) -> &Head;
     /// Begins the end of this actor. From now on it takes no messages.
-    fn end(self: Arc<Self>, how: Ending);
-    fn stop(self: Arc<Self>) {
+    fn end(&self, how: Ending);
+    fn stop(&self) {
         self.end(Ending::Stop);
     }
     fn is_closed(&self) -> bool;
@@ -58,23 +79,28 @@ pub(crate) trait Control: Runnable {
     /// What it does, as it looks from outside.
     fn posture(&self) -> Posture;
     /// Somebody looks at it: the answer comes from its own turn.
-    fn inspect(self: Arc<Self>, probe: Box<Probe>);
+    fn inspect(&self, probe: Box<Probe>);
     /// Somebody this actor watches has ended.
-    fn notice_end(self: Arc<Self>, ended: Ended);
+    fn notice_end(&self, ended: Ended);
+    /// A child has ended: frees its place.
+    fn child_ended(&self, place: Place);
     /// Nothing will run this actor any more: lets go of all it has, unless it is running at this moment, in which case
     /// whoever runs it does so afterwards.
-    fn abandon(self: Arc<Self>);
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn abandon(&self);
+    fn message_type(&self) -> TypeId;
 }
 
 /// It was said that the mailbox is full.
 const WARNED_FULL: u8 = 1;
 /// The present life has come to the end of `started`.
 const UP: u8 = 1 << 1;
+/// It has ended, and those who watch it are told.
+const ENDED: u8 = 1 << 2;
 
 /// The part of a [`Cell`] that does not depend on the message type.
 #[repr(C)]
 pub(crate) struct Head {
+    header: Header,
     /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
     turn: AtomicU64,
     /// It has awaited an ask in this turn.
@@ -82,21 +108,19 @@ pub(crate) struct Head {
     pub(crate) abandoned: AtomicBool,
     /// What [`crate::orders`] makes of it; zero: nothing.
     pub(crate) orders: AtomicU8,
-    /// [`WARNED_FULL`] and [`UP`].
+    /// [`WARNED_FULL`], [`UP`], [`ENDED`].
     marks: AtomicU8,
     slot: u32,
     /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
     deadline: AtomicU64,
-    uid: u64,
     system: ActorSystem,
     rare: Option<Box<Rare>>,
     // What a run looks at lies above, in one cache line; the rest is for its ends and for those who ask.
-    parent: Arc<dyn Parent>,
+    parent: Parent,
     name: Name,
     /// Made when somebody wants to read it: most actors are never asked for it.
-    path: OnceLock<ActorPath>,
-    pub(crate) held: Mutex<Held>,
-    actor_type: fn() -> &'static str,
+    path: Lazy<ActorPath>,
+    held: Lazy<Mutex<Held>>,
 }
 
 /// What an actor is called by its parent.
@@ -123,41 +147,46 @@ struct Rare {
     /// A [`Foyer`](crate::foyer::Foyer) for its messages.
     foyer: Option<Box<dyn Any + Send + Sync>>,
     tracer: Option<Tracer>,
+    /// Its name, where it is not that of the type that is run.
+    actor_type: Option<fn() -> &'static str>,
 }
 
-/// What is rarely looked at.
+/// What is rarely looked at, and made when it is needed.
+#[derive(Default)]
 pub(crate) struct Held {
-    watchers: Watchers,
+    /// Of an actor that lives ([`ENDED`] is not set).
+    watchers: Option<Box<Audience>>,
+    /// What it ended with.
+    failure: Option<Cause>,
     /// The ask behind the message in hand.
     cause: Option<Arc<Link>>,
     pub(crate) limits: Option<Box<Limits>>,
-}
-
-enum Watchers {
-    /// Most actors are watched by nobody and hold one word for it.
-    Alive(Option<Box<Audience>>),
-    Ended(Option<Box<Cause>>),
 }
 
 /// What an actor failed with for good.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
 impl Head {
+    /// `header`: of what begins with this.
     pub(crate) fn new(
+        header: Header,
         system: ActorSystem,
-        parent: Arc<dyn Parent>,
-        place: Place,
+        parent: Parent,
+        slot: u32,
         name: Name,
         limits: Option<Box<Limits>>,
     ) -> Self {
         Self {
+            header,
             system,
             parent,
-            uid: place.uid,
             name,
-            slot: place.slot,
-            path: OnceLock::new(),
-            held: Mutex::new(Held { watchers: Watchers::Alive(None), cause: None, limits }),
+            slot,
+            path: Lazy::new(),
+            held: match limits {
+                None => Lazy::new(),
+                limits => Lazy::of(Mutex::new(Held { limits, ..Held::default() })),
+            },
             marks: AtomicU8::new(0),
             abandoned: AtomicBool::new(false),
             turn: AtomicU64::new(0),
@@ -165,7 +194,6 @@ impl Head {
             orders: AtomicU8::new(0),
             deadline: AtomicU64::new(Tick::NEVER.nanos()),
             rare: None,
-            actor_type: || "",
         }
     }
 
@@ -217,15 +245,20 @@ impl Head {
         }
     }
 
-    /// What [`Head::actor_type`] says.
-    pub(crate) fn of_type(mut self, actor_type: fn() -> &'static str) -> Self {
-        self.actor_type = actor_type;
+    /// The Rust type is another than the one that the header was made for.
+    pub(crate) fn of_type(mut self, actor_type: Option<fn() -> &'static str>) -> Self {
+        if actor_type.is_some() {
+            self.rare.get_or_insert_default().actor_type = actor_type;
+        }
         self
     }
 
     /// The Rust type that was spawned.
     pub(crate) fn actor_type(&self) -> &'static str {
-        (self.actor_type)()
+        match self.rare.as_ref().and_then(|rare| rare.actor_type) {
+            Some(actor_type) => actor_type(),
+            None => self.header.type_name(),
+        }
     }
 
     /// Log lines of the actor belong to `span`.
@@ -241,11 +274,11 @@ impl Head {
     }
 
     pub(crate) fn path(&self) -> &ActorPath {
-        self.path.get_or_init(|| self.name.with(|name| self.parent.path().child(self.uid, name)))
+        self.path.get_or_init(|| self.name.with(|name| self.parent.path().child(self.uid(), name)))
     }
 
     pub(crate) fn uid(&self) -> u64 {
-        self.uid
+        self.header.uid()
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -253,16 +286,16 @@ impl Head {
     }
 
     pub(crate) fn place(&self) -> Place {
-        Place { slot: self.slot, uid: self.uid }
+        Place { slot: self.slot, uid: self.uid() }
     }
 
-    pub(crate) fn parent(&self) -> &Arc<dyn Parent> {
+    pub(crate) fn parent(&self) -> &Parent {
         &self.parent
     }
 
     /// Tells this incarnation from all others, those of other systems included.
     pub(crate) fn key(&self) -> u128 {
-        (u128::from(self.system.uid()) << 64) | u128::from(self.uid)
+        (u128::from(self.system.uid()) << 64) | u128::from(self.uid())
     }
 
     pub(crate) fn is_child_of(&self, other: &Head) -> bool {
@@ -274,8 +307,10 @@ impl Head {
     }
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
-        let before = mem::replace(&mut self.held.lock().cause, cause);
-        drop(before); // outside the lock
+        if cause.is_some() || self.held.get().is_some() {
+            let before = mem::replace(&mut self.held().cause, cause);
+            drop(before); // outside the lock
+        }
     }
 
     pub(crate) fn set_deadline(&self, deadline: Tick) {
@@ -288,7 +323,7 @@ impl Head {
     }
 
     pub(crate) fn cause(&self) -> Option<Arc<Link>> {
-        self.held.lock().cause.clone()
+        self.held.get()?.lock().cause.clone()
     }
 
     /// What is behind the message in hand, if it was asked.
@@ -330,15 +365,15 @@ impl Head {
     }
 
     /// When the actor has ended already nobody will call back: what it would have said is returned.
-    pub(crate) fn add_watcher(&self, watcher: Arc<dyn Control>) -> Option<Ended> {
-        let failure = match &mut self.held.lock().watchers {
-            Watchers::Alive(watchers) => {
-                watchers.get_or_insert_default().actors.insert(watcher.head().key(), watcher);
-                return None;
-            }
-            Watchers::Ended(failure) => failure.clone(),
-        };
-        Some(self.ended(watcher.head(), failure.as_deref()))
+    pub(crate) fn add_watcher(&self, watcher: ControlRef) -> Option<Ended> {
+        let mut held = self.held();
+        if !self.has_ended() {
+            held.watchers.get_or_insert_default().actors.insert(watcher.head().key(), watcher);
+            return None;
+        }
+        let failure = held.failure.clone();
+        drop(held);
+        Some(self.ended(watcher.head(), failure.as_ref()))
     }
 
     fn ended(&self, watcher: &Head, failure: Option<&Cause>) -> Ended {
@@ -347,17 +382,19 @@ impl Head {
     }
 
     pub(crate) fn remove_watcher(&self, watcher: &Head) {
-        let removed = match &mut self.held.lock().watchers {
-            Watchers::Alive(Some(watchers)) => watchers.actors.remove(&watcher.key()),
-            Watchers::Alive(None) | Watchers::Ended(_) => None,
-        };
+        let removed = self.held.get().and_then(|held| held.lock().watchers.as_mut()?.actors.remove(&watcher.key()));
         drop(removed); // outside the lock: it may be the last hold on the watcher's cell
     }
 
     /// From now on whoever watches learns at once that it has ended.
     pub(crate) fn end(&self, failure: Option<Cause>) {
-        let before = mem::replace(&mut self.held.lock().watchers, Watchers::Ended(failure.clone().map(Box::new)));
-        if let Watchers::Alive(Some(watchers)) = before {
+        if failure.is_some() {
+            self.held().failure = failure.clone();
+        }
+        // Who comes to watch makes the lock first and then looks for this mark: one of the two sees the other.
+        self.marks.fetch_or(ENDED, Ordering::SeqCst);
+        let before = self.held.get().and_then(|held| held.lock().watchers.take());
+        if let Some(watchers) = before {
             let Audience { actors, outside } = *watchers;
             for watcher in actors.into_values() {
                 let ended = self.ended(watcher.head(), failure.as_ref());
@@ -369,10 +406,27 @@ impl Head {
 
     /// Shows `look` who waits for the end of this actor outside of any; `None` once it has ended.
     pub(crate) fn outside<R>(&self, look: impl FnOnce(Option<&mut Outside>) -> R) -> R {
-        look(match &mut self.held.lock().watchers {
-            Watchers::Alive(watchers) => Some(&mut watchers.get_or_insert_default().outside),
-            Watchers::Ended(_) => None,
-        })
+        let mut held = self.held();
+        look((!self.has_ended()).then(|| &mut held.watchers.get_or_insert_default().outside))
+    }
+
+    /// To be asked with the lock in hand by those who want to be told of it.
+    fn has_ended(&self) -> bool {
+        self.marks.load(Ordering::SeqCst) & ENDED != 0
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.get_or_init(Mutex::default).lock()
+    }
+
+    /// The limits to its end, if any have been set.
+    pub(crate) fn with_limits<R>(&self, look: impl FnOnce(&mut Limits) -> R) -> Option<R> {
+        self.held.get()?.lock().limits.as_deref_mut().map(look)
+    }
+
+    /// As [`with_limits`](Head::with_limits); sets some if there were none.
+    pub(crate) fn with_own_limits<R>(&self, look: impl FnOnce(&mut Limits) -> R) -> R {
+        look(self.held().limits.get_or_insert_default())
     }
 }
 
@@ -382,33 +436,42 @@ impl Head {
 /// runner writes (the queue's last line and what follows).
 #[repr(C)]
 pub(crate) struct Cell<M> {
-    queue: Queue<Envelope<M>, Internal<M>>,
-    pub(crate) own: Own,
     head: Head,
+    pub(crate) own: Own,
+    queue: Queue<Envelope<M>, Internal<M>>,
 }
 
-impl<M: Send + 'static> Cell<M> {
+impl<M> Cell<M> {
+    /// The first part of what the header in `head` was made for.
     pub(crate) fn new(head: Head, capacity: usize) -> Self {
-        Self { queue: Queue::new(capacity), own: Own::new(), head }
+        Self { head, own: Own::new(), queue: Queue::new(capacity) }
     }
 
+    #[inline(always)]
     pub(crate) fn queue(&self) -> &Queue<Envelope<M>, Internal<M>> {
         &self.queue
     }
 
+    #[inline(always)]
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl<M: Send + 'static> CellRef<M> {
     /// Sees to it that the actor runs, if `wake` says that somebody has to.
-    pub(crate) fn schedule(self: &Arc<Self>, wake: Wake) {
-        if let Wake::Schedule = wake {
-            match self.head.pin() {
-                None => self.head.system.scheduler().schedule_shared(self),
-                Some(pin) => pin.schedule(self.clone()),
+    pub(crate) fn schedule(&self, wake: Wake) {
+        if let Some(right) = self.right(wake) {
+            match self.head().pin() {
+                None => self.head().system.scheduler().schedule(right),
+                Some(pin) => pin.schedule(right),
             }
         }
     }
 
     #[inline]
-    pub(crate) fn try_tell(self: &Arc<Self>, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
-        match self.queue.push_counted(Envelope::new(message, question), Room::Ordinary) {
+    pub(crate) fn try_tell(&self, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
+        match self.queue().push_counted(Envelope::new(message, question), Room::Ordinary) {
             Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),
             Ok((Wake::No, false)) => {}
             Ok((Wake::No, true)) => self.filled_a_block(),
@@ -420,13 +483,13 @@ impl<M: Send + 'static> Cell<M> {
     /// Work may pile up for an actor that nobody has begun to run.
     #[cold]
     fn filled_a_block(&self) {
-        if self.queue.len() >= PILE {
-            self.head.system.scheduler().hurry();
+        if self.queue().len() >= PILE {
+            self.head().system.scheduler().hurry();
         }
     }
 
     #[cold]
-    fn refused(self: &Arc<Self>, refusal: Refusal, envelope: Envelope<M>) -> Result<(), TryTellError<M>> {
+    fn refused(&self, refusal: Refusal, envelope: Envelope<M>) -> Result<(), TryTellError<M>> {
         let (refusal, envelope) = match (refusal, self.foyer()) {
             (Refusal::Full, Some(foyer)) => match self.tell_through(foyer, envelope, Room::Ordinary) {
                 Ok(()) => return Ok(()),
@@ -451,7 +514,7 @@ impl<M: Send + 'static> Cell<M> {
         })
     }
 
-    pub(crate) async fn send(self: &Arc<Self>, message: M) -> Result<(), Stopped<M>> {
+    pub(crate) async fn send(&self, message: M) -> Result<(), Stopped<M>> {
         let message = match self.try_tell(message, None) {
             Ok(()) => return Ok(()),
             Err(TryTellError::Stopped(message)) => return Err(Stopped(message)),
@@ -460,7 +523,7 @@ impl<M: Send + 'static> Cell<M> {
         if let Some(foyer) = self.foyer() {
             return Box::pin(self.send_through(foyer, message)).await;
         }
-        match self.queue.reserve().await {
+        match self.queue().reserve().await {
             Ok(permit) => match permit.push(Envelope::Message(message)) {
                 Ok(wake) => {
                     self.schedule(wake);
@@ -474,103 +537,100 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     /// Delivers into room set aside before; should the actor have closed in between, to dead letters.
-    pub(crate) fn deliver(self: &Arc<Self>, permit: Permit<'_, Envelope<M>, Internal<M>>, envelope: Envelope<M>) {
+    pub(crate) fn deliver(&self, permit: Permit<'_, Envelope<M>, Internal<M>>, envelope: Envelope<M>) {
         match permit.push(envelope) {
             Ok(wake) => self.schedule(wake),
             Err(envelope) => {
-                self.head.dead_letter::<M>(DeadLetterReason::Stopped);
+                self.head().dead_letter::<M>(DeadLetterReason::Stopped);
                 discard::because(AskError::Stopped, envelope);
             }
         }
     }
 
     /// Hands something of the runtime's own to the actor; dropped once it has ended.
-    pub(crate) fn push_internal(self: &Arc<Self>, item: Internal<M>) {
-        match self.queue.push_internal(item) {
+    pub(crate) fn push_internal(&self, item: Internal<M>) {
+        match self.queue().push_internal(item) {
             Ok(wake) => self.schedule(wake),
             Err(item) => drop(item),
         }
     }
 }
 
-impl<M: Send + 'static> Control for Cell<M> {
+impl<M: Send + 'static> Control for CellRef<M> {
     fn head(&self) -> &Head {
-        &self.head
+        self.deref().head()
     }
 
-    fn end(self: Arc<Self>, how: Ending) {
-        self.queue.shut();
+    fn end(&self, how: Ending) {
+        self.queue().shut();
         if let Some(foyer) = self.foyer() {
             foyer.shut();
         }
-        let clock = self.head.system.clock();
+        let clock = self.head().system.clock();
         match how {
-            Ending::Stop => self.head.order_stop(|| clock.now()),
+            Ending::Stop => self.head().order_stop(|| clock.now()),
             Ending::StopWithin(after) => {
-                self.head.order_stop(|| clock.now());
-                self.head.order_end_by(Limit { at: clock.now() + after, after });
+                self.head().order_stop(|| clock.now());
+                self.head().order_end_by(Limit { at: clock.now() + after, after });
             }
             Ending::Drain(within) => {
                 let until = clock.now() + within;
-                self.head.order_stop(|| until);
+                self.head().order_stop(|| until);
                 self.push_internal(Internal::Drain { until });
             }
-            Ending::Kill => self.head.order_kill(),
+            Ending::Kill => self.head().order_kill(),
         }
         if !matches!(how, Ending::Drain(_)) {
             self.push_internal(Internal::Stop);
         }
-        if self.head.is_ordered() {
+        if self.head().is_ordered() {
             // The handler may be suspended, which the runtime's lane does not end.
-            let wake = self.queue.notify();
+            let wake = self.queue().notify();
             self.schedule(wake);
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.queue().is_closed()
     }
 
     fn queued(&self) -> usize {
-        self.foyer().map_or_else(|| self.queue.len(), Foyer::len)
+        self.foyer().map_or_else(|| self.queue().len(), Foyer::len)
     }
 
     fn posture(&self) -> Posture {
-        self.queue.posture()
+        match self.queue().posture() {
+            Posture::Runnable if self.own.is_running() => Posture::Running,
+            posture => posture,
+        }
     }
 
-    fn inspect(self: Arc<Self>, probe: Box<Probe>) {
+    fn inspect(&self, probe: Box<Probe>) {
         match probe.lane() {
             Lane::Internal => self.push_internal(Internal::Inspect(probe)),
-            Lane::Messages => match self.queue.push(Envelope::Inspect(probe), Room::Unbounded) {
+            Lane::Messages => match self.queue().push(Envelope::Inspect(probe), Room::Unbounded) {
                 Ok(wake) => self.schedule(wake),
                 Err((_, probe)) => drop(probe), // it comes to its end
             },
         }
     }
 
-    fn notice_end(self: Arc<Self>, ended: Ended) {
-        match self.queue.push(Envelope::Ended(Box::new(ended)), Room::Unbounded) {
+    fn notice_end(&self, ended: Ended) {
+        match self.queue().push(Envelope::Ended(Box::new(ended)), Room::Unbounded) {
             Ok(wake) => self.schedule(wake),
             Err((_, notice)) => drop(notice), // it stops and listens to nobody any more
         }
     }
 
-    fn abandon(self: Arc<Self>) {
+    fn abandon(&self) {
         self.abandon_own();
     }
 
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-}
-
-impl<M: Send + 'static> Parent for Cell<M> {
-    fn path(&self) -> &ActorPath {
-        self.head.path()
-    }
-
-    fn child_ended(self: Arc<Self>, place: Place) {
+    fn child_ended(&self, place: Place) {
         self.push_internal(Internal::ChildEnded(place));
+    }
+
+    fn message_type(&self) -> TypeId {
+        TypeId::of::<M>()
     }
 }

@@ -1,33 +1,31 @@
-//! The actor loop: the only caller of an actor's handlers.
+//! [`Engine`]: the only caller of an actor's handlers, and what decides which one comes next.
 //!
-//! It runs one life after another until the actor stops for good; a life is one state made by the factory. The parts
-//! around lives (restart, stop) are in `engine/endings.rs`. The future is what a cell holds for as long as its actor
-//! exists, so what is rare is boxed when it happens, to keep idle actors small.
+//! It has one life after another until the actor stops for good; a life is one state made by the factory. The parts
+//! around lives (restart, stop) are in `engine/endings.rs`. It lies in the actor's cell for as long as the actor
+//! exists, so what is rare is boxed when it happens, to keep idle actors small. Running it, turn by turn, is `own`'s.
 
 mod endings;
 mod inspected;
 
-use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
 use crate::actor_ref::ActorRef;
 use crate::ask::AskError;
-use crate::cell::{Control, Ended, Head};
+use crate::cell::{Ended, Head};
+use crate::cell_ref::CellRef;
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::{Envelope, Internal, Question, Streamed};
 use crate::event_stream::{DeadLetterReason, UnhandledMessage};
 use crate::foyer::Foyer;
-use crate::orders::Obedient;
-use crate::own::Owner;
-use crate::panic_text::panic_text;
+use crate::orders::Cut;
+use crate::own::{Owner, Run};
+use crate::pinned::ThreadEnd;
 use crate::props::{Build, Factory, Props};
 use crate::stash::{Behind, Stashed};
 use crate::supervision::{Decision, Failure, Supervision};
@@ -37,20 +35,20 @@ use crate::trace;
 /// An actor with timers looks at the clock every so many turns, and after each that was suspended.
 const TURNS_PER_LOOK: u8 = 8;
 
+/// An actor's state, and all that decides what it does next. [`crate::own`] calls it, and polls what it returns.
 pub(crate) struct Engine<A: Actor> {
     ctx: ActorContext<A::Message>,
+    /// `None` between two lives, and at the end.
+    state: Option<A>,
+    /// What not every actor has.
+    rare: Option<Box<Rare<A>>>,
     owner: Owner<A::Message>,
-    /// `None`: spawned from a value, which cannot be made again.
-    build: Option<Box<Build<A>>>,
-    /// `None`: stop on any failure.
-    supervision: Option<Box<Supervision>>,
-    up_since: Tick,
+    /// The present life has not come to the end of `started`.
+    starting: bool,
     /// The message in hand came with an ask; the head knows which.
     has_cause: bool,
     /// Something that came with the message in hand is to be given back once it was handled.
     owes: bool,
-    /// The place of an element of a stream, while that is in hand.
-    place: Option<OwnedSemaphorePermit>,
     /// The message in hand came through the mailbox.
     came: bool,
     /// The message in hand was brought by time: then one of the mailbox comes first, however late that is.
@@ -60,8 +58,26 @@ pub(crate) struct Engine<A: Actor> {
     turns: u8,
 }
 
+struct Rare<A: Actor> {
+    /// `None`: spawned from a value, which cannot be made again.
+    build: Option<Box<Build<A>>>,
+    /// `None`: stop on any failure.
+    supervision: Option<Box<Supervision>>,
+    up_since: Tick,
+    /// The place of an element of a stream, while that is in hand.
+    place: Option<OwnedSemaphorePermit>,
+    /// Of a pinned actor: with this its thread ends.
+    _thread: Option<ThreadEnd>,
+}
+
+impl<A: Actor> Default for Rare<A> {
+    fn default() -> Self {
+        Self { build: None, supervision: None, up_since: Tick::START, place: None, _thread: None }
+    }
+}
+
 /// What to do next.
-enum Step<M> {
+pub(crate) enum Step<M> {
     Handle(M),
     /// The actor is traced.
     Trace(M),
@@ -71,96 +87,182 @@ enum Step<M> {
 }
 
 /// How a life went on after a step.
-enum Flow {
+pub(crate) enum Flow {
     On,
     Stop,
 }
 
+/// What is done around lives.
+pub(crate) enum Phase {
+    /// A life begins.
+    Start,
+    /// A handler, or the factory, has failed.
+    Failed(BoxError),
+    /// A handler was cut off.
+    Cut(Cut),
+    /// The actor is to stop.
+    Stop,
+}
+
 impl<A: Actor> Engine<A> {
-    /// The whole existence of an actor. What lives as long as it does is captured, so that it is there once.
-    pub(crate) fn existence(owner: Owner<A::Message>, props: Props<A>) -> impl Future<Output = ()> + Send + 'static {
-        let (mut state, build) = match props.factory {
+    pub(crate) fn new(
+        cell: CellRef<A::Message>,
+        owner: Owner<A::Message>,
+        props: Props<A>,
+        thread: Option<ThreadEnd>,
+    ) -> Self {
+        let (state, build) = match props.factory {
             Factory::Value(value) => (Some(value), None),
             Factory::Build(build) => (None, Some(build)),
         };
-        let mut engine = Self {
-            ctx: ActorContext::new(ActorRef::local(owner.cell().clone())),
+        let supervision = props.supervision;
+        let rare = (build.is_some() || supervision.is_some() || thread.is_some())
+            .then(|| Box::new(Rare { build, supervision, _thread: thread, ..Rare::default() }));
+        let mut ctx = ActorContext::new(ActorRef::local(cell));
+        if let Some(policy) = props.failed {
+            ctx.keep_failed(policy);
+        }
+        if ctx.head().tracer().is_some() {
+            ctx.trace();
+        }
+        Self {
+            ctx,
+            state,
+            rare,
             owner,
-            build,
-            supervision: props.supervision,
-            up_since: Tick::START,
-            owes: false,
+            starting: true,
             has_cause: false,
-            place: None,
+            owes: false,
             came: false,
             timed: false,
             forced: false,
             turns: 0,
-        };
-        if let Some(policy) = props.failed {
-            engine.ctx.keep_failed(policy);
-        }
-        if engine.head().tracer().is_some() {
-            engine.ctx.trace();
-        }
-        async move {
-            let failure = engine.lives(&mut state).await;
-            engine.finish(&mut state, failure).await;
         }
     }
 
-    /// Life after life, until the actor is to stop; then what it failed with, if that is why.
-    async fn lives(&mut self, state: &mut Option<A>) -> Option<Box<Failure>> {
-        let mut starting = true;
-        loop {
-            let cell = self.owner.cell().clone();
-            let end = Obedient::new(cell, AssertUnwindSafe(self.life(state, &mut starting)).catch_unwind()).await;
-            self.clear_cause();
-            let error = match end {
-                Ok(Ok(Ok(()))) => return None,
-                Err(cut) => {
-                    self.note_cut(cut);
-                    endings::drop_state(state.take(), AskError::Stopped);
-                    return None;
-                }
-                Ok(Ok(Err(error))) => error,
-                Ok(Err(panic)) => Panicked { message: panic_text(&*panic) }.into(),
-            };
-            let failure = Failure { error, starting };
-            let decision = self.decide(&failure);
-            if self.came && self.ctx.has_extras() {
-                self.message_failed(&failure, decision != Decision::Stop);
-            }
-            match decision {
-                Decision::Resume => {
-                    self.note_resume(&failure);
-                    discard::caught(|| drop(failure));
-                }
-                Decision::Restart { delay, keep_children } => {
-                    let ended = state.take();
-                    if Box::pin(self.restart(ended, failure, delay, keep_children)).await.is_break() {
-                        return None;
-                    }
-                    starting = true;
-                }
-                Decision::Stop => {
-                    self.note_failure(&failure);
-                    if failure.is_panic() {
-                        endings::drop_state(state.take(), AskError::Stopped);
-                    }
-                    return Some(Box::new(failure));
-                }
+    /// Whether a life is to begin.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.starting
+    }
+
+    /// Makes the state of a new life, if that is not there.
+    pub(crate) fn prepare(&mut self) -> Result<(), BoxError> {
+        self.starting = true;
+        self.came = false;
+        self.head().set_up(false);
+        let Some(rare) = &mut self.rare else { return Ok(()) };
+        if rare.supervision.is_some() {
+            rare.up_since = self.ctx.clock().now();
+        }
+        if self.state.is_none() {
+            let build = rare.build.as_mut().expect("whoever makes a further life asks `decide` first");
+            self.state = Some(build(&mut self.ctx)?);
+        }
+        Ok(())
+    }
+
+    /// The beginning of a life.
+    pub(crate) fn start(&mut self) -> impl Future<Output = Handled> + Send {
+        self.state.as_mut().expect("it was prepared").started(&mut self.ctx)
+    }
+
+    /// A life has begun.
+    pub(crate) fn started(&mut self, handled: Handled) -> Result<Flow, BoxError> {
+        if let Behavior::Stopped = handled? {
+            return Ok(Flow::Stop);
+        }
+        self.starting = false;
+        self.head().set_up(true);
+        self.next_turn();
+        Ok(Flow::On)
+    }
+
+    /// Handles a message.
+    #[inline(always)]
+    pub(crate) fn handle(&mut self, message: A::Message) -> impl Future<Output = Handled> + Send {
+        self.state.as_mut().expect("a life that goes on has a state").receive(&mut self.ctx, message)
+    }
+
+    /// As [`handle`](Engine::handle), in a span of its own.
+    pub(crate) fn handle_traced(&mut self, message: A::Message) -> impl Future<Output = Handled> + Send {
+        trace::receive(self.state.as_mut().expect("a life that goes on has a state"), &mut self.ctx, message)
+    }
+
+    /// Somebody the actor watches has ended.
+    pub(crate) fn signal(&mut self, signal: Signal) -> impl Future<Output = Handled> + Send {
+        let terminated = match &signal {
+            Signal::Terminated(path) | Signal::ChildFailed { child: path, .. } => path.clone(),
+            Signal::PreRestart | Signal::PostStop => self.ctx.path().clone(),
+        };
+        let handled = self.state.as_mut().expect("a life that goes on has a state").on_signal(&mut self.ctx, signal);
+        async move {
+            match handled.await? {
+                Behavior::Unhandled => Err(DeathPact { terminated }.into()),
+                handled => Ok(handled),
             }
         }
+    }
+
+    /// A signal was handled.
+    pub(crate) fn signalled(&mut self, handled: Handled) -> Result<Flow, BoxError> {
+        let behavior = handled?;
+        self.next_turn();
+        Ok(if behavior == Behavior::Stopped { Flow::Stop } else { Flow::On })
+    }
+
+    /// What comes between two lives, or after the last: `Stopped` when the actor has ended.
+    pub(crate) async fn phase(&mut self, phase: Phase) -> Handled {
+        self.clear_cause();
+        let failure = match phase {
+            Phase::Start => return Ok(Behavior::Same),
+            Phase::Stop => None,
+            Phase::Cut(cut) => {
+                self.note_cut(cut);
+                endings::drop_state(self.state.take(), AskError::Stopped);
+                None
+            }
+            Phase::Failed(error) => {
+                let failure = Failure { error, starting: self.starting };
+                let decision = self.decide(&failure);
+                if self.came && self.ctx.has_extras() {
+                    self.message_failed(&failure, decision != Decision::Stop);
+                }
+                match decision {
+                    Decision::Resume => {
+                        self.note_resume(&failure);
+                        discard::caught(|| drop(failure));
+                        return Ok(Behavior::Same);
+                    }
+                    Decision::Restart { delay, keep_children } => {
+                        let goes_on = Box::pin(self.restart(failure, delay, keep_children)).await.is_continue();
+                        if goes_on {
+                            self.starting = true;
+                            return Ok(Behavior::Same);
+                        }
+                        None
+                    }
+                    Decision::Stop => {
+                        self.note_failure(&failure);
+                        if failure.is_panic() {
+                            endings::drop_state(self.state.take(), AskError::Stopped);
+                        }
+                        Some(Box::new(failure))
+                    }
+                }
+            }
+        };
+        self.finish(failure).await;
+        Ok(Behavior::Stopped)
     }
 
     /// What to do about a failure. Nobody can restart what cannot be made again.
     fn decide(&mut self, failure: &Failure) -> Decision {
-        let Some(supervision) = &mut self.supervision else { return Decision::Stop };
+        let Some(rare) = &mut self.rare else { return Decision::Stop };
+        let Some(supervision) = &mut rare.supervision else { return Decision::Stop };
         let now = self.ctx.clock().now();
         let random = self.ctx.system().random();
-        match supervision.decide(failure, self.up_since, now, random) {
-            Decision::Restart { .. } if self.build.is_none() => {
+        match supervision.decide(failure, rare.up_since, now, random) {
+            Decision::Restart { .. } if rare.build.is_none() => {
                 warn!("an actor spawned from a value cannot restart and stops; spawn it from `Props::new`");
                 Decision::Stop
             }
@@ -173,69 +275,31 @@ impl<A: Actor> Engine<A> {
     }
 
     fn head(&self) -> &Head {
-        Control::head(&**self.owner.cell())
+        self.ctx.cell().head()
     }
 
-    /// One life, from the factory to a wish to stop (`Ok`) or a failure. With a state that has started it goes on.
-    async fn life(&mut self, state: &mut Option<A>, starting: &mut bool) -> Result<(), BoxError> {
-        if *starting {
-            self.head().set_up(false);
-            if self.supervision.is_some() {
-                self.up_since = self.ctx.clock().now();
-            }
-            if state.is_none() {
-                let build = self.build.as_mut().expect("whoever makes a further life asks `decide` first");
-                *state = Some(build(&mut self.ctx)?);
-            }
-        }
-        let actor = state.as_mut().expect("a life that goes on has a state");
-        if *starting {
-            if let Behavior::Stopped = actor.started(&mut self.ctx).await? {
-                return Ok(());
-            }
-            *starting = false;
-            self.head().set_up(true);
-        }
-        self.next_turn();
-        loop {
-            let flow = match poll_fn(|cx| self.poll_step(cx)).await {
-                Step::Handle(message) => {
-                    let handled = actor.receive(&mut self.ctx, message).await;
-                    self.handled(handled)?
-                }
-                Step::Trace(message) => {
-                    let handled = Box::pin(trace::receive(actor, &mut self.ctx, message)).await;
-                    self.handled(handled)?
-                }
-                Step::Signal(signal) => Box::pin(self.signal(actor, signal)).await?,
-                Step::Stop => Flow::Stop,
-                Step::Fail(error) => return Err(error),
-            };
-            self.next_turn();
-            match flow {
-                Flow::On => {}
-                Flow::Stop => return Ok(()),
-            }
-        }
-    }
-
-    /// The message in hand was handled.
-    fn handled(&mut self, handled: Handled) -> Result<Flow, BoxError> {
-        let behavior = handled?;
+    /// The message in hand was handled, and the actor goes on as before.
+    #[inline(always)]
+    pub(crate) fn handled_well(&mut self) {
         if self.owes {
             self.settle_up();
         }
         if self.came {
             self.ctx.message_came();
         }
+        self.next_turn();
+    }
+
+    /// The message in hand was handled.
+    pub(crate) fn handled(&mut self, handled: Handled) -> Result<Flow, BoxError> {
+        let behavior = handled?;
+        self.handled_well();
         match behavior {
-            Behavior::Same => Ok(Flow::On),
-            Behavior::Stopped => Ok(Flow::Stop),
-            Behavior::Unhandled => {
-                self.unhandled();
-                Ok(Flow::On)
-            }
+            Behavior::Same => {}
+            Behavior::Stopped => return Ok(Flow::Stop),
+            Behavior::Unhandled => self.unhandled(),
         }
+        Ok(Flow::On)
     }
 
     /// The message in hand is one somebody waits for the answer of, until `deadline`.
@@ -287,7 +351,9 @@ impl<A: Actor> Engine<A> {
             self.head().set_cause(None);
             self.has_cause = false;
         }
-        self.place = None;
+        if let Some(rare) = &mut self.rare {
+            rare.place = None;
+        }
     }
 
     #[cold]
@@ -298,62 +364,52 @@ impl<A: Actor> Engine<A> {
         self.system().event_stream().publish(UnhandledMessage { recipient, message_type });
     }
 
-    /// Somebody the actor watches has ended.
-    async fn signal(&mut self, actor: &mut A, signal: Signal) -> Result<Flow, BoxError> {
-        let terminated = match &signal {
-            Signal::Terminated(path) | Signal::ChildFailed { child: path, .. } => path.clone(),
-            Signal::PreRestart | Signal::PostStop => self.ctx.path().clone(),
-        };
-        match actor.on_signal(&mut self.ctx, signal).await? {
-            Behavior::Same => Ok(Flow::On),
-            Behavior::Stopped => Ok(Flow::Stop),
-            Behavior::Unhandled => Err(DeathPact { terminated }.into()),
+    /// The runtime's own first, then what was stashed, then what time brings, then the mailbox.
+    #[inline(always)]
+    pub(crate) fn poll_step(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
+        self.came = false;
+        if self.owner.has_internal(self.ctx.cell()) || self.ctx.has_extras() {
+            return self.poll_more(run, cx);
+        }
+        match self.owner.pop(self.ctx.cell()) {
+            Some(Envelope::Message(message)) => {
+                self.came = true;
+                Poll::Ready(Step::Handle(message))
+            }
+            Some(other) => self.unpack(other, run),
+            None => Poll::Pending,
         }
     }
 
-    /// The runtime's own first, then what was stashed, then what time brings, then the mailbox.
-    #[inline]
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
-        if !self.owner.may_go_on() {
-            return Poll::Pending;
+    /// What is in an envelope, or in one of those behind it.
+    fn unpack(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Poll<Step<A::Message>> {
+        match self.opened(envelope, run).or_else(|| self.mailbox_step(run)) {
+            Some(step) => Poll::Ready(step),
+            None => Poll::Pending,
         }
-        self.came = false;
-        while let Some(internal) = self.owner.next_internal() {
+    }
+
+    /// As [`poll_step`](Self::poll_step), for an actor that may have more to do than what its mailbox brings.
+    fn poll_more(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
+        while let Some(internal) = self.owner.next_internal(self.ctx.cell()) {
             if let Some(step) = self.internal(internal) {
                 return Poll::Ready(self.traced(step));
             }
         }
         if self.ctx.has_extras() {
-            return self.poll_extras(cx).map(|step| self.traced(step));
+            return self.poll_extras(run, cx).map(|step| self.traced(step));
         }
-        if let Some(step) = self.mailbox_step() {
-            return Poll::Ready(step);
+        match self.mailbox_step(run) {
+            Some(step) => Poll::Ready(step),
+            None => Poll::Pending,
         }
-        self.owner.idle();
-        Poll::Pending
     }
 
-    #[inline(always)]
-    fn mailbox_step(&mut self) -> Option<Step<A::Message>> {
-        while let Some(envelope) = self.owner.pop() {
-            match envelope {
-                Envelope::Message(message) => {
-                    self.came = true;
-                    return Some(Step::Handle(message));
-                }
-                Envelope::Until(message, deadline) => {
-                    if self.owner.has_passed(deadline) {
-                        self.expired(message);
-                        continue;
-                    }
-                    self.asked(deadline);
-                    return Some(Step::Handle(message));
-                }
-                other => {
-                    if let Some(step) = self.uncommon(other) {
-                        return Some(step);
-                    }
-                }
+    /// The next message of the mailbox, or what it brings in place of one.
+    fn mailbox_step(&mut self, run: &mut Run) -> Option<Step<A::Message>> {
+        while let Some(envelope) = self.owner.pop(self.ctx.cell()) {
+            if let Some(step) = self.opened(envelope, run) {
+                return Some(step);
             }
         }
         None
@@ -367,16 +423,16 @@ impl<A: Actor> Engine<A> {
     }
 
     /// As [`poll_step`](Self::poll_step), for an actor that has more to do than what its mailbox brings.
-    fn poll_extras(&mut self, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
+    fn poll_extras(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
         if let Some(kept) = self.ctx.kept() {
             kept.end();
         }
         if self.ctx.draining().is_some_and(|until| self.ctx.clock().now() >= until) {
             return Poll::Ready(Step::Stop);
         }
-        let step = match self.besides() {
+        let step = match self.besides(run) {
             Some(message) => Some(Step::Handle(message)),
-            None => self.mailbox_step(),
+            None => self.mailbox_step(run),
         };
         if let Some(step) = step {
             if self.came
@@ -386,14 +442,13 @@ impl<A: Actor> Engine<A> {
             }
             return Poll::Ready(step);
         }
-        self.owner.idle();
-        if self.ctx.draining().is_some() && self.owner.is_empty() {
+        if self.ctx.draining().is_some() && self.owner.is_empty(self.ctx.cell()) {
             return Poll::Ready(Step::Stop);
         }
         self.poll_time(cx)
     }
 
-    fn besides(&mut self) -> Option<A::Message> {
+    fn besides(&mut self, run: &mut Run) -> Option<A::Message> {
         while let Some(Stashed { message, behind }) = self.ctx.pop_unstashed() {
             if behind.is_none_or(|behind| self.take_up(*behind)) {
                 self.came = true;
@@ -403,7 +458,7 @@ impl<A: Actor> Engine<A> {
         }
         self.turns = self.turns.wrapping_add(1);
         let timed = std::mem::take(&mut self.timed);
-        let looks = (!timed && self.owner.was_suspended()) || self.turns.is_multiple_of(TURNS_PER_LOOK);
+        let looks = (!timed && run.was_suspended()) || self.turns.is_multiple_of(TURNS_PER_LOOK);
         if looks && self.ctx.has_deadlines() {
             let message = self.ctx.pop_due(self.ctx.clock().now())?;
             self.timed = true;
@@ -412,21 +467,21 @@ impl<A: Actor> Engine<A> {
         None
     }
 
-    fn uncommon(&mut self, envelope: Envelope<A::Message>) -> Option<Step<A::Message>> {
+    fn opened(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Option<Step<A::Message>> {
         match envelope {
             Envelope::Held => {
-                let entry = self.owner.cell().foyer().and_then(Foyer::take)?;
+                let entry = self.ctx.cell().foyer().and_then(Foyer::take)?;
                 if let Some(tracer) = self.head().tracer() {
                     tracer.came_from(entry.origin);
                 }
-                self.uncommon(entry.envelope)
+                self.opened(entry.envelope, run)
             }
             Envelope::Message(message) => {
                 self.came = true;
                 Some(Step::Handle(message))
             }
             Envelope::Until(message, deadline) => {
-                if self.owner.has_passed(deadline) {
+                if run.has_passed(deadline, self.ctx.clock()) {
                     self.expired(message);
                     return None;
                 }
@@ -436,7 +491,7 @@ impl<A: Actor> Engine<A> {
             Envelope::Asked(asked) => {
                 let (message, link) = *asked;
                 let deadline = link.deadline();
-                if self.owner.has_passed(deadline) {
+                if run.has_passed(deadline, self.ctx.clock()) {
                     self.expired(message);
                     return None;
                 }
@@ -452,7 +507,7 @@ impl<A: Actor> Engine<A> {
             }
             Envelope::Streamed(streamed) => {
                 let Streamed { message, place, .. } = *streamed;
-                self.place = Some(place);
+                self.rare.get_or_insert_default().place = Some(place);
                 self.owes = true;
                 self.came = true;
                 Some(Step::Handle(message))
@@ -530,13 +585,4 @@ impl<A: Actor> Engine<A> {
     fn next_turn(&self) {
         self.head().next_turn();
     }
-}
-
-/// How large the future of an actor is.
-#[cfg(test)]
-pub(crate) fn size_of_existence<A: Actor>() -> usize {
-    fn size<O, P, F: Future>(_: impl FnOnce(O, P) -> F) -> usize {
-        size_of::<F>()
-    }
-    size(Engine::<A>::existence)
 }

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Control, Parent};
+use crate::cell::Parent;
+use crate::cell_ref::ControlRef;
 use crate::context::SpawnError;
 use crate::context::children::Children;
 use crate::envelope::Place;
@@ -61,7 +62,7 @@ impl Guardian {
     }
 
     pub(crate) fn nursery(self: &Arc<Self>, system: &ActorSystem) -> Nursery {
-        Nursery::new(system.clone(), self.clone())
+        Nursery::new(system.clone(), Parent::Guardian(self.clone()))
     }
 
     /// Takes no more children, stops those there are, and waits until each has terminated.
@@ -95,21 +96,15 @@ impl Guardian {
         drop(children); // outside the lock: what they are made of is not ours
     }
 
-    pub(crate) fn controls(&self) -> Vec<Arc<dyn Control>> {
+    pub(crate) fn controls(&self) -> Vec<ControlRef> {
         self.state.lock().children.iter().cloned().collect()
     }
 
     pub(crate) fn alive(&self) -> Vec<ActorPath> {
         self.state.lock().children.paths().into_iter().cloned().collect()
     }
-}
 
-impl Parent for Guardian {
-    fn path(&self) -> &ActorPath {
-        &self.path
-    }
-
-    fn child_ended(self: Arc<Self>, place: Place) {
+    pub(crate) fn child_ended(&self, place: Place) {
         let mut state = self.state.lock();
         state.children.remove(place);
         let awake = if state.children.is_empty() { std::mem::take(&mut state.awaiting_end) } else { Vec::new() };

@@ -1,12 +1,11 @@
 //! References that drop all they are told.
 
-use std::sync::Arc;
-
 use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::block_queue::Refusal;
-use crate::cell::{Cell, Control, Head, Name};
-use crate::envelope::Place;
+use crate::cell::{Control, Head, Name};
+use crate::cell_ref::{CellRef, ControlRef};
 use crate::envelope::Question;
+use crate::nobody::Nobody;
 use crate::system::ActorSystem;
 
 /// What the one incarnation of a system's nobody is called; ordinary ones are counted from below.
@@ -19,10 +18,10 @@ impl ActorSystem {
     /// [`AskError::NoReply`](crate::AskError::NoReply). All of one system are equal, whatever their messages are. Its
     /// counterpart for one answer is [`ReplyTo::ignore`](crate::ReplyTo::ignore).
     pub fn ignore_ref<M: Send + 'static>(&self) -> ActorRef<M> {
-        let place = Place { slot: 0, uid: NOBODY_UID };
-        let head = Head::new(self.clone(), self.roots(), place, Name::Given("ignore".into()), None);
+        let header = Nobody::<()>::header(NOBODY_UID);
+        let head = Head::new(header, self.clone(), self.roots(), 0, Name::Given("ignore".into()), None);
         // A cell that nobody runs: it is there to be named and watched.
-        let cell = Arc::new(Cell::new(head, 1));
+        let cell = Nobody::cell(head, 1);
         ActorRef::other(Ignore { cell })
     }
 }
@@ -35,16 +34,16 @@ impl<M: Send + 'static> ActorRef<M> {
 }
 
 struct Ignore {
-    cell: Arc<Cell<()>>,
+    cell: CellRef<()>,
 }
 
 impl<M: Send + 'static> Recipient<M> for Ignore {
     fn control(&self) -> &dyn Control {
-        &*self.cell
+        &self.cell
     }
 
-    fn control_arc(&self) -> Arc<dyn Control> {
-        self.cell.clone()
+    fn control_arc(&self) -> ControlRef {
+        self.cell.clone().into()
     }
 
     fn try_tell_with(&self, make: &mut dyn FnMut() -> M, _question: Option<Question>) -> Result<(), Refusal> {

@@ -5,14 +5,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::cell::{Cell, Control, Head};
+use crate::cell::Head;
+use crate::cell_ref::CellRef;
 use crate::clock::{Sleep, Tick};
 use crate::discard;
 
@@ -44,6 +44,8 @@ pub(crate) struct Limits {
     handler: Option<Limit>,
     /// For the whole end, children included.
     whole: Option<Limit>,
+    /// Ends the wait for a handler.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 /// A moment and how much time that was.
@@ -73,7 +75,7 @@ impl Limits {
     /// Those an actor is born with.
     pub(crate) fn new(stop_timeout: Option<Duration>, stop_limit: Option<Duration>) -> Option<Box<Self>> {
         let any = stop_timeout.is_some() || stop_limit.is_some();
-        any.then(|| Box::new(Self { stop_timeout, stop_limit, handler: None, whole: None }))
+        any.then(|| Box::new(Self { stop_timeout, stop_limit, ..Self::default() }))
     }
 }
 
@@ -95,34 +97,32 @@ impl Head {
     /// The actor is to stop by itself, at `from` at the latest: the time it has for that, if it is bounded, runs from
     /// there.
     pub(crate) fn order_stop(&self, from: impl FnOnce() -> Tick) {
-        let mut held = self.held.lock();
-        let Some(limits) = held.limits.as_deref_mut() else { return };
-        let from = from();
-        if let Some(after) = limits.stop_timeout {
-            Limit::tighten(&mut limits.handler, Limit { at: from + after, after });
-        }
-        if let Some(after) = limits.stop_limit {
-            Limit::tighten(&mut limits.whole, Limit { at: from + after, after });
-        }
-        self.orders.fetch_or(LIMIT, Ordering::Release);
+        self.with_limits(|limits| {
+            let from = from();
+            if let Some(after) = limits.stop_timeout {
+                Limit::tighten(&mut limits.handler, Limit { at: from + after, after });
+            }
+            if let Some(after) = limits.stop_limit {
+                Limit::tighten(&mut limits.whole, Limit { at: from + after, after });
+            }
+            self.orders.fetch_or(LIMIT, Ordering::Release);
+        });
     }
 
     /// The actor is to have ended by then.
     pub(crate) fn order_end_by(&self, limit: Limit) {
-        let mut held = self.held.lock();
-        let limits = held.limits.get_or_insert_default();
-        Limit::tighten(&mut limits.whole, limit);
-        self.orders.fetch_or(LIMIT, Ordering::Release);
+        self.with_own_limits(|limits| {
+            Limit::tighten(&mut limits.whole, limit);
+            self.orders.fetch_or(LIMIT, Ordering::Release);
+        });
     }
 
     /// By when handlers are to have come to their end.
     fn limit_of_handler(&self) -> Option<Limit> {
-        let held = self.held.lock();
-        let limits = held.limits.as_deref()?;
-        match (limits.handler, limits.whole) {
+        self.with_limits(|limits| match (limits.handler, limits.whole) {
             (Some(handler), Some(whole)) => Some(if handler.at < whole.at { handler } else { whole }),
             (handler, whole) => handler.or(whole),
-        }
+        })?
     }
 
     /// By when the children are to have ended too.
@@ -130,23 +130,22 @@ impl Head {
         if !self.is_ordered() {
             return None;
         }
-        self.held.lock().limits.as_deref()?.whole
+        self.with_limits(|limits| limits.whole)?
     }
 }
 
 pin_project! {
-    /// Runs a handler, or a whole life, to its end, unless orders cut it off: then it is dropped at its next await point.
+    /// Runs a handler to its end, unless orders cut it off: then it is dropped at its next await point.
     pub(crate) struct Obedient<M, F> {
-        cell: Arc<Cell<M>>,
+        cell: CellRef<M>,
         #[pin]
         work: Option<F>,
-        sleep: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<M: Send + 'static, F: Future> Obedient<M, F> {
-    pub(crate) fn new(cell: Arc<Cell<M>>, work: F) -> Self {
-        Self { cell, work: Some(work), sleep: None }
+    pub(crate) fn new(cell: CellRef<M>, work: F) -> Self {
+        Self { cell, work: Some(work) }
     }
 }
 
@@ -156,7 +155,7 @@ impl<M: Send + 'static, F: Future> Future for Obedient<M, F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let head = Control::head(&**this.cell);
+        let head = this.cell.head();
         if head.is_ordered() && head.is_killed() {
             discard::caught(|| this.work.set(None));
             return Poll::Ready(Err(Cut::Killed));
@@ -168,7 +167,7 @@ impl<M: Send + 'static, F: Future> Future for Obedient<M, F> {
         if !head.is_ordered() {
             return Poll::Pending;
         }
-        let cut = cut_off(head, this.sleep, cx);
+        let cut = cut_off(head, cx);
         if cut.is_ready() {
             discard::caught(|| this.work.set(None));
         }
@@ -176,19 +175,22 @@ impl<M: Send + 'static, F: Future> Future for Obedient<M, F> {
     }
 }
 
-/// Waits until what is pending has to be dropped.
+/// Waits until what is pending has to be dropped. For whoever runs the actor.
 #[cold]
-fn cut_off(head: &Head, sleep: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<Cut> {
+pub(crate) fn cut_off(head: &Head, cx: &mut Context<'_>) -> Poll<Cut> {
     if head.is_killed() {
         return Poll::Ready(Cut::Killed);
     }
     let Some(limit) = head.limit_of_handler() else { return Poll::Pending };
-    let sleep = match sleep {
-        Some(sleep) => {
+    // Outside the lock while it is polled: wakers are not ours.
+    let mut sleep = match head.with_limits(|limits| limits.sleep.take()).flatten() {
+        Some(mut sleep) => {
             sleep.as_mut().reset(limit.at); // another order may have come
             sleep
         }
-        none => none.insert(Box::pin(head.system().clock().sleep_until(limit.at))),
+        None => Box::pin(head.system().clock().sleep_until(limit.at)),
     };
-    sleep.as_mut().poll(cx).map(|()| Cut::Late(limit.after))
+    let over = sleep.as_mut().poll(cx);
+    head.with_limits(|limits| limits.sleep = Some(sleep));
+    over.map(|()| Cut::Late(limit.after))
 }

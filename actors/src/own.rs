@@ -1,38 +1,47 @@
-//! What belongs to whoever runs an actor: its end of the mailbox and the future that is the actor.
+//! What belongs to whoever runs an actor: its end of the mailbox, its engine, and what it awaits.
 //!
 //! # Invariant
-//! The queue's state word is the lock. A thread that has claimed it ([`Queue::claim`](crate::block_queue::Queue::claim)
-//! or `claim_inline` returned `true`) is *the runner* until it parks or yields; there is one at most, and parking
-//! releases to the next claim all that was done before. Everything in [`Own`] is touched by the runner alone. The
-//! exception is [`Cell::install`], which runs before the cell is shared.
+//! The queue's state word is the lock. Whoever has the right to run the actor (see
+//! [`block_queue`](crate::block_queue)) is *the runner* until it parks or hands the right on; there is one at most, and
+//! parking releases to the next one all that was done before. The right is a [`Hint`] in a run queue, with a count of its own. Everything in [`Own`], and in [`Whole`] beside the cell, is
+//! touched by the runner alone. The exception is [`Whole::spawn`], before anybody else knows the cell.
 //!
-//! [`Owner`] is how the actor's own future reaches its mailbox. There is one a cell, it never leaves that future, and the
-//! future is polled by the runner alone; so whoever calls a method of it is the runner.
+//! While `work` holds a future, that future alone touches the engine, which it has borrowed; so the future goes first.
+//! [`Owner`] is how the engine reaches its mailbox. There is one a cell, it never leaves the engine and is given that cell;
+//! so whoever calls a method of it is the runner.
 
 #![allow(
     unsafe_code,
-    reason = "the state word is a lock the compiler cannot see; the invariant above says why it holds"
+    reason = "the state word is a lock the compiler cannot see, and a handler borrows what lies beside it"
 )]
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake as TaskWake, Waker};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use tracing::{Span, error};
 
+use crate::actor::{Actor, Behavior, Handled, Panicked};
 use crate::block_queue::{For, Park, Receiver, Wake};
 use crate::cell::{Cell, Control, Head};
-use crate::clock::Tick;
+use crate::cell_ref::{Begins, CellRef};
+use crate::clock::{Clock, Tick};
 use crate::discard;
+use crate::engine::{Engine, Flow, Phase, Step};
 use crate::envelope::{Envelope, Internal};
+use crate::first_poll::{Room, Suspended};
+use crate::orders::{Cut, cut_off};
 use crate::panic_text::panic_text;
-use crate::scheduler::{After, Hint, Runnable};
+use crate::pinned::ThreadEnd;
+use crate::props::Props;
+use crate::scheduler::{After, Header, Hint, Runnable};
 
 /// Looks at a slot that is claimed and not filled yet before the runner gives way.
 const SPINS: u32 = 64;
@@ -41,35 +50,37 @@ const TURNS_PER_CLOCK: u32 = 16;
 /// How long a run may last once its first look at the clock was taken, if the turns it may take do not end it before.
 const SLICE: Duration = Duration::from_micros(500);
 
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// See the module's documentation.
+/// What every cell has of the runner's.
 pub(crate) struct Own {
-    future: UnsafeCell<Option<Running>>,
-    /// Wakes this very cell; kept, so that a run costs no count of holders.
-    waker: UnsafeCell<Option<Waker>>,
-    run: UnsafeCell<Run>,
+    /// Why the last run ended; while a phase of the engine is polled, what that waits for.
+    pending: UnsafeCell<Pending>,
+    kind: UnsafeCell<Kind>,
+    /// Somebody runs it at this moment. For those who look from outside.
+    running: AtomicBool,
+    /// Nobody will run it, and nobody has the right: its hint was thrown away when the carriers ended.
+    adrift: AtomicBool,
 }
 
-/// What the future and the runner tell each other about the present run.
-#[derive(Clone, Copy)]
-struct Run {
-    /// Why the future was pending.
-    pending: Pending,
-    /// The actor came back from waiting, so that any time may have passed.
-    resumed: bool,
-    /// Turns it may still take.
-    left: u32,
-    /// Turns until it next looks at the clock.
-    until_look: u32,
-    /// At its first look at the clock; `START` before that.
-    began: Tick,
-    /// The last look at the clock in this run; `START` before the first.
-    looked: Tick,
-    /// The actor was kept from its mailbox before this run: what is in there may have waited for long.
-    kept: bool,
+// SAFETY: by the invariant at the top one thread at a time touches it, with the state word's acquire and release between
+// one and the next.
+unsafe impl Sync for Own {}
+
+impl Own {
+    pub(crate) fn new() -> Self {
+        Self {
+            pending: UnsafeCell::new(Pending::Handler),
+            kind: UnsafeCell::new(Kind::Start),
+            running: AtomicBool::new(false),
+            adrift: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed)
+    }
 }
 
+/// Why an actor does not run on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pending {
     /// It has nothing to do: a message, an item of the runtime or its waker wakes it.
@@ -80,246 +91,47 @@ enum Pending {
     Handler,
     /// It has taken its share of turns.
     Share,
+    /// It has ended.
+    Ended,
 }
 
-// SAFETY: the parts are `Send`, and by the invariant at the top one thread at a time touches them, with the state
-// word's acquire and release between one and the next.
-unsafe impl Sync for Own {}
-
-impl Own {
-    pub(crate) fn new() -> Self {
-        Self {
-            future: UnsafeCell::new(None),
-            waker: UnsafeCell::new(None),
-            run: UnsafeCell::new(Run {
-                pending: Pending::Handler,
-                resumed: true,
-                left: 0,
-                until_look: 0,
-                began: Tick::START,
-                looked: Tick::START,
-                kept: true,
-            }),
-        }
-    }
+/// What is known of the present run.
+pub(crate) struct Run {
+    /// The actor came back from waiting, so that any time may have passed.
+    resumed: bool,
+    /// The actor was kept from its mailbox before this run: what is in there may have waited for long.
+    kept: bool,
+    /// Turns it may still take.
+    left: u32,
+    /// Turns until it next looks at the clock.
+    until_look: u32,
+    /// At its first look at the clock; `START` before that.
+    began: Tick,
+    /// The last look at the clock in this run; `START` before the first.
+    looked: Tick,
 }
 
-impl<M: Send + 'static> Cell<M> {
-    /// Puts the actor into its cell. `make` gets the one [`Owner`].
-    ///
-    /// To be called once, before anybody else knows the cell.
-    pub(crate) fn install<F>(self: &Arc<Self>, make: impl FnOnce(Owner<M>) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        // SAFETY: the owner is used by the future alone, which only the runner polls.
-        let mailbox = unsafe { Receiver::new() };
-        let future = Box::pin(make(Owner { cell: self.clone(), mailbox }));
-        // SAFETY: nobody else knows the cell yet, so this thread is as good as the runner.
-        unsafe {
-            *self.own.future.get() = Some(future);
-            *self.own.waker.get() = Some(Waker::from(self.clone()));
-        }
-    }
-
-    /// Lets go of the future and of all it holds, unless somebody runs it at this moment.
-    pub(crate) fn abandon_own(self: &Arc<Self>) {
-        self.head().abandoned.store(true, Ordering::SeqCst);
-        let wake = self.queue().notify();
-        if self.head().pin().is_some() {
-            self.schedule(wake); // what it has may not leave its thread
-        } else if self.queue().claim() {
-            self.let_go();
-        }
-    }
-
-    /// Ends the actor's future. The claim is kept for good: nobody runs this cell again.
-    fn let_go(&self) {
-        // SAFETY: called by the runner.
-        let (future, waker) = unsafe { ((*self.own.future.get()).take(), (*self.own.waker.get()).take()) };
-        discard::caught(|| drop(future));
-        drop(waker);
-    }
-
-    /// Polls the future until it has nothing to do, or has had its share.
-    fn run_claimed(&self) -> After {
-        let budget = self.head().system().throughput();
-        let _entered = self.head().span().map(Span::enter);
-        // SAFETY: the caller has claimed the cell. `run` is written and read in short steps, never held across the poll,
-        // in which the future writes it through its `Owner`.
-        unsafe {
-            let run = &mut *self.own.run.get();
-            run.kept = run.pending != Pending::Idle;
-            run.looked = Tick::START;
-            run.left = budget;
-            run.until_look = TURNS_PER_CLOCK;
-            run.began = Tick::START;
-            run.resumed = true;
-        }
-        // SAFETY: this is the runner, and uses it only between polls, in which the future uses its own.
-        let mut mailbox = unsafe { Receiver::new() };
-        let mut spins = SPINS;
-        loop {
-            if self.head().abandoned.load(Ordering::Relaxed) {
-                self.let_go();
-                return After::Parked;
-            }
-            // SAFETY: as above; the future and the waker are touched by the runner alone, and neither is replaced while
-            // it is borrowed here, because `let_go` is called only when no poll is going on.
-            let polled = unsafe {
-                (*self.own.run.get()).pending = Pending::Handler;
-                let (Some(future), Some(waker)) = (&mut *self.own.future.get(), &*self.own.waker.get()) else {
-                    return After::Parked; // it has ended
-                };
-                let mut cx = Context::from_waker(waker);
-                catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)))
-            };
-            match polled {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(())) => {
-                    self.let_go();
-                    return After::Parked;
-                }
-                Err(panic) => {
-                    error!(path = %self.head().path(), panic = panic_text(&*panic), "an actor's own loop panicked");
-                    self.let_go();
-                    return After::Parked;
-                }
-            }
-            // SAFETY: still the runner.
-            let pending = unsafe { (*self.own.run.get()).pending };
-            // Once it has parked this thread is not the runner any more, and touches nothing.
-            let parked = match pending {
-                Pending::Share => return self.again(&mut mailbox),
-                Pending::Idle => mailbox.park(self.queue(), For::Messages),
-                Pending::Between => mailbox.park(self.queue(), For::Internal),
-                Pending::Handler => mailbox.park(self.queue(), For::Waker),
-            };
-            match parked {
-                Park::Parked => return After::Parked,
-                Park::Busy if spins > 0 => {
-                    spins -= 1;
-                    std::hint::spin_loop();
-                }
-                Park::Busy => return self.again(&mut mailbox),
-            }
-        }
-    }
-
-    fn again(&self, mailbox: &mut Receiver<Envelope<M>, Internal<M>>) -> After {
-        match mailbox.yield_now(self.queue()) {
-            Wake::Schedule => After::Again,
-            Wake::No => After::Parked, // a hint is out already
-        }
-    }
-}
-
-impl<M: Send + 'static> Runnable for Cell<M> {
-    fn run(&self, _this: &Hint) -> After {
-        if self.queue().claim() { self.run_claimed() } else { After::Parked }
-    }
-
-    fn run_past_hint(&self, _this: &Hint) -> After {
-        if self.head().pin().is_none() && self.queue().claim_inline() { self.run_claimed() } else { After::Parked }
-    }
-
-    fn uid(&self) -> u64 {
-        self.head().uid()
-    }
-
-    fn actor(&self) -> Option<&Head> {
-        Some(self.head())
-    }
-}
-
-impl<M: Send + 'static> TaskWake for Cell<M> {
-    fn wake(self: Arc<Self>) {
-        if let Wake::Schedule = self.queue().notify() {
-            self.schedule(Wake::Schedule);
-        }
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let wake = self.queue().notify();
-        self.schedule(wake);
-    }
-}
-
-/// The actor's own hold on its mailbox. See the module's documentation.
-pub(crate) struct Owner<M> {
-    cell: Arc<Cell<M>>,
-    mailbox: Receiver<Envelope<M>, Internal<M>>,
-}
-
-impl<M: Send + 'static> Owner<M> {
-    pub(crate) fn cell(&self) -> &Arc<Cell<M>> {
-        &self.cell
-    }
-
-    /// What the run knows of itself.
-    #[inline]
-    fn run(&mut self) -> &mut Run {
-        // SAFETY: whoever has the owner is the runner, which itself looks at this only between two polls.
-        unsafe { &mut *self.cell.own.run.get() }
-    }
-
-    /// The next of what the runtime itself sent.
-    #[inline]
-    pub(crate) fn next_internal(&mut self) -> Option<Internal<M>> {
-        self.mailbox.next_internal(self.cell.queue())
-    }
-
-    /// The next message.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Envelope<M>> {
-        self.mailbox.pop(self.cell.queue())
-    }
-
-    /// Whether there is no message, not even one that is just being pushed.
-    pub(crate) fn is_empty(&mut self) -> bool {
-        self.mailbox.is_empty(self.cell.queue())
-    }
-
-    /// Puts what was taken from the runtime's lane back, before all else.
-    pub(crate) fn put_back(&mut self, items: VecDeque<Internal<M>>) {
-        self.mailbox.put_back_internal(self.cell.queue(), items);
-    }
-
-    /// Refuses messages from now on; returns those that were accepted and not handled, oldest first.
-    pub(crate) fn close(&mut self) -> VecDeque<Envelope<M>> {
-        self.mailbox.close(self.cell.queue())
-    }
-
-    /// Refuses everything from now on; returns what was never handled, oldest first.
-    pub(crate) fn end(&mut self) -> (VecDeque<Envelope<M>>, VecDeque<Internal<M>>) {
-        self.mailbox.end(self.cell.queue())
-    }
-
-    /// Counts a turn. `false` when the actor has had its share of this run: then its future is to be pending, and it
-    /// is run again behind the others.
-    #[inline]
-    pub(crate) fn may_go_on(&mut self) -> bool {
-        let run = self.run();
-        if run.left == 0 {
-            run.pending = Pending::Share;
+impl Run {
+    /// Counts a turn. `false` when the actor has had its share of this run: then it is run again behind the others.
+    #[inline(always)]
+    fn may_go_on(&mut self, head: &Head) -> bool {
+        if self.left == 0 {
             return false;
         }
-        run.left -= 1;
-        run.until_look -= 1;
-        run.until_look > 0 || self.time_is_left()
+        self.left -= 1;
+        self.until_look -= 1;
+        self.until_look > 0 || self.time_is_left(head.system().clock())
     }
 
     #[cold]
-    fn time_is_left(&mut self) -> bool {
-        let now = self.cell.head().system().clock().now();
-        let run = self.run();
-        run.until_look = TURNS_PER_CLOCK;
-        run.looked = now;
-        if run.began == Tick::START {
-            run.began = now;
-        } else if now - run.began >= SLICE {
-            run.left = 0;
-            run.pending = Pending::Share;
+    fn time_is_left(&mut self, clock: &Clock) -> bool {
+        let now = clock.now();
+        self.until_look = TURNS_PER_CLOCK;
+        self.looked = now;
+        if self.began == Tick::START {
+            self.began = now;
+        } else if now - self.began >= SLICE {
+            self.left = 0;
             return false;
         }
         true
@@ -328,39 +140,572 @@ impl<M: Send + 'static> Owner<M> {
     /// Whether the actor was suspended since it last called this.
     #[inline]
     pub(crate) fn was_suspended(&mut self) -> bool {
-        std::mem::take(&mut self.run().resumed)
+        mem::take(&mut self.resumed)
     }
 
     /// Whether `deadline` has passed, as far as this is known without a look at the clock for each message: after the
     /// actor was kept from its mailbox by a handler that awaited or by other actors' turns there is one look, then one
     /// every so many turns as for the share.
     #[inline]
-    pub(crate) fn has_passed(&mut self, deadline: Tick) -> bool {
-        let run = self.run();
-        if std::mem::take(&mut run.kept) {
-            self.look();
+    pub(crate) fn has_passed(&mut self, deadline: Tick, clock: &Clock) -> bool {
+        if mem::take(&mut self.kept) {
+            self.look(clock);
         }
-        self.run().looked != Tick::START && deadline <= self.run().looked
+        self.looked != Tick::START && deadline <= self.looked
     }
 
     #[cold]
-    fn look(&mut self) {
-        let now = self.cell.head().system().clock().now();
-        self.run().looked = now;
+    fn look(&mut self, clock: &Clock) {
+        self.looked = clock.now();
     }
+}
 
-    /// The future is about to be pending because there is nothing to do.
+/// What an actor is suspended in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Start,
+    Message,
+    Signal,
+    /// A phase of the engine, which orders do not cut off.
+    Phase,
+}
+
+/// What comes next in a run, besides the next message.
+enum Next {
+    /// Turn after turn, as long as there is nothing else.
+    Turns,
+    /// The work of that kind is done.
+    Done(Kind, Handled),
+    Phase(Phase),
+    Wait(Pending),
+}
+
+/// An actor. See the module's documentation.
+#[repr(C)]
+pub(crate) struct Whole<A: Actor> {
+    cell: Cell<A::Message>,
+    /// What is suspended, of the kind that `own` tells.
+    work: UnsafeCell<Option<Suspended>>,
+    /// `None` once the actor has ended.
+    engine: UnsafeCell<Option<Engine<A>>>,
+}
+
+// SAFETY: the parts are `Send`, and by the invariant at the top one thread at a time touches them, with the state
+// word's acquire and release between one and the next.
+unsafe impl<A: Actor> Send for Whole<A> {}
+// SAFETY: as above.
+unsafe impl<A: Actor> Sync for Whole<A> {}
+
+// SAFETY: it begins with a cell, which begins with the header that `spawn` makes for this type.
+unsafe impl<A: Actor> Runnable for Whole<A> {
     #[inline]
-    pub(crate) fn idle(&mut self) {
-        self.run().pending = Pending::Idle;
+    fn run(&self, this: &Hint) -> After {
+        self.run_for_a_while(this)
     }
 
-    /// Waits for the runtime's lane alone, while messages stay where they are.
-    pub(crate) fn poll_internal(&mut self) -> Poll<Internal<M>> {
-        match self.next_internal() {
-            Some(item) => Poll::Ready(item),
+    fn type_name() -> &'static str {
+        std::any::type_name::<A>()
+    }
+
+    fn control(this: &Hint) -> Option<&(dyn Control + 'static)> {
+        CellRef::<A::Message>::control_of(this)
+    }
+
+    fn adrift(this: Hint) {
+        let cell = CellRef::<A::Message>::of(&this);
+        // Who abandons the actor writes there first and looks here then: one of the two sees the other.
+        cell.own.adrift.store(true, Ordering::SeqCst);
+        if cell.head().abandoned.load(Ordering::SeqCst) && cell.own.adrift.swap(false, Ordering::SeqCst) {
+            this.let_go();
+            drop(this);
+        } else {
+            mem::forget(this);
+        }
+    }
+
+    fn let_go(&self) {
+        self.end_of_all();
+    }
+}
+
+// SAFETY: as above, and that is what `control` is.
+unsafe impl<A: Actor> Begins for Whole<A> {
+    type Message = A::Message;
+}
+
+impl<A: Actor> Whole<A> {
+    pub(crate) fn header(uid: u64) -> Header {
+        Header::of::<Self>(uid, 2) // whoever spawns it, and the right to run it
+    }
+
+    /// An actor that is to be scheduled for the first time. `head` has a header made here.
+    pub(crate) fn spawn(
+        head: Head,
+        capacity: usize,
+        props: Props<A>,
+        thread: Option<ThreadEnd>,
+    ) -> CellRef<A::Message> {
+        let cell = CellRef::new(Box::new(Self {
+            cell: Cell::new(head, capacity),
+            work: UnsafeCell::new(None),
+            engine: UnsafeCell::new(None),
+        }));
+        // SAFETY: the owner is used by the engine alone.
+        let owner = Owner { mailbox: unsafe { Receiver::new() }, one: PhantomData };
+        let engine = Engine::new(cell.clone(), owner, props, thread);
+        // SAFETY: that is what the cell was made as, and nobody else knows it yet, so this thread is as good as the runner.
+        unsafe { *(*cell.hint().as_ptr().cast::<Self>()).engine.get() = Some(engine) };
+        cell
+    }
+
+    /// Lets go of all the actor was. Called by the runner, which never gives the right up again.
+    #[cold]
+    fn end_of_all(&self) {
+        // SAFETY: this is the runner, and no engine or future is further up on its stack.
+        let work = unsafe { (*self.work.get()).take() };
+        discard::caught(|| drop(work)); // first: it has borrowed the engine
+        // SAFETY: as above.
+        let engine = unsafe { (*self.engine.get()).take() };
+        discard::caught(|| drop(engine));
+    }
+
+    /// Runs the actor until it has nothing to do, or has had its share.
+    fn run_for_a_while(&self, this: &Hint) -> After {
+        let head = self.cell.head();
+        self.cell.own.running.store(true, Ordering::Relaxed);
+        let _entered = head.span().map(Span::enter);
+        let waker = borrowed_waker::<A::Message>(this);
+        let mut cx = Context::from_waker(&waker);
+        let mut run = Run {
+            resumed: true,
+            // SAFETY: this is the runner.
+            kept: unsafe { *self.cell.own.pending.get() } != Pending::Idle,
+            left: head.system().throughput(),
+            until_look: TURNS_PER_CLOCK,
+            began: Tick::START,
+            looked: Tick::START,
+        };
+        let mut room = Room::default();
+        let mut spins = SPINS;
+        let mut failed = None;
+        loop {
+            let begin = failed.take();
+            let pending = match catch_unwind(AssertUnwindSafe(|| self.turns(begin, &mut run, &mut room, &mut cx))) {
+                Ok(pending) => pending,
+                Err(panic) => {
+                    failed = self.after_panic(panic);
+                    if failed.is_some() {
+                        continue;
+                    }
+                    Pending::Ended
+                }
+            };
+            match self.park(pending) {
+                Some(After::Again) => return self.again(),
+                Some(after) => return after,
+                None if spins > 0 => {
+                    spins -= 1;
+                    std::hint::spin_loop();
+                }
+                None => return self.again(),
+            }
+        }
+    }
+
+    /// Tries to give the right up: `None` when something has come, and it is held still. Once it is `Parked` this
+    /// thread is not the runner any more, and touches nothing.
+    #[inline(always)]
+    fn park(&self, pending: Pending) -> Option<After> {
+        let queue = self.cell.queue();
+        // SAFETY: this is the runner, and the engine does not use its own at the moment.
+        let mut mailbox = unsafe { Receiver::<Envelope<A::Message>, Internal<A::Message>>::new() };
+        // SAFETY: still the runner.
+        unsafe { *self.cell.own.pending.get() = pending };
+        self.cell.own.running.store(false, Ordering::Relaxed);
+        let parked = match pending {
+            Pending::Idle => mailbox.park(queue, For::Messages),
+            Pending::Between => mailbox.park(queue, For::Internal),
+            Pending::Handler => mailbox.park(queue, For::Waker),
+            Pending::Share => return Some(After::Again),
+            Pending::Ended => {
+                self.end_of_all();
+                return Some(After::Ended);
+            }
+        };
+        match parked {
+            Park::Parked => Some(After::Parked),
+            Park::Busy => {
+                self.cell.own.running.store(true, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Hands the right on, to go on later.
+    fn again(&self) -> After {
+        // SAFETY: this is the runner, and the engine does not use its own at the moment.
+        let mut mailbox = unsafe { Receiver::<Envelope<A::Message>, Internal<A::Message>>::new() };
+        mailbox.yield_now(self.cell.queue());
+        self.cell.own.running.store(false, Ordering::Relaxed);
+        After::Again
+    }
+
+    /// The engine, while nothing is suspended.
+    ///
+    /// # Safety
+    /// For the runner, with no other reference to the engine in use.
+    #[expect(clippy::mut_from_ref, reason = "the runner's right is what makes it exclusive")]
+    #[inline(always)]
+    unsafe fn engine(&self) -> &mut Engine<A> {
+        // SAFETY: as the caller says.
+        unsafe { &mut *self.engine.get() }.as_mut().expect("an actor that has ended is not run again")
+    }
+
+    /// Goes on until the actor cannot, beginning with `failed` if a panic has been caught.
+    #[inline(always)]
+    fn turns(&self, failed: Option<Phase>, run: &mut Run, room: &mut Room, cx: &mut Context<'_>) -> Pending {
+        let head = self.cell.head();
+        // SAFETY: this is the runner.
+        let idle = unsafe { *self.cell.own.kind.get() == Kind::Message && (*self.work.get()).is_none() };
+        let quiet = idle && failed.is_none() && !head.is_ordered() && !head.abandoned.load(Ordering::Relaxed);
+        let mut next = if quiet { Next::Turns } else { self.go_on(failed, cx) };
+        loop {
+            next = match next {
+                Next::Turns => self.messages(run, room, cx),
+                Next::Wait(pending) => return pending,
+                other => self.rarely(other, room, cx),
+            };
+        }
+    }
+
+    /// Message after message, as long as there is nothing else to be done.
+    #[inline(always)]
+    fn messages(&self, run: &mut Run, room: &mut Room, cx: &mut Context<'_>) -> Next {
+        // SAFETY: this is the runner, and nothing is suspended.
+        unsafe { *self.cell.own.kind.get() = Kind::Message };
+        loop {
+            if !run.may_go_on(self.cell.head()) {
+                return Next::Wait(Pending::Share);
+            }
+            // SAFETY: this is the runner; nothing is suspended, and each handler has let go of the engine before the next
+            // turn begins.
+            let engine = unsafe { self.engine() };
+            let message = match engine.poll_step(run, cx) {
+                Poll::Ready(Step::Handle(message)) => message,
+                Poll::Ready(step) => return self.rare(step, room, cx),
+                Poll::Pending => return Next::Wait(Pending::Idle),
+            };
+            // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
+            match unsafe { room.poll(|| engine.handle(message), cx) } {
+                // SAFETY: as above: the handler is done, and dropped.
+                Ok(Ok(Behavior::Same)) => unsafe { self.engine() }.handled_well(),
+                Ok(handled) => return Next::Done(Kind::Message, handled),
+                Err(suspended) => return self.suspend(suspended, cx),
+            }
+        }
+    }
+
+    /// A handler awaits something.
+    fn suspend(&self, suspended: Suspended, cx: &mut Context<'_>) -> Next {
+        // SAFETY: this is the runner.
+        let kind = unsafe {
+            *self.work.get() = Some(suspended);
+            *self.cell.own.kind.get()
+        };
+        self.wait(kind, cx)
+    }
+
+    /// Goes on with what is suspended, or has not begun, or has to be done before all else.
+    fn go_on(&self, failed: Option<Phase>, cx: &mut Context<'_>) -> Next {
+        let head = self.cell.head();
+        if head.abandoned.load(Ordering::Relaxed) {
+            return Next::Wait(Pending::Ended);
+        }
+        if let Some(phase) = failed {
+            return Next::Phase(phase);
+        }
+        if head.is_ordered() && head.is_killed() && self.is_cut_short() {
+            return Next::Phase(Phase::Cut(Cut::Killed));
+        }
+        self.resume(cx)
+    }
+
+    /// Whether orders may cut off what the actor is doing. Drops what is suspended then.
+    #[cold]
+    fn is_cut_short(&self) -> bool {
+        // SAFETY: called by the runner; the work is dropped here and not used any more.
+        let (kind, work) = unsafe { (*self.cell.own.kind.get(), &mut *self.work.get()) };
+        if kind == Kind::Phase && work.is_some() {
+            return false;
+        }
+        let work = work.take();
+        discard::caught(|| drop(work));
+        true
+    }
+
+    /// Begins work that has borrowed the engine.
+    ///
+    /// # Safety
+    /// For the runner: what `make` returns is the only one to touch the engine until it is dropped.
+    unsafe fn begin<'a, F>(
+        &'a self,
+        kind: Kind,
+        make: impl FnOnce() -> F,
+        room: &mut Room,
+        cx: &mut Context<'_>,
+    ) -> Next
+    where
+        F: Future<Output = Handled> + Send + 'a,
+    {
+        // SAFETY: this is the runner; as it says, the engine lies in the cell, and `end_of_all` drops the future first.
+        unsafe {
+            *self.cell.own.kind.get() = kind;
+            match room.poll(make, cx) {
+                Ok(handled) => Next::Done(kind, handled),
+                Err(suspended) => self.suspend(suspended, cx),
+            }
+        }
+    }
+
+    /// Goes on with what is suspended.
+    fn resume(&self, cx: &mut Context<'_>) -> Next {
+        // SAFETY: this is the runner, and the engine is not touched here.
+        let (kind, work) = unsafe { (*self.cell.own.kind.get(), &mut *self.work.get()) };
+        let Some(suspended) = work else {
+            // Born, and not started yet; or idle.
+            return if kind == Kind::Start { Next::Phase(Phase::Start) } else { Next::Turns };
+        };
+        if kind == Kind::Phase {
+            // SAFETY: this is the runner. While it is polled the phase says there what it waits for.
+            unsafe { *self.cell.own.pending.get() = Pending::Handler };
+        }
+        match suspended.as_mut().poll(cx) {
+            Poll::Ready(handled) => {
+                *work = None;
+                Next::Done(kind, handled)
+            }
+            Poll::Pending => self.wait(kind, cx),
+        }
+    }
+
+    /// What is suspended waits; unless it has to be cut off.
+    fn wait(&self, kind: Kind, cx: &mut Context<'_>) -> Next {
+        if kind == Kind::Phase {
+            // SAFETY: this is the runner.
+            return Next::Wait(unsafe { *self.cell.own.pending.get() });
+        }
+        let head = self.cell.head();
+        if head.is_ordered()
+            && let Poll::Ready(cut) = cut_off(head, cx)
+            && self.is_cut_short()
+        {
+            return Next::Phase(Phase::Cut(cut));
+        }
+        Next::Wait(Pending::Handler)
+    }
+
+    #[cold]
+    fn rare(&self, step: Step<A::Message>, room: &mut Room, cx: &mut Context<'_>) -> Next {
+        // SAFETY: this is the runner, between two turns.
+        let engine = unsafe { self.engine() };
+        match step {
+            Step::Handle(_) => unreachable!("handled where it came up"),
+            // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
+            Step::Trace(message) => unsafe { self.begin(Kind::Message, || engine.handle_traced(message), room, cx) },
+            // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
+            Step::Signal(signal) => unsafe { self.begin(Kind::Signal, || engine.signal(signal), room, cx) },
+            Step::Stop => Next::Phase(Phase::Stop),
+            Step::Fail(error) => Next::Phase(Phase::Failed(error)),
+        }
+    }
+
+    fn rarely(&self, next: Next, room: &mut Room, cx: &mut Context<'_>) -> Next {
+        // SAFETY: this is the runner, and nothing is suspended.
+        let engine = unsafe { self.engine() };
+        match next {
+            Next::Phase(Phase::Start) => {
+                // SAFETY: before the first poll nothing is suspended; what panics here is a failure to start.
+                unsafe { *self.cell.own.kind.get() = Kind::Start };
+                match engine.prepare() {
+                    // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
+                    Ok(()) => unsafe { self.begin(Kind::Start, || engine.start(), room, cx) },
+                    Err(error) => Next::Phase(Phase::Failed(error)),
+                }
+            }
+            Next::Phase(phase) => {
+                // SAFETY: as above. While it is polled it says in `pending` what it waits for.
+                unsafe {
+                    *self.cell.own.pending.get() = Pending::Handler;
+                    self.begin(Kind::Phase, || engine.phase(phase), room, cx)
+                }
+            }
+            Next::Done(Kind::Start, handled) => match engine.started(handled) {
+                Ok(Flow::On) => Next::Turns,
+                Ok(Flow::Stop) => Next::Phase(Phase::Stop),
+                Err(error) => Next::Phase(Phase::Failed(error)),
+            },
+            Next::Done(Kind::Message, handled) => match engine.handled(handled) {
+                Ok(Flow::On) => Next::Turns,
+                Ok(Flow::Stop) => Next::Phase(Phase::Stop),
+                Err(error) => Next::Phase(Phase::Failed(error)),
+            },
+            Next::Done(Kind::Signal, handled) => match engine.signalled(handled) {
+                Ok(Flow::On) => Next::Turns,
+                Ok(Flow::Stop) => Next::Phase(Phase::Stop),
+                Err(error) => Next::Phase(Phase::Failed(error)),
+            },
+            Next::Done(Kind::Phase, outcome) => match outcome {
+                Ok(Behavior::Stopped) => Next::Wait(Pending::Ended),
+                _ if engine.is_starting() => Next::Phase(Phase::Start),
+                _ => Next::Turns,
+            },
+            other => other,
+        }
+    }
+
+    /// What a panic leads to; `None` if it was not the actor's own.
+    #[cold]
+    fn after_panic(&self, panic: Box<dyn Any + Send>) -> Option<Phase> {
+        let message = panic_text(&*panic);
+        discard::caught(|| drop(panic));
+        // SAFETY: this is the runner, and the stack below has been unwound.
+        let (kind, work) = unsafe { (*self.cell.own.kind.get(), (*self.work.get()).take()) };
+        if kind == Kind::Phase {
+            error!(path = %self.cell.head().path(), panic = message, "an actor's own loop panicked");
+            discard::caught(|| drop(work));
+            return None;
+        }
+        discard::caught(|| drop(work));
+        Some(Phase::Failed(Panicked { message }.into()))
+    }
+}
+
+impl<M: Send + 'static> CellRef<M> {
+    /// Lets go of the engine and of all it holds, unless somebody runs it at this moment.
+    pub(crate) fn abandon_own(&self) {
+        self.head().abandoned.store(true, Ordering::SeqCst);
+        let mut wake = self.queue().notify();
+        if self.head().pin().is_some() {
+            return self.schedule(wake); // what it has may not leave its thread
+        }
+        if self.own.adrift.swap(false, Ordering::SeqCst) {
+            wake = Wake::Schedule;
+        }
+        if let Some(right) = self.right(wake) {
+            right.let_go();
+        }
+    }
+
+    /// Somebody has what the actor awaits.
+    fn wake(&self) {
+        let wake = self.queue().notify();
+        self.schedule(wake);
+    }
+}
+
+/// Wakes the actor; borrows the count of `hint`.
+#[inline(always)]
+fn borrowed_waker<M: Send + 'static>(hint: &Hint) -> ManuallyDrop<Waker> {
+    let raw = RawWaker::new(hint.as_ptr().cast(), &WakerOf::<M>::TABLE);
+    // SAFETY: the table keeps the contract of wakers: counts go with clones, and waking is done from any thread. This one
+    // is never dropped, and lives no longer than the hint, which the caller sees to.
+    ManuallyDrop::new(unsafe { Waker::from_raw(raw) })
+}
+
+/// Wakers of actors with messages of a type.
+struct WakerOf<M>(PhantomData<M>);
+
+impl<M: Send + 'static> WakerOf<M> {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            // SAFETY: the waker has a count, so the actor is alive; the clone gets one of its own.
+            let _ = Hint::clone(&*unsafe { Self::borrow(data) }).into_raw();
+            RawWaker::new(data, &Self::TABLE)
+        },
+        |data| {
+            // SAFETY: the waker's own count, which is given up here.
+            let hint = unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) };
+            Self::wake(&hint);
+        },
+        // SAFETY: the waker has a count, so the actor is alive.
+        |data| Self::wake(&*unsafe { Self::borrow(data) }),
+        // SAFETY: the waker's own count, which is given up here.
+        |data| drop(unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) }),
+    );
+
+    /// # Safety
+    /// The actor is alive for as long as the result.
+    unsafe fn borrow(data: *const ()) -> ManuallyDrop<Hint> {
+        // SAFETY: not dropped, so no count is given up; never null.
+        ManuallyDrop::new(unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) })
+    }
+
+    fn wake(hint: &Hint) {
+        CellRef::<M>::of(hint).wake();
+    }
+}
+
+/// The actor's own hold on its mailbox. See the module's documentation.
+pub(crate) struct Owner<M> {
+    mailbox: Receiver<Envelope<M>, Internal<M>>,
+    one: PhantomData<fn(M) -> M>,
+}
+
+impl<M: Send + 'static> Owner<M> {
+    /// For a cell that never had an actor.
+    pub(crate) fn of_nobody() -> Self {
+        // SAFETY: nobody runs that cell, so whoever made it is as good as the runner until others know it.
+        Self { mailbox: unsafe { Receiver::new() }, one: PhantomData }
+    }
+
+    /// Whether the runtime itself has sent something.
+    #[inline(always)]
+    pub(crate) fn has_internal(&mut self, cell: &Cell<M>) -> bool {
+        self.mailbox.has_internal(cell.queue())
+    }
+
+    /// The next of what the runtime itself sent.
+    pub(crate) fn next_internal(&mut self, cell: &Cell<M>) -> Option<Internal<M>> {
+        self.mailbox.next_internal(cell.queue())
+    }
+
+    /// The next message.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self, cell: &Cell<M>) -> Option<Envelope<M>> {
+        self.mailbox.pop(cell.queue())
+    }
+
+    /// Whether there is no message, not even one that is just being pushed.
+    pub(crate) fn is_empty(&mut self, cell: &Cell<M>) -> bool {
+        self.mailbox.is_empty(cell.queue())
+    }
+
+    /// Puts what was taken from the runtime's lane back, before all else.
+    pub(crate) fn put_back(&mut self, cell: &Cell<M>, items: VecDeque<Internal<M>>) {
+        self.mailbox.put_back_internal(cell.queue(), items);
+    }
+
+    /// Refuses messages from now on; returns those that were accepted and not handled, oldest first.
+    pub(crate) fn close(&mut self, cell: &Cell<M>) -> VecDeque<Envelope<M>> {
+        self.mailbox.close(cell.queue())
+    }
+
+    /// Refuses everything from now on; returns what was never handled, oldest first.
+    pub(crate) fn end(&mut self, cell: &Cell<M>) -> (VecDeque<Envelope<M>>, VecDeque<Internal<M>>) {
+        self.mailbox.end(cell.queue())
+    }
+
+    /// Waits for the runtime's lane alone, while messages stay where they are. For phases of the engine.
+    pub(crate) fn poll_internal(&mut self, cell: &Cell<M>) -> Poll<Internal<M>> {
+        // SAFETY: whoever has the owner is the runner, which itself looks at this only between two polls.
+        let pending = unsafe { &mut *cell.own.pending.get() };
+        match self.next_internal(cell) {
+            Some(item) => {
+                *pending = Pending::Handler;
+                Poll::Ready(item)
+            }
             None => {
-                self.run().pending = Pending::Between;
+                *pending = Pending::Between;
                 Poll::Pending
             }
         }

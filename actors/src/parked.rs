@@ -3,13 +3,12 @@
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::actor_ref::{ActorRef, TryTellError};
-use crate::cell::{Cell, Control};
+use crate::cell_ref::CellRef;
 use crate::discard;
 use crate::path::ActorPath;
 
@@ -138,14 +137,14 @@ enum Refused {
 struct Letter<M> {
     message: M,
     /// Weak, because a parked message keeps no actor and no system.
-    recipient: Weak<Cell<M>>,
+    recipient: CellRef<M>,
 }
 
 impl<M: Send + 'static> Redeliverable for Letter<M> {
     fn replay(self: Box<Self>, other: Option<&dyn Any>) -> Result<(), (Refused, Box<dyn Redeliverable>)> {
         let target = match other {
             Some(other) => other.downcast_ref::<ActorRef<M>>().cloned().ok_or(Refused::OtherType),
-            None => self.recipient.upgrade().map(ActorRef::local).ok_or(Refused::Stopped),
+            None => Ok(ActorRef::local(self.recipient.clone())),
         };
         let target = match target {
             Ok(target) => target,
@@ -245,12 +244,12 @@ impl ParkingLot {
     pub(crate) fn park<M: Send + 'static>(
         &self,
         message: M,
-        recipient: &Arc<Cell<M>>,
+        recipient: &CellRef<M>,
         cause: String,
         attempts: u32,
     ) -> bool {
-        let message: Box<dyn Redeliverable> = Box::new(Letter { message, recipient: Arc::downgrade(recipient) });
-        let head = Control::head(&**recipient);
+        let message: Box<dyn Redeliverable> = Box::new(Letter { message, recipient: recipient.clone() });
+        let head = recipient.head();
         let mut about = ParkedMessage {
             id: 0,
             recipient: head.path().clone(),

@@ -27,7 +27,7 @@ pub struct Props<A: Actor> {
     pub(crate) stop_limit: Option<Duration>,
     pub(crate) failed: Option<FailedPolicy<A::Message>>,
     /// The name of the type that matters to people: not that of what was put around it.
-    pub(crate) actor_type: fn() -> &'static str,
+    pub(crate) actor_type: Option<fn() -> &'static str>,
     pub(crate) pinned: bool,
 }
 
@@ -66,7 +66,7 @@ impl<A: Actor> Props<A> {
             stop_timeout: None,
             stop_limit: None,
             failed: None,
-            actor_type: std::any::type_name::<A>,
+            actor_type: None,
             pinned: false,
         }
     }
@@ -181,6 +181,7 @@ impl<A: Actor> Props<A> {
         };
         let Self { supervision, mailbox, scale, tracing, stop_timeout, stop_limit, failed, actor_type, pinned, .. } =
             self;
+        let actor_type = actor_type.or(Some(std::any::type_name::<A>));
         Props { factory, supervision, mailbox, scale, tracing, stop_timeout, stop_limit, failed, actor_type, pinned }
     }
 }

@@ -1,5 +1,5 @@
 //! Random schedules of the whole: a real mailbox and real answers, run as the engine runs them, by workers that take hints
-//! and by askers that run the actor past its hint.
+//! and by askers that keep theirs and run the actor themselves.
 //!
 //! The actor here does what the loop of an actor does with its mailbox: the runtime's items first, then messages; a handler
 //! that awaits parks for its waker; after its share it yields; it is stopped at once or drained. A thread that is never
@@ -108,9 +108,7 @@ impl World {
             if self.over.load(Ordering::SeqCst) {
                 return;
             }
-            if self.queue.claim() {
-                self.run_claimed();
-            }
+            self.run();
         }
     }
 
@@ -126,8 +124,8 @@ impl World {
         }
     }
 
-    fn run_claimed(&self) {
-        // SAFETY: the caller has claimed the queue; that no other has is what is checked.
+    fn run(&self) {
+        // SAFETY: the caller has the right to run it; that no other has is what is checked.
         #[allow(unsafe_code)]
         let mut mailbox = unsafe { Receiver::new() };
         let (mut left, mut spins) = (SHARE, 1);
@@ -136,8 +134,8 @@ impl World {
             let pending = self.poll(&mut actor, &mut mailbox, &mut left);
             *self.actor.lock().unwrap() = Some(actor);
             let parked = match pending {
-                Pending::Ended => return self.ended.add(), // the claim is kept for good
-                Pending::Share => return self.schedule(mailbox.yield_now(&self.queue)),
+                Pending::Ended => return self.ended.add(), // the right is kept for good
+                Pending::Share => break,
                 Pending::Idle => mailbox.park(&self.queue, For::Messages),
                 Pending::Handler => mailbox.park(&self.queue, For::Waker),
             };
@@ -147,9 +145,11 @@ impl World {
                     spins -= 1;
                     hint::spin_loop();
                 }
-                Park::Busy => return self.schedule(mailbox.yield_now(&self.queue)),
+                Park::Busy => break,
             }
         }
+        mailbox.yield_now(&self.queue);
+        self.hints.add();
     }
 
     fn poll(&self, actor: &mut Actor, mailbox: &mut Receiver<Message, Item>, left: &mut u32) -> Pending {
@@ -228,12 +228,10 @@ impl World {
             let slot = ReplySlot::new();
             let message = Message { sender, number: accepted, reply: Some(Reply(slot.clone())) };
             match self.queue.push(message, Room::Adapted) {
+                Ok(Wake::Schedule) if number == 1 => self.run(),
                 Ok(wake) => self.schedule(wake),
                 Err((Refusal::Stopped, _)) => return accepted,
                 Err((Refusal::Full, _)) => continue,
-            }
-            if !slot.is_answered() && self.queue.claim_inline() {
-                self.run_claimed();
             }
             if number == 2 && thread_rng().gen_bool(0.5) {
                 let _ = slot.give_up();

@@ -4,6 +4,7 @@ use crate::actor::{Actor, Behavior, Handled};
 use crate::cell::Cell;
 use crate::context::ActorContext;
 use crate::envelope::Envelope;
+use crate::own::Whole;
 
 struct Small(u64);
 
@@ -19,8 +20,8 @@ impl Actor for Small {
 #[test]
 fn an_idle_actor_is_small() {
     let cell = size_of::<Cell<u64>>();
-    let future = crate::engine::size_of_existence::<Small>();
-    assert!(cell <= 344, "the cell of an actor has grown to {cell} bytes: put what not every actor needs into a box");
-    assert!(future <= 384, "the future of an actor has grown to {future} bytes: box what is rare when it happens");
+    let whole = size_of::<Whole<Small>>();
+    assert!(cell <= 240, "the cell of an actor has grown to {cell} bytes: put what not every actor needs into a box");
+    assert!(whole <= 336, "an actor has grown to {whole} bytes: put what not every actor needs into a box");
     assert_eq!(size_of::<Envelope<[u64; 4]>>(), 48, "a message on its way takes its own size and two words");
 }

@@ -2,18 +2,18 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 
 use tracing::info_span;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::block_queue::Wake;
-use crate::cell::{Cell, Control, Head, Name, Parent};
-use crate::engine::Engine;
-use crate::envelope::Place;
+use crate::cell::{Head, Name, Parent};
+use crate::cell_ref::{CellRef, ControlRef};
 use crate::foyer::Foyer;
+use crate::nobody::Nobody;
 use crate::orders::Limits;
+use crate::own::Whole;
 use crate::path::encode_name;
 use crate::pinned::{Pin, ThreadEnd};
 use crate::props::{Factory, Props};
@@ -23,11 +23,11 @@ use crate::trace::{Tracer, Tracing};
 /// Where a child is born: under whom, and who is told of its end.
 pub(crate) struct Nursery {
     system: ActorSystem,
-    parent: Arc<dyn Parent>,
+    parent: Parent,
 }
 
 impl Nursery {
-    pub(crate) fn new(system: ActorSystem, parent: Arc<dyn Parent>) -> Self {
+    pub(crate) fn new(system: ActorSystem, parent: Parent) -> Self {
         Self { system, parent }
     }
 
@@ -37,31 +37,25 @@ impl Nursery {
         name: Name,
         slot: u32,
         mut props: Props<A>,
-        register: impl FnOnce(Arc<dyn Control>),
-    ) -> Arc<Cell<A::Message>> {
-        let place = Place { slot, uid: self.system.next_uid() };
-        let span = info_span!("actor", path = %Unborn { parent: &*self.parent, name: &name });
+        register: impl FnOnce(ControlRef),
+    ) -> CellRef<A::Message> {
+        let uid = self.system.next_uid();
+        let span = info_span!("actor", path = %Unborn { parent: &self.parent, name: &name });
         let tracing = props.tracing.or_else(|| self.inherited_tracing());
         let foyer = Foyer::for_mailbox(props.mailbox, props.scale.take().map(|scale| *scale), tracing.is_some());
         let foyer = foyer.map(|foyer| Box::new(foyer) as Box<dyn Any + Send + Sync>);
         let capacity = if foyer.is_some() { 0 } else { props.mailbox.capacity() };
         let (pin, thread) =
             if props.pinned && !self.system.is_simulated() { pin(&name, &mut props) } else { (None, None) };
-        let head = Head::new(self.system, self.parent, place, name, Limits::new(props.stop_timeout, props.stop_limit))
+        let limits = Limits::new(props.stop_timeout, props.stop_limit);
+        let head = Head::new(Whole::<A>::header(uid), self.system, self.parent, slot, name, limits)
             .in_span(span)
             .of_type(props.actor_type)
             .pinned(pin)
             .with_foyer(foyer)
             .traced(tracing.map(Tracer::new));
-        let cell = Arc::new(Cell::new(head, capacity));
-        match thread {
-            None => cell.install(|owner| Engine::existence(owner, props)),
-            Some(thread) => cell.install(|owner| async move {
-                let _until_then = thread;
-                Engine::existence(owner, props).await;
-            }),
-        }
-        register(cell.clone());
+        let cell = Whole::spawn(head, capacity, props, thread);
+        register(cell.clone().into());
         cell.schedule(Wake::Schedule);
         cell
     }
@@ -73,16 +67,9 @@ impl Nursery {
 
     /// A reference to an actor that never lived.
     pub(crate) fn stillborn<A: Actor>(self, name: &str) -> ActorRef<A::Message> {
-        let place = Place { slot: 0, uid: self.system.next_uid() };
-        let head = Head::new(self.system, self.parent, place, Name::Given(name.into()), None);
-        let cell = Arc::new(Cell::new(head, 0));
-        cell.install(|mut owner| {
-            owner.end();
-            std::future::ready(())
-        });
-        cell.head().end(None);
-        cell.clone().abandon();
-        ActorRef::local(cell)
+        let header = Nobody::<A::Message>::header(self.system.next_uid());
+        let head = Head::new(header, self.system, self.parent, 0, Name::Given(name.into()), None);
+        ActorRef::local(Nobody::stillborn(head))
     }
 }
 
@@ -100,7 +87,7 @@ fn pin<A: Actor>(name: &Name, props: &mut Props<A>) -> (Option<Pin>, Option<Thre
 
 /// The path an actor is going to have, for those who want to read it.
 struct Unborn<'a> {
-    parent: &'a dyn Parent,
+    parent: &'a Parent,
     name: &'a Name,
 }
 

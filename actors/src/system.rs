@@ -253,8 +253,8 @@ impl ActorSystem {
     }
 
     /// Whoever has no actor for a parent.
-    pub(crate) fn roots(&self) -> Arc<dyn Parent> {
-        self.0.internal.clone()
+    pub(crate) fn roots(&self) -> Parent {
+        Parent::Guardian(self.0.internal.clone())
     }
 
     pub(crate) fn scheduler(&self) -> &Scheduler {

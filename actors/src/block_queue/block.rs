@@ -168,6 +168,10 @@ pub(super) struct Cursor<T> {
     /// Slots of `block` not taken yet.
     left: u8,
     attached: bool,
+    /// The receiver's: counted messages taken since the last publication, and how many make one due. Here because there is
+    /// room.
+    pub(super) unpublished: u8,
+    pub(super) batch: u8,
 }
 
 impl<T> Tail<T> {
@@ -354,8 +358,8 @@ impl<T> Tail<T> {
 }
 
 impl<T> Cursor<T> {
-    pub(super) fn new() -> Self {
-        Self { block: ptr::null_mut(), position: START, left: 0, attached: false }
+    pub(super) fn new(batch: u8) -> Self {
+        Self { block: ptr::null_mut(), position: START, left: 0, attached: false, unpublished: 0, batch }
     }
 
     /// Where the next value will be.

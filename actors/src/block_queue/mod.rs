@@ -6,8 +6,8 @@
 //! - A consumer that is parked and has something to look at does not stay parked: whoever brings it (a message, an internal
 //!   item, a waker) takes the mark of sleep away in the same exchange in which it becomes visible, or leaves a mark that
 //!   keeps the consumer from parking. Exactly one such exchange returns [`Wake::Schedule`].
-//! - At most one runs the consumer: who cleared `RUNNABLE`. At most one hint lies in run queues, unless the runnable
-//!   consumer was claimed past its hint; that one is stale then, and claiming by it fails.
+//! - At most one runs the consumer. The right to do so is one thing, which passes from hand to hand: whoever makes the queue
+//!   has it, parking gives it up, and the one exchange that ends the sleep gives it to whoever made it.
 //! - Messages accepted and not taken, and room set aside, never exceed the bound; adapted messages may use as much again.
 //!   Notices of ends count for nothing. While the consumer runs, up to an eighth of the bound and never more than 32
 //!   messages may be taken and not told of yet.
@@ -39,12 +39,14 @@ use block::{Kind, Tail};
 use lane::Lane;
 use receiver::Own;
 use room::Crowd;
-use word::{ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, QUEUED, REFUSING, RUNNABLE, SHUT};
+use word::{ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, REFUSING, SHUT};
 
+use crate::lazy::Lazy;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, UnsafeCell};
 
-/// Whether the caller has to put a hint into a run queue.
+/// Whether the caller has the right to run the consumer now, which it has to use or to hand on: put a hint into a run
+/// queue.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
@@ -68,9 +70,9 @@ pub(crate) enum Posture {
     Listening,
     /// Waits for wakers alone: a handler has to go on first.
     Awaiting,
-    /// Waits for somebody to run it.
+    /// Somebody has the right to run it.
     Runnable,
-    /// Somebody runs it.
+    /// Somebody runs it; for the queue the same.
     Running,
 }
 
@@ -99,22 +101,21 @@ pub(crate) struct Queue<T, I> {
     limit: AtomicU64,
     base: AtomicU64,
     capacity: usize,
-    crowd: Mutex<Option<Box<Crowd>>>,
+    crowd: Lazy<Mutex<Crowd>>,
     lane: Lane<I>,
     taken: AtomicU64,
     own: UnsafeCell<Own<T, I>>,
 }
 
 impl<T, I> Queue<T, I> {
-    /// A queue for `capacity` messages, `usize::MAX` for any number. It is born runnable, with a hint that whoever makes it
-    /// puts into a run queue.
+    /// A queue for `capacity` messages, `usize::MAX` for any number. Whoever makes it has the right to run its consumer.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            tail: Tail::new(RUNNABLE | QUEUED),
+            tail: Tail::new(0),
             limit: AtomicU64::new(room::first_limit(capacity)),
             base: AtomicU64::new(room::first_limit(capacity)),
             capacity,
-            crowd: Mutex::new(None),
+            crowd: Lazy::new(),
             lane: Lane::new(),
             taken: AtomicU64::new(0),
             own: UnsafeCell::new(Own::new(capacity)),
@@ -167,16 +168,6 @@ impl<T, I> Queue<T, I> {
         self.update(|at| word::notified(at, ASLEEP | LISTENING | AWAITING))
     }
 
-    /// Takes the right to run the consumer, by a hint that was taken out of a run queue. False: the hint was stale.
-    pub(crate) fn claim(&self) -> bool {
-        self.tail.word.fetch_and(!(RUNNABLE | QUEUED), Ordering::AcqRel) & RUNNABLE != 0
-    }
-
-    /// Takes the right to run the consumer past its hint, which stays where it is and will be stale.
-    pub(crate) fn claim_inline(&self) -> bool {
-        self.tail.word.fetch_and(!RUNNABLE, Ordering::AcqRel) & RUNNABLE != 0
-    }
-
     /// Whether messages are refused for good.
     pub(crate) fn is_closed(&self) -> bool {
         self.tail.word.load(Ordering::Acquire) & REFUSING != 0
@@ -193,13 +184,8 @@ impl<T, I> Queue<T, I> {
     /// What the consumer does, as it looks to somebody outside at this moment.
     pub(crate) fn posture(&self) -> Posture {
         let at = self.tail.word.load(Ordering::Acquire);
-        let flags = [
-            (ASLEEP, Posture::Asleep),
-            (LISTENING, Posture::Listening),
-            (AWAITING, Posture::Awaiting),
-            (RUNNABLE, Posture::Runnable),
-        ];
-        flags.into_iter().find_map(|(flag, posture)| (at & flag != 0).then_some(posture)).unwrap_or(Posture::Running)
+        let flags = [(ASLEEP, Posture::Asleep), (LISTENING, Posture::Listening), (AWAITING, Posture::Awaiting)];
+        flags.into_iter().find_map(|(flag, posture)| (at & flag != 0).then_some(posture)).unwrap_or(Posture::Runnable)
     }
 
     /// How many messages wait, notices not counted; a moment later it may be another number.

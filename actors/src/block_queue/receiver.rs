@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
+use super::Queue;
 use super::block::{Cursor, Kind};
 use super::lane::Taken;
-use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, RUNNABLE};
-use super::{Queue, Wake};
+use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, PARKED};
 use crate::sync::Backoff;
 use crate::sync::atomic::Ordering;
 
@@ -17,15 +17,12 @@ const BATCH: usize = 32;
 pub(super) struct Own<T, I> {
     pub(super) cursor: Cursor<T>,
     internal: Taken<I>,
-    /// Counted messages taken since the last publication.
-    unpublished: u8,
-    batch: u8,
 }
 
 impl<T, I> Own<T, I> {
     pub(super) fn new(capacity: usize) -> Self {
         let batch = (capacity / 8).clamp(1, BATCH) as u8;
-        Self { cursor: Cursor::new(), internal: Taken::new(), unpublished: 0, batch }
+        Self { cursor: Cursor::new(batch), internal: Taken::new() }
     }
 }
 
@@ -44,7 +41,7 @@ pub(crate) enum For {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Park {
-    /// The claim is gone.
+    /// The right is gone.
     Parked,
     /// Something has come, or a push is in the middle of it: look again at all one waits for.
     Busy,
@@ -55,21 +52,27 @@ pub(crate) struct Receiver<T, I>(PhantomData<fn() -> (T, I)>);
 
 impl<T, I> Receiver<T, I> {
     /// # Safety
-    /// One per queue, given that queue in every call, and called only by who holds the claim: since [`Queue::claim`] or
-    /// [`Queue::claim_inline`] returned true, and until `park` returned `Parked` or `yield_now` returned. (`close` and `end`
-    /// may also be called by somebody who otherwise knows that no claim is or will be held.)
+    /// One per queue, given that queue in every call, and called only by who has the right to run the consumer: since
+    /// `Queue::new` or an answer of [`Wake::Schedule`](super::Wake::Schedule), and until `park` returned `Parked` or it was
+    /// handed on. (`close` and `end` may also be called by somebody who otherwise knows that nobody has it or will.)
     pub(crate) const unsafe fn new() -> Self {
         Self(PhantomData)
     }
 
     #[inline(always)]
     fn with<R>(&mut self, queue: &Queue<T, I>, f: impl FnOnce(&mut Own<T, I>) -> R) -> R {
-        // SAFETY: the caller holds the claim (see `new`), and no `f` below calls foreign code while it has the borrow.
+        // SAFETY: the caller has the right (see `new`), and no `f` below calls foreign code while it has the borrow.
         queue.own.with_mut(|own| f(unsafe { &mut *own }))
     }
 
-    /// The next of what the runtime itself sent; one load when there is nothing.
+    /// Whether there is something the runtime itself sent; one load when there is nothing.
     #[inline(always)]
+    pub(crate) fn has_internal(&mut self, queue: &Queue<T, I>) -> bool {
+        self.with(queue, |own| !own.internal.is_empty()) || queue.lane.has_some()
+    }
+
+    /// The next of what the runtime itself sent.
+    #[inline]
     pub(crate) fn next_internal(&mut self, queue: &Queue<T, I>) -> Option<I> {
         self.with(queue, |own| {
             if own.internal.is_empty() && queue.lane.has_some() {
@@ -87,13 +90,13 @@ impl<T, I> Receiver<T, I> {
     /// The next message, if it is there; one load when it is.
     #[inline(always)]
     pub(crate) fn pop(&mut self, queue: &Queue<T, I>) -> Option<T> {
-        debug_assert!(queue.is_running(), "only who holds the claim may look");
+        debug_assert!(queue.is_running(), "only who has the right may look");
         let (value, publish) = self.with(queue, |own| {
             // SAFETY: the cursor is this queue's.
             let (value, kind) = unsafe { queue.tail.take(&mut own.cursor) }?;
-            own.unpublished += u8::from(kind == Kind::Counted);
-            let publish = own.unpublished >= own.batch;
-            Some((value, if publish { std::mem::take(&mut own.unpublished) } else { 0 }))
+            own.cursor.unpublished += u8::from(kind == Kind::Counted);
+            let publish = own.cursor.unpublished >= own.cursor.batch;
+            Some((value, if publish { std::mem::take(&mut own.cursor.unpublished) } else { 0 }))
         })?;
         if publish > 0 {
             queue.publish(publish.into());
@@ -118,16 +121,16 @@ impl<T, I> Receiver<T, I> {
 
     #[inline(always)]
     fn publish(&mut self, queue: &Queue<T, I>) {
-        let unpublished = self.with(queue, |own| std::mem::take(&mut own.unpublished));
+        let unpublished = self.with(queue, |own| std::mem::take(&mut own.cursor.unpublished));
         if unpublished > 0 {
             queue.publish(unpublished.into());
         }
     }
 
-    /// Gives the claim up until something comes.
+    /// Gives the right to run up until something comes.
     #[inline(always)]
     pub(crate) fn park(&mut self, queue: &Queue<T, I>, until: For) -> Park {
-        debug_assert!(queue.is_running(), "only who holds the claim may give it up");
+        debug_assert!(queue.is_running(), "only who has the right may give it up");
         self.publish(queue);
         queue.tail.trim();
         let (position, internal) = self.with(queue, |own| (own.cursor.position(), !own.internal.is_empty()));
@@ -161,24 +164,11 @@ impl<T, I> Receiver<T, I> {
         }
     }
 
-    /// Gives the claim up, to go on later.
-    pub(crate) fn yield_now(&mut self, queue: &Queue<T, I>) -> Wake {
-        debug_assert!(queue.is_running(), "only who holds the claim may give it up");
+    /// To be called before the right is handed on: makes room of what has been taken.
+    pub(crate) fn yield_now(&mut self, queue: &Queue<T, I>) {
+        debug_assert!(queue.is_running(), "only who has the right may give it up");
         self.publish(queue);
-        let mut granted = false;
-        let mut at = queue.tail.word.load(Ordering::Relaxed);
-        loop {
-            if !granted && queue.grant_if_crowded(at) {
-                granted = true;
-                at = queue.tail.word.load(Ordering::Relaxed);
-                continue;
-            }
-            let (next, wakes) = word::runnable(at);
-            match queue.tail.word.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Wake::new(wakes),
-                Err(now) => at = now,
-            }
-        }
+        queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
     }
 
     /// Refuses messages from now on and returns those that were accepted and not taken, oldest first. Who waits for room is
@@ -197,7 +187,7 @@ impl<T, I> Receiver<T, I> {
             }
             // SAFETY: closed, and emptied just now.
             unsafe { queue.tail.release(&mut own.cursor) }
-            own.unpublished = 0;
+            own.cursor.unpublished = 0;
             messages
         });
         queue.refuse_waiting();
@@ -228,11 +218,11 @@ impl<T, I> Queue<T, I> {
     #[inline(always)]
     fn is_running(&self) -> bool {
         // A checker has enough to do without this.
-        cfg!(actors_loom) || self.tail.word.load(Ordering::Relaxed) & (ASLEEP | LISTENING | AWAITING | RUNNABLE) == 0
+        cfg!(actors_loom) || self.tail.word.load(Ordering::Relaxed) & PARKED == 0
     }
 }
 
-// SAFETY: producers reach `own` never, and the consumer only while it holds the claim, which passes between threads by
+// SAFETY: producers reach `own` never, and the consumer only while it has the right, which passes between threads by
 // exchanges of the word; values go from one thread to one other.
 unsafe impl<T: Send, I: Send> Send for Queue<T, I> {}
 // SAFETY: as above.
@@ -240,7 +230,7 @@ unsafe impl<T: Send, I: Send> Sync for Queue<T, I> {}
 
 impl<T, I> Drop for Queue<T, I> {
     fn drop(&mut self) {
-        // SAFETY: nobody else is left, so nobody holds a claim.
+        // SAFETY: nobody else is left, so nobody runs it.
         let mut receiver = unsafe { Receiver::new() };
         let left = receiver.end(self);
         let Self { tail, own, .. } = self;

@@ -17,7 +17,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -25,8 +24,8 @@ use super::block::Kind;
 use super::wakers::Wakers;
 use super::word::{self, CLOSED, CROWDED, REFUSING, START};
 use super::{Queue, Refusal, Room, Wake};
-use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard};
 
 /// So many that the bound is no bound.
 const UNBOUNDED: u64 = 1 << 60;
@@ -44,23 +43,6 @@ struct Waiting {
     waker: Waker,
 }
 
-/// The lock, held; made of something only when there is something to keep.
-struct Locked<'a>(MutexGuard<'a, Option<Box<Crowd>>>);
-
-impl Deref for Locked<'_> {
-    type Target = Crowd;
-
-    fn deref(&self) -> &Crowd {
-        self.0.as_deref().expect("made when the lock was taken")
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut Crowd {
-        self.0.as_deref_mut().expect("made when the lock was taken")
-    }
-}
-
 impl Crowd {
     const fn new() -> Self {
         Self { reserved: 0, next: 0, waiting: VecDeque::new() }
@@ -76,10 +58,8 @@ pub(super) const fn first_limit(capacity: usize) -> u64 {
 }
 
 impl<T, I> Queue<T, I> {
-    fn crowd(&self) -> Locked<'_> {
-        let mut crowd = self.crowd.lock();
-        crowd.get_or_insert_with(|| Box::new(Crowd::new()));
-        Locked(crowd)
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.get_or_init(|| Mutex::new(Crowd::new())).lock()
     }
 
     /// Whether a message at `position` finds room, if none is set aside.
@@ -226,7 +206,8 @@ impl<T, I> Queue<T, I> {
 
     /// After messages have come to be refused for good: so is who waits.
     pub(super) fn refuse_waiting(&self) {
-        let Some(waiting) = self.crowd.lock().as_mut().map(|crowd| std::mem::take(&mut crowd.waiting)) else { return };
+        let Some(crowd) = self.crowd.get() else { return };
+        let waiting = std::mem::take(&mut crowd.lock().waiting);
         let mut wakers = Wakers::new();
         for waiting in waiting {
             if wakers.is_full() {

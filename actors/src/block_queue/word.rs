@@ -5,8 +5,8 @@
 //! | 10.. | position of the next free slot, counted from [`START`] |
 //! | 0..10 | flags |
 //!
-//! Invariant: at most one of [`ASLEEP`], [`LISTENING`], [`AWAITING`], [`RUNNABLE`] is set. None of them: somebody runs the
-//! consumer. [`NOTIFIED`] is set only while somebody does.
+//! Invariant: at most one of [`ASLEEP`], [`LISTENING`], [`AWAITING`] is set. None of them: somebody has the right to run the
+//! consumer, and runs it or is about to. [`NOTIFIED`] is set only then.
 
 /// Waits for anything: messages, internal items, wakers.
 pub(super) const ASLEEP: u64 = 1;
@@ -14,11 +14,9 @@ pub(super) const ASLEEP: u64 = 1;
 pub(super) const LISTENING: u64 = 1 << 1;
 /// Waits for wakers alone.
 pub(super) const AWAITING: u64 = 1 << 2;
-/// There is something to do and nobody does it.
-pub(super) const RUNNABLE: u64 = 1 << 3;
-/// A hint lies in a run queue.
-pub(super) const QUEUED: u64 = 1 << 4;
-/// Something besides messages came during this run.
+/// Any of the three: the consumer is parked.
+pub(super) const PARKED: u64 = ASLEEP | LISTENING | AWAITING;
+/// Something besides messages came since somebody has had the right to run the consumer.
 pub(super) const NOTIFIED: u64 = 1 << 5;
 /// Messages and notices are refused for good.
 pub(super) const CLOSED: u64 = 1 << 6;
@@ -89,29 +87,22 @@ pub(super) const fn capacity(position: u64) -> u64 {
     }
 }
 
-/// The word after a push into the slot it names, and whether a hint must be put into a run queue.
+/// The word after a push into the slot it names, and whether the right to run the consumer comes with it.
 #[inline(always)]
 pub(super) const fn pushed(word: u64) -> (u64, bool) {
-    let next = word + ONE;
-    if next & ASLEEP == 0 { (next, false) } else { runnable(next) }
+    ((word + ONE) & !ASLEEP, word & ASLEEP != 0)
 }
 
-/// The word after `flags` have been looked for and something besides messages has come: the waiting consumer becomes
-/// runnable; a running one is told.
+/// The word after something besides messages has come, and whether the right to run the consumer comes with it: if that
+/// is parked in one of the ways of `wakes`. One that runs is told.
 pub(super) const fn notified(word: u64, wakes: u64) -> (u64, bool) {
     if word & wakes != 0 {
-        runnable(word)
-    } else if word & (ASLEEP | LISTENING | AWAITING | RUNNABLE) == 0 {
+        (word & !PARKED, true)
+    } else if word & PARKED == 0 {
         (word | NOTIFIED, false)
     } else {
         (word, false)
     }
-}
-
-/// The word once nobody runs the consumer and somebody should, and whether a hint must be put into a run queue.
-pub(super) const fn runnable(word: u64) -> (u64, bool) {
-    let next = word & !(ASLEEP | LISTENING | AWAITING | NOTIFIED) | RUNNABLE | QUEUED;
-    (next, word & QUEUED == 0)
 }
 
 #[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
@@ -134,18 +125,16 @@ mod tests {
 
     #[test]
     fn a_push_wakes_only_a_consumer_that_waits_for_messages() {
-        for flags in [0, LISTENING, AWAITING, RUNNABLE | QUEUED, NOTIFIED, CLOSED] {
+        for flags in [0, LISTENING, AWAITING, NOTIFIED, CLOSED] {
             assert_eq!(pushed(word(7, flags)), (word(8, flags), false));
         }
-        assert_eq!(pushed(word(7, ASLEEP)), (word(8, RUNNABLE | QUEUED), true));
-        assert_eq!(pushed(word(7, ASLEEP | QUEUED)), (word(8, RUNNABLE | QUEUED), false), "one hint is enough");
+        assert_eq!(pushed(word(7, ASLEEP)), (word(8, 0), true));
     }
 
     #[test]
     fn a_notice_is_kept_only_for_a_consumer_that_runs() {
         assert_eq!(notified(word(7, 0), ASLEEP), (word(7, NOTIFIED), false));
         assert_eq!(notified(word(7, AWAITING), ASLEEP | LISTENING), (word(7, AWAITING), false));
-        assert_eq!(notified(word(7, AWAITING), ASLEEP | AWAITING), (word(7, RUNNABLE | QUEUED), true));
-        assert_eq!(notified(word(7, RUNNABLE), ASLEEP | AWAITING), (word(7, RUNNABLE), false));
+        assert_eq!(notified(word(7, AWAITING), ASLEEP | AWAITING), (word(7, 0), true));
     }
 }

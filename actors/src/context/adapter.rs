@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::ActorContext;
 use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::block_queue::{Refusal, Room};
-use crate::cell::{Cell, Control};
+use crate::cell::Control;
+use crate::cell_ref::{CellRef, ControlRef};
 use crate::envelope::Envelope;
 use crate::envelope::Question;
 use crate::testkit::Effect;
@@ -24,7 +25,7 @@ impl<M: Send + 'static> ActorContext<M> {
 }
 
 struct Adapter<M, F> {
-    cell: Arc<Cell<M>>,
+    cell: CellRef<M>,
     adapt: Arc<F>,
 }
 
@@ -46,11 +47,11 @@ where
     F: Fn(R) -> M + Send + Sync + 'static,
 {
     fn control(&self) -> &dyn Control {
-        &*self.cell
+        &self.cell
     }
 
-    fn control_arc(&self) -> Arc<dyn Control> {
-        self.cell.clone()
+    fn control_arc(&self) -> ControlRef {
+        self.cell.clone().into()
     }
 
     fn try_tell_with(&self, make: &mut dyn FnMut() -> R, _question: Option<Question>) -> Result<(), Refusal> {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
 use crate::ask::{AskError, Port, ReplyTo};
-use crate::cell::Cell;
+use crate::cell_ref::CellRef;
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::{Internal, Question};
@@ -133,7 +133,7 @@ pub(crate) trait PendingAnswer<M>: Send + Sync {
 }
 
 struct AnswerSlot<M, R, F> {
-    asker: Arc<Cell<M>>,
+    asker: CellRef<M>,
     deadline: Deadline,
     life: u32,
     state: Mutex<AnswerState<R, F>>,

@@ -1,13 +1,13 @@
 //! Children: spawned, found, stopped by their parent alone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::ActorContext;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Cell, Control, Name};
+use crate::cell::{Name, Parent};
+use crate::cell_ref::ControlRef;
 use crate::envelope::Place;
 use crate::orders::Ending;
 use crate::path::{ActorPath, encode_name};
@@ -43,7 +43,7 @@ pub enum SpawnError {
 /// The children of one parent, those that are stopping included.
 #[derive(Default)]
 pub(crate) struct Children {
-    slots: Vec<Option<Arc<dyn Control>>>,
+    slots: Vec<Option<ControlRef>>,
     free: Vec<u32>,
     by_name: BTreeMap<Box<str>, u32>, // those that were given one, by it as it is in the path
     unnamed: u64,
@@ -85,7 +85,7 @@ impl Children {
     }
 
     /// Keeps a child, which says itself where.
-    pub(crate) fn insert(&mut self, child: Arc<dyn Control>) {
+    pub(crate) fn insert(&mut self, child: ControlRef) {
         let slot = child.head().place().slot;
         if let Name::Given(name) = child.head().name() {
             self.by_name.insert((&*encode_name(name)).into(), slot);
@@ -112,7 +112,7 @@ impl Children {
         }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Arc<dyn Control>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&ControlRef> {
         if let Some(number) = name.strip_prefix('$').and_then(|number| number.parse::<u64>().ok()) {
             let unnamed =
                 self.iter().find(|child| matches!(child.head().name(), Name::Numbered(own) if *own == number));
@@ -124,7 +124,7 @@ impl Children {
         self.slots.get(*slot as usize)?.as_ref()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Control>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ControlRef> {
         self.slots.iter().flatten()
     }
 
@@ -141,13 +141,13 @@ impl Children {
 
     /// Tells all of them to end, at once.
     pub(crate) fn end_all(&self, how: Ending) {
-        self.iter().for_each(|child| child.clone().end(how));
+        self.iter().for_each(|child| child.end(how));
     }
 
     /// Tells the one that was spawned last to end.
     pub(crate) fn end_last(&self, how: Ending) {
         if let Some(last) = self.iter().max_by_key(|child| child.head().uid()) {
-            last.clone().end(how);
+            last.end(how);
         }
     }
 
@@ -198,7 +198,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Spawns a child under a name of its own.
     pub fn spawn_anonymous<A: Actor>(&mut self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         let name = self.children.get_or_insert_default().next_name();
-        if self.closed {
+        if self.is_closed() {
             return name.with(|name| self.nursery().stillborn::<A>(name));
         }
         self.raise(name, props.into())
@@ -206,7 +206,7 @@ impl<M: Send + 'static> ActorContext<M> {
 
     fn check(&mut self, name: &str) -> Result<Name, SpawnError> {
         let path = self.this.path();
-        if self.closed {
+        if self.is_closed() {
             return Err(SpawnError::ParentStopping { parent: path.clone() });
         }
         self.children.get_or_insert_default().check(path, name)
@@ -230,7 +230,7 @@ impl<M: Send + 'static> ActorContext<M> {
 
     /// The child named `name`, if there is one with messages of type `N`. One that is stopping is still there.
     pub fn child<N: Send + 'static>(&self, name: &str) -> Option<ActorRef<N>> {
-        let cell = self.children.as_ref()?.get(name)?.clone().into_any().downcast::<Cell<N>>().ok()?;
+        let cell = self.children.as_ref()?.get(name)?.downcast::<N>()?;
         Some(ActorRef::local(cell))
     }
 
@@ -305,11 +305,11 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     /// For who looks at the whole system.
-    pub(crate) fn child_controls(&self) -> Vec<Arc<dyn Control>> {
+    pub(crate) fn child_controls(&self) -> Vec<ControlRef> {
         self.children.as_ref().map(|children| children.iter().cloned().collect()).unwrap_or_default()
     }
 
     fn nursery(&self) -> Nursery {
-        Nursery::new(self.system().clone(), self.cell().clone())
+        Nursery::new(self.system().clone(), Parent::Actor(self.cell().clone().into()))
     }
 }

@@ -24,7 +24,8 @@ use self::children::Children;
 use self::tasks::TiedTasks;
 use self::watching::{Watch, Watching};
 use crate::actor_ref::ActorRef;
-use crate::cell::{Cell, Control, Head};
+use crate::cell::Head;
+use crate::cell_ref::CellRef;
 use crate::clock::{Clock, Sleep, Tick};
 use crate::discard;
 use crate::envelope::Place;
@@ -36,15 +37,16 @@ use crate::system::ActorSystem;
 use crate::testkit::{Effect, Recorder};
 use crate::timers::{TimerTable, Timers};
 
+/// It is stopping and takes no more children.
+const CLOSED: u32 = 1 << 31;
+
 /// What an actor can do besides handling messages. It belongs to the actor's turn and cannot leave it.
 pub struct ActorContext<M> {
     this: ActorRef<M>,
     /// Which life this is. What an earlier life started is not delivered to a later one.
     pub(crate) life: u32,
-    /// How often it began another life.
-    pub(crate) restarts: u32,
-    /// It is stopping and takes no more children.
-    closed: bool,
+    /// How often it began another life; and [`CLOSED`].
+    restarts: u32,
     /// Made when first needed, as the two below: most actors need none of them.
     extras: Option<Box<Extras<M>>>,
     children: Option<Box<Children>>,
@@ -100,10 +102,10 @@ struct ReceiveTimeout<M> {
 
 impl<M: Send + 'static> ActorContext<M> {
     pub(crate) fn new(this: ActorRef<M>) -> Self {
-        Self { this, life: 0, restarts: 0, closed: false, extras: None, children: None, watching: None, recorder: None }
+        Self { this, life: 0, restarts: 0, extras: None, children: None, watching: None, recorder: None }
     }
 
-    pub(crate) fn cell(&self) -> &Arc<Cell<M>> {
+    pub(crate) fn cell(&self) -> &CellRef<M> {
         self.this.cell().expect("an actor's own reference is a local one")
     }
 
@@ -250,7 +252,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// Tells the child named `name` to stop. Whether there is one.
     pub(crate) fn stop_child(&self, name: &str) -> bool {
         let child = self.children.as_ref().and_then(|children| children.get(name));
-        child.map(|child| child.clone().stop()).is_some()
+        child.map(|child| child.stop()).is_some()
     }
 
     /// Tells the children to stop: all of them, or the one whose turn it is.
@@ -277,9 +279,25 @@ impl<M: Send + 'static> ActorContext<M> {
         }
     }
 
+    /// How often it began another life.
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts & !CLOSED
+    }
+
+    /// Begins another life.
+    pub(crate) fn note_restart(&mut self) {
+        if self.restarts() + 1 < CLOSED {
+            self.restarts += 1;
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.restarts & CLOSED != 0
+    }
+
     /// No more children from now on. Whether there are any.
     pub(crate) fn close_children(&mut self) -> bool {
-        self.closed = true;
+        self.restarts |= CLOSED;
         self.has_children()
     }
 

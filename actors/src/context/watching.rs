@@ -4,11 +4,11 @@
 //! one signal per watch, and none after `unwatch`, whatever is queued.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Control, Head};
+use crate::cell_ref::ControlRef;
 use crate::discard;
 use crate::path::ActorPath;
 use crate::testkit::Effect;
@@ -17,7 +17,7 @@ use crate::testkit::Effect;
 pub(crate) struct Watching<M>(BTreeMap<ActorPath, Watch<M>>);
 
 pub(crate) struct Watch<M> {
-    target: Arc<dyn Control>,
+    target: ControlRef,
     /// What to deliver in place of a signal.
     pub(crate) message: Option<M>,
 }
@@ -79,7 +79,7 @@ impl<M: Send + 'static> ActorContext<M> {
         }
     }
 
-    fn register(&mut self, target: Arc<dyn Control>, message: Option<M>) {
+    fn register(&mut self, target: ControlRef, message: Option<M>) {
         let path = target.head().path().clone();
         if path == *self.path() {
             return;
@@ -90,7 +90,7 @@ impl<M: Send + 'static> ActorContext<M> {
             return; // registered with the target already
         }
         let this = self.cell().clone();
-        if let Some(ended) = target.head().add_watcher(this.clone()) {
+        if let Some(ended) = target.head().add_watcher(this.clone().into()) {
             this.notice_end(ended);
         }
     }

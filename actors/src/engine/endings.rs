@@ -19,7 +19,6 @@ use tracing::{error, warn};
 use super::Engine;
 use crate::actor::{Actor, Signal};
 use crate::ask::AskError;
-use crate::cell::{Control, Head};
 use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::{Envelope, Internal};
@@ -48,19 +47,12 @@ impl Last {
 
 impl<A: Actor> Engine<A> {
     /// Ends a life and waits for the next to begin; `Break` when the actor is to stop instead.
-    pub(super) async fn restart(
-        &mut self,
-        state: Option<A>,
-        failure: Failure,
-        delay: Duration,
-        keep_children: bool,
-    ) -> ControlFlow<()> {
+    pub(super) async fn restart(&mut self, failure: Failure, delay: Duration, keep_children: bool) -> ControlFlow<()> {
         self.ctx.end_life();
-        let mut state = state;
         if failure.is_panic() {
-            drop_state(state.take(), AskError::NoReply);
-        } else if let Some(actor) = &mut state {
-            self.last_signal(actor, Last::PreRestart).await;
+            drop_state(self.state.take(), AskError::NoReply);
+        } else {
+            self.last_signal(Last::PreRestart).await;
         }
         self.note_restart(failure, delay);
 
@@ -74,19 +66,19 @@ impl<A: Actor> Engine<A> {
             })
             .await;
         }
-        drop_state(state, AskError::NoReply);
+        drop_state(self.state.take(), AskError::NoReply);
         self.ctx.end_life(); // `PreRestart` may have started something
         if stop.is_continue() && !delay.is_zero() {
             stop = self.delay_passed(&mut waiting, delay).await;
         }
         // Whoever is to stop anyway need not live again first.
-        while let Some(internal) = self.owner.next_internal() {
+        while let Some(internal) = self.owner.next_internal(self.ctx.cell()) {
             match internal {
                 Internal::Stop => stop = ControlFlow::Break(()),
                 other => waiting.push_back(other),
             }
         }
-        self.owner.put_back(waiting);
+        self.owner.put_back(self.ctx.cell(), waiting);
         stop
     }
 
@@ -98,10 +90,10 @@ impl<A: Actor> Engine<A> {
         while self.ctx.has_children() {
             let (ctx, owner) = (&mut self.ctx, &mut self.owner);
             let internal = poll_fn(|cx| {
-                if !over && time_is_over(ctx, Control::head(&**owner.cell()), cx) {
+                if !over && time_is_over(ctx, cx) {
                     return Poll::Ready(None);
                 }
-                owner.poll_internal().map(Some)
+                owner.poll_internal(ctx.cell()).map(Some)
             });
             match internal.await {
                 None => {
@@ -125,7 +117,7 @@ impl<A: Actor> Engine<A> {
         let deadline = self.ctx.clock().now() + delay;
         loop {
             let (ctx, owner) = (&mut self.ctx, &mut self.owner);
-            let internal = poll_fn(|cx| match owner.poll_internal() {
+            let internal = poll_fn(|cx| match owner.poll_internal(ctx.cell()) {
                 Poll::Ready(internal) => Poll::Ready(Some(internal)),
                 Poll::Pending => ctx.poll_sleep(deadline, cx).map(|()| None),
             });
@@ -140,40 +132,38 @@ impl<A: Actor> Engine<A> {
     }
 
     /// The end of the actor.
-    pub(super) async fn finish(&mut self, state: &mut Option<A>, failure: Option<Box<Failure>>) {
+    pub(super) async fn finish(&mut self, failure: Option<Box<Failure>>) {
         // First, because a child may wait for an answer from here, and is itself waited for below.
-        let messages = self.owner.close();
+        let messages = self.owner.close(self.ctx.cell());
         self.drop_unhandled(messages);
         self.ctx.end_life();
         if self.ctx.close_children() {
             let over = Box::pin(self.children_ended(|other| discard::caught(|| drop(other)))).await;
             if over {
-                drop_state(state.take(), AskError::Stopped);
+                drop_state(self.state.take(), AskError::Stopped);
             }
         }
-        if let Some(actor) = state {
-            self.last_signal(actor, Last::PostStop).await;
-        }
+        self.last_signal(Last::PostStop).await;
         self.note_killed();
         self.ctx.end_life(); // `PostStop` may have started something
-        drop_state(state.take(), AskError::Stopped);
+        drop_state(self.state.take(), AskError::Stopped);
 
         self.ctx.forget_watches();
-        let (messages, internal) = self.owner.end();
+        let (messages, internal) = self.owner.end(self.ctx.cell());
         self.drop_unhandled(messages);
         if !internal.is_empty() {
             discard::each_caught_because(AskError::Stopped, internal);
         }
         let failure = failure.map(|failure| Arc::from(failure.error));
         let head = self.head();
-        head.parent().clone().child_ended(head.place());
+        head.parent().child_ended(head.place());
         head.end(failure);
     }
 
     /// Makes dead letters of `messages` and of what was brought back from a stash.
     fn drop_unhandled(&mut self, messages: VecDeque<Envelope<A::Message>>) {
         let unstashed = self.ctx.take_unstashed();
-        let messages = match self.owner.cell().foyer().map(Foyer::close) {
+        let messages = match self.ctx.cell().foyer().map(Foyer::close) {
             None => messages,
             Some(held) => messages.into_iter().filter(|came| !matches!(came, Envelope::Held)).chain(held).collect(),
         };
@@ -193,8 +183,9 @@ impl<A: Actor> Engine<A> {
     }
 
     /// Delivers a signal whose result does not matter any more.
-    async fn last_signal(&mut self, actor: &mut A, last: Last) {
-        let cell = self.owner.cell().clone();
+    async fn last_signal(&mut self, last: Last) {
+        let Some(actor) = &mut self.state else { return };
+        let cell = self.ctx.cell().clone();
         let ctx = &mut self.ctx;
         // Called inside: what comes before the handler's future may panic too.
         let handled =
@@ -269,7 +260,7 @@ impl<A: Actor> Engine<A> {
             }
             Fate::Park => {
                 let cause = failure.error.to_string();
-                if !head.system().parking_lot().park(message, self.owner.cell(), cause, attempts) {
+                if !head.system().parking_lot().park(message, self.ctx.cell(), cause, attempts) {
                     head.dead_letter::<A::Message>(DeadLetterReason::ParkingLotFull);
                 }
             }
@@ -277,7 +268,7 @@ impl<A: Actor> Engine<A> {
     }
 
     fn note_restart(&mut self, failure: Failure, delay: Duration) {
-        self.ctx.restarts += 1;
+        self.ctx.note_restart();
         metrics::counter!("actors_failures_total", "decision" => "restart").increment(1);
         warn!(error = &*failure.error, starting = failure.starting, ?delay, "actor failed and restarts");
         let actor = self.ctx.path().clone();
@@ -287,11 +278,16 @@ impl<A: Actor> Engine<A> {
 }
 
 /// Whether the children are to be killed.
-fn time_is_over<M: Send + 'static>(ctx: &mut ActorContext<M>, head: &Head, cx: &mut Context<'_>) -> bool {
+fn time_is_over<M: Send + 'static>(ctx: &mut ActorContext<M>, cx: &mut Context<'_>) -> bool {
+    let head = ctx.cell().head();
     if !head.is_ordered() {
         return false;
     }
-    head.is_killed() || head.limit_of_whole().is_some_and(|limit| ctx.poll_sleep(limit.at, cx).is_ready())
+    if head.is_killed() {
+        return true;
+    }
+    let limit = head.limit_of_whole();
+    limit.is_some_and(|limit| ctx.poll_sleep(limit.at, cx).is_ready())
 }
 
 /// Drops what an actor was; asks it kept a `ReplyTo` of end with `reason`.

@@ -8,7 +8,7 @@ impl<A: Actor> Engine<A> {
     /// Answers a probe from the runtime's lane.
     #[cold]
     pub(super) fn inspected(&self, probe: Probe) {
-        probe.answer(&Answer::About { restarts: self.ctx.restarts, children: self.ctx.child_controls() });
+        probe.answer(&Answer::About { restarts: self.ctx.restarts(), children: self.ctx.child_controls() });
     }
 
     /// Answers a probe that has come through the mailbox.

@@ -1,18 +1,17 @@
 //! How messages get into an actor's foyer.
 
-use std::sync::Arc;
-
 use super::{Accepted, Foyer};
 use crate::actor_ref::Stopped;
 use crate::ask::AskError;
 use crate::block_queue::{Refusal, Room};
-use crate::cell::{Cell, Control, PILE};
+use crate::cell::{Control, PILE};
+use crate::cell_ref::CellRef;
 use crate::discard;
 use crate::envelope::Envelope;
 use crate::event_stream::DeadLetterReason;
 use crate::mailbox::WhenFull;
 
-impl<M: Send + 'static> Cell<M> {
+impl<M: Send + 'static> CellRef<M> {
     /// Whether messages wait somewhere else than in the queue.
     pub(crate) fn foyer(&self) -> Option<&Foyer<M>> {
         self.head().foyer()?.downcast_ref()
@@ -20,7 +19,7 @@ impl<M: Send + 'static> Cell<M> {
 
     /// Lets a message in by the rules of the foyer.
     pub(crate) fn tell_through(
-        self: &Arc<Self>,
+        &self,
         foyer: &Foyer<M>,
         envelope: Envelope<M>,
         room: Room,
@@ -51,7 +50,7 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     /// Lets a message in, and waits for that where it would be refused.
-    pub(crate) async fn send_through(self: &Arc<Self>, foyer: &Foyer<M>, message: M) -> Result<(), Stopped<M>> {
+    pub(crate) async fn send_through(&self, foyer: &Foyer<M>, message: M) -> Result<(), Stopped<M>> {
         let weight = foyer.weigh(&message);
         let Ok(hold) = foyer.hold(Some(weight)).await else { return Err(Stopped(message)) };
         match foyer.fill(hold, self.queue(), foyer.entry(Envelope::Message(message))) {
@@ -65,11 +64,7 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     /// Makes a message if there is room, and delivers it; should the actor have closed in between, to dead letters.
-    pub(crate) fn try_deliver_with(
-        self: &Arc<Self>,
-        room: Room,
-        make: impl FnOnce() -> Envelope<M>,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn try_deliver_with(&self, room: Room, make: impl FnOnce() -> Envelope<M>) -> Result<(), Refusal> {
         let Some(foyer) = self.foyer() else {
             let permit = self.queue().try_reserve(room)?;
             self.deliver(permit, make());
@@ -96,7 +91,7 @@ impl<M: Send + 'static> Cell<M> {
     ///
     /// # Errors
     /// The actor takes no more messages.
-    pub(crate) async fn deliver_with(self: &Arc<Self>, make: impl FnOnce() -> Envelope<M>) -> Result<(), Refusal> {
+    pub(crate) async fn deliver_with(&self, make: impl FnOnce() -> Envelope<M>) -> Result<(), Refusal> {
         let Some(foyer) = self.foyer() else {
             let permit = self.queue().reserve().await.map_err(|()| Refusal::Stopped)?;
             self.deliver(permit, make());
@@ -114,7 +109,7 @@ impl<M: Send + 'static> Cell<M> {
     }
 
     /// Delivers what is bounded elsewhere and takes no room in a foyer.
-    pub(crate) fn deliver_past_foyer(self: &Arc<Self>, envelope: Envelope<M>) {
+    pub(crate) fn deliver_past_foyer(&self, envelope: Envelope<M>) {
         if self.is_closed() {
             return discard::because(AskError::Stopped, envelope);
         }

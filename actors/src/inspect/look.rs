@@ -12,6 +12,7 @@ use super::probe::{Answer, Lane};
 use super::tree::{ActorNode, ActorState, ActorTree};
 use crate::block_queue::Posture;
 use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::clock::Tick;
 use crate::system::ActorSystem;
 
@@ -84,7 +85,7 @@ pub(super) async fn tree(system: &ActorSystem, options: TreeOptions) -> ActorTre
 }
 
 impl Look<'_> {
-    fn visit(&mut self, actor: Arc<dyn Control>, depth: usize) -> usize {
+    fn visit(&mut self, actor: ControlRef, depth: usize) -> usize {
         let index = self.seen.len();
         let head = actor.head();
         self.seen.push(Seen {

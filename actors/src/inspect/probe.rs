@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::look::Listener;
-use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::clock::Tick;
 
 /// Where a probe lies.
@@ -44,7 +44,7 @@ pub(crate) struct Probe {
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// To a probe in the runtime's lane.
-    About { restarts: u32, children: Vec<Arc<dyn Control>> },
+    About { restarts: u32, children: Vec<ControlRef> },
     /// To one that has come through the mailbox, then.
     Through { at: Tick },
     /// It has ended.
@@ -55,7 +55,7 @@ impl Inspector {
     /// Asks `actor`; the answer goes to place `index` of `listener`. Since when that question lies there.
     pub(crate) fn ask(
         self: &Arc<Self>,
-        actor: &Arc<dyn Control>,
+        actor: &ControlRef,
         lane: Lane,
         now: Tick,
         listener: &Arc<Listener>,
@@ -72,7 +72,7 @@ impl Inspector {
             }
             all.insert((uid, lane), Pending { since: now, listeners: vec![listens] });
         }
-        actor.clone().inspect(Box::new(Probe { inspector: self.clone(), uid, lane, answered: false }));
+        actor.inspect(Box::new(Probe { inspector: self.clone(), uid, lane, answered: false }));
         now
     }
 }

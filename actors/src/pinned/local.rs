@@ -101,7 +101,7 @@ impl<L: LocalActor> Props<Local<L>> {
     /// In a [`TestKit`](crate::testkit::TestKit) it lives on the test's own thread, without `spawn_local`.
     pub fn local(mut factory: impl FnMut(&mut ActorContext<L::Message>) -> L + Send + 'static) -> Self {
         let mut props = Self::setup(move |ctx| Local(Bound::new(factory(ctx)))).pinned();
-        props.actor_type = type_name::<L>;
+        props.actor_type = Some(type_name::<L>);
         props
     }
 }

@@ -17,7 +17,7 @@ use super::logic::{Picker, RoutingLogic};
 use super::ring::Ring;
 use crate::actor_ref::{ActorRef, TryTellError};
 use crate::block_queue::Refusal;
-use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::discard;
 use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
@@ -34,7 +34,7 @@ pub(crate) struct Router<M> {
     /// Told of every new table.
     pub(super) changed: Notify,
     /// The router's actor; set before anybody has a reference.
-    control: OnceLock<Arc<dyn Control>>,
+    control: OnceLock<ControlRef>,
 }
 
 /// Which messages all routees get.
@@ -96,11 +96,11 @@ impl<M: Send + 'static> Router<M> {
     }
 
     /// Says which actor this is the router of.
-    pub(super) fn belongs_to(&self, control: Arc<dyn Control>) {
+    pub(super) fn belongs_to(&self, control: ControlRef) {
         self.control.get_or_init(|| control);
     }
 
-    pub(super) fn control_arc(&self) -> &Arc<dyn Control> {
+    pub(super) fn control_arc(&self) -> &ControlRef {
         self.control.get().expect("a router's reference is made after its actor")
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 
@@ -10,6 +9,7 @@ use super::route::{Phase, Router, Routes};
 use crate::actor_ref::{ActorRef, MADE_ONCE, Recipient, Sending, Stopped, TryTellError};
 use crate::block_queue::Refusal;
 use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 
@@ -35,14 +35,6 @@ impl<M: Send + 'static> Router<M> {
             let routes = self.routes.load_full();
             match routes.phase {
                 Phase::Closed => return Err(Refusal::Stopped),
-                Phase::Waiting if self.refusal().is_none() => {
-                    let refused = match self.try_tell(make(), None) {
-                        Ok(()) => return Ok(()),
-                        Err(refused) => refused.into_message(),
-                    };
-                    self.send_on(refused).await;
-                    return Ok(());
-                }
                 Phase::Waiting => {
                     drop(routes);
                     changed.await;
@@ -70,13 +62,6 @@ impl<M: Send + 'static> Router<M> {
         self.places(routes, key).map(|place| &routes.routees[place]).find(|routee| !routee.is_stopped())
     }
 
-    /// Sends what is made already; should the router stop meanwhile, to dead letters.
-    async fn send_on(&self, message: M) {
-        if let Err(Stopped(message)) = self.send(message).await {
-            self.undelivered(DeadLetterReason::Stopped, message);
-        }
-    }
-
     async fn send_each(&self, message: M, copy: fn(&M) -> M) -> Result<(), Stopped<M>> {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -85,7 +70,7 @@ impl<M: Send + 'static> Router<M> {
             let mut taken = false;
             match routes.phase {
                 Phase::Closed => return Err(Stopped(message)),
-                Phase::Waiting => taken = self.try_tell(copy(&message), None).is_ok(),
+                Phase::Waiting => {}
                 Phase::Open => {
                     for routee in &routes.routees {
                         taken |= Box::pin(routee.send(copy(&message))).await.is_ok();
@@ -115,7 +100,7 @@ impl<M: Send + 'static> Recipient<M> for Router<M> {
         &**self.control_arc()
     }
 
-    fn control_arc(&self) -> Arc<dyn Control> {
+    fn control_arc(&self) -> ControlRef {
         Router::control_arc(self).clone()
     }
 
@@ -147,7 +132,10 @@ impl<M: Send + 'static> Recipient<M> for Router<M> {
                     Some(Refusal::Full) => changed.await,
                 }
             }
-            self.send_on(make()).await;
+            // Should the router stop meanwhile, to dead letters: it is made already.
+            if let Err(Stopped(message)) = self.send(make()).await {
+                self.undelivered(DeadLetterReason::Stopped, message);
+            }
             Ok(())
         })
     }

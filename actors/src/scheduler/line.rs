@@ -45,10 +45,6 @@ impl Line {
         }
     }
 
-    pub(super) fn is_drawn(&self) -> bool {
-        self.0.lock().draw.is_some()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.0.lock().hints.is_empty()
     }

@@ -35,8 +35,10 @@
 mod carrier;
 mod current;
 mod guard;
+mod hint;
 mod line;
 mod observer;
+mod outside;
 mod pool;
 mod scoped;
 mod sleepers;
@@ -51,40 +53,18 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub(crate) use self::current::current;
+pub(crate) use self::hint::{Header, Hint, Runnable};
 pub(crate) use self::observer::Observer;
 use self::pool::Pool;
-use crate::cell::Head;
 use crate::clock::Clock;
-
-/// What a carrier runs: an actor.
-pub(crate) trait Runnable: Send + Sync + 'static {
-    /// Claims the actor and runs it for a while; `this` is the hint itself, to be cloned where it is needed. Does nothing
-    /// when there is nothing to claim: hints may be stale. Must not unwind.
-    fn run(&self, this: &Hint) -> After;
-
-    /// As [`run`](Runnable::run), for somebody who came without having taken a hint out of a queue: one that is there
-    /// stays, and does not have to be put there again.
-    fn run_past_hint(&self, this: &Hint) -> After {
-        self.run(this)
-    }
-
-    /// The actor, where there is one.
-    fn actor(&self) -> Option<&Head> {
-        None
-    }
-
-    /// Tells it from all others; never 0.
-    fn uid(&self) -> u64;
-}
-
-/// Says: look at this actor.
-pub(crate) type Hint = Arc<dyn Runnable>;
 
 /// What became of an actor that was run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum After {
-    /// It waits or has ended. Whoever wakes it schedules it.
+    /// It waits. Whoever wakes it schedules it, with the count that the hint had.
     Parked,
+    /// It has ended: the hint is given up.
+    Ended,
     /// It has more to do and counts as scheduled: the very hint goes to the back of the queue.
     Again,
 }
@@ -127,7 +107,10 @@ pub(crate) fn run_here(hint: Hint) -> Option<Hint> {
     let uid = hint.uid();
     match current::run(hint, uid) {
         (hint, After::Again) => Some(hint),
-        (_, After::Parked) => None,
+        (hint, after) => {
+            hint.over(after);
+            None
+        }
     }
 }
 
@@ -146,23 +129,13 @@ impl Scheduler {
         Self(Arc::new(Owner(Pool::start(runtime, order, workers, seats))))
     }
 
-    /// Puts `hint` into a queue; see [`schedule_shared`](Scheduler::schedule_shared).
-    #[cfg(test)]
-    pub(crate) fn schedule(&self, hint: Hint) {
-        self.0.0.schedule(hint);
-    }
-
-    /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier, which uses a
-    /// hint again that it has kept from a run. On another thread a carrier is woken; if that is a thread of the same runtime
+    /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier. On another
+    /// thread a carrier is woken; if that is a thread of the same runtime
     /// the carrier goes on there as soon as the task that called this waits, or on another thread when it does not wait but
     /// brings more ([`Scheduler::hurry`]).
     #[inline]
-    pub(crate) fn schedule_shared<R: Runnable>(&self, runnable: &Arc<R>) {
-        let kept = worker::here(|worker| {
-            let worker = worker.filter(|worker| worker.serves(&self.0.0))?;
-            worker.kept(Arc::as_ptr(runnable).cast())
-        });
-        self.0.0.schedule(kept.unwrap_or_else(|| runnable.clone()));
+    pub(crate) fn schedule(&self, hint: Hint) {
+        self.0.0.schedule(hint);
     }
 
     /// To be called where work piles up for an actor that was scheduled long ago (a mailbox starts another block): if the
@@ -173,23 +146,22 @@ impl Scheduler {
         self.0.0.hurry();
     }
 
-    /// Runs an actor at once on this thread, with [`current`] set to it and the runtime entered, unless somebody else
-    /// runs it. A hint for it is out already, and stays out. Does nothing, and returns false, when eight run inside each
-    /// other on this thread, when the order is drawn, or when the scheduler has stopped.
+    /// Runs an actor at once on this thread, with [`current`] set to it and the runtime entered, if a thread that is no
+    /// carrier has scheduled it, has scheduled nothing else since, and nobody has taken the hint meanwhile. Does nothing, and returns false, otherwise, and when
+    /// this thread runs an actor, when the order is fixed, or when the scheduler has stopped.
     pub(crate) fn run_inline(&self, hint: &Hint) -> bool {
         let pool = &self.0.0;
-        if pool.is_stopped() || pool.is_drawn() {
+        if pool.is_stopped() || current(|running| running.is_some()) {
             return false;
         }
+        let Some(hint) = pool.take_back(hint) else { return false };
         let _entered = (!pool.is_home()).then(|| pool.runtime().enter());
-        match current::run_nested(hint) {
-            Some(After::Parked) => true,
-            Some(After::Again) => {
-                pool.schedule_back(hint.clone());
-                true
-            }
-            None => false,
+        let uid = hint.uid();
+        match current::run(hint, uid) {
+            (hint, After::Again) => pool.schedule_back(hint),
+            (hint, after) => hint.over(after),
         }
+        true
     }
 
     /// Ends the carriers as soon as they come out of what they run. Hints are dropped, those that still come too.

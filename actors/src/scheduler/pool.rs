@@ -13,6 +13,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::carrier::{Carrier, Decoys};
 use super::line::Line;
+use super::outside::Outside;
 use super::sleepers::{Call, MAX, Sleepers};
 use super::slot::{Slot, Thief};
 use super::worker::{self, Worker};
@@ -30,6 +31,7 @@ thread_local! {
 
 pub(super) struct Pool {
     injector: Injector<Hint>,
+    outside: Outside,
     /// Takes the place of all other queues where the order is fixed.
     line: Option<Line>,
     seats: Box<[OnceLock<Seat>]>,
@@ -81,6 +83,7 @@ impl Pool {
         let workers = workers.clamp(1, seats);
         let pool = Arc::new(Self {
             injector: Injector::new(),
+            outside: Outside::new(),
             line: Line::new(order),
             seats: (0..seats).map(|_| OnceLock::new()).collect(),
             seated: AtomicUsize::new(0),
@@ -157,10 +160,6 @@ impl Pool {
         }
     }
 
-    pub(super) fn is_drawn(&self) -> bool {
-        self.line.as_ref().is_some_and(Line::is_drawn)
-    }
-
     /// There can be more than one carrier.
     pub(super) fn may_grow(&self) -> bool {
         self.seats.len() > 1
@@ -175,15 +174,14 @@ impl Pool {
     /// From any thread.
     #[inline]
     pub(super) fn schedule(self: &Arc<Self>, hint: Hint) {
-        let mut hint = Some(hint);
-        worker::here(|worker| {
-            if let Some(worker) = worker.filter(|worker| worker.serves(self))
-                && let Some(hint) = hint.take()
-            {
+        let outside = worker::here(|worker| match worker.filter(|worker| worker.serves(self)) {
+            Some(worker) => {
                 worker.schedule(hint);
+                None
             }
+            None => Some(hint),
         });
-        if let Some(hint) = hint {
+        if let Some(hint) = outside {
             self.schedule_from_outside(hint);
         }
     }
@@ -206,12 +204,19 @@ impl Pool {
     fn schedule_from_outside(&self, hint: Hint) {
         match &self.line {
             Some(line) => line.push(hint),
-            None => self.injector.push(hint),
+            None => self.outside.put(hint, &self.injector),
         }
         self.wake_from_outside();
         if self.stopped.load(SeqCst) {
             self.drain();
         }
+    }
+
+    /// Takes a hint back that this thread has brought from outside last, if it is there still.
+    pub(super) fn take_back(&self, hint: &Hint) -> Option<Hint> {
+        let back = self.outside.take_back(hint)?;
+        BROUGHT.set(BROUGHT.get().saturating_sub(1));
+        Some(back)
     }
 
     /// A wake from a task of this runtime puts the carrier into the next-task slot of that very thread: as soon as the
@@ -290,9 +295,14 @@ impl Pool {
 
     pub(super) fn inject(&self, deque: &Deque<Hint>) -> Option<Hint> {
         if self.injector.is_empty() {
-            return None;
+            return self.outside.take();
         }
-        until_settled(|| self.injector.steal_batch_and_pop(deque))
+        until_settled(|| self.injector.steal_batch_and_pop(deque)).or_else(|| self.outside.take())
+    }
+
+    /// As [`inject`](Pool::inject), with what was brought last first, so that nothing waits there for good.
+    pub(super) fn brought(&self, deque: &Deque<Hint>) -> Option<Hint> {
+        self.outside.take().or_else(|| self.inject(deque))
     }
 
     /// From the others' deques; from the slots of those that are stuck only if there is nothing in any deque.
@@ -324,7 +334,7 @@ impl Pool {
     pub(super) fn was_brought_work(&self) -> bool {
         match &self.line {
             Some(line) => !line.is_empty(),
-            None => !self.injector.is_empty(),
+            None => !self.injector.is_empty() || !self.outside.is_empty(),
         }
     }
 
@@ -401,14 +411,21 @@ impl Pool {
         self.drain();
     }
 
-    /// Drops all hints. Whoever adds one looks after that whether the pool has stopped, so none is left.
+    /// Empties all queues. Whoever adds a hint looks after that whether the pool has stopped, so none is left.
     pub(super) fn drain(&self) {
         fence(SeqCst);
-        while self.line.as_ref().and_then(Line::pop).is_some() {}
-        while until_settled(|| self.injector.steal()).is_some() {}
-        for seat in self.seats() {
-            while until_settled(|| seat.stealer.steal()).is_some() {}
-            drop(seat.slot.steal());
+        let one = || {
+            self.line
+                .as_ref()
+                .and_then(Line::pop)
+                .or_else(|| until_settled(|| self.injector.steal()))
+                .or_else(|| self.outside.take())
+                .or_else(|| {
+                    self.seats().find_map(|seat| until_settled(|| seat.stealer.steal()).or_else(|| seat.slot.steal()))
+                })
+        };
+        while let Some(hint) = one() {
+            hint.adrift();
         }
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{After, Hint, Order, Runnable, Scheduler, current};
+use super::{After, Header, Hint, Order, Runnable, Scheduler, current};
 
 const IDLE: u8 = 0;
 const QUEUED: u8 = 1;
@@ -53,29 +53,44 @@ impl Counter {
     }
 }
 
-impl Runnable for Counter {
+/// Says: look at this counter.
+#[repr(C)]
+struct Pointer {
+    header: Header,
+    counter: Arc<Counter>,
+}
+
+// SAFETY: it begins with a header made for it, below.
+#[allow(unsafe_code, reason = "a stand-in for actors")]
+unsafe impl Runnable for Pointer {
+    fn run(&self, this: &Hint) -> After {
+        self.counter.run(this)
+    }
+}
+
+fn hint(counter: &Arc<Counter>) -> Hint {
+    Hint::new(Box::new(Pointer { header: Header::of::<Pointer>(counter.uid, 1), counter: counter.clone() }))
+}
+
+impl Counter {
     fn run(&self, this: &Hint) -> After {
         if self.state.compare_exchange(QUEUED, RUNNING, SeqCst, SeqCst).is_err() {
-            return After::Parked;
+            return After::Ended;
         }
         let told = self.told.swap(0, SeqCst);
         (self.work)(this, told);
         self.done.fetch_add(told, SeqCst);
         if self.state.compare_exchange(RUNNING, IDLE, SeqCst, SeqCst).is_ok() {
-            return After::Parked;
+            return After::Ended; // the hint is needed no more
         }
         self.state.store(QUEUED, SeqCst);
         After::Again
-    }
-
-    fn uid(&self) -> u64 {
-        self.uid
     }
 }
 
 fn tell(scheduler: &Scheduler, counter: &Arc<Counter>) {
     if counter.told() {
-        scheduler.schedule(counter.clone());
+        scheduler.schedule(hint(counter));
     }
 }
 
@@ -190,65 +205,51 @@ fn several_schedulers_on_the_same_threads() {
 }
 
 #[test]
-fn the_current_actor_is_the_innermost() {
+fn who_brings_work_from_outside_may_do_it_and_nobody_else() {
     fn uid() -> Option<u64> {
         current(|hint| hint.map(|hint| hint.uid()))
     }
     let runtime = one_thread();
     let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let inner = {
+    let [one, two] = [1, 2].map(|number| {
         let seen = seen.clone();
-        Counter::new(2, move |_, _| seen.lock().push((2, uid())))
+        Counter::new(number, move |_, _| seen.lock().push((number, uid())))
+    });
+    let bring = |counter: &Arc<Counter>| {
+        assert!(counter.told());
+        let hint = hint(counter);
+        scheduler.schedule(hint.clone());
+        hint
     };
-    let panics = Counter::new(3, |_, _| panic!("on purpose"));
-    let outer = {
-        let (scheduler, seen, inner) = (scheduler.clone(), seen.clone(), inner.clone());
-        Counter::new(1, move |this, _| {
-            seen.lock().push((1, uid()));
-            assert!(inner.told());
-            assert!(scheduler.run_inline(&(inner.clone() as Hint)));
-            assert!(panics.told());
-            scheduler.run_inline(&(panics.clone() as Hint));
-            seen.lock().push((1, uid()));
-            assert!(current(|hint| Arc::ptr_eq(hint.expect("this one"), this)));
+    let first = bring(&one);
+    assert!(scheduler.run_inline(&first), "this thread brought it last");
+    assert!(!scheduler.run_inline(&first), "it is done");
+    assert_eq!((seen.lock().pop(), one.done(), uid()), (Some((1, Some(1))), 1, None));
+
+    let (first, second) = (bring(&one), bring(&two));
+    assert!(!scheduler.run_inline(&first), "it is in the queue of all");
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(scheduler.run_inline(&second), "whichever thread has brought it"));
+    });
+    assert_eq!(two.done(), 1);
+    let second = bring(&two);
+    let inside = {
+        let (scheduler, second) = (scheduler.clone(), second.clone());
+        Counter::new(3, move |this, _| {
+            assert!(current(|hint| hint.expect("this one") == this));
+            assert!(!scheduler.run_inline(&second), "not inside another");
         })
     };
-    tell(&scheduler, &outer);
+    tell(&scheduler, &inside);
     runtime.block_on(settle());
-    assert_eq!(*seen.lock(), [(1, Some(1)), (2, Some(2)), (1, Some(1))]);
-    assert_eq!(uid(), None);
-    // From a thread that is no carrier.
-    assert!(inner.told());
-    assert!(scheduler.run_inline(&(inner.clone() as Hint)));
-    assert_eq!(seen.lock().last(), Some(&(2, Some(2))));
-    assert_eq!((outer.done(), inner.done(), uid()), (1, 2, None));
-}
+    assert_eq!((one.done(), two.done(), inside.done()), (2, 2, 1), "carriers do it");
+    assert!(!scheduler.run_inline(&second), "it is done");
 
-#[test]
-fn running_inside_each_other_has_an_end() {
-    let runtime = one_thread();
-    let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
-    let ran: Arc<Mutex<Vec<(u64, bool)>>> = Arc::default();
-    let mut next: Option<Arc<Counter>> = None;
-    for uid in (1..=12).rev() {
-        let (scheduler, ran, inner) = (scheduler.clone(), ran.clone(), next.take());
-        next = Some(Counter::new(uid, move |_, _| {
-            if let Some(inner) = &inner {
-                tell(&scheduler, inner);
-                let inline = scheduler.run_inline(&(inner.clone() as Hint));
-                ran.lock().push((inner.uid, inline));
-            }
-        }));
-    }
-    let first = next.expect("twelve");
-    assert!(first.told());
-    assert!(scheduler.run_inline(&(first as Hint)));
-    assert_eq!(ran.lock()[0], (9, false));
-    assert_eq!(ran.lock().len(), 8);
-    runtime.block_on(settle());
-    assert_eq!(ran.lock().len(), 11);
-    assert_eq!(ran.lock().iter().filter(|(_, inline)| *inline).count(), 10);
+    let panics = Counter::new(4, |_, _| panic!("on purpose"));
+    let hint = bring(&panics);
+    assert!(scheduler.run_inline(&hint));
+    assert_eq!(uid(), None);
 }
 
 /// Twenty that tell each other for a while; the order in which they ran.
@@ -304,17 +305,17 @@ fn nothing_outlives_the_runtime_or_the_last_scheduler() {
             let scheduler = Scheduler::start(runtime.handle(), kind, None);
             runtime.block_on(settle());
             let mut held = Vec::new();
-            (0..100).for_each(|_| scheduler.schedule(fresh(&mut held)));
+            (0..100).for_each(|_| scheduler.schedule(hint(&fresh(&mut held))));
             assert!(held.iter().all(|counter| counter.upgrade().is_some()), "waits");
             match end {
                 "runtime" => {
                     drop(runtime);
-                    scheduler.schedule(fresh(&mut held));
-                    assert!(!scheduler.run_inline(&(fresh(&mut held) as Hint)));
+                    scheduler.schedule(hint(&fresh(&mut held)));
+                    assert!(!scheduler.run_inline(&hint(&fresh(&mut held))));
                 }
                 "stop" => {
                     scheduler.stop();
-                    scheduler.schedule(fresh(&mut held));
+                    scheduler.schedule(hint(&fresh(&mut held)));
                     runtime.block_on(settle());
                     assert_eq!(runtime.metrics().num_alive_tasks(), 0);
                 }

@@ -12,7 +12,6 @@ use super::pool::{self, Pool, Seat};
 use super::scoped::Scoped;
 use super::slot::Slot;
 use super::{After, Hint, current};
-use crate::discard;
 
 /// Actors in a row taken from the slot: two that keep telling each other must not hold up the rest.
 const SLOT_MAX: u32 = 16;
@@ -42,10 +41,6 @@ pub(super) struct Worker {
     tick: Cell<u32>,
     /// Runs between two looks at the clock: fewer when they are long.
     stride: Cell<u32>,
-    /// Hints of actors that were run last and wait: one of them is often scheduled next, and a hint that is used again
-    /// costs no counting. Given up before the worker sleeps.
-    kept: [Cell<Option<Hint>>; 2],
-    oldest: Cell<usize>,
 }
 
 /// The worker this thread is being.
@@ -56,17 +51,7 @@ pub(super) fn here<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
 
 impl Worker {
     pub(super) fn new(index: usize, pool: Arc<Pool>, deque: Deque<Hint>, slot: Slot<Hint>) -> Self {
-        Self {
-            index,
-            pool,
-            slot,
-            slot_runs: Cell::new(0),
-            deque,
-            tick: Cell::new(0),
-            stride: Cell::new(CLOCK_EVERY),
-            kept: Default::default(),
-            oldest: Cell::new(0),
-        }
+        Self { index, pool, slot, slot_runs: Cell::new(0), deque, tick: Cell::new(0), stride: Cell::new(CLOCK_EVERY) }
     }
 
     pub(super) fn index(&self) -> usize {
@@ -95,7 +80,7 @@ impl Worker {
         if let Some(displaced) = self.slot.put(hint) {
             self.push_back(displaced);
         } else if self.pool.is_stopped() {
-            drop(self.slot.take());
+            self.pool.drain();
         }
     }
 
@@ -128,7 +113,7 @@ impl Worker {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
         if tick.is_multiple_of(FAIRNESS)
-            && let Some(hint) = self.pool.inject(&self.deque)
+            && let Some(hint) = self.pool.brought(&self.deque)
         {
             return Some(hint);
         }
@@ -179,7 +164,7 @@ impl Worker {
                     // That was a long one: whoever waits outside has waited for long enough.
                     self.tick.set(FAIRNESS - 1);
                 }
-                (hint, After::Parked) => self.keep(hint),
+                (hint, after) => hint.over(after),
             }
             if self.pool.is_stopped() || !has_budget_remaining() || slice.is_over() {
                 self.stride.set(slice.stride);
@@ -188,40 +173,10 @@ impl Worker {
         }
     }
 
-    /// A hint that is not needed at the moment.
-    #[inline]
-    fn keep(&self, hint: Hint) {
-        let oldest = self.oldest.get();
-        self.oldest.set(oldest ^ 1);
-        if let Some(given_up) = self.kept[oldest].replace(Some(hint)) {
-            let_go(given_up);
-        }
-    }
-
-    /// The hint that was kept of the actor at `actor`.
-    #[inline]
-    pub(super) fn kept(&self, actor: *const ()) -> Option<Hint> {
-        self.kept.iter().find_map(|kept| {
-            let hint = kept.take()?;
-            if Arc::as_ptr(&hint).cast::<()>() == actor {
-                return Some(hint);
-            }
-            kept.set(Some(hint));
-            None
-        })
-    }
-
     /// Goes to sleep; false when there is work after all or none will come any more.
     pub(super) fn doze(&self) -> bool {
-        self.kept.iter().filter_map(Cell::take).for_each(let_go);
         self.pool.sleepers().doze(self.index, || self.pool.has_work_for(self.index) || self.pool.is_stopped())
     }
-}
-
-/// Perhaps the last that knew the actor: its parts may panic.
-#[inline]
-fn let_go(hint: Hint) {
-    discard::caught(|| drop(hint));
 }
 
 /// The time a carrier keeps its thread. The clock is read for the first time after a few runs: a carrier that is woken for

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::Semaphore;
 
-use crate::cell::Cell;
+use crate::cell_ref::CellRef;
 use crate::context::ActorContext;
 use crate::envelope::{Envelope, Streamed};
 
@@ -92,7 +92,7 @@ impl<M: Send + 'static> ActorContext<M> {
 }
 
 /// Waits for room; when the actor has stopped there is nobody left to tell.
-async fn deliver<M: Send + 'static>(cell: &Arc<Cell<M>>, streamed: Streamed<M>) {
+async fn deliver<M: Send + 'static>(cell: &CellRef<M>, streamed: Streamed<M>) {
     let envelope = Envelope::Streamed(Box::new(streamed));
     if cell.foyer().is_some() {
         cell.deliver_past_foyer(envelope);

@@ -17,6 +17,7 @@ use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::ask::AskError;
 use crate::block_queue::Refusal;
 use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::Question;
@@ -240,7 +241,7 @@ impl<M: Send + 'static> Recipient<M> for Entrance<M> {
         self.owner.control()
     }
 
-    fn control_arc(&self) -> Arc<dyn Control> {
+    fn control_arc(&self) -> ControlRef {
         self.owner.control_arc()
     }
 

@@ -6,23 +6,22 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::now;
-use crate::cell::Control;
+use crate::cell_ref::ControlRef;
 use crate::inspect::{Answer, Lane, Listener};
-use crate::scheduler::Hint;
 use crate::system::ActorSystem;
 
 /// Actors asked for their children, at most.
 const ASKED_MAX: usize = 100_000;
 
 /// The actor of this number, if it is one of those at the top.
-pub(super) fn at_top(system: &ActorSystem, uid: u64) -> Option<Arc<dyn Control>> {
+pub(super) fn at_top(system: &ActorSystem, uid: u64) -> Option<ControlRef> {
     let tops = system.guardians();
     tops.into_iter().find_map(|guardian| guardian.controls().into_iter().find(|actor| actor.head().uid() == uid))
 }
 
 /// The actors of these numbers, as far as those above them tell within the time. Blocks this thread, and runs on it those
 /// who are idle and have to answer: perhaps no other thread is free.
-pub(super) fn anywhere(system: &ActorSystem, uids: &[u64], within: Duration) -> Vec<Arc<dyn Control>> {
+pub(super) fn anywhere(system: &ActorSystem, uids: &[u64], within: Duration) -> Vec<ControlRef> {
     let listener = Arc::new(Listener::default());
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let until = now() + within;
@@ -38,8 +37,7 @@ pub(super) fn anywhere(system: &ActorSystem, uids: &[u64], within: Duration) -> 
                 asked += 1;
                 awaited += 1;
                 system.inspector().ask(&actor, Lane::Internal, system.clock().now(), &listener, 0);
-                let hint: Hint = actor;
-                system.scheduler().run_inline(&hint);
+                system.scheduler().run_inline(actor.hint());
             }
         }
         if awaited == 0 || found.len() == uids.len() {

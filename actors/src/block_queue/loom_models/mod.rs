@@ -37,10 +37,9 @@ struct Subject {
 }
 
 impl Subject {
-    /// Claimed by the caller.
+    /// Run by the caller.
     fn running(capacity: usize) -> Arc<Self> {
         let queue = Queue::new(capacity);
-        assert!(queue.claim());
         Arc::new(Self { queue, messages: Plain::default(), internal: Plain::default(), hint: false.into() })
     }
 
@@ -57,7 +56,6 @@ impl Subject {
 
     fn run_if_woken(&self, wake: Wake) {
         if wake == Wake::Schedule {
-            assert!(self.queue.claim(), "the only hint there is");
             self.run();
         }
     }
@@ -102,7 +100,7 @@ impl Subject {
 }
 
 fn receiver() -> Receiver<u32, u32> {
-    // SAFETY: the models use it only after a claim; that they may is what is checked.
+    // SAFETY: the models use it only with the right; that they have it is what is checked.
     #[allow(unsafe_code)]
     unsafe {
         Receiver::new()

@@ -96,7 +96,6 @@ fn a_waker_meets(other: impl Fn(&Subject) -> Wake + Copy + Send + Sync + 'static
         let flags = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
         let go_on = |subject: &Subject, flags: &(AtomicBool, AtomicBool), wake| {
             if wake == Wake::Schedule {
-                assert!(subject.queue.claim());
                 awaits(&flags.0, subject, &flags.1);
             }
         };
@@ -147,7 +146,6 @@ fn between_two_lives_items_are_heard_and_messages_stay() {
         };
         let sender = with(&subject, move |subject| {
             if subject.queue.push_internal(1).unwrap() == Wake::Schedule {
-                assert!(subject.queue.claim());
                 until_item(subject);
             }
         });
@@ -162,7 +160,7 @@ fn between_two_lives_items_are_heard_and_messages_stay() {
     });
 }
 
-/// The hint in the run queue, popped by another worker, against the asker that runs the consumer past it.
+/// The hint in the run queue, popped by another worker, against the asker that takes it back.
 #[test]
 fn a_hint_an_asker_and_a_push_run_one_at_a_time() {
     check(|| {
@@ -173,15 +171,13 @@ fn a_hint_an_asker_and_a_push_run_one_at_a_time() {
             }
         }
         fn pop_hint(subject: &Subject) {
-            if subject.hint.swap(false, std::sync::atomic::Ordering::SeqCst) && subject.queue.claim() {
+            if subject.hint.swap(false, std::sync::atomic::Ordering::SeqCst) {
                 subject.run();
             }
         }
         let asker = with(&subject, |subject| {
             put(subject, subject.push(1));
-            if subject.queue.claim_inline() {
-                subject.run();
-            }
+            pop_hint(subject);
         });
         let pusher = with(&subject, |subject| {
             put(subject, subject.push(2));
@@ -203,15 +199,10 @@ fn who_yields_is_run_again_by_one() {
         let pusher = with(&subject, |subject| {
             let wake = subject.push(1);
             subject.run_if_woken(wake);
-            if subject.queue.claim_inline() {
-                subject.run();
-            }
         });
         subject.look();
-        assert_eq!(receiver().yield_now(&subject.queue), Wake::Schedule);
-        if subject.queue.claim() {
-            subject.run();
-        }
+        receiver().yield_now(&subject.queue);
+        subject.run();
         pusher.join().unwrap();
         assert_eq!(subject.messages(), [1]);
     });

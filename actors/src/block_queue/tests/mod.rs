@@ -17,7 +17,6 @@ type Plain = Queue<u64, &'static str>;
 /// A queue that runs, and its receiver.
 fn running<T, I>(capacity: usize) -> (Queue<T, I>, Receiver<T, I>) {
     let queue = Queue::new(capacity);
-    assert!(queue.claim(), "born runnable");
     // SAFETY: the only one, and the tests stick to the protocol.
     #[allow(unsafe_code)]
     let receiver = unsafe { Receiver::new() };
@@ -89,16 +88,14 @@ fn messages_keep_their_order_across_blocks() {
 fn whoever_finds_the_consumer_asleep_schedules_it_and_nobody_else_does() {
     let (queue, mut receiver) = running::<_, &str>(10);
     assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
-    assert!(!queue.claim(), "nothing to run");
     assert_eq!(queue.push(1, Room::Ordinary), Ok(Wake::Schedule));
     assert_eq!(queue.push(2, Room::Ordinary), Ok(Wake::No));
     assert_eq!(queue.notify(), Wake::No);
     assert_eq!(queue.push_internal("stop"), Ok(Wake::No));
-    assert!(queue.claim());
-    assert!(!queue.claim(), "claimed already");
     assert_eq!(receiver.park(&queue, For::Messages), Park::Busy);
     assert_eq!(receiver.next_internal(&queue), Some("stop"));
     assert_eq!(drain(&mut receiver, &queue), [1, 2]);
+    assert_eq!(receiver.park(&queue, For::Messages), Park::Busy, "it was told more");
     assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
 }
 
@@ -109,7 +106,6 @@ fn a_handler_that_waits_is_woken_by_its_waker_alone() {
     assert_eq!(queue.push(1, Room::Ordinary), Ok(Wake::No));
     assert_eq!(queue.push_internal("timer"), Ok(Wake::No));
     assert_eq!(queue.notify(), Wake::Schedule);
-    assert!(queue.claim());
     assert_eq!(receiver.next_internal(&queue), Some("timer"));
     assert_eq!(receiver.pop(&queue), Some(1));
 }
@@ -121,7 +117,6 @@ fn between_two_lives_messages_wait_and_the_runtime_is_heard() {
     assert_eq!(receiver.park(&queue, For::Internal), Park::Parked);
     assert_eq!(queue.push(2, Room::Ordinary), Ok(Wake::No));
     assert_eq!(queue.push_internal("child ended"), Ok(Wake::Schedule));
-    assert!(queue.claim());
     assert_eq!(receiver.park(&queue, For::Internal), Park::Busy);
     assert_eq!(receiver.next_internal(&queue), Some("child ended"));
     assert_eq!(receiver.park(&queue, For::Internal), Park::Parked);
@@ -139,28 +134,21 @@ fn what_is_told_during_a_run_keeps_the_consumer_from_parking_once() {
 }
 
 #[test]
-fn a_stale_hint_neither_runs_the_consumer_nor_takes_its_notice_away() {
+fn the_right_to_run_is_given_out_once_until_it_is_given_up() {
     let (queue, mut receiver) = running(10);
+    assert_eq!(queue.push(1, Room::Ordinary), Ok(Wake::No), "whoever made it has it");
+    assert_eq!(drain(&mut receiver, &queue), [1]);
     assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
-    assert_eq!(queue.push(1, Room::Ordinary), Ok(Wake::Schedule)); // the hint lies in a run queue
-    assert!(queue.claim_inline());
-    assert!(!queue.claim_inline());
-    assert_eq!(receiver.pop(&queue), Some(1));
+    assert_eq!(queue.push(2, Room::Ordinary), Ok(Wake::Schedule));
     assert_eq!(queue.notify(), Wake::No);
-    assert!(!queue.claim(), "stale");
-    assert_eq!(receiver.park(&queue, For::Messages), Park::Busy);
-    assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
-    assert_eq!(queue.push(2, Room::Ordinary), Ok(Wake::Schedule), "the hint is gone");
-
-    assert!(queue.claim_inline());
+    assert_eq!(queue.push_internal("stop"), Ok(Wake::No));
+    receiver.yield_now(&queue);
+    assert_eq!(queue.notify(), Wake::No, "handed on, not given up");
+    assert_eq!(receiver.next_internal(&queue), Some("stop"));
     assert_eq!(receiver.pop(&queue), Some(2));
+    assert_eq!(receiver.park(&queue, For::Messages), Park::Busy, "told meanwhile");
     assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
-    assert_eq!(queue.push_internal("stop"), Ok(Wake::No), "the hint is still there");
-    assert!(queue.claim());
-    assert_eq!(receiver.yield_now(&queue), Wake::Schedule);
-    assert!(queue.claim_inline());
-    assert_eq!(receiver.yield_now(&queue), Wake::No, "one hint is enough");
-    assert!(queue.claim());
+    assert_eq!(queue.notify(), Wake::Schedule);
 }
 
 #[test]
@@ -335,7 +323,6 @@ fn a_shut_queue_keeps_what_it_has_takes_notices_and_refuses_messages_and_those_w
     assert!(receiver.is_empty(&queue));
     assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
     assert_eq!(queue.push(4, Room::Unbounded), Ok(Wake::Schedule));
-    assert!(queue.claim());
     assert_eq!(receiver.close(&queue), [4]);
     assert_eq!(queue.push(5, Room::Unbounded), Err((Refusal::Stopped, 5)));
 }

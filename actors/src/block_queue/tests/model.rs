@@ -18,8 +18,6 @@ enum Step {
     PutBack,
     Park(For),
     Notify,
-    Claim,
-    Inline,
     Yield,
     Close,
 }
@@ -38,8 +36,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::PutBack),
         6 => until.prop_map(Step::Park),
         4 => Just(Step::Notify),
-        6 => Just(Step::Claim),
-        2 => Just(Step::Inline),
         2 => Just(Step::Yield),
         1 => Just(Step::Close),
     ]
@@ -54,8 +50,6 @@ struct Model {
     taken: VecDeque<u64>,
     reserved: usize,
     parked: Option<For>,
-    runnable: bool,
-    queued: bool,
     notified: bool,
     closed: bool,
 }
@@ -76,22 +70,17 @@ impl Model {
     }
 
     fn runs(&self) -> bool {
-        self.parked.is_none() && !self.runnable
+        self.parked.is_none()
     }
 
     fn wake(&mut self, wakes: &[For]) -> Wake {
         match self.parked {
             Some(until) if wakes.contains(&until) => {
                 self.parked = None;
-                self.make_runnable()
+                Wake::Schedule
             }
             _ => Wake::No,
         }
-    }
-
-    fn make_runnable(&mut self) -> Wake {
-        (self.runnable, self.notified) = (true, false);
-        if std::mem::replace(&mut self.queued, true) { Wake::No } else { Wake::Schedule }
     }
 
     fn park(&mut self, until: For) -> Park {
@@ -117,7 +106,7 @@ proptest! {
         // SAFETY: the model says who may use it.
         #[allow(unsafe_code)]
         let mut receiver = unsafe { Receiver::new() };
-        let mut model = Model { capacity, runnable: true, queued: true, ..Model::default() };
+        let mut model = Model { capacity, ..Model::default() };
         let mut permits = Vec::new();
         let mut number = 0;
         for step in steps {
@@ -195,12 +184,7 @@ proptest! {
                     let expected = model.wake(&[For::Messages, For::Internal, For::Waker]);
                     prop_assert_eq!(queue.notify(), expected);
                 }
-                Step::Claim => {
-                    prop_assert_eq!(queue.claim(), std::mem::take(&mut model.runnable));
-                    model.queued = false;
-                }
-                Step::Inline => prop_assert_eq!(queue.claim_inline(), std::mem::take(&mut model.runnable)),
-                Step::Yield if model.runs() => prop_assert_eq!(receiver.yield_now(&queue), model.make_runnable()),
+                Step::Yield if model.runs() => receiver.yield_now(&queue),
                 Step::Close if model.runs() && number > 300 => {
                     model.closed = true;
                     let expected: VecDeque<_> = model.messages.drain(..).map(|(number, _)| number).collect();

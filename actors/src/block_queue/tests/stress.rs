@@ -30,26 +30,19 @@ impl Stress {
         }
     }
 
-    /// Either leaves the consumer to the workers, or runs it here, with or without a hint left behind.
+    /// Either leaves the consumer to the workers, or runs it here.
     fn run_somewhere(&self, wake: Wake, dice: u64) {
         if wake == Wake::Schedule {
             match dice % 3 {
                 0 => self.hints.send(()).unwrap(),
-                1 => self.run_if(self.queue.claim()),
-                _ => {
-                    self.hints.send(()).unwrap();
-                    self.run_if(self.queue.claim_inline());
-                }
+                _ => self.run(),
             }
         }
     }
 
-    fn run_if(&self, claimed: bool) {
-        if !claimed {
-            return;
-        }
+    fn run(&self) {
         let queue = &self.queue;
-        // SAFETY: used while the claim is held, which `seen` checks.
+        // SAFETY: used while it has the right, which `seen` checks.
         #[allow(unsafe_code)]
         let mut receiver = unsafe { Receiver::new() };
         loop {
@@ -69,7 +62,8 @@ impl Stress {
             let until = if seen.turns.is_multiple_of(5) { For::Waker } else { For::Messages };
             *self.seen.lock() = Some(seen);
             if budget == 0 {
-                return self.schedule(receiver.yield_now(queue));
+                receiver.yield_now(queue);
+                return self.schedule(Wake::Schedule);
             }
             if receiver.park(queue, until) == Park::Parked {
                 return;
@@ -91,7 +85,7 @@ fn what_many_threads_push_is_run_by_one_at_a_time_and_in_order() {
                 scope.spawn(|| {
                     while !done.load(Ordering::SeqCst) {
                         match hinted.lock().unwrap().try_recv() {
-                            Ok(()) => stress.run_if(stress.queue.claim()),
+                            Ok(()) => stress.run(),
                             Err(_) => thread::yield_now(),
                         }
                     }

@@ -1,0 +1,85 @@
+//! [`Outside`]: where threads that are no carriers put hints. The last one of each thread waits where that thread can take it
+//! back: who asks an actor and waits for the answer may then run it itself.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use crossbeam_deque::Injector;
+
+use super::Hint;
+use super::slot::Place;
+
+/// Places, shared by all threads there are.
+const PLACES: usize = 32;
+
+thread_local! {
+    /// Which place this thread uses.
+    static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+#[repr(align(128))]
+struct Padded(Place<Hint>);
+
+pub(super) struct Outside {
+    places: [Padded; PLACES],
+    /// Places ever used, one bit each.
+    used: AtomicU64,
+}
+
+impl Outside {
+    pub(super) fn new() -> Self {
+        Self { places: std::array::from_fn(|_| Padded(Place::new())), used: AtomicU64::new(0) }
+    }
+
+    #[inline]
+    fn mine() -> usize {
+        let mine = MINE.get();
+        if mine != usize::MAX { mine } else { Self::choose() }
+    }
+
+    #[cold]
+    fn choose() -> usize {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        let mine = THREADS.fetch_add(1, Relaxed) % PLACES;
+        MINE.set(mine);
+        mine
+    }
+
+    /// Puts `hint` into this thread's place, and what was there behind all others.
+    pub(super) fn put(&self, hint: Hint, others: &Injector<Hint>) {
+        let mine = Self::mine();
+        if self.used.load(Relaxed) & (1 << mine) == 0 {
+            self.used.fetch_or(1 << mine, Acquire);
+        }
+        if let Some(before) = self.places[mine].0.swap(hint) {
+            others.push(before);
+        }
+    }
+
+    /// Takes `hint` out of the place it is in: that of this thread, or perhaps that of another which scheduled the actor.
+    pub(super) fn take_back(&self, hint: &Hint) -> Option<Hint> {
+        let address = hint.as_ptr().cast();
+        let mine = self.places[Self::mine()].0.take_if(address);
+        mine.or_else(|| self.in_use().find_map(|place| place.take_if(address)))
+    }
+
+    /// One that waits in any of the places.
+    pub(super) fn take(&self) -> Option<Hint> {
+        self.in_use().find_map(Place::take)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_use().all(Place::is_empty)
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &Place<Hint>> {
+        let mut used = self.used.load(Acquire);
+        std::iter::from_fn(move || {
+            let next = (used != 0).then(|| used.trailing_zeros() as usize);
+            used &= used.wrapping_sub(1);
+            next
+        })
+        .map(|place| &self.places[place].0)
+    }
+}
