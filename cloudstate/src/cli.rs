@@ -173,7 +173,7 @@ pub struct ParkedFilter {
     pub source: Option<String>,
     /// The event with this offset
     #[arg(long, value_name = "OFFSET")]
-    pub offset: Option<u64>,
+    pub offset: Option<persistence::Offset>,
 }
 
 /// Arguments of the hidden `demo-user-function`.

@@ -15,8 +15,9 @@ use cloudstate::listen::{self, MANAGEMENT_PORT};
 use cloudstate::spec::{ServedSpec, SpecSettings};
 use cloudstate::store::{EventStore, Store};
 use persistence::{
-    Append, BoxFuture, Changes, EventFeed, FeedPage, Fence, FenceScope, Journal, JournalError, ParkedEvent,
-    PersistenceId, ProjectionId, ProjectionStore, RawEvent, ReplayLimit, Selection, SqliteOptions, SqliteStore,
+    Append, BoxFuture, Changes, EventFeed, FeedPage, FeedQuery, Fence, FenceScope, Journal, JournalError, Offset,
+    ParkedEvent, PersistenceId, ProjectionId, ProjectionStore, RawEvent, ReplayLimit, Selection, SqliteOptions,
+    SqliteStore,
 };
 use proto::Any;
 use proto::cloudstate::EntitySpec;
@@ -117,6 +118,10 @@ fn hasty(attempts: usize) -> impl FnOnce(&mut ProxyConfig) {
         config.eventing.backoff.min = Duration::from_millis(5);
         config.eventing.backoff.max = Duration::from_millis(20);
     }
+}
+
+fn at(ordering: u64) -> Offset {
+    Offset::of_ordering(ordering)
 }
 
 async fn parked(store: &Store) -> Vec<ParkedEvent> {
@@ -232,7 +237,7 @@ async fn a_poison_event_is_parked_after_its_attempts_and_replayed_on_request() {
     let found = until_parked(&store, 1).await;
     let ParkedEvent { projection, offset, id, seq_nr, attempts, reason, replay, .. } = &found[0];
     assert_eq!((&*projection.group, &*projection.source), ("shop.Mail", "cart"));
-    assert_eq!((*offset, id.as_str(), *seq_nr, *attempts, *replay), (1, "cart|a", 1, 3, false));
+    assert_eq!((*offset, id.as_str(), *seq_nr, *attempts, *replay), (at(1), "cart|a", 1, 3, false));
     assert_eq!(reason, "cannot digest this");
 
     let (code, out) = management.command(&["parked"]);
@@ -280,7 +285,7 @@ async fn parked_events_of_a_stopped_sidecar_are_replayed_when_it_starts() {
     for offset in [1, 2] {
         let event = ParkedEvent {
             projection: mail.clone(),
-            offset,
+            offset: at(offset),
             id: log.id.clone(),
             seq_nr: offset,
             attempts: 8,
@@ -290,7 +295,7 @@ async fn parked_events_of_a_stopped_sidecar_are_replayed_when_it_starts() {
         };
         store.park(fence.clone(), event).await.expect("parked");
     }
-    store.save_offset(fence, 2).await.expect("saved");
+    store.save_offset(fence, at(2)).await.expect("saved");
     let (code, text) = cli(&["parked"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("is in use by process") && text.contains("management port is off"), "{text}");
@@ -303,7 +308,10 @@ async fn parked_events_of_a_stopped_sidecar_are_replayed_when_it_starts() {
     assert_eq!(cli(&["drop", "--offset=2"]).1, "1 event dropped\n");
     let (_, json) = cli(&["parked", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!((&json[0]["offset"], &json[0]["replay"], &json[1]), (&1.into(), &true.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&json[0]["offset"], &json[0]["replay"], &json[1]),
+        (&"1".into(), &true.into(), &serde_json::Value::Null)
+    );
     let (code, text) = cli(&["drop"]);
     assert_eq!(code, Some(2), "what to drop has to be said: {text}");
 
@@ -516,15 +524,19 @@ struct Troubled {
 impl EventFeed<RawEvent> for Troubled {
     fn page(
         &self,
-        entity_type: Arc<str>,
-        after: u64,
+        query: FeedQuery,
+        after: Offset,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<FeedPage<RawEvent>, JournalError>> {
         match self.reads.fetch_add(1, Ordering::SeqCst) {
             0 => Box::pin(async { Err(JournalError::Unavailable { reason: "a bad moment".to_owned() }) }),
             1 => Box::pin(async { panic!("a bad reader") }),
-            _ => self.feed.page(entity_type, after, limit),
+            _ => self.feed.page(query, after, limit),
         }
+    }
+
+    fn offset_of(&self, id: PersistenceId, seq_nr: u64) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.feed.offset_of(id, seq_nr)
     }
 
     fn changes(&self) -> Changes {
@@ -597,7 +609,11 @@ async fn a_consumer_that_was_taken_over_stops() {
         }
     };
     soon("the end of the consumer", stopped).await;
-    assert_eq!(projections.take_over(mail).await.expect("claimed").offset, 0, "the event is left to the other one");
+    assert_eq!(
+        projections.take_over(mail).await.expect("claimed").offset,
+        Offset::START,
+        "the event is left to the other one"
+    );
     assert_eq!(parked(&store).await, []);
 }
 

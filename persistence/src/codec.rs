@@ -96,8 +96,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for MessagePack<T> {
 /// A store of bytes seen as a store of values: [`Journal<E>`] where `C: Codec<E>`, [`SnapshotStore<S>`] and
 /// [`StateStore<S>`] where `C: Codec<S>`.
 pub struct Coded<J, C> {
-    store: J,
-    codec: Arc<C>,
+    pub(crate) store: J,
+    pub(crate) codec: Arc<C>,
 }
 
 impl<J, C> Coded<J, C> {

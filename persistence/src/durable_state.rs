@@ -2,6 +2,7 @@
 
 use crate::{Once, PersistenceId, PersistenceSignal, StateEffect};
 use actors::ActorContext;
+use std::sync::Arc;
 
 /// An entity whose state is stored as it is: each write takes the place of the one before it.
 ///
@@ -69,6 +70,12 @@ pub trait DurableState: Send + Sync + Sized + 'static {
     /// deletion keeps them. Needs a store of bytes: [`DurableStateBehavior::adapted`](crate::DurableStateBehavior::adapted).
     fn once<'c>(&self, command: &'c mut Self::Command) -> Option<&'c mut dyn Once> {
         let _ = command;
+        None
+    }
+
+    /// The tag to store with `state`, by which readers may select it; none by default.
+    fn tag(&self, state: &Self::State) -> Option<Arc<str>> {
+        let _ = state;
         None
     }
 

@@ -89,8 +89,9 @@ impl<D: DurableState> DurableStateActor<D> {
             let (id, fence) = (id.clone(), fence.clone());
             match state.lock().clone() {
                 Some(state) => {
+                    let tag = setup.entity.tag(&state);
                     let state = WithCommands { state, answered: window.clone() };
-                    setup.store.upsert(PutState { id, expected_revision, fence, batch_id, time_ms, state })
+                    setup.store.upsert(PutState { id, expected_revision, fence, batch_id, time_ms, state, tag })
                 }
                 None => {
                     let marker = marker(&window);

@@ -1,6 +1,6 @@
 //! Errors of journals, snapshot stores and state stores: each variant says what happened to the caller's data.
 
-use crate::PersistenceId;
+use crate::{Offset, PersistenceId};
 
 /// Why a write (events, snapshot, state, deletion) did not answer "done".
 ///
@@ -89,6 +89,13 @@ pub enum JournalError {
         manifest: String,
         /// What the codec said.
         reason: String,
+    },
+    /// The offset comes from another kind of store, so there is no place after it to read from. Nothing is wrong with the
+    /// data: whoever keeps the offset must set it anew.
+    #[error("offset {offset} was given out by another kind of store: set the reader's offset anew")]
+    ForeignOffset {
+        /// The offset.
+        offset: Offset,
     },
 }
 

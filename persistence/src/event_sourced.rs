@@ -42,8 +42,7 @@ pub trait EventSourced: Send + Sync + Sized + 'static {
         false
     }
 
-    /// Names under which `event` can be found across entities; `state` is the one before the command. A write carries
-    /// the names of all its events.
+    /// Names under which `event` can be found across entities; `state` is the one before the command.
     fn tags(&self, state: &Self::State, event: &Self::Event) -> Vec<Arc<str>> {
         let _ = (state, event);
         Vec::new()

@@ -97,12 +97,7 @@ impl<E: EventSourced> EventSourcedActor<E> {
             snapshot = apply(&setup.entity, &mut state, &events, before);
             state
         });
-        let mut tags = Vec::new();
-        for tag in events.iter().flat_map(|event| setup.entity.tags(&life.state, event)) {
-            if !tags.contains(&tag) {
-                tags.push(tag);
-            }
-        }
+        let tags = events.iter().map(|event| setup.entity.tags(&life.state, event)).collect();
         let mut answered = command.map(|(id, reply)| life.commands.answered(id, reply, time_ms));
         // Behind a lock only because an event need not be `Sync`; nobody else has it.
         let append = Mutex::new(Append {

@@ -110,6 +110,7 @@ mod fencing;
 mod guarded;
 mod journal;
 mod lost;
+mod offset;
 mod persistence_id;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -145,13 +146,16 @@ pub use fencing::{Fence, FenceScope};
 pub use futures_util::future::BoxFuture;
 pub use guarded::Guarded;
 pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Stored};
+pub use offset::{InvalidOffset, Offset};
 pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use projection::{
-    Claimed, InMemoryProjections, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStore, Selection,
+    Claimed, InMemoryProjections, ParkedEvent, Position, ProjectionFence, ProjectionId, ProjectionStore, Selection,
 };
-pub use query::{Changes, EventFeed, FeedEvent, FeedPage, LiveFeed};
+pub use query::{
+    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveFeed, StateChange, StateFeed, StatePage,
+};
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use recovery_limit::{RecoveryLimit, RecoveryMode};

@@ -1,6 +1,6 @@
 //! [`PersistenceId`]: the name under which an entity's events, snapshots and epochs are stored.
 
-use std::{fmt, hash, sync::Arc};
+use std::{cmp::Ordering, fmt, hash, sync::Arc};
 
 /// How many slices ids are spread over; a slice is also the shard its ids belong to.
 pub const SLICES: u16 = 1024;
@@ -10,7 +10,7 @@ const SEPARATOR: char = '|';
 
 /// Names one entity for ever: `"type|entity"`.
 ///
-/// Cheap to clone. Two ids are equal exactly when type and entity id are.
+/// Cheap to clone. Two ids are equal exactly when type and entity id are; they are ordered as their texts are, by bytes.
 #[derive(Clone)]
 pub struct PersistenceId {
     text: Arc<str>,
@@ -67,6 +67,17 @@ impl PersistenceId {
         &self.text
     }
 
+    /// What the texts of all ids of a type begin with.
+    pub(crate) fn first_of(entity_type: &str) -> String {
+        format!("{entity_type}{SEPARATOR}")
+    }
+
+    /// The first text behind those of all ids of a type.
+    pub(crate) fn end_of(entity_type: &str) -> String {
+        const AFTER_SEPARATOR: char = '}';
+        format!("{entity_type}{AFTER_SEPARATOR}")
+    }
+
     /// The slice, and so the shard, of this id: `0..SLICES`, the same on every machine and in every version.
     #[must_use]
     pub fn slice(&self) -> u16 {
@@ -81,6 +92,18 @@ impl PartialEq for PersistenceId {
 }
 
 impl Eq for PersistenceId {}
+
+impl PartialOrd for PersistenceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PersistenceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
 
 impl hash::Hash for PersistenceId {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {
@@ -130,6 +153,23 @@ mod tests {
             counts[usize::from(PersistenceId::of("cart", &entity.to_string()).slice())] += 1;
         }
         assert!(counts.iter().all(|count| (40..=180).contains(count)), "{counts:?}"); // mean 100
+    }
+
+    #[test]
+    fn the_ids_of_a_type_lie_between_its_bounds_and_no_others() {
+        let (first, end) = (PersistenceId::first_of("cart"), PersistenceId::end_of("cart"));
+        for (kind, entity, within) in [
+            ("cart", "", true),
+            ("cart", "\u{10ffff}", true),
+            ("cart", "}", true),
+            ("car", "t", false),
+            ("carts", "a", false),
+            ("cart}", "a", false),
+            ("cart{", "a", false),
+        ] {
+            let id = PersistenceId::of(kind, entity);
+            assert_eq!(id.as_str() >= &*first && id.as_str() < &*end, within, "{id}");
+        }
     }
 
     proptest! {

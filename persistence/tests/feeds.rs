@@ -1,9 +1,9 @@
 //! Every store keeps the contract of feeds and offsets.
 
 use persistence::{
-    Append, BoxFuture, Changes, Durability, EventFeed, FeedPage, FenceScope, InMemoryJournal, InMemoryProjections,
-    Journal, JournalError, LiveFeed, PersistenceId, ProjectionId, ProjectionStore, RawEvent, ReplayLimit,
-    SqliteOptions, SqliteStore,
+    Append, BoxFuture, Changes, Durability, EntityIds, EventFeed, FeedPage, FeedQuery, FenceScope, InMemoryJournal,
+    InMemoryProjections, InMemoryStateStore, Journal, JournalError, LiveFeed, Offset, PersistenceId, ProjectionId,
+    ProjectionStore, RawEvent, RawState, ReplayLimit, SqliteOptions, SqliteStore, StateFeed, StateStore,
     testkit::{FeedSubject, feed_contract},
 };
 use std::{
@@ -15,8 +15,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-#[derive(Default)]
-struct InMemory(InMemoryJournal<RawEvent>, InMemoryProjections);
+struct InMemory(InMemoryJournal<RawEvent>, InMemoryStateStore<RawState>, InMemoryProjections);
 
 impl FeedSubject for InMemory {
     fn journal(&self) -> Arc<dyn Journal<RawEvent>> {
@@ -27,8 +26,24 @@ impl FeedSubject for InMemory {
         Arc::new(self.0.clone())
     }
 
-    fn projections(&self) -> Arc<dyn ProjectionStore> {
+    fn states(&self) -> Arc<dyn StateStore<RawState>> {
         Arc::new(self.1.clone())
+    }
+
+    fn state_feed(&self) -> Arc<dyn StateFeed<RawState>> {
+        Arc::new(self.1.clone())
+    }
+
+    fn ids(&self) -> Arc<dyn EntityIds> {
+        Arc::new(self.0.clone())
+    }
+
+    fn state_ids(&self) -> Arc<dyn EntityIds> {
+        Arc::new(self.1.clone())
+    }
+
+    fn projections(&self) -> Arc<dyn ProjectionStore> {
+        Arc::new(self.2.clone())
     }
 
     fn restart(&mut self) -> BoxFuture<'_, bool> {
@@ -59,6 +74,22 @@ impl FeedSubject for Sqlite {
         Arc::new(self.store.clone())
     }
 
+    fn states(&self) -> Arc<dyn StateStore<RawState>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn state_feed(&self) -> Arc<dyn StateFeed<RawState>> {
+        Arc::new(self.store.clone())
+    }
+
+    fn ids(&self) -> Arc<dyn EntityIds> {
+        Arc::new(self.store.clone())
+    }
+
+    fn state_ids(&self) -> Arc<dyn EntityIds> {
+        Arc::new(self.store.clone())
+    }
+
     fn projections(&self) -> Arc<dyn ProjectionStore> {
         Arc::new(self.store.clone())
     }
@@ -74,7 +105,9 @@ impl FeedSubject for Sqlite {
 
 #[tokio::test]
 async fn in_memory() {
-    feed_contract(&mut InMemory(InMemoryJournal::raw(), InMemoryProjections::default())).await;
+    let journal = InMemoryJournal::raw();
+    let states = journal.states();
+    feed_contract(&mut InMemory(journal, states, InMemoryProjections::default())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,11 +136,11 @@ struct Late {
 impl EventFeed<RawEvent> for Late {
     fn page(
         &self,
-        entity_type: Arc<str>,
-        after: u64,
+        query: FeedQuery,
+        after: Offset,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<FeedPage<RawEvent>, JournalError>> {
-        let page = self.journal.page(entity_type, after, limit);
+        let page = self.journal.page(query, after, limit);
         let (journal, first) = (self.journal.clone(), !self.stored.swap(true, Ordering::SeqCst));
         Box::pin(async move {
             let page = page.await;
@@ -116,6 +149,10 @@ impl EventFeed<RawEvent> for Late {
             }
             page
         })
+    }
+
+    fn offset_of(&self, id: PersistenceId, seq_nr: u64) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.journal.offset_of(id, seq_nr)
     }
 
     fn changes(&self) -> Changes {
@@ -127,9 +164,9 @@ impl EventFeed<RawEvent> for Late {
 #[tokio::test]
 async fn an_event_stored_between_reading_and_waiting_is_seen() {
     let late = Late { journal: InMemoryJournal::raw(), stored: AtomicBool::new(false) };
-    let mut live = LiveFeed::new(Arc::new(late), "late".into(), 0, ReplayLimit::default());
+    let mut live = LiveFeed::new(Arc::new(late), FeedQuery::of("late"), Offset::START, ReplayLimit::default());
     let page = tokio::time::timeout(Duration::from_secs(10), live.next()).await.expect("the event is missed").unwrap();
-    assert_eq!((page.events.len(), page.read_to), (1, 1));
+    assert_eq!((page.events.len(), page.read_to), (1, Offset::of_ordering(1)));
 }
 
 async fn append(journal: &impl Journal<RawEvent>, kind: &str, count: usize) {
@@ -148,10 +185,24 @@ async fn a_rare_type_is_found_behind_many_events_of_another() {
     let store = &subject.store;
     append(store, "common", 20_500).await;
     append(store, "rare", 1).await;
-    let first = store.page("rare".into(), 0, ReplayLimit::default()).await.unwrap();
-    assert_eq!((first.events.len(), first.read_to, first.end), (0, 20_000, 20_501));
-    let second = store.page("rare".into(), first.read_to, ReplayLimit::default()).await.unwrap();
-    assert_eq!((second.events.len(), second.read_to), (1, 20_501));
+    let page = |after| EventFeed::page(store, FeedQuery::of("rare"), after, ReplayLimit::default());
+    let first = page(Offset::START).await.unwrap();
+    let (scanned, end) = (Offset::of_ordering(20_000), Offset::of_ordering(20_501));
+    assert_eq!((first.events.len(), first.read_to, first.end), (0, scanned, end));
+    let second = page(first.read_to).await.unwrap();
+    assert_eq!((second.events.len(), second.read_to), (1, end));
+}
+
+/// An offset that no store that counts has given out is refused, instead of a reader that waits for ever.
+#[tokio::test]
+async fn an_offset_of_another_kind_of_store_is_refused() {
+    let (memory, sqlite) = (InMemoryJournal::raw(), Sqlite::new(SqliteOptions::default()));
+    let foreign = Offset::new(1, 7345, 17);
+    for feed in [&memory as &dyn EventFeed<RawEvent>, &sqlite.store] {
+        let error = feed.page(FeedQuery::of("cart"), foreign, ReplayLimit::default()).await.unwrap_err();
+        assert_eq!(error, JournalError::ForeignOffset { offset: foreign });
+        assert!(error.is_permanent() && error.to_string().contains("offset 1.7345.17"), "{error}");
+    }
 }
 
 /// A store written before there were offsets is taken over as it is.
@@ -165,5 +216,5 @@ async fn a_store_without_the_tables_is_given_them() {
     drop(db);
     subject.store = SqliteStore::open(subject.folder.path(), SqliteOptions::default()).unwrap();
     let projection = ProjectionId { group: "mail".into(), source: "cart".into() };
-    assert_eq!(ProjectionStore::take_over(&subject.store, projection).await.unwrap().offset, 0);
+    assert_eq!(ProjectionStore::take_over(&subject.store, projection).await.unwrap().offset, Offset::START);
 }

@@ -144,7 +144,7 @@ fn each_kind_of_store_has_its_own_settings() {
     let faulty = FaultyStates::new(InMemoryStateStore::<u64>::default());
     let states = Guarded::states(faulty.clone(), clock);
     let fence = kit.block_on(states.claim(FenceScope::Entity(id()))).unwrap();
-    let put = PutState { id: id(), expected_revision: 0, fence, batch_id: 1, time_ms: 0, state: 7 };
+    let put = PutState { id: id(), expected_revision: 0, fence, batch_id: 1, time_ms: 0, state: 7, tag: None };
     for _ in 0..BreakerSettings::JOURNAL.failures_max {
         assert!(states.is_closed());
         faulty.unknown_next(false);

@@ -107,6 +107,7 @@ async fn damaged_rows_are_refused() {
         batch_id: 7,
         time_ms: 5,
         state,
+        tag: None,
     };
     store.upsert(put).await.unwrap();
     let whole = ReplayLimit { events: 1, bytes: usize::MAX };

@@ -162,7 +162,7 @@ async fn values_go_through_a_codec() {
         PutState { state, ..owned.put(revision, "") }
     };
     let PutState { id, fence, batch_id, time_ms, .. } = owned.put(0, "");
-    let numbers = PutState { id, expected_revision: 0, fence, batch_id, time_ms, state: vec![3, 5] };
+    let numbers = PutState { id, expected_revision: 0, fence, batch_id, time_ms, state: vec![3, 5], tag: None };
     assert_eq!(states.upsert(numbers).await, Ok(1));
     assert_eq!(states.load(owned.id.clone()).await.unwrap().unwrap().state, Some(vec![3, 5]));
     assert_eq!(&*raw.load(owned.id.clone()).await.unwrap().unwrap().state.unwrap().manifest, "numbers/1");
@@ -343,7 +343,7 @@ impl Owned {
             meta: Some(Bytes::from_static(b"m")),
         };
         let (id, fence) = (self.id.clone(), self.fence.clone());
-        PutState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 5, state }
+        PutState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 5, state, tag: None }
     }
 
     fn delete(&self, expected_revision: u64) -> DeleteState {

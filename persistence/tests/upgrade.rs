@@ -73,7 +73,15 @@ async fn a_store_of_version_1_keeps_its_contents_and_learns_states() {
     let id = PersistenceId::of("test", "state");
     let fence = StateStore::claim(&store, FenceScope::Entity(id.clone())).await.unwrap();
     let state = RawState { manifest: "text/1".into(), payload: "new".into(), meta: None };
-    let put = PutState { id: id.clone(), expected_revision: 0, fence, batch_id: 1, time_ms: 2, state: state.clone() };
+    let put = PutState {
+        id: id.clone(),
+        expected_revision: 0,
+        fence,
+        batch_id: 1,
+        time_ms: 2,
+        state: state.clone(),
+        tag: None,
+    };
     assert_eq!(store.upsert(put).await, Ok(1));
     store.close().await;
 

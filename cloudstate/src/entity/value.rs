@@ -123,7 +123,7 @@ impl Protocol for ValueEntity {
         match change {
             ValueChange::Update(Any { type_url, value }) => {
                 let state = RawState { manifest: Arc::from(type_url), payload: value, meta: None };
-                let put = PutState { id, expected_revision, fence, batch_id, time_ms, state };
+                let put = PutState { id, expected_revision, fence, batch_id, time_ms, state, tag: None };
                 let states = self.states.clone();
                 settled(move || states.upsert(put.clone()))
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use actors::{Actor, ActorContext, Behavior, Handled, ReplyTo};
 use arc_swap::ArcSwap;
 use persistence::{
-    AppendError, Claimed, FeedEvent, FeedPage, Journal, JournalError, LiveFeed, ParkedEvent, ProjectionFence,
-    ProjectionId, RawEvent, ReplayLimit, Selection,
+    AppendError, Claimed, FeedEvent, FeedPage, FeedQuery, Journal, JournalError, LiveFeed, Offset, ParkedEvent,
+    ProjectionFence, ProjectionId, RawEvent, ReplayLimit, Selection,
 };
 use tracing::Instrument;
 
@@ -40,7 +40,7 @@ pub struct ConsumerStatus {
     /// Whether it consumes; if not, `problem` says why.
     pub running: bool,
     /// Everything up to this offset is done or parked.
-    pub offset: u64,
+    pub offset: Offset,
     /// Events of any type stored after that.
     pub behind: u64,
     /// Events parked.
@@ -57,12 +57,12 @@ enum Own {
     Claimed(Result<(Claimed, Vec<ParkedEvent>), String>),
     Page(Box<LiveFeed<RawEvent>>, Result<FeedPage<RawEvent>, JournalError>),
     ReadAgain,
-    Delivered { offset: u64, result: Result<(), Failure> },
-    Retry(u64),
-    Parked { offset: u64, result: Result<(), AppendError> },
-    Unparked { offset: u64, result: Result<(), AppendError> },
+    Delivered { offset: Offset, result: Result<(), Failure> },
+    Retry(Offset),
+    Parked { offset: Offset, result: Result<(), AppendError> },
+    Unparked { offset: Offset, result: Result<(), AppendError> },
     SaveDue,
-    Saved { offset: u64, result: Result<(), AppendError> },
+    Saved { offset: Offset, result: Result<(), AppendError> },
     Listed(Result<Vec<ParkedEvent>, JournalError>),
     Replays(Vec<Replay>),
     Measure,
@@ -116,7 +116,7 @@ impl ConsumerActor {
     ) -> Self {
         let projection = consumer.load().projection.clone();
         let metrics = ConsumerMetrics::for_consumer(&projection.group, &projection.source);
-        let state = State::new(settings.clone(), 0, []);
+        let state = State::new(settings.clone(), Offset::START, []);
         Self {
             projection,
             consumer,
@@ -183,10 +183,11 @@ impl ConsumerActor {
         };
         self.failures = 0;
         self.problem = None;
-        tracing::info!(offset = claimed.offset, parked = parked.len(), "consumer started");
+        tracing::info!(offset = %claimed.offset, parked = parked.len(), "consumer started");
         let source = self.projection.source.clone();
         let limit = ReplayLimit { events: self.settings.read_ahead / 2, bytes: 1 << 20 };
-        self.feed = Some(Box::new(LiveFeed::new(self.events.feed.clone(), source, claimed.offset, limit)));
+        self.feed =
+            Some(Box::new(LiveFeed::new(self.events.feed.clone(), FeedQuery::of(source), claimed.offset, limit)));
         self.claim = Some(claimed.fence);
         self.state = State::new(self.settings.clone(), claimed.offset, parked.iter().map(|parked| parked.offset));
         let effects = self.state.start();
@@ -227,13 +228,13 @@ impl ConsumerActor {
         Self::pipe(ctx, delivered, move |result| Own::Delivered { offset, result });
     }
 
-    fn delivered(&mut self, offset: u64, result: Result<(), Failure>) -> Vec<Effect> {
+    fn delivered(&mut self, offset: Offset, result: Result<(), Failure>) -> Vec<Effect> {
         match &result {
             Ok(()) => self.metrics.delivered(),
             Err(Failure::NotMade) => {}
             Err(Failure::Failed(reason) | Failure::Hopeless(reason)) => {
                 self.metrics.attempt_failed();
-                tracing::warn!(offset, %reason, "event was not handled");
+                tracing::warn!(%offset, %reason, "event was not handled");
             }
         }
         self.state.delivered(offset, result)
@@ -286,7 +287,7 @@ impl ConsumerActor {
         Self::pipe(ctx, parked, move |result| Own::Parked { offset, result });
     }
 
-    fn save(&mut self, ctx: &mut Context, offset: u64) {
+    fn save(&mut self, ctx: &mut Context, offset: Offset) {
         let Some(claim) = self.claim.clone() else { return };
         let saved = self.events.projections.save_offset(claim, offset);
         Self::pipe(ctx, saved, move |result| Own::Saved { offset, result });
@@ -309,7 +310,7 @@ impl ConsumerActor {
                 }
                 Effect::Park { event, attempts, reason } => {
                     tracing::error!(
-                        offset = event.offset, entity = %event.id, attempts, %reason,
+                        offset = %event.offset, entity = %event.id, attempts, %reason,
                         "event is parked; `cloudstate events` lists, replays and drops parked events"
                     );
                     let parked = ParkedEvent {
@@ -327,7 +328,7 @@ impl ConsumerActor {
                 Effect::ParkedFull { offset } => {
                     let parked = self.state.parked_len();
                     let text = format!("{parked} events are parked (eventing.parked-max): replay or drop some");
-                    tracing::error!(offset, "consumer waits: {text}");
+                    tracing::error!(%offset, "consumer waits: {text}");
                     self.problem = Some(text);
                     let after = self.spread(self.settings.backoff_max);
                     Self::later(ctx, format!("retry-{offset}"), after, Own::Retry(offset));
@@ -388,7 +389,7 @@ impl ConsumerActor {
             Own::Unparked { offset, result } => {
                 // If not, it is tried once more after the next start: at least once.
                 if stored(self, "the end of a parked event", result) {
-                    tracing::info!(offset, "parked event was handled");
+                    tracing::info!(%offset, "parked event was handled");
                 }
                 Vec::new()
             }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, middleware};
-use persistence::{ParkedEvent, ProjectionId, ProjectionStore, Selection};
+use persistence::{Offset, ParkedEvent, ProjectionId, ProjectionStore, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::{ConsumerStatus, Eventing};
@@ -25,9 +25,9 @@ pub struct Filter {
     /// Only of this source.
     pub source: Option<String>,
     /// Only this event.
-    pub offset: Option<u64>,
+    pub offset: Option<Offset>,
     /// When listing: only those behind this one, as its group, source and offset.
-    pub after: Option<(String, String, u64)>,
+    pub after: Option<(String, String, Offset)>,
 }
 
 /// A parked event, as it is shown.
@@ -38,7 +38,7 @@ pub struct Parked {
     /// The source.
     pub source: String,
     /// The event's offset.
-    pub offset: u64,
+    pub offset: Offset,
     /// Whose event it is.
     pub entity: String,
     /// Its sequence number.

@@ -194,7 +194,11 @@ mod tests {
             meta: None,
         };
         let stored = Stored { seq_nr: 3, epoch: 1, time_ms: 5, event: raw };
-        let event = Event::of_log(&FeedEvent { offset: 12, id: PersistenceId::of("cart", "a|b"), stored });
+        let event = Event::of_log(&FeedEvent {
+            offset: persistence::Offset::of_ordering(12),
+            id: PersistenceId::of("cart", "a|b"),
+            stored,
+        });
         let payload = event.payload().expect("valid");
         assert_eq!((&*payload.type_url, &payload.value[..]), ("json.cloudstate.io/Added", &b"\x0a\x02{}"[..]));
         let entries: Vec<_> = event.metadata().entries.into_iter().map(|entry| (entry.key, entry.value)).collect();

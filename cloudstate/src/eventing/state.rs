@@ -4,11 +4,11 @@
 //! Invariants: of the events of one entity at most one is being delivered, and the next only when that is done or
 //! parked; the offset passes an event only once it is done, or known to the store as parked.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use persistence::{FeedEvent, FeedPage, PersistenceId, RawEvent};
+use persistence::{FeedEvent, FeedPage, Offset, PersistenceId, RawEvent};
 
 /// Bounds and delays.
 #[derive(Clone, Debug)]
@@ -48,17 +48,17 @@ pub(super) enum Effect {
     /// Deliver this event.
     Deliver(Arc<FeedEvent<RawEvent>>),
     /// Tell [`State::retry`] after this time.
-    Retry { offset: u64, after: Duration },
+    Retry { offset: Offset, after: Duration },
     /// Park the event.
     Park { event: Arc<FeedEvent<RawEvent>>, attempts: u32, reason: String },
     /// The event was parked, and is handled now.
-    Unpark { offset: u64 },
+    Unpark { offset: Offset },
     /// Save this offset.
-    Save { offset: u64 },
+    Save { offset: Offset },
     /// See that [`State::save`] is called within a second.
     SaveSoon,
     /// There are as many parked events as there may be.
-    ParkedFull { offset: u64 },
+    ParkedFull { offset: Offset },
 }
 
 struct Item {
@@ -72,18 +72,18 @@ struct Item {
 /// A consumer's memory.
 pub(super) struct State {
     settings: ConsumerSettings,
-    items: HashMap<u64, Item>,
+    items: HashMap<Offset, Item>,
     /// Per entity, what is read and not done, in order; the first one is being dealt with.
-    lanes: HashMap<PersistenceId, VecDeque<u64>>,
+    lanes: HashMap<PersistenceId, VecDeque<Offset>>,
     /// Entities whose first event waits for its turn.
     ready: VecDeque<PersistenceId>,
     delivering: usize,
-    /// Read and not done, replayed ones apart.
-    pending: BTreeSet<u64>,
-    parked: BTreeSet<u64>,
-    read_to: u64,
-    end: u64,
-    saved: u64,
+    /// Read and not done, replayed ones apart; each with the place before it.
+    pending: BTreeMap<Offset, Offset>,
+    parked: BTreeSet<Offset>,
+    read_to: Offset,
+    end: Offset,
+    saved: Offset,
     saving: bool,
     save_soon: bool,
     since_save: u64,
@@ -93,14 +93,14 @@ pub(super) struct State {
 
 impl State {
     /// A consumer that starts after `offset`, with events parked earlier.
-    pub(super) fn new(settings: ConsumerSettings, offset: u64, parked: impl IntoIterator<Item = u64>) -> Self {
+    pub(super) fn new(settings: ConsumerSettings, offset: Offset, parked: impl IntoIterator<Item = Offset>) -> Self {
         Self {
             settings,
             items: HashMap::new(),
             lanes: HashMap::new(),
             ready: VecDeque::new(),
             delivering: 0,
-            pending: BTreeSet::new(),
+            pending: BTreeMap::new(),
             parked: parked.into_iter().collect(),
             read_to: offset,
             end: offset,
@@ -114,18 +114,21 @@ impl State {
     }
 
     /// Everything up to here is done or parked.
-    pub(super) fn done_to(&self) -> u64 {
-        self.pending.first().map_or(self.read_to, |first| first - 1)
+    pub(super) fn done_to(&self) -> Offset {
+        self.pending.first_key_value().map_or(self.read_to, |(_, before)| *before)
     }
 
     /// How far behind the store's end that is, in events of any type.
     pub(super) fn behind(&self) -> u64 {
-        self.end.saturating_sub(self.done_to())
+        self.end.ordering().saturating_sub(self.done_to().ordering())
     }
 
     /// When the oldest event that is not done was written, ms since 1970.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
-        self.pending.first().and_then(|offset| self.items.get(offset)).map(|item| item.event.stored.time_ms)
+        self.pending
+            .first_key_value()
+            .and_then(|(offset, _)| self.items.get(offset))
+            .map(|item| item.event.stored.time_ms)
     }
 
     /// Events parked.
@@ -161,12 +164,13 @@ impl State {
     /// A page was read.
     pub(super) fn page(&mut self, page: FeedPage<RawEvent>) -> Vec<Effect> {
         self.reading = false;
-        self.read_to = page.read_to;
+        let mut before = std::mem::replace(&mut self.read_to, page.read_to);
         self.end = self.end.max(page.end);
         for event in page.events {
+            let before = std::mem::replace(&mut before, event.offset);
             // Parked before the offset that passes it was saved.
             if !self.parked.contains(&event.offset) {
-                self.pending.insert(event.offset);
+                self.pending.insert(event.offset, before);
                 self.enqueue(Arc::new(event), None);
             }
         }
@@ -190,12 +194,12 @@ impl State {
     }
 
     /// Which events are parked, after somebody else has dropped some.
-    pub(super) fn parked_now(&mut self, parked: impl IntoIterator<Item = u64>) {
+    pub(super) fn parked_now(&mut self, parked: impl IntoIterator<Item = Offset>) {
         self.parked = parked.into_iter().collect();
     }
 
     /// An event was delivered.
-    pub(super) fn delivered(&mut self, offset: u64, result: Result<(), Failure>) -> Vec<Effect> {
+    pub(super) fn delivered(&mut self, offset: Offset, result: Result<(), Failure>) -> Vec<Effect> {
         self.delivering -= 1;
         let Some(item) = self.items.get_mut(&offset) else { return self.next() };
         let mut effects = Vec::new();
@@ -227,7 +231,7 @@ impl State {
     }
 
     /// It is time to try an event again.
-    pub(super) fn retry(&mut self, offset: u64) -> Vec<Effect> {
+    pub(super) fn retry(&mut self, offset: Offset) -> Vec<Effect> {
         if let Some(item) = self.items.get(&offset) {
             self.ready.push_back(item.event.id.clone());
         }
@@ -235,7 +239,7 @@ impl State {
     }
 
     /// An event was parked, or could not be.
-    pub(super) fn parked(&mut self, offset: u64, stored: bool) -> Vec<Effect> {
+    pub(super) fn parked(&mut self, offset: Offset, stored: bool) -> Vec<Effect> {
         if !stored {
             return vec![Effect::Retry { offset, after: self.settings.backoff_max }];
         }
@@ -245,7 +249,7 @@ impl State {
     }
 
     /// The offset to save now, if it has moved.
-    pub(super) fn save(&mut self) -> Option<u64> {
+    pub(super) fn save(&mut self) -> Option<Offset> {
         self.save_soon = false;
         let offset = self.done_to();
         if self.saving || offset <= self.saved {
@@ -257,7 +261,7 @@ impl State {
     }
 
     /// An offset was saved, or not.
-    pub(super) fn saved(&mut self, offset: u64, stored: bool) -> Vec<Effect> {
+    pub(super) fn saved(&mut self, offset: Offset, stored: bool) -> Vec<Effect> {
         self.saving = false;
         if stored {
             self.saved = self.saved.max(offset);
@@ -275,7 +279,7 @@ impl State {
         self.items.insert(offset, Item { event, attempts: 0, replayed_after, reason: String::new() });
     }
 
-    fn after_failure(&mut self, offset: u64, hopeless: bool) -> Option<Effect> {
+    fn after_failure(&mut self, offset: Offset, hopeless: bool) -> Option<Effect> {
         let ConsumerSettings { attempts_max, backoff_min, backoff_max, parked_max, .. } = self.settings;
         let item = self.items.get(&offset)?;
         if item.replayed_after.is_some() && !self.parked.contains(&offset) {
@@ -294,9 +298,9 @@ impl State {
     }
 
     /// An event leaves its lane; the next one of its entity takes its turn.
-    fn finish(&mut self, offset: u64) {
+    fn finish(&mut self, offset: Offset) {
         let Some(item) = self.items.remove(&offset) else { return };
-        if self.pending.remove(&offset) {
+        if self.pending.remove(&offset).is_some() {
             self.since_save += 1;
         }
         let id = &item.event.id;

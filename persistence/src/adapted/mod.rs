@@ -52,20 +52,19 @@ impl<E: Send + 'static, J: Journal<RawEvent>, A: EventAdapter<E>> Journal<Record
     }
 
     fn append(&self, append: Append<Record<E>>) -> BoxFuture<'static, Result<u64, AppendError>> {
-        let Append { id, expected_seq, fence, batch_id, events: records, mut tags, time_ms } = append;
+        let Append { id, expected_seq, fence, batch_id, events: records, tags: of_records, time_ms } = append;
         let mut events = Vec::with_capacity(records.len());
-        for record in &records {
+        let mut tags = Vec::with_capacity(records.len());
+        for (place, record) in records.iter().enumerate() {
             let mut meta = record.answered.as_ref().map(encode_answered);
             for event in record.events() {
                 let (manifest, payload) = match self.adapter.to_journal(event) {
                     Ok(stored) => stored,
                     Err(error) => return ready(Err(AppendError::Rejected { reason: error.0 })).boxed(),
                 };
-                for tag in self.adapter.tags(event) {
-                    if !tags.contains(&tag) {
-                        tags.push(tag);
-                    }
-                }
+                let mut of_event = of_records.get(place).cloned().unwrap_or_default();
+                of_event.extend(self.adapter.tags(event));
+                tags.push(of_event);
                 events.push(RawEvent { manifest, payload, meta: meta.take() });
             }
         }

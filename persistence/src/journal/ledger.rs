@@ -61,9 +61,7 @@ impl Ledger {
     /// The highest sequence number once `append` is stored.
     pub(crate) fn check_sequence<E>(&self, append: &Append<E>) -> Result<u64, AppendError> {
         let highest = self.highest(&append.id);
-        if append.events.is_empty() {
-            return Err(empty_batch());
-        }
+        check_batch(append)?;
         if append.expected_seq != highest + 1 {
             return Err(AppendError::Conflict { expected: append.expected_seq, highest });
         }
@@ -79,6 +77,12 @@ impl Ledger {
         self.entities.entry(id.clone()).or_default().highest = highest;
     }
 
+    /// Those with an event, in no order.
+    pub(crate) fn written(&self) -> Vec<PersistenceId> {
+        let written = self.entities.iter().filter(|(_, entry)| entry.highest > 0);
+        written.map(|(id, _)| id.clone()).collect()
+    }
+
     pub(crate) fn highest(&self, id: &PersistenceId) -> u64 {
         self.entities.get(id).map_or(0, |entry| entry.highest)
     }
@@ -88,8 +92,17 @@ pub(crate) fn not_covered(id: &PersistenceId, fence: &Fence) -> AppendError {
     AppendError::Rejected { reason: format!("the fence for {:?} does not cover {id}", fence.scope) }
 }
 
-pub(crate) fn empty_batch() -> AppendError {
-    AppendError::Rejected { reason: "a batch needs at least one event".into() }
+/// Refuses what no store can make sense of.
+pub(crate) fn check_batch<E>(append: &Append<E>) -> Result<(), AppendError> {
+    let (events, tags) = (append.events.len(), append.tags.len());
+    if events == 0 {
+        return Err(AppendError::Rejected { reason: "a batch needs at least one event".into() });
+    }
+    if tags != 0 && tags != events {
+        let reason = format!("tags for {tags} events in a batch of {events}: give each event its own, or none at all");
+        return Err(AppendError::Rejected { reason });
+    }
+    Ok(())
 }
 
 pub(crate) fn snapshot_ahead(seq_nr: u64, highest: u64) -> AppendError {

@@ -2,8 +2,8 @@
 
 use super::{Append, Journal, Ledger, RawEvent, ReplayLimit, Stored};
 use crate::{
-    AppendError, BoxFuture, Changes, FeedEvent, FeedPage, Fence, FenceScope, InMemorySnapshotStore, InMemoryStateStore,
-    JournalError, PersistenceId,
+    AppendError, BoxFuture, Changes, FeedEvent, FeedPage, FeedQuery, Fence, FenceScope, InMemorySnapshotStore,
+    InMemoryStateStore, JournalError, Offset, PersistenceId,
 };
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -36,6 +36,7 @@ struct Logs<E> {
 struct Logged<E> {
     offset: u64,
     stored: Stored<E>,
+    tags: Vec<Arc<str>>,
     batch: Option<(u128, u64)>, // on the first event of a batch: its id and length
 }
 
@@ -70,17 +71,34 @@ impl<E> InMemoryJournal<E> {
         }
         ledger.check(&append.id, &append.fence)?;
         let highest = ledger.check_sequence(&append)?;
+        let mut tags = append.tags.into_iter();
         for (seq_nr, event) in (append.expected_seq..).zip(append.events) {
             let stored = Stored { seq_nr, epoch: append.fence.epoch, time_ms: append.time_ms, event };
             let batch = (seq_nr == append.expected_seq).then_some((append.batch_id, count));
             *end += 1;
             order.insert(*end, (append.id.clone(), seq_nr));
-            log.push_back(Logged { offset: *end, stored, batch });
+            let tags = tags.next().unwrap_or_default();
+            log.push_back(Logged { offset: *end, stored, tags, batch });
         }
         ledger.set_highest(&append.id, highest);
         drop((logs, ledger));
         self.stored.send_modify(|commits| *commits += 1);
         Ok(highest)
+    }
+
+    pub(crate) fn feed_changes(&self) -> Changes {
+        Changes::of(&self.stored)
+    }
+
+    pub(crate) fn feed_offset(&self, id: &PersistenceId, seq_nr: u64) -> Option<Offset> {
+        let logs = self.logs.lock();
+        let log = logs.by_id.get(id)?;
+        let place = log.partition_point(|logged| logged.stored.seq_nr < seq_nr);
+        log.get(place).map(|logged| Offset::of_ordering(logged.offset))
+    }
+
+    pub(crate) fn feed_ids(&self) -> Vec<PersistenceId> {
+        self.ledger.lock().written()
     }
 
     fn delete_now(&self, id: &PersistenceId, seq: u64, fence: &Fence) -> Result<(), AppendError> {
@@ -124,27 +142,27 @@ impl<E: Clone> InMemoryJournal<E> {
         page
     }
 
-    pub(crate) fn feed_page(&self, entity_type: &str, after: u64, limit: ReplayLimit) -> FeedPage<E> {
+    pub(crate) fn feed_page(&self, query: &FeedQuery, after: u64, limit: ReplayLimit) -> FeedPage<E> {
         let logs = self.logs.lock();
         let (mut events, mut bytes) = (Vec::new(), 0_usize);
         let mut read_to = logs.end.max(after);
         for (offset, (id, seq_nr)) in logs.order.range((Bound::Excluded(after), Bound::Unbounded)) {
             let Some(logged) = logs.by_id.get(id).and_then(|log| at(log, *seq_nr)) else { continue };
-            if id.entity_type() != entity_type {
+            if !query.takes(id, &logged.tags) {
                 continue;
             }
             bytes = bytes.saturating_add((self.weight)(&logged.stored.event));
-            events.push(FeedEvent { offset: *offset, id: id.clone(), stored: logged.stored.clone() });
+            events.push(FeedEvent {
+                offset: Offset::of_ordering(*offset),
+                id: id.clone(),
+                stored: logged.stored.clone(),
+            });
             if events.len() >= limit.events.max(1) || (bytes > 0 && bytes >= limit.bytes) {
                 read_to = *offset;
                 break;
             }
         }
-        FeedPage { events, read_to, end: logs.end.max(after) }
-    }
-
-    pub(crate) fn feed_changes(&self) -> Changes {
-        Changes::of(&self.stored)
+        FeedPage { events, read_to: Offset::of_ordering(read_to), end: Offset::of_ordering(logs.end.max(after)) }
     }
 }
 

@@ -6,7 +6,7 @@ mod memory;
 mod postgres;
 mod sqlite;
 
-pub(crate) use ledger::{Ledger, empty_batch, not_covered, snapshot_ahead};
+pub(crate) use ledger::{Ledger, check_batch, not_covered, snapshot_ahead};
 pub use memory::InMemoryJournal;
 
 use crate::{AppendError, BoxFuture, Fence, FenceScope, JournalError, PersistenceId};
@@ -78,8 +78,8 @@ pub struct Append<E> {
     pub batch_id: u128,
     /// At least one.
     pub events: Vec<E>,
-    /// Stored with each event of the batch.
-    pub tags: Vec<Arc<str>>,
+    /// The tags of each event, in the order of `events`; empty when none has any.
+    pub tags: Vec<Vec<Arc<str>>>,
     /// Wall clock of the writer, ms since 1970. Informative: nothing is ordered by it.
     pub time_ms: u64,
 }

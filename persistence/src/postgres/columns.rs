@@ -47,6 +47,7 @@ pub(crate) struct States<'a> {
     payloads: Vec<Option<&'a [u8]>>,
     metas: Vec<Option<&'a [u8]>>,
     crcs: Vec<i64>,
+    tags: Vec<Option<&'a str>>,
 }
 
 #[derive(Default)]
@@ -92,9 +93,9 @@ impl<'a> Appends<'a> {
         self.expected.push(clamped(append.expected_seq));
         self.batch_ids.push(BatchId(append.batch_id));
         self.time_ms.push(clamped(append.time_ms));
-        self.tags.push(array_literal(&append.tags));
         let batch_id = append.batch_id.to_be_bytes();
         for (event, place) in append.events.iter().zip(0_i32..) {
+            self.tags.push(array_literal(append.tags.get(place as usize).map_or(&[], Vec::as_slice)));
             self.event_n.push(n as i32);
             self.places.push(place);
             let meta = event.meta.as_deref();
@@ -151,6 +152,7 @@ impl<'a> States<'a> {
         self.manifests.push(state.map(|state| &*state.manifest));
         self.payloads.push(state.map(|state| &*state.payload));
         self.metas.push(state.map_or(write.marker.as_deref(), |state| state.meta.as_deref()));
+        self.tags.push(write.tag.as_deref());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -161,6 +163,7 @@ impl<'a> States<'a> {
         let mut all = self.fences.parameters().to_vec();
         all.extend([&self.expected as Parameter<'b>, &self.batch_ids, &self.time_ms, &self.manifests]);
         all.extend([&self.payloads as Parameter<'b>, &self.metas, &self.crcs, generation]);
+        all.push(&self.tags);
         all
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use session::Session;
 
 use crate::{
     AppendError, BoxFuture, FenceScope, JournalError, PersistenceId,
-    journal::{empty_batch, not_covered},
+    journal::{check_batch, not_covered},
 };
 use actors::Clock;
 use futures_util::FutureExt;
@@ -298,9 +298,7 @@ fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
     }
     match work {
         Work::Append(append) => {
-            if append.events.is_empty() {
-                return Err(empty_batch());
-            }
+            check_batch(append)?;
             for event in &append.events {
                 size(event.weight())?;
                 storable("manifest", &event.manifest)?;
@@ -308,11 +306,12 @@ fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
             if work.weight() > BATCH_BYTES_MAX {
                 return rejected(format!("a batch of {} bytes is more than {BATCH_BYTES_MAX}", work.weight()));
             }
-            append.tags.iter().try_for_each(|tag| storable("tag", tag))
+            append.tags.iter().flatten().try_for_each(|tag| storable("tag", tag))
         }
         Work::WriteState(write) => {
             size(work.weight())?;
-            write.state.as_ref().map_or(Ok(()), |state| storable("manifest", &state.manifest))
+            write.state.as_ref().map_or(Ok(()), |state| storable("manifest", &state.manifest))?;
+            write.tag.as_ref().map_or(Ok(()), |tag| storable("tag", tag))
         }
         Work::SaveSnapshot { snapshot, .. } => {
             size(work.weight())?;

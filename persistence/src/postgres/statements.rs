@@ -53,8 +53,8 @@ WITH batch AS (
 pub(crate) static APPEND: Sql = Sql {
     text: concat!(
         fenced!(
-            ", expected, batch_id, time_ms, tags",
-            ", $7::bigint[], $8::uuid[], $9::bigint[], $10::text[]",
+            ", expected, batch_id, time_ms",
+            ", $7::bigint[], $8::uuid[], $9::bigint[]",
             ",
     GREATEST(coalesce(e.highest_seq, 0), coalesce(l.seq_nr, 0)) AS highest,
     coalesce(l.generation < $11 OR l.tx < pg_current_xact_id(), true) AS in_order,
@@ -73,9 +73,9 @@ pub(crate) static APPEND: Sql = Sql {
   INSERT INTO {schema}.journal(persistence_id, seq_nr, slice, entity_type, epoch, batch_id, generation, time_ms,
     manifest, payload, meta, crc, tags)
   SELECT v.id, v.expected + w.place, v.slice, v.entity_type, v.epoch, CASE WHEN w.place = 0 THEN v.batch_id END, $11,
-    v.time_ms, w.manifest, w.payload, w.meta, w.crc, v.tags::text[]
-  FROM UNNEST($12::int[], $13::int[], $14::text[], $15::bytea[], $16::bytea[], $17::bigint[])
-    AS w(n, place, manifest, payload, meta, crc)
+    v.time_ms, w.manifest, w.payload, w.meta, w.crc, w.tags::text[]
+  FROM UNNEST($12::int[], $13::int[], $14::text[], $15::bytea[], $16::bytea[], $17::bigint[], $10::text[])
+    AS w(n, place, manifest, payload, meta, crc, tags)
   JOIN verdict v ON v.n = w.n WHERE v.accepted ORDER BY v.n, w.place
 )
 SELECT n, accepted, stored, entity_epoch, shard_epoch, highest FROM verdict"
@@ -105,8 +105,9 @@ SELECT n, accepted, stored, entity_epoch, shard_epoch, highest FROM verdict"
 pub(crate) static WRITE_STATE: Sql = Sql {
     text: concat!(
         fenced!(
-            ", expected, batch_id, time_ms, manifest, payload, meta, crc",
-            ", $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::bigint[]",
+            ", expected, batch_id, time_ms, manifest, payload, meta, crc, tag",
+            ", $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::bigint[],
+             $15::text[]",
             ", coalesce(s.revision, 0) AS highest,
     coalesce(s.revision - 1 = b.expected AND s.batch_id = b.batch_id AND s.deleted = (b.payload IS NULL), false)
       AS stored",
@@ -121,14 +122,15 @@ pub(crate) static WRITE_STATE: Sql = Sql {
   SELECT id, entity_type, slice FROM verdict WHERE accepted AND expected = 0 ORDER BY id ON CONFLICT DO NOTHING
 ), written AS (
   INSERT INTO {schema}.state AS s (persistence_id, slice, entity_type, revision, epoch, batch_id, generation, tx,
-    ordering, time_ms, manifest, payload, meta, crc)
+    ordering, time_ms, manifest, payload, meta, crc, tags)
   SELECT id, slice, entity_type, expected + 1, epoch, batch_id, $14, pg_current_xact_id(),
-    nextval('{schema}.state_ordering'), time_ms, manifest, payload, meta, crc
+    nextval('{schema}.state_ordering'), time_ms, manifest, payload, meta, crc,
+    CASE WHEN tag IS NULL THEN '{}' ELSE ARRAY[tag] END
   FROM verdict WHERE accepted ORDER BY id
   ON CONFLICT (persistence_id) DO UPDATE SET revision = excluded.revision, epoch = excluded.epoch,
     batch_id = excluded.batch_id, generation = excluded.generation, tx = excluded.tx, ordering = excluded.ordering,
     time_ms = excluded.time_ms, manifest = excluded.manifest, payload = excluded.payload, meta = excluded.meta,
-    crc = excluded.crc, tags = excluded.tags
+    crc = excluded.crc, tags = CASE WHEN excluded.payload IS NULL THEN s.tags ELSE excluded.tags END
   WHERE s.revision = excluded.revision - 1
   RETURNING s.persistence_id
 )
@@ -150,6 +152,7 @@ FROM verdict v LEFT JOIN written w ON w.persistence_id = v.id"
         Type::BYTEA_ARRAY,
         Type::INT8_ARRAY,
         Type::INT4,
+        Type::TEXT_ARRAY,
     ],
 };
 

@@ -1,15 +1,10 @@
 //! [`InMemoryProjections`]: offsets that live as long as the process, as the journal beside them does.
 
-use super::{Claimed, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStore, Selection};
-use crate::{AppendError, BoxFuture, JournalError};
+use super::{Claimed, ParkedEvent, Position, ProjectionFence, ProjectionId, ProjectionStore, Selection};
+use crate::{AppendError, BoxFuture, JournalError, Offset};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use std::{
-    collections::{BTreeMap, HashMap},
-    future::ready,
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, future::ready, ops::Bound, sync::Arc};
 
 /// Keeps offsets and parked events in memory. Clones share their contents.
 #[derive(Clone, Default)]
@@ -17,14 +12,15 @@ pub struct InMemoryProjections(Arc<Mutex<Contents>>);
 
 #[derive(Default)]
 struct Contents {
-    positions: HashMap<ProjectionId, Position>,
-    parked: BTreeMap<(ProjectionId, u64), ParkedEvent>,
+    positions: BTreeMap<ProjectionId, Row>,
+    parked: BTreeMap<(ProjectionId, Offset), ParkedEvent>,
 }
 
 #[derive(Default)]
-struct Position {
+struct Row {
     epoch: u64,
-    offset: u64,
+    offset: Offset,
+    paused: bool,
 }
 
 impl InMemoryProjections {
@@ -51,15 +47,38 @@ impl ProjectionStore for InMemoryProjections {
         let position = contents.positions.entry(projection.clone()).or_default();
         position.epoch += 1;
         let fence = ProjectionFence { projection, epoch: position.epoch };
-        ready(Ok(Claimed { fence, offset: position.offset })).boxed()
+        ready(Ok(Claimed { fence, offset: position.offset, paused: position.paused })).boxed()
     }
 
-    fn save_offset(&self, fence: ProjectionFence, offset: u64) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn save_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         self.fenced(&fence, |contents| {
             if let Some(position) = contents.positions.get_mut(&fence.projection) {
                 position.offset = position.offset.max(offset);
             }
         })
+    }
+
+    fn set_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.fenced(&fence, |contents| {
+            if let Some(position) = contents.positions.get_mut(&fence.projection) {
+                position.offset = offset;
+            }
+        })
+    }
+
+    fn set_paused(&self, projection: ProjectionId, paused: bool) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.0.lock().positions.entry(projection).or_default().paused = paused;
+        ready(Ok(())).boxed()
+    }
+
+    fn positions(&self, selection: Selection) -> BoxFuture<'static, Result<Vec<Position>, JournalError>> {
+        let contents = self.0.lock();
+        let selected = contents.positions.iter().filter(|(projection, _)| selection.takes_all_of(projection));
+        let position = |(projection, row): (&ProjectionId, &Row)| {
+            let Row { epoch, offset, paused } = *row;
+            Position { projection: projection.clone(), offset, epoch, paused }
+        };
+        ready(Ok(selected.map(position).collect())).boxed()
     }
 
     fn park(&self, fence: ProjectionFence, event: ParkedEvent) -> BoxFuture<'static, Result<(), AppendError>> {
@@ -69,7 +88,7 @@ impl ProjectionStore for InMemoryProjections {
         })
     }
 
-    fn unpark(&self, fence: ProjectionFence, offset: u64) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn unpark(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         self.fenced(&fence, |contents| {
             contents.parked.remove(&(fence.projection.clone(), offset));
         })
@@ -78,7 +97,7 @@ impl ProjectionStore for InMemoryProjections {
     fn parked(
         &self,
         selection: Selection,
-        after: Option<(ProjectionId, u64)>,
+        after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
         let contents = self.0.lock();

@@ -4,9 +4,9 @@ mod memory;
 mod sqlite;
 
 pub use memory::InMemoryProjections;
-pub(crate) use sqlite::{ProjectionWork, parked};
+pub(crate) use sqlite::{ProjectionWork, parked, positions};
 
-use crate::{AppendError, BoxFuture, JournalError, PersistenceId};
+use crate::{AppendError, BoxFuture, JournalError, Offset, PersistenceId};
 use std::{fmt, sync::Arc};
 
 /// Names a consumer: who reads, and what.
@@ -32,8 +32,23 @@ pub struct ProjectionFence {
 pub struct Claimed {
     /// For all further writes of this instance.
     pub fence: ProjectionFence,
-    /// Everything up to this offset is done or parked; 0 for a new consumer.
-    pub offset: u64,
+    /// Everything up to this offset is done or parked; [`Offset::START`] for a new consumer.
+    pub offset: Offset,
+    /// Whether it is to wait until it is resumed.
+    pub paused: bool,
+}
+
+/// How far a consumer has got, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The consumer.
+    pub projection: ProjectionId,
+    /// Everything up to this offset is done or parked.
+    pub offset: Offset,
+    /// The epoch of the instance that claimed last.
+    pub epoch: u64,
+    /// Whether it is to wait until it is resumed.
+    pub paused: bool,
 }
 
 /// An event that a consumer could not handle and has passed over.
@@ -42,7 +57,7 @@ pub struct ParkedEvent {
     /// The consumer.
     pub projection: ProjectionId,
     /// The event's offset, which names it among those of its consumer.
-    pub offset: u64,
+    pub offset: Offset,
     /// Whose event it is.
     pub id: PersistenceId,
     /// Its sequence number; the event itself is in the journal.
@@ -65,33 +80,44 @@ pub struct Selection {
     /// Only of this source.
     pub source: Option<Arc<str>>,
     /// Only this event.
-    pub offset: Option<u64>,
+    pub offset: Option<Offset>,
 }
 
 /// Keeps offsets and parked events of consumers that handle each event at least once.
 ///
 /// # Promises of every implementation
 /// - Writes with a fence are refused with [`AppendError::Stale`] once another instance has claimed.
-/// - A saved offset never goes back.
+/// - A saved offset never goes back, except by [`set_offset`](Self::set_offset).
+/// - Offsets are kept whole: they may come from a feed of another store.
 /// - What was acknowledged is as durable as the store's other writes.
 pub trait ProjectionStore: Send + Sync + 'static {
     /// Takes the consumer over from every earlier instance.
     fn take_over(&self, projection: ProjectionId) -> BoxFuture<'static, Result<Claimed, AppendError>>;
 
     /// Notes that everything up to `offset` is done or parked. A lower offset than the one saved changes nothing.
-    fn save_offset(&self, fence: ProjectionFence, offset: u64) -> BoxFuture<'static, Result<(), AppendError>>;
+    fn save_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>>;
+
+    /// Sets the offset to whatever it says, back too: everything behind it is handled again. Parked events stay parked.
+    fn set_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>>;
+
+    /// Has the consumer wait, or go on. Needs no fence: the instance that runs looks by and by, the next one to start at
+    /// once. A consumer that never was is remembered too.
+    fn set_paused(&self, projection: ProjectionId, paused: bool) -> BoxFuture<'static, Result<(), AppendError>>;
+
+    /// How far the selected consumers are, by group and source. [`Selection::offset`] is of no account.
+    fn positions(&self, selection: Selection) -> BoxFuture<'static, Result<Vec<Position>, JournalError>>;
 
     /// Parks an event; one that is parked already is parked with what this says. `event.replay` is of no account.
     fn park(&self, fence: ProjectionFence, event: ParkedEvent) -> BoxFuture<'static, Result<(), AppendError>>;
 
     /// Forgets a parked event that was handled after all.
-    fn unpark(&self, fence: ProjectionFence, offset: u64) -> BoxFuture<'static, Result<(), AppendError>>;
+    fn unpark(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>>;
 
     /// At most `limit` parked events, by group, source and offset, from the one after `after` on.
     fn parked(
         &self,
         selection: Selection,
-        after: Option<(ProjectionId, u64)>,
+        after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>>;
 
@@ -116,9 +142,12 @@ impl Selection {
         Self { group: Some(projection.group.clone()), source: Some(projection.source.clone()), offset: None }
     }
 
-    fn takes(&self, projection: &ProjectionId, offset: u64) -> bool {
+    fn takes(&self, projection: &ProjectionId, offset: Offset) -> bool {
+        self.takes_all_of(projection) && self.offset.is_none_or(|only| only == offset)
+    }
+
+    fn takes_all_of(&self, projection: &ProjectionId) -> bool {
         self.group.as_ref().is_none_or(|group| *group == projection.group)
             && self.source.as_ref().is_none_or(|source| *source == projection.source)
-            && self.offset.is_none_or(|only| only == offset)
     }
 }

@@ -1,20 +1,21 @@
 //! [`SqliteStore`] as a [`ProjectionStore`]: the tables `projection` and `parked`.
 
-use super::{Claimed, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStore, Selection};
+use super::{Claimed, ParkedEvent, Position, ProjectionFence, ProjectionId, ProjectionStore, Selection};
 use crate::{
-    AppendError, BoxFuture, JournalError, PersistenceId, SqliteStore,
+    AppendError, BoxFuture, JournalError, Offset, PersistenceId, SqliteStore,
     sqlite::{ReadError, ReadRequest, Transaction, Work, Written, clamped},
 };
 use futures_util::FutureExt;
-use rusqlite::{Connection, OptionalExtension, params};
-use std::sync::Arc;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// What the writer is asked to do with offsets and parked events.
 pub(crate) enum ProjectionWork {
     Claim(ProjectionId),
-    SaveOffset(ProjectionFence, u64),
+    SaveOffset(ProjectionFence, Offset),
+    SetOffset(ProjectionFence, Offset),
+    SetPaused(ProjectionId, bool),
     Park(ProjectionFence, ParkedEvent),
-    Unpark(ProjectionFence, u64),
+    Unpark(ProjectionFence, Offset),
     Replay(Selection),
     Drop(Selection),
 }
@@ -31,22 +32,34 @@ impl ProjectionStore for SqliteStore {
         .boxed()
     }
 
-    fn save_offset(&self, fence: ProjectionFence, offset: u64) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn save_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         self.write(Work::Projection(ProjectionWork::SaveOffset(fence, offset))).map(|done| done.map(drop)).boxed()
+    }
+
+    fn set_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.write(Work::Projection(ProjectionWork::SetOffset(fence, offset))).map(|done| done.map(drop)).boxed()
+    }
+
+    fn set_paused(&self, projection: ProjectionId, paused: bool) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.write(Work::Projection(ProjectionWork::SetPaused(projection, paused))).map(|done| done.map(drop)).boxed()
+    }
+
+    fn positions(&self, selection: Selection) -> BoxFuture<'static, Result<Vec<Position>, JournalError>> {
+        self.read(|reply| ReadRequest::Positions { selection, reply })
     }
 
     fn park(&self, fence: ProjectionFence, event: ParkedEvent) -> BoxFuture<'static, Result<(), AppendError>> {
         self.write(Work::Projection(ProjectionWork::Park(fence, event))).map(|done| done.map(drop)).boxed()
     }
 
-    fn unpark(&self, fence: ProjectionFence, offset: u64) -> BoxFuture<'static, Result<(), AppendError>> {
+    fn unpark(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         self.write(Work::Projection(ProjectionWork::Unpark(fence, offset))).map(|done| done.map(drop)).boxed()
     }
 
     fn parked(
         &self,
         selection: Selection,
-        after: Option<(ProjectionId, u64)>,
+        after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
         self.read(|reply| ReadRequest::Parked { selection, after, limit, reply })
@@ -71,54 +84,105 @@ fn counted(written: BoxFuture<'static, Result<Written, AppendError>>) -> BoxFutu
     .boxed()
 }
 
-/// `?1`, `?2`, `?3` are group, source and position, each NULL for any.
+/// `?1`, `?2` are group and source, the others the offset, each NULL for any.
 const SELECTED: &str = "projection IN (SELECT id FROM projection WHERE (?1 IS NULL OR consumer_group = ?1)
-  AND (?2 IS NULL OR source = ?2)) AND (?3 IS NULL OR position = ?3)";
+  AND (?2 IS NULL OR source = ?2)) AND (?3 IS NULL OR (generation, tx, position) = (?3, ?4, ?5))";
 
 const PARKED: &str = "
-SELECT p.consumer_group, p.source, k.position, k.persistence_id, k.seq_nr, k.attempts, k.reason, k.time_ms, k.replay
+SELECT p.consumer_group, p.source, k.generation, k.tx, k.position, k.persistence_id, k.seq_nr, k.attempts, k.reason,
+  k.time_ms, k.replay
 FROM projection p JOIN parked k ON k.projection = p.id
-WHERE (?1 IS NULL OR p.consumer_group = ?1) AND (?2 IS NULL OR p.source = ?2) AND (?3 IS NULL OR k.position = ?3)
-  AND (?4 IS NULL OR (p.consumer_group, p.source, k.position) > (?4, ?5, ?6))
-ORDER BY p.consumer_group, p.source, k.position LIMIT ?7";
+WHERE (?1 IS NULL OR p.consumer_group = ?1) AND (?2 IS NULL OR p.source = ?2)
+  AND (?3 IS NULL OR (k.generation, k.tx, k.position) = (?3, ?4, ?5))
+  AND (?6 IS NULL OR (p.consumer_group, p.source, k.generation, k.tx, k.position) > (?6, ?7, ?8, ?9, ?10))
+ORDER BY p.consumer_group, p.source, k.generation, k.tx, k.position LIMIT ?11";
 
 pub(crate) fn parked(
     db: &Connection,
     selection: &Selection,
-    after: Option<&(ProjectionId, u64)>,
+    after: Option<&(ProjectionId, Offset)>,
     limit: usize,
 ) -> Result<Vec<ParkedEvent>, ReadError> {
-    let (group, source, position) = columns(selection);
+    let only = OffsetColumns::of_any(selection.offset);
     let from = after.map(|(projection, _)| (&*projection.group, &*projection.source)).unzip();
-    let from_position = after.map(|(_, offset)| clamped(*offset));
+    let from_offset = OffsetColumns::of_any(after.map(|(_, offset)| *offset));
     let mut statement = db.prepare_cached(PARKED)?;
     let rows = statement.query_map(
-        params![group, source, position, from.0, from.1, from_position, clamped(limit as u64)],
+        params![
+            selection.group,
+            selection.source,
+            only.0,
+            only.1,
+            only.2,
+            from.0,
+            from.1,
+            from_offset.0,
+            from_offset.1,
+            from_offset.2,
+            clamped(limit as u64)
+        ],
         |row| {
-            let id: String = row.get(3)?;
+            let id: String = row.get(5)?;
             Ok(ParkedEvent {
                 projection: ProjectionId { group: row.get(0)?, source: row.get(1)? },
-                offset: row.get::<_, i64>(2)? as u64,
+                offset: offset_at(row, 2)?,
                 id: PersistenceId::parse(&id).unwrap_or_else(|| PersistenceId::of("", &id)),
-                seq_nr: row.get::<_, i64>(4)? as u64,
-                attempts: row.get(5)?,
-                reason: row.get(6)?,
-                time_ms: row.get::<_, i64>(7)? as u64,
-                replay: row.get(8)?,
+                seq_nr: row.get::<_, i64>(6)? as u64,
+                attempts: row.get(7)?,
+                reason: row.get(8)?,
+                time_ms: row.get::<_, i64>(9)? as u64,
+                replay: row.get(10)?,
             })
         },
     )?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-fn columns(selection: &Selection) -> (Option<&Arc<str>>, Option<&Arc<str>>, Option<i64>) {
-    (selection.group.as_ref(), selection.source.as_ref(), selection.offset.map(clamped))
+const POSITIONS: &str = "
+SELECT consumer_group, source, generation, tx, position, epoch, paused FROM projection
+WHERE (?1 IS NULL OR consumer_group = ?1) AND (?2 IS NULL OR source = ?2) ORDER BY consumer_group, source";
+
+pub(crate) fn positions(db: &Connection, selection: &Selection) -> Result<Vec<Position>, ReadError> {
+    let mut statement = db.prepare_cached(POSITIONS)?;
+    let rows = statement.query_map(params![selection.group, selection.source], |row| {
+        Ok(Position {
+            projection: ProjectionId { group: row.get(0)?, source: row.get(1)? },
+            offset: offset_at(row, 2)?,
+            epoch: row.get::<_, i64>(5)? as u64,
+            paused: row.get(6)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// `generation`, `tx` and `position`, or NULL in their places.
+struct OffsetColumns(Option<i64>, Option<i64>, Option<i64>);
+
+impl OffsetColumns {
+    fn of(offset: Offset) -> Self {
+        Self::of_any(Some(offset))
+    }
+
+    fn of_any(offset: Option<Offset>) -> Self {
+        Self(
+            offset.map(|offset| i64::from(offset.generation())),
+            offset.map(|offset| clamped(offset.tx())),
+            offset.map(|offset| clamped(offset.ordering())),
+        )
+    }
+}
+
+/// Reads the three columns from the one with this number on.
+fn offset_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Offset> {
+    let (tx, ordering) = (row.get::<_, i64>(column + 1)? as u64, row.get::<_, i64>(column + 2)? as u64);
+    Ok(Offset::new(row.get(column)?, tx, ordering))
 }
 
 impl Transaction<'_> {
     pub(crate) fn projection(&mut self, work: &ProjectionWork) -> rusqlite::Result<Result<Written, AppendError>> {
         let fence = match work {
             ProjectionWork::Claim(projection) => return self.claim_projection(projection).map(Ok),
+            ProjectionWork::SetPaused(projection, paused) => return self.set_paused(projection, *paused).map(Ok),
             ProjectionWork::Replay(selection) => {
                 return self.select_parked(selection, "UPDATE parked SET replay = 1 WHERE").map(Ok);
             }
@@ -126,6 +190,7 @@ impl Transaction<'_> {
                 return self.select_parked(selection, "DELETE FROM parked WHERE").map(Ok);
             }
             ProjectionWork::SaveOffset(fence, _)
+            | ProjectionWork::SetOffset(fence, _)
             | ProjectionWork::Park(fence, _)
             | ProjectionWork::Unpark(fence, _) => fence,
         };
@@ -140,33 +205,58 @@ impl Transaction<'_> {
             return Ok(Err(AppendError::Stale { held: *epoch, current: current as u64 }));
         }
         let changed = match work {
-            ProjectionWork::SaveOffset(_, offset) => self
-                .db
-                .prepare_cached("UPDATE projection SET position = ?2 WHERE id = ?1 AND position < ?2")?
-                .execute([id, clamped(*offset)])?,
-            ProjectionWork::Park(_, event) => self
-                .db
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO parked(projection, position, persistence_id, seq_nr, attempts, reason, time_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )?
-                .execute(params![
-                    id,
-                    clamped(event.offset),
-                    event.id.as_str(),
-                    clamped(event.seq_nr),
-                    event.attempts,
-                    event.reason,
-                    clamped(event.time_ms)
-                ])?,
-            ProjectionWork::Unpark(_, offset) => self
-                .db
-                .prepare_cached("DELETE FROM parked WHERE projection = ?1 AND position = ?2")?
-                .execute([id, clamped(*offset)])?,
-            ProjectionWork::Claim(_) | ProjectionWork::Replay(_) | ProjectionWork::Drop(_) => 0, // returned above
+            ProjectionWork::SaveOffset(_, offset) => {
+                let to = OffsetColumns::of(*offset);
+                self.db
+                    .prepare_cached(
+                        "UPDATE projection SET generation = ?2, tx = ?3, position = ?4
+                         WHERE id = ?1 AND (generation, tx, position) < (?2, ?3, ?4)",
+                    )?
+                    .execute(params![id, to.0, to.1, to.2])?
+            }
+            ProjectionWork::SetOffset(_, offset) => {
+                let to = OffsetColumns::of(*offset);
+                self.db
+                    .prepare_cached("UPDATE projection SET generation = ?2, tx = ?3, position = ?4 WHERE id = ?1")?
+                    .execute(params![id, to.0, to.1, to.2])?
+            }
+            ProjectionWork::Park(_, event) => self.park_event(id, event)?,
+            ProjectionWork::Unpark(_, offset) => {
+                let at = OffsetColumns::of(*offset);
+                self.db
+                    .prepare_cached(
+                        "DELETE FROM parked WHERE projection = ?1 AND (generation, tx, position) = (?2, ?3, ?4)",
+                    )?
+                    .execute(params![id, at.0, at.1, at.2])?
+            }
+            ProjectionWork::Claim(_)
+            | ProjectionWork::SetPaused(..)
+            | ProjectionWork::Replay(_)
+            | ProjectionWork::Drop(_) => 0, // returned above
         };
         self.dirty |= changed > 0;
         Ok(Ok(Written::Done))
+    }
+
+    fn park_event(&mut self, projection: i64, event: &ParkedEvent) -> rusqlite::Result<usize> {
+        let at = OffsetColumns::of(event.offset);
+        self.db
+            .prepare_cached(
+                "INSERT OR REPLACE INTO parked(projection, generation, tx, position, persistence_id, seq_nr, attempts,
+                   reason, time_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                projection,
+                at.0,
+                at.1,
+                at.2,
+                event.id.as_str(),
+                clamped(event.seq_nr),
+                event.attempts,
+                event.reason,
+                clamped(event.time_ms)
+            ])
     }
 
     fn claim_projection(&mut self, projection: &ProjectionId) -> rusqlite::Result<Written> {
@@ -175,19 +265,35 @@ impl Transaction<'_> {
             .db
             .prepare_cached(
                 "INSERT INTO projection(consumer_group, source, epoch, position) VALUES (?1, ?2, 1, 0)
-                 ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch, position",
+                 ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch, generation, tx, position, paused",
             )?
             .query_row([&projection.group, &projection.source], |row| {
-                let (epoch, offset) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
-                Ok(Claimed { fence: ProjectionFence { projection: projection.clone(), epoch }, offset })
+                let fence = ProjectionFence { projection: projection.clone(), epoch: row.get::<_, i64>(0)? as u64 };
+                Ok(Claimed { fence, offset: offset_at(row, 1)?, paused: row.get(4)? })
             })?;
         Ok(Written::Claimed(claimed))
     }
 
+    fn set_paused(&mut self, projection: &ProjectionId, paused: bool) -> rusqlite::Result<Written> {
+        self.dirty = true;
+        self.db
+            .prepare_cached(
+                "INSERT INTO projection(consumer_group, source, epoch, position, paused) VALUES (?1, ?2, 0, 0, ?3)
+                 ON CONFLICT DO UPDATE SET paused = excluded.paused",
+            )?
+            .execute(params![projection.group, projection.source, paused])?;
+        Ok(Written::Done)
+    }
+
     fn select_parked(&mut self, selection: &Selection, change: &str) -> rusqlite::Result<Written> {
-        let (group, source, position) = columns(selection);
-        let count =
-            self.db.prepare_cached(&format!("{change} {SELECTED}"))?.execute(params![group, source, position])?;
+        let only = OffsetColumns::of_any(selection.offset);
+        let count = self.db.prepare_cached(&format!("{change} {SELECTED}"))?.execute(params![
+            selection.group,
+            selection.source,
+            only.0,
+            only.1,
+            only.2
+        ])?;
         self.dirty |= count > 0;
         Ok(Written::Count(count as u64))
     }

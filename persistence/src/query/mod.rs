@@ -1,31 +1,43 @@
-//! Events across entities: [`EventFeed`], by entity type in the order in which they were committed.
+//! What is stored, across entities: [`EventFeed`] and [`StateFeed`] in the order of commits, [`EntityIds`].
 
+mod coded;
+mod feed_query;
+mod live;
 mod memory;
 mod sqlite;
 
-pub(crate) use sqlite::page;
+pub use feed_query::FeedQuery;
+pub use live::{Changes, LiveFeed};
+pub(crate) use sqlite::{ids, offset_of, page, state_page};
 
-use crate::{BoxFuture, JournalError, PersistenceId, ReplayLimit, Stored};
+use crate::{BoxFuture, JournalError, Offset, PersistenceId, ReplayLimit, Stored, StoredState};
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// The events of all entities of a type, for whoever follows them.
 ///
 /// # Promises of every implementation
-/// - **Commit order.** Offsets grow in the order in which batches became durable, so nothing ever appears behind a place
+/// - **Commit order.** Offsets grow in the order in which batches became visible, so nothing ever appears behind a place
 ///   that was read: a reader that goes on after [`FeedPage::read_to`] misses nothing and sees nothing twice.
 /// - Events of one entity come in the order of their sequence numbers. Deleted events are skipped.
-/// - An offset belongs to the store, not to the type: offsets of different types can be compared.
+/// - An offset belongs to the store, not to the query: offsets of different types, slices and tags can be compared, and
+///   the offset of one event is the same in every query that finds it.
+///
+/// # Errors
+/// [`JournalError::ForeignOffset`] for an offset that this store cannot have given out.
 pub trait EventFeed<E>: Send + Sync + 'static {
-    /// The events of `entity_type` (the part of their ids before the `|`) after offset `after`, 0 for all.
+    /// The events that `query` asks for after `after`, [`Offset::START`] for all.
     ///
     /// A page without events is no sign of the end: only [`FeedPage::read_to`] at [`FeedPage::end`] is.
     fn page(
         &self,
-        entity_type: Arc<str>,
-        after: u64,
+        query: FeedQuery,
+        after: Offset,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<FeedPage<E>, JournalError>>;
+
+    /// Where the event of `id` with this number is, or the next one after it that is not deleted; `None` when there is
+    /// none. Whoever was told of a write by number can wait for a reader to reach this place.
+    fn offset_of(&self, id: PersistenceId, seq_nr: u64) -> BoxFuture<'static, Result<Option<Offset>, JournalError>>;
 
     /// Wakes whoever waits for further events.
     fn changes(&self) -> Changes;
@@ -36,83 +48,83 @@ pub trait EventFeed<E>: Send + Sync + 'static {
 pub struct FeedPage<E> {
     /// The events, in commit order.
     pub events: Vec<FeedEvent<E>>,
-    /// Every event of the type up to this offset is in this page or an earlier one. Ask for the next page after it.
-    pub read_to: u64,
+    /// Every event of the query up to this offset is in this page or an earlier one. Ask for the next page after it.
+    pub read_to: Offset,
     /// The highest offset in the store when the page was read; the end of the feed was reached when `read_to` is that.
-    pub end: u64,
+    pub end: Offset,
 }
 
 /// One event of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedEvent<E> {
     /// Its place in commit order.
-    pub offset: u64,
+    pub offset: Offset,
     /// Whose event it is.
     pub id: PersistenceId,
     /// The event.
     pub stored: Stored<E>,
 }
 
-/// Tells that events were stored, of whatever type.
+/// The last states of all entities of a type, in the order in which they were stored.
 ///
-/// Look first, then wait: what is stored after [`mark`](Self::mark) ends the wait, however the two fall together.
-#[derive(Clone, Debug)]
-pub struct Changes(watch::Receiver<u64>);
-
-impl Changes {
-    pub(crate) fn of(sender: &watch::Sender<u64>) -> Self {
-        Self(sender.subscribe())
-    }
-
-    /// What was stored before this call ends no wait any more: call it before reading a page.
-    pub fn mark(&mut self) {
-        self.0.mark_unchanged();
-    }
-
-    /// Waits until something was stored since the last [`mark`](Self::mark). Once the store is gone, waits for ever.
+/// # Promises of every implementation
+/// - Each state is found at the place of its last write. One that was written again in the meantime is found only there:
+///   readers see every entity's latest state sooner or later, and not all that were before it. Never count them.
+/// - A deletion is told, as a state that is [`None`]; it keeps the tag of the state that was deleted.
+/// - Revisions of one entity grow.
+/// - A reader that goes on after [`StatePage::read_to`] misses nothing.
+/// - Offsets are those of states: they have nothing to do with those of events.
+///
+/// # Errors
+/// [`JournalError::ForeignOffset`] for an offset that this store cannot have given out.
+pub trait StateFeed<S>: Send + Sync + 'static {
+    /// The states that `query` asks for and that were stored after `after`, [`Offset::START`] for all.
     ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
+    /// [`ReplayLimit::events`] bounds the states. A page without any is no sign of the end: only [`StatePage::read_to`]
+    /// at [`StatePage::end`] is.
+    fn page(
+        &self,
+        query: FeedQuery,
+        after: Offset,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<StatePage<S>, JournalError>>;
+
+    /// Wakes whoever waits for further states.
+    fn changes(&self) -> Changes;
 }
 
-/// A feed read to its end and beyond: current events first, then each as it is stored.
-pub struct LiveFeed<E> {
-    feed: Arc<dyn EventFeed<E>>,
-    changes: Changes,
-    entity_type: Arc<str>,
-    after: u64,
-    limit: ReplayLimit,
+/// One page of states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatePage<S> {
+    /// The states, in the order of their last writes.
+    pub states: Vec<StateChange<S>>,
+    /// Every state of the query that was last written up to this offset is in this page or an earlier one.
+    pub read_to: Offset,
+    /// The highest offset in the store when the page was read; the end of the feed was reached when `read_to` is that.
+    pub end: Offset,
 }
 
-impl<E: Send + 'static> LiveFeed<E> {
-    /// Follows the events of `entity_type` after offset `after`, in pages within `limit`.
-    pub fn new(feed: Arc<dyn EventFeed<E>>, entity_type: Arc<str>, after: u64, limit: ReplayLimit) -> Self {
-        let changes = feed.changes();
-        Self { feed, changes, entity_type, after, limit }
-    }
+/// The last write of one entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange<S> {
+    /// Its place in the order of writes.
+    pub offset: Offset,
+    /// Whose state it is.
+    pub id: PersistenceId,
+    /// What is stored now.
+    pub stored: StoredState<S>,
+}
 
-    /// The next page that takes the reader further, with events or without; waits for one at the end of the feed.
+/// Which entities there are.
+pub trait EntityIds: Send + Sync + 'static {
+    /// At most `limit` ids after `after`, in the order of their texts, of one type or of all.
     ///
-    /// # Cancel safety
-    /// Cancel safe: a page that was not returned is read again.
-    ///
-    /// # Errors
-    /// As the feed's; the next call tries the same page again.
-    pub async fn next(&mut self) -> Result<FeedPage<E>, JournalError> {
-        loop {
-            // Before the read: what is stored from here on ends the wait below.
-            self.changes.mark();
-            let page = self.feed.page(Arc::clone(&self.entity_type), self.after, self.limit).await?;
-            if page.read_to > self.after {
-                self.after = page.read_to;
-                return Ok(page);
-            }
-            self.changes.changed().await;
-        }
-    }
+    /// An id is listed from its first event or state on and for ever: deletions take its data away, not its sequence
+    /// number or revision. One that was only claimed is not. What is added while pages are read may or may not be found.
+    fn ids(
+        &self,
+        entity_type: Option<Arc<str>>,
+        after: Option<PersistenceId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>>;
 }

@@ -19,6 +19,7 @@ mod writer;
 pub use options::{Durability, OpenError, SqliteOptions};
 pub(crate) use reader::{ReadError, StoredRow};
 pub(crate) use request::{ReadRequest, Reply, Work, Written};
+pub(crate) use state::StateRow;
 pub(crate) use transaction::{Transaction, clamped};
 
 use crate::{AppendError, BoxFuture, JournalError};
@@ -151,6 +152,11 @@ impl SqliteStore {
     /// Raised with every commit that stored events.
     pub(crate) fn events_stored(&self) -> &watch::Sender<u64> {
         &self.inner.stats.events_stored
+    }
+
+    /// Raised with every commit that stored states.
+    pub(crate) fn states_stored(&self) -> &watch::Sender<u64> {
+        &self.inner.stats.states_stored
     }
 
     /// Queues `work` at once; the future only waits for the answer.

@@ -56,9 +56,23 @@ impl Reader {
                 Some(ReadRequest::HighestSeq { id, reply }) => {
                     self.answer(reply, &id, 0, |db| highest_seq(db, &id));
                 }
-                Some(ReadRequest::Feed { entity_type, after, limit, reply }) => {
-                    let id = named(&entity_type);
-                    self.answer(reply, &id, 0, |db| query::page(db, &entity_type, after, limit));
+                Some(ReadRequest::Feed { query, after, limit, reply }) => {
+                    let id = named(&query.entity_type);
+                    self.answer(reply, &id, 0, |db| query::page(db, &query, after, limit));
+                }
+                Some(ReadRequest::OffsetOf { id, seq_nr, reply }) => {
+                    self.answer(reply, &id, seq_nr, |db| query::offset_of(db, &id, seq_nr));
+                }
+                Some(ReadRequest::StateFeed { query, after, limit, reply }) => {
+                    let id = named(&query.entity_type);
+                    self.answer(reply, &id, 0, |db| query::state_page(db, &query, after, limit));
+                }
+                Some(ReadRequest::Ids { entity_type, after, limit, reply }) => {
+                    let id = named(entity_type.as_deref().unwrap_or("entity"));
+                    self.answer(reply, &id, 0, |db| query::ids(db, entity_type.as_deref(), after.as_ref(), limit));
+                }
+                Some(ReadRequest::Positions { selection, reply }) => {
+                    self.answer(reply, &named("projection"), 0, |db| projection::positions(db, &selection));
                 }
                 Some(ReadRequest::Parked { selection, after, limit, reply }) => {
                     self.answer(reply, &named("parked"), 0, |db| {

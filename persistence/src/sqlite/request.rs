@@ -2,9 +2,9 @@
 
 use super::stats::Backlog;
 use crate::{
-    Append, AppendError, Claimed, FeedPage, Fence, FenceScope, JournalError, ParkedEvent, PersistenceId, ProjectionId,
-    RawEvent, RawSnapshot, RawState, ReplayLimit, Selection, Stored, StoredSnapshot, StoredState,
-    projection::ProjectionWork, state::StateWrite,
+    Append, AppendError, Claimed, FeedPage, FeedQuery, Fence, FenceScope, JournalError, Offset, ParkedEvent,
+    PersistenceId, Position, ProjectionId, RawEvent, RawSnapshot, RawState, ReplayLimit, Selection, StatePage, Stored,
+    StoredSnapshot, StoredState, projection::ProjectionWork, state::StateWrite,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -73,14 +73,35 @@ pub(crate) enum ReadRequest {
         reply: Reply<Option<StoredSnapshot<RawSnapshot>>>,
     },
     Feed {
-        entity_type: Arc<str>,
+        query: FeedQuery,
         after: u64,
         limit: ReplayLimit,
         reply: Reply<FeedPage<RawEvent>>,
     },
+    OffsetOf {
+        id: PersistenceId,
+        seq_nr: u64,
+        reply: Reply<Option<Offset>>,
+    },
+    StateFeed {
+        query: FeedQuery,
+        after: u64,
+        limit: ReplayLimit,
+        reply: Reply<StatePage<RawState>>,
+    },
+    Ids {
+        entity_type: Option<Arc<str>>,
+        after: Option<PersistenceId>,
+        limit: usize,
+        reply: Reply<Vec<PersistenceId>>,
+    },
+    Positions {
+        selection: Selection,
+        reply: Reply<Vec<Position>>,
+    },
     Parked {
         selection: Selection,
-        after: Option<(ProjectionId, u64)>,
+        after: Option<(ProjectionId, Offset)>,
         limit: usize,
         reply: Reply<Vec<ParkedEvent>>,
     },

@@ -15,7 +15,7 @@ const STATEMENTS_CACHED: usize = 64;
 
 /// What each version of the schema adds to the one before it, from version 1 on. Stores out there were made by these very
 /// texts: add a step, never change one.
-const STEPS: &[&str] = &[TABLES, PROJECTIONS, STATE];
+const STEPS: &[&str] = &[TABLES, PROJECTIONS, STATE, FEEDS];
 
 /// The version this program writes.
 const SCHEMA_VERSION: i64 = STEPS.len() as i64;
@@ -61,6 +61,23 @@ const STATE: &str = "
 CREATE TABLE state(change INTEGER PRIMARY KEY, pid INTEGER NOT NULL UNIQUE, revision INTEGER NOT NULL,
   epoch INTEGER NOT NULL, batch_id BLOB NOT NULL, time_ms INTEGER NOT NULL, manifest INTEGER, payload BLOB, meta BLOB,
   crc INTEGER NOT NULL) STRICT;
+";
+
+/// Readers may select states by tag. Offsets are kept whole, for consumers that read from another kind of store, and a
+/// consumer that is paused stays so.
+const FEEDS: &str = "
+ALTER TABLE state ADD COLUMN tag TEXT;
+ALTER TABLE projection ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE projection ADD COLUMN tx INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE projection ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE parked RENAME TO parked_before;
+CREATE TABLE parked(projection INTEGER NOT NULL, generation INTEGER NOT NULL, tx INTEGER NOT NULL,
+  position INTEGER NOT NULL, persistence_id TEXT NOT NULL, seq_nr INTEGER NOT NULL, attempts INTEGER NOT NULL,
+  reason TEXT NOT NULL, time_ms INTEGER NOT NULL, replay INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY(projection, generation, tx, position)) STRICT, WITHOUT ROWID;
+INSERT INTO parked SELECT projection, 0, 0, position, persistence_id, seq_nr, attempts, reason, time_ms, replay
+  FROM parked_before;
+DROP TABLE parked_before;
 ";
 
 /// The writer's connection, with the tables in place.

@@ -15,6 +15,7 @@ struct Current {
     revision: u64,
     batch_id: u128,
     deleted: bool,
+    tag: Option<Arc<str>>,
 }
 
 impl Transaction<'_> {
@@ -34,16 +35,23 @@ impl Transaction<'_> {
             return Ok(Ok(row.revision));
         }
         refuse!(self.check_fence(&write.id, known, &write.fence)?);
-        let revision = refuse!(write.check_revision(current.map_or(0, |row| row.revision)));
+        let revision = refuse!(write.check_revision(current.as_ref().map_or(0, |row| row.revision)));
         let entity = match known {
             Some(entity) => entity,
             None => self.entity_or_new(&write.id)?,
         };
-        self.put_state(entity.pid, revision, write)?;
+        self.put_state(entity.pid, revision, write, current.and_then(|row| row.tag))?;
         Ok(Ok(revision))
     }
 
-    fn put_state(&mut self, pid: i64, revision: u64, write: &StateWrite<RawState>) -> rusqlite::Result<()> {
+    /// A deletion leaves the tag known already, so that those who read by it are told.
+    fn put_state(
+        &mut self,
+        pid: i64,
+        revision: u64,
+        write: &StateWrite<RawState>,
+        known: Option<Arc<str>>,
+    ) -> rusqlite::Result<()> {
         self.dirty = true;
         // Never lower than before, since the row that holds the highest is only ever rewritten with a higher one.
         let change: i64 = self
@@ -51,6 +59,7 @@ impl Transaction<'_> {
             .prepare_cached("SELECT coalesce(max(change), 0) + 1 FROM state")?
             .query_row((), |row| row.get(0))?;
         let state = write.state.as_ref();
+        let tag = if state.is_some() { write.tag.clone() } else { known };
         let manifest = state.map(|state| self.name(NameTable::Manifest, &state.manifest)).transpose()?;
         let batch_id = write.batch_id.to_be_bytes();
         let checked = CheckedState {
@@ -66,11 +75,13 @@ impl Transaction<'_> {
         };
         self.db
             .prepare_cached(
-                "INSERT INTO state(pid, revision, epoch, change, batch_id, time_ms, manifest, payload, meta, crc)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                "INSERT INTO state(pid, revision, epoch, change, batch_id, time_ms, manifest, payload, meta, crc,
+                   tag)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                  ON CONFLICT(pid) DO UPDATE SET revision = excluded.revision, epoch = excluded.epoch,
                    change = excluded.change, batch_id = excluded.batch_id, time_ms = excluded.time_ms,
-                   manifest = excluded.manifest, payload = excluded.payload, meta = excluded.meta, crc = excluded.crc",
+                   manifest = excluded.manifest, payload = excluded.payload, meta = excluded.meta, crc = excluded.crc,
+                   tag = excluded.tag",
             )?
             .execute(params![
                 pid,
@@ -83,18 +94,21 @@ impl Transaction<'_> {
                 checked.payload,
                 checked.meta,
                 checked.crc(),
+                tag,
             ])?;
+        self.states += 1;
         Ok(())
     }
 
     fn current_state(&self, pid: i64) -> rusqlite::Result<Option<Current>> {
         self.db
-            .prepare_cached("SELECT revision, batch_id, payload IS NULL FROM state WHERE pid = ?1")?
+            .prepare_cached("SELECT revision, batch_id, payload IS NULL, tag FROM state WHERE pid = ?1")?
             .query_row([pid], |row| {
                 Ok(Current {
                     revision: row.get::<_, i64>(0)? as u64,
                     batch_id: u128::from_be_bytes(row.get(1)?),
                     deleted: row.get(2)?,
+                    tag: row.get(3)?,
                 })
             })
             .optional()
@@ -107,10 +121,10 @@ SELECT s.revision, s.epoch, s.change, s.batch_id, s.time_ms, s.manifest IS NULL,
 FROM entity e CROSS JOIN state s ON s.pid = e.pid LEFT JOIN manifest m ON m.id = s.manifest
 WHERE e.persistence_id = ?1";
 
-struct StateRow {
+pub(crate) struct StateRow {
     revision: i64,
     epoch: i64,
-    change: i64,
+    pub(crate) change: i64,
     batch_id: Vec<u8>,
     time_ms: i64,
     deleted: bool, // the row names no manifest
@@ -126,7 +140,7 @@ pub(crate) fn load_state(db: &Connection, id: &PersistenceId) -> Result<Option<S
 }
 
 impl StateRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let bytes = |value: Option<&[u8]>| value.map(Bytes::copy_from_slice);
         Ok(Self {
             revision: row.get(0)?,
@@ -143,7 +157,7 @@ impl StateRow {
     }
 
     /// The state, if the row is what was once written.
-    fn check(self, id: &PersistenceId) -> Result<StoredState<RawState>, ReadError> {
+    pub(crate) fn check(self, id: &PersistenceId) -> Result<StoredState<RawState>, ReadError> {
         let damaged = |reason| damaged(id, self.revision as u64, format!("state.change {}", self.change), reason);
         if !self.deleted && self.manifest.is_none() {
             return Err(damaged("its manifest is missing"));

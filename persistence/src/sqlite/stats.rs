@@ -14,6 +14,8 @@ pub(crate) struct Stats {
     pub(crate) events: AtomicU64,
     /// Raised with every commit that stored events: wakes those who follow them.
     pub(crate) events_stored: watch::Sender<u64>,
+    /// Raised with every commit that stored states.
+    pub(crate) states_stored: watch::Sender<u64>,
     pub(crate) queued_bytes: AtomicUsize,
     /// Set while the writer cannot vouch for what the file says: after a failed sync, until it was reopened. What
     /// readers see in the meantime may vanish with the power, so they must not answer.
@@ -21,7 +23,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn committed(&self, requests: usize, events: u64, syncs: u64) {
+    pub(crate) fn committed(&self, requests: usize, events: u64, states: u64, syncs: u64) {
         metrics::histogram!("persistence_batch_requests").record(requests as f64);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.events.fetch_add(events, Ordering::Relaxed);
@@ -30,6 +32,9 @@ impl Stats {
         self.synced(syncs);
         if events > 0 {
             self.events_stored.send_modify(|commits| *commits += 1);
+        }
+        if states > 0 {
+            self.states_stored.send_modify(|commits| *commits += 1);
         }
     }
 

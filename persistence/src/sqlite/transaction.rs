@@ -11,7 +11,7 @@ use crate::{
     Append, AppendError, Fence, FenceScope, PersistenceId, RawEvent, RawSnapshot,
     checksum::Checked,
     fencing::Epochs,
-    journal::{empty_batch, not_covered, snapshot_ahead},
+    journal::{check_batch, not_covered, snapshot_ahead},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(crate) struct Transaction<'a> {
     pub(crate) payload_bytes_max: usize,
     /// Events inserted so far.
     pub(crate) events: u64,
+    /// States written so far.
+    pub(crate) states: u64,
     /// Whether anything was written.
     pub(crate) dirty: bool,
 }
@@ -98,7 +100,7 @@ impl Transaction<'_> {
 
     fn append(&mut self, append: &Append<RawEvent>) -> Outcome<u64> {
         let count = append.events.len() as u64;
-        refuse!(if count == 0 { Err(empty_batch()) } else { Ok(()) });
+        refuse!(check_batch(append));
         for event in &append.events {
             refuse!(self.check_size(event.weight()));
         }
@@ -159,7 +161,8 @@ impl Transaction<'_> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .insert(params![pid, seq_nr, epoch, batch_id, time_ms, manifest, &*event.payload, meta, checked.crc()])?;
-        for tag in &append.tags {
+        let place = (seq_nr - append.expected_seq as i64) as usize;
+        for tag in append.tags.get(place).into_iter().flatten() {
             let tag = self.name(NameTable::Tag, tag)?;
             self.db
                 .prepare_cached("INSERT OR IGNORE INTO journal_tag(tag, ordering) VALUES (?1, ?2)")?

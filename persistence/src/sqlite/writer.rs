@@ -179,11 +179,12 @@ impl Writer {
             cache: &mut self.cache,
             payload_bytes_max: self.options.payload_bytes_max,
             events: 0,
+            states: 0,
             dirty: false,
         };
         let applied: rusqlite::Result<Vec<Answer>> =
             batch.iter().map(|request| transaction.apply(&request.work)).collect();
-        let (events, dirty) = (transaction.events, transaction.dirty);
+        let (events, states, dirty) = (transaction.events, transaction.states, transaction.dirty);
         let committed = match applied {
             Ok(answers) => match db.execute_batch("COMMIT") {
                 Ok(()) => Ok(answers),
@@ -198,7 +199,7 @@ impl Writer {
         match committed {
             Ok(answers) => {
                 // One sync of the log per commit that wrote; a batch of refusals touches no disk.
-                self.stats.committed(batch.len(), events, u64::from(dirty) * self.syncs(1));
+                self.stats.committed(batch.len(), events, states, u64::from(dirty) * self.syncs(1));
                 self.sweeping |= batch.iter().any(|request| matches!(request.work, Work::DeleteEvents { .. }));
                 Ok(answers)
             }

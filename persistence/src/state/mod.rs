@@ -72,6 +72,8 @@ pub struct PutState<S> {
     pub time_ms: u64,
     /// The state.
     pub state: S,
+    /// What readers may select it by.
+    pub tag: Option<Arc<str>>,
 }
 
 /// A state to take away. Its fields are those of [`PutState`].
@@ -127,25 +129,26 @@ pub(crate) struct StateWrite<S> {
     pub(crate) time_ms: u64,
     pub(crate) state: Option<S>, // `None` takes the state away
     pub(crate) marker: Option<Bytes>,
+    pub(crate) tag: Option<Arc<str>>, // of a deletion it is not looked at: the state's stays
 }
 
 impl<S> PutState<S> {
     /// The same write of what `change` makes of the state.
     pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> PutState<T> {
-        let Self { id, expected_revision, fence, batch_id, time_ms, state } = self;
-        PutState { id, expected_revision, fence, batch_id, time_ms, state: change(state) }
+        let Self { id, expected_revision, fence, batch_id, time_ms, state, tag } = self;
+        PutState { id, expected_revision, fence, batch_id, time_ms, state: change(state), tag }
     }
 
     pub(crate) fn into_write(self) -> StateWrite<S> {
-        let Self { id, expected_revision, fence, batch_id, time_ms, state } = self;
-        StateWrite { id, expected_revision, fence, batch_id, time_ms, state: Some(state), marker: None }
+        let Self { id, expected_revision, fence, batch_id, time_ms, state, tag } = self;
+        StateWrite { id, expected_revision, fence, batch_id, time_ms, state: Some(state), marker: None, tag }
     }
 }
 
 impl DeleteState {
     pub(crate) fn into_write<S>(self) -> StateWrite<S> {
         let Self { id, expected_revision, fence, batch_id, time_ms, marker } = self;
-        StateWrite { id, expected_revision, fence, batch_id, time_ms, state: None, marker }
+        StateWrite { id, expected_revision, fence, batch_id, time_ms, state: None, marker, tag: None }
     }
 }
 

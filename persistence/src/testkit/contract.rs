@@ -75,7 +75,7 @@ async fn batches_come_back_whole_and_in_order(stores: &Stores) {
     let mut append = owned.append(1, &["a", "b", "c"]);
     append.events[1].meta = Some(Bytes::from_static(b"beside"));
     append.events[2].manifest = "other/2".into();
-    append.tags = vec!["blue".into(), "green".into()];
+    append.tags = vec![vec!["blue".into(), "green".into()]; append.events.len()];
     let written = append.events.clone();
     assert_eq!(stores.journal.append(append).await, Ok(3), "a batch answers its last number");
     assert_eq!(stores.append(&owned, 4, &["d"]).await, Ok(4));

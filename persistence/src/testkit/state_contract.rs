@@ -303,7 +303,7 @@ impl Owned {
     fn put(&self, expected_revision: u64, text: &str) -> PutState<RawState> {
         let state = RawState { meta: Some(Bytes::from_static(b"beside")), ..raw(text) };
         let (id, fence) = (self.id.clone(), self.fence.clone());
-        PutState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 4_321, state }
+        PutState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 4_321, state, tag: None }
     }
 
     fn delete(&self, expected_revision: u64) -> DeleteState {

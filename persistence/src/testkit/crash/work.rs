@@ -61,7 +61,7 @@ pub(super) fn batch(writer: u64, turn: u64, from: u64, fence: Fence) -> Append<R
         fence,
         batch_id: number("batch", writer, from),
         events: (from..from + batch_size(turn)).map(event).collect(),
-        tags: if from.is_multiple_of(4) { vec!["fourth".into()] } else { Vec::new() },
+        tags: if from.is_multiple_of(4) { vec![vec!["fourth".into()]; batch_size(turn) as usize] } else { Vec::new() },
         time_ms: 1,
     }
 }
@@ -75,6 +75,7 @@ pub(super) fn put(writer: u64, expected_revision: u64, fence: Fence) -> PutState
         batch_id: number("state", writer, revision),
         time_ms: 1,
         state: RawState { manifest: "text/1".into(), payload: state_text(writer, revision).into(), meta: None },
+        tag: None,
     }
 }
 

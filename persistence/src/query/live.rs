@@ -1,0 +1,72 @@
+//! Following a feed: [`Changes`] and [`LiveFeed`].
+
+use super::{EventFeed, FeedPage, FeedQuery};
+use crate::{JournalError, Offset, ReplayLimit};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Tells that something was stored, of whatever type.
+///
+/// Look first, then wait: what is stored after [`mark`](Self::mark) ends the wait, however the two fall together.
+#[derive(Clone, Debug)]
+pub struct Changes(watch::Receiver<u64>);
+
+impl Changes {
+    /// For implementations: ends waits with every value that is sent, once what it stands for can be read.
+    #[must_use]
+    pub fn of(sender: &watch::Sender<u64>) -> Self {
+        Self(sender.subscribe())
+    }
+
+    /// What was stored before this call ends no wait any more: call it before reading a page.
+    pub fn mark(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Waits until something was stored since the last [`mark`](Self::mark). Once the store is gone, waits for ever.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A feed read to its end and beyond: current events first, then each as it is stored.
+pub struct LiveFeed<E> {
+    feed: Arc<dyn EventFeed<E>>,
+    changes: Changes,
+    query: FeedQuery,
+    after: Offset,
+    limit: ReplayLimit,
+}
+
+impl<E: Send + 'static> LiveFeed<E> {
+    /// Follows what `query` asks for after `after`, in pages within `limit`.
+    pub fn new(feed: Arc<dyn EventFeed<E>>, query: FeedQuery, after: Offset, limit: ReplayLimit) -> Self {
+        let changes = feed.changes();
+        Self { feed, changes, query, after, limit }
+    }
+
+    /// The next page that takes the reader further, with events or without; waits for one at the end of the feed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a page that was not returned is read again.
+    ///
+    /// # Errors
+    /// As the feed's; the next call tries the same page again.
+    pub async fn next(&mut self) -> Result<FeedPage<E>, JournalError> {
+        loop {
+            // Before the read: what is stored from here on ends the wait below.
+            self.changes.mark();
+            let page = self.feed.page(self.query.clone(), self.after, self.limit).await?;
+            if page.read_to > self.after {
+                self.after = page.read_to;
+                return Ok(page);
+            }
+            self.changes.changed().await;
+        }
+    }
+}
