@@ -101,8 +101,6 @@ const ENDED: u8 = 1 << 2;
 #[repr(C)]
 pub(crate) struct Head {
     header: Header,
-    /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
-    turn: AtomicU64,
     /// It has awaited an ask in this turn.
     awaited: AtomicBool,
     pub(crate) abandoned: AtomicBool,
@@ -111,11 +109,14 @@ pub(crate) struct Head {
     /// [`WARNED_FULL`], [`UP`], [`ENDED`].
     marks: AtomicU8,
     slot: u32,
-    /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
-    deadline: AtomicU64,
     system: ActorSystem,
     rare: Option<Box<Rare>>,
-    // What a run looks at lies above, in one cache line; the rest is for its ends and for those who ask.
+    // What every run looks at lies above, in one cache line as allocators place it; the rest is for its ends and for those
+    // who ask.
+    /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
+    turn: AtomicU64,
+    /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
+    deadline: AtomicU64,
     parent: Parent,
     name: Name,
     /// Made when somebody wants to read it: most actors are never asked for it.
@@ -140,8 +141,7 @@ impl Name {
 }
 
 /// What not every actor has.
-#[derive(Default)]
-struct Rare {
+pub(crate) struct Rare {
     span: Option<Span>,
     pin: Option<Pin>,
     /// A [`Foyer`](crate::foyer::Foyer) for its messages.
@@ -149,6 +149,21 @@ struct Rare {
     tracer: Option<Tracer>,
     /// Its name, where it is not that of the type that is run.
     actor_type: Option<fn() -> &'static str>,
+}
+
+impl Rare {
+    /// `None` for an actor that has none of it.
+    pub(crate) fn new(
+        span: Span,
+        pin: Option<Pin>,
+        foyer: Option<Box<dyn Any + Send + Sync>>,
+        tracer: Option<Tracer>,
+        actor_type: Option<fn() -> &'static str>,
+    ) -> Option<Box<Self>> {
+        let span = Some(span).filter(|span| !span.is_disabled());
+        let any = span.is_some() || pin.is_some() || foyer.is_some() || tracer.is_some() || actor_type.is_some();
+        any.then(|| Box::new(Self { span, pin, foyer, tracer, actor_type }))
+    }
 }
 
 /// What is rarely looked at, and made when it is needed.
@@ -175,6 +190,7 @@ impl Head {
         slot: u32,
         name: Name,
         limits: Option<Box<Limits>>,
+        rare: Option<Box<Rare>>,
     ) -> Self {
         Self {
             header,
@@ -193,39 +209,16 @@ impl Head {
             awaited: AtomicBool::new(false),
             orders: AtomicU8::new(0),
             deadline: AtomicU64::new(Tick::NEVER.nanos()),
-            rare: None,
+            rare,
         }
-    }
-
-    /// It is run by its own thread.
-    pub(crate) fn pinned(mut self, pin: Option<Pin>) -> Self {
-        if pin.is_some() {
-            self.rare.get_or_insert_default().pin = pin;
-        }
-        self
     }
 
     pub(crate) fn pin(&self) -> Option<&Pin> {
         self.rare.as_ref()?.pin.as_ref()
     }
 
-    /// Messages for it wait elsewhere than in its queue.
-    pub(crate) fn with_foyer(mut self, foyer: Option<Box<dyn Any + Send + Sync>>) -> Self {
-        if foyer.is_some() {
-            self.rare.get_or_insert_default().foyer = foyer;
-        }
-        self
-    }
-
     pub(crate) fn foyer(&self) -> Option<&(dyn Any + Send + Sync)> {
         self.rare.as_ref()?.foyer.as_deref()
-    }
-
-    pub(crate) fn traced(mut self, tracer: Option<Tracer>) -> Self {
-        if tracer.is_some() {
-            self.rare.get_or_insert_default().tracer = tracer;
-        }
-        self
     }
 
     pub(crate) fn tracer(&self) -> Option<&Tracer> {
@@ -245,28 +238,12 @@ impl Head {
         }
     }
 
-    /// The Rust type is another than the one that the header was made for.
-    pub(crate) fn of_type(mut self, actor_type: Option<fn() -> &'static str>) -> Self {
-        if actor_type.is_some() {
-            self.rare.get_or_insert_default().actor_type = actor_type;
-        }
-        self
-    }
-
     /// The Rust type that was spawned.
     pub(crate) fn actor_type(&self) -> &'static str {
         match self.rare.as_ref().and_then(|rare| rare.actor_type) {
             Some(actor_type) => actor_type(),
             None => self.header.type_name(),
         }
-    }
-
-    /// Log lines of the actor belong to `span`.
-    pub(crate) fn in_span(mut self, span: Span) -> Self {
-        if !span.is_disabled() {
-            self.rare.get_or_insert_default().span = Some(span);
-        }
-        self
     }
 
     pub(crate) fn span(&self) -> Option<&Span> {

@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
 use crate::actor_ref::ActorRef;
 use crate::ask::AskError;
-use crate::cell::{Ended, Head};
+use crate::cell::{Cell, Ended, Head};
 use crate::cell_ref::CellRef;
 use crate::clock::Tick;
 use crate::context::ActorContext;
@@ -36,13 +36,8 @@ use crate::trace;
 const TURNS_PER_LOOK: u8 = 8;
 
 /// An actor's state, and all that decides what it does next. [`crate::own`] calls it, and polls what it returns.
+#[repr(C)]
 pub(crate) struct Engine<A: Actor> {
-    ctx: ActorContext<A::Message>,
-    /// `None` between two lives, and at the end.
-    state: Option<A>,
-    /// What not every actor has.
-    rare: Option<Box<Rare<A>>>,
-    owner: Owner<A::Message>,
     /// The present life has not come to the end of `started`.
     starting: bool,
     /// The message in hand came with an ask; the head knows which.
@@ -56,6 +51,12 @@ pub(crate) struct Engine<A: Actor> {
     /// Its handler was dropped because its time was over, and that was said.
     forced: bool,
     turns: u8,
+    owner: Owner<A::Message>,
+    ctx: ActorContext<A::Message>,
+    /// `None` between two lives, and at the end.
+    state: Option<A>,
+    /// What not every actor has.
+    rare: Option<Box<Rare<A>>>,
 }
 
 struct Rare<A: Actor> {
@@ -280,7 +281,19 @@ impl<A: Actor> Engine<A> {
 
     /// The message in hand was handled, and the actor goes on as before.
     #[inline(always)]
-    pub(crate) fn handled_well(&mut self) {
+    pub(crate) fn handled_well(&mut self, cell: &Cell<A::Message>) {
+        if self.owes {
+            self.settle_up();
+        }
+        if self.came {
+            self.ctx.message_came();
+        }
+        cell.head().next_turn();
+    }
+
+    /// The message in hand was handled.
+    pub(crate) fn handled(&mut self, handled: Handled) -> Result<Flow, BoxError> {
+        let behavior = handled?;
         if self.owes {
             self.settle_up();
         }
@@ -288,12 +301,6 @@ impl<A: Actor> Engine<A> {
             self.ctx.message_came();
         }
         self.next_turn();
-    }
-
-    /// The message in hand was handled.
-    pub(crate) fn handled(&mut self, handled: Handled) -> Result<Flow, BoxError> {
-        let behavior = handled?;
-        self.handled_well();
         match behavior {
             Behavior::Same => {}
             Behavior::Stopped => return Ok(Flow::Stop),
@@ -344,6 +351,7 @@ impl<A: Actor> Engine<A> {
     }
 
     /// The message in hand is done with, and what came with it.
+    #[inline(never)]
     fn settle_up(&mut self) {
         self.owes = false;
         self.head().set_deadline(Tick::NEVER);
@@ -366,12 +374,17 @@ impl<A: Actor> Engine<A> {
 
     /// The runtime's own first, then what was stashed, then what time brings, then the mailbox.
     #[inline(always)]
-    pub(crate) fn poll_step(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
+    pub(crate) fn poll_step(
+        &mut self,
+        cell: &Cell<A::Message>,
+        run: &mut Run,
+        cx: &mut Context<'_>,
+    ) -> Poll<Step<A::Message>> {
         self.came = false;
-        if self.owner.has_internal(self.ctx.cell()) || self.ctx.has_extras() {
+        if self.owner.has_internal(cell) || self.ctx.has_extras() {
             return self.poll_more(run, cx);
         }
-        match self.owner.pop(self.ctx.cell()) {
+        match self.owner.pop(cell) {
             Some(Envelope::Message(message)) => {
                 self.came = true;
                 Poll::Ready(Step::Handle(message))
@@ -382,6 +395,7 @@ impl<A: Actor> Engine<A> {
     }
 
     /// What is in an envelope, or in one of those behind it.
+    #[inline(never)]
     fn unpack(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Poll<Step<A::Message>> {
         match self.opened(envelope, run).or_else(|| self.mailbox_step(run)) {
             Some(step) => Poll::Ready(step),
@@ -390,6 +404,7 @@ impl<A: Actor> Engine<A> {
     }
 
     /// As [`poll_step`](Self::poll_step), for an actor that may have more to do than what its mailbox brings.
+    #[inline(never)]
     fn poll_more(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
         while let Some(internal) = self.owner.next_internal(self.ctx.cell()) {
             if let Some(step) = self.internal(internal) {

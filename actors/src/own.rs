@@ -180,6 +180,22 @@ enum Next {
     Wait(Pending),
 }
 
+/// How a row of messages ended.
+enum Quick {
+    Idle,
+    Share,
+    Else,
+}
+
+/// What a run carries along.
+struct Running<'a> {
+    run: Run,
+    room: Room,
+    cx: Context<'a>,
+    /// Looks it may still take at what is being pushed.
+    spins: u32,
+}
+
 /// An actor. See the module's documentation.
 #[repr(C)]
 pub(crate) struct Whole<A: Actor> {
@@ -273,28 +289,80 @@ impl<A: Actor> Whole<A> {
     fn run_for_a_while(&self, this: &Hint) -> After {
         let head = self.cell.head();
         self.cell.own.running.store(true, Ordering::Relaxed);
-        let _entered = head.span().map(Span::enter);
+        if head.span().is_some() {
+            return self.run_in_span(this);
+        }
+        self.run_on(this)
+    }
+
+    #[inline(never)]
+    fn run_in_span(&self, this: &Hint) -> After {
+        let _entered = self.cell.head().span().map(Span::enter);
+        self.run_on(this)
+    }
+
+    /// What most runs are: a few messages, and nothing else.
+    #[inline(always)]
+    fn run_on(&self, this: &Hint) -> After {
+        let head = self.cell.head();
         let waker = borrowed_waker::<A::Message>(this);
-        let mut cx = Context::from_waker(&waker);
-        let mut run = Run {
-            resumed: true,
-            // SAFETY: this is the runner.
-            kept: unsafe { *self.cell.own.pending.get() } != Pending::Idle,
-            left: head.system().throughput(),
-            until_look: TURNS_PER_CLOCK,
-            began: Tick::START,
-            looked: Tick::START,
+        let mut run = Running {
+            run: Run {
+                resumed: true,
+                // SAFETY: this is the runner.
+                kept: unsafe { *self.cell.own.pending.get() } != Pending::Idle,
+                left: head.system().throughput(),
+                until_look: TURNS_PER_CLOCK,
+                began: Tick::START,
+                looked: Tick::START,
+            },
+            room: Room::default(),
+            cx: Context::from_waker(&waker),
+            spins: SPINS,
         };
-        let mut room = Room::default();
-        let mut spins = SPINS;
-        let mut failed = None;
+        // SAFETY: this is the runner.
+        let idle = unsafe { *self.cell.own.kind.get() == Kind::Message && (*self.work.get()).is_none() };
+        if !idle || head.is_ordered() || head.abandoned.load(Ordering::Relaxed) {
+            return self.run_thoroughly(None, &mut run);
+        }
+        let mut next = None;
         loop {
-            let begin = failed.take();
-            let pending = match catch_unwind(AssertUnwindSafe(|| self.turns(begin, &mut run, &mut room, &mut cx))) {
+            match catch_unwind(AssertUnwindSafe(|| self.messages(&mut run, &mut next))) {
+                Ok(Quick::Idle) => match self.park(Pending::Idle) {
+                    Some(after) => return after,
+                    None if run.spins > 0 => {
+                        run.spins -= 1;
+                        std::hint::spin_loop();
+                    }
+                    None => return self.again(),
+                },
+                Ok(Quick::Share) => {
+                    // SAFETY: still the runner.
+                    unsafe { *self.cell.own.pending.get() = Pending::Share };
+                    return self.again();
+                }
+                Ok(Quick::Else) => return self.run_thoroughly(next, &mut run),
+                Err(panic) => {
+                    return match self.after_panic(panic) {
+                        Some(phase) => self.run_thoroughly(Some(Next::Phase(phase)), &mut run),
+                        None => self.park(Pending::Ended).unwrap_or(After::Ended),
+                    };
+                }
+            }
+        }
+    }
+
+    /// A run with more to it than messages: what was suspended, orders, lives that begin or end.
+    #[inline(never)]
+    fn run_thoroughly(&self, next: Option<Next>, run: &mut Running<'_>) -> After {
+        let mut next = next;
+        loop {
+            let begin = next.take();
+            let pending = match catch_unwind(AssertUnwindSafe(|| self.turns(begin, run))) {
                 Ok(pending) => pending,
                 Err(panic) => {
-                    failed = self.after_panic(panic);
-                    if failed.is_some() {
+                    next = self.after_panic(panic).map(Next::Phase);
+                    if next.is_some() {
                         continue;
                     }
                     Pending::Ended
@@ -303,8 +371,8 @@ impl<A: Actor> Whole<A> {
             match self.park(pending) {
                 Some(After::Again) => return self.again(),
                 Some(after) => return after,
-                None if spins > 0 => {
-                    spins -= 1;
+                None if run.spins > 0 => {
+                    run.spins -= 1;
                     std::hint::spin_loop();
                 }
                 None => return self.again(),
@@ -361,51 +429,75 @@ impl<A: Actor> Whole<A> {
         unsafe { &mut *self.engine.get() }.as_mut().expect("an actor that has ended is not run again")
     }
 
-    /// Goes on until the actor cannot, beginning with `failed` if a panic has been caught.
-    #[inline(always)]
-    fn turns(&self, failed: Option<Phase>, run: &mut Run, room: &mut Room, cx: &mut Context<'_>) -> Pending {
-        let head = self.cell.head();
-        // SAFETY: this is the runner.
-        let idle = unsafe { *self.cell.own.kind.get() == Kind::Message && (*self.work.get()).is_none() };
-        let quiet = idle && failed.is_none() && !head.is_ordered() && !head.abandoned.load(Ordering::Relaxed);
-        let mut next = if quiet { Next::Turns } else { self.go_on(failed, cx) };
+    /// Goes on until the actor cannot, beginning with `next` if that is known already.
+    fn turns(&self, next: Option<Next>, run: &mut Running<'_>) -> Pending {
+        let mut next = if self.cell.head().abandoned.load(Ordering::Relaxed) {
+            Next::Wait(Pending::Ended)
+        } else {
+            next.unwrap_or_else(|| self.go_on(&mut run.cx))
+        };
         loop {
             next = match next {
-                Next::Turns => self.messages(run, room, cx),
+                Next::Turns => {
+                    let mut other = None;
+                    match self.messages(run, &mut other) {
+                        Quick::Idle => return Pending::Idle,
+                        Quick::Share => return Pending::Share,
+                        Quick::Else => other.unwrap_or(Next::Turns),
+                    }
+                }
                 Next::Wait(pending) => return pending,
-                other => self.rarely(other, room, cx),
+                other => self.rarely(other, run),
             };
         }
     }
 
-    /// Message after message, as long as there is nothing else to be done.
+    /// Message after message, as long as there is nothing else to be done; that comes in `next` then.
     #[inline(always)]
-    fn messages(&self, run: &mut Run, room: &mut Room, cx: &mut Context<'_>) -> Next {
+    fn messages(&self, run: &mut Running<'_>, next: &mut Option<Next>) -> Quick {
         // SAFETY: this is the runner, and nothing is suspended.
-        unsafe { *self.cell.own.kind.get() = Kind::Message };
+        let engine: *mut Engine<A> = unsafe {
+            *self.cell.own.kind.get() = Kind::Message;
+            self.engine()
+        };
+        let cell = &self.cell;
         loop {
-            if !run.may_go_on(self.cell.head()) {
-                return Next::Wait(Pending::Share);
+            if !run.run.may_go_on(cell.head()) {
+                return Quick::Share;
             }
             // SAFETY: this is the runner; nothing is suspended, and each handler has let go of the engine before the next
             // turn begins.
-            let engine = unsafe { self.engine() };
-            let message = match engine.poll_step(run, cx) {
+            let message = match unsafe { &mut *engine }.poll_step(cell, &mut run.run, &mut run.cx) {
                 Poll::Ready(Step::Handle(message)) => message,
-                Poll::Ready(step) => return self.rare(step, room, cx),
-                Poll::Pending => return Next::Wait(Pending::Idle),
+                Poll::Pending => return Quick::Idle,
+                Poll::Ready(step) => {
+                    *next = Some(self.rare(step, run));
+                    return Quick::Else;
+                }
             };
             // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
-            match unsafe { room.poll(|| engine.handle(message), cx) } {
+            match unsafe { run.room.poll(|| (*engine).handle(message), &mut run.cx) } {
                 // SAFETY: as above: the handler is done, and dropped.
-                Ok(Ok(Behavior::Same)) => unsafe { self.engine() }.handled_well(),
-                Ok(handled) => return Next::Done(Kind::Message, handled),
-                Err(suspended) => return self.suspend(suspended, cx),
+                Ok(Ok(Behavior::Same)) => unsafe { &mut *engine }.handled_well(cell),
+                other => {
+                    *next = Some(self.otherwise(other, run));
+                    return Quick::Else;
+                }
             }
+        }
+    }
+
+    /// A handler awaits something, or its outcome is not the usual one.
+    #[inline(never)]
+    fn otherwise(&self, outcome: Result<Handled, Suspended>, run: &mut Running<'_>) -> Next {
+        match outcome {
+            Ok(handled) => Next::Done(Kind::Message, handled),
+            Err(suspended) => self.suspend(suspended, &mut run.cx),
         }
     }
 
     /// A handler awaits something.
+    #[inline(never)]
     fn suspend(&self, suspended: Suspended, cx: &mut Context<'_>) -> Next {
         // SAFETY: this is the runner.
         let kind = unsafe {
@@ -416,14 +508,9 @@ impl<A: Actor> Whole<A> {
     }
 
     /// Goes on with what is suspended, or has not begun, or has to be done before all else.
-    fn go_on(&self, failed: Option<Phase>, cx: &mut Context<'_>) -> Next {
+    #[inline(never)]
+    fn go_on(&self, cx: &mut Context<'_>) -> Next {
         let head = self.cell.head();
-        if head.abandoned.load(Ordering::Relaxed) {
-            return Next::Wait(Pending::Ended);
-        }
-        if let Some(phase) = failed {
-            return Next::Phase(phase);
-        }
         if head.is_ordered() && head.is_killed() && self.is_cut_short() {
             return Next::Phase(Phase::Cut(Cut::Killed));
         }
@@ -447,22 +534,16 @@ impl<A: Actor> Whole<A> {
     ///
     /// # Safety
     /// For the runner: what `make` returns is the only one to touch the engine until it is dropped.
-    unsafe fn begin<'a, F>(
-        &'a self,
-        kind: Kind,
-        make: impl FnOnce() -> F,
-        room: &mut Room,
-        cx: &mut Context<'_>,
-    ) -> Next
+    unsafe fn begin<'a, F>(&'a self, kind: Kind, make: impl FnOnce() -> F, run: &mut Running<'_>) -> Next
     where
         F: Future<Output = Handled> + Send + 'a,
     {
         // SAFETY: this is the runner; as it says, the engine lies in the cell, and `end_of_all` drops the future first.
         unsafe {
             *self.cell.own.kind.get() = kind;
-            match room.poll(make, cx) {
+            match run.room.poll(make, &mut run.cx) {
                 Ok(handled) => Next::Done(kind, handled),
-                Err(suspended) => self.suspend(suspended, cx),
+                Err(suspended) => self.suspend(suspended, &mut run.cx),
             }
         }
     }
@@ -504,22 +585,23 @@ impl<A: Actor> Whole<A> {
         Next::Wait(Pending::Handler)
     }
 
-    #[cold]
-    fn rare(&self, step: Step<A::Message>, room: &mut Room, cx: &mut Context<'_>) -> Next {
+    #[inline(never)]
+    fn rare(&self, step: Step<A::Message>, run: &mut Running<'_>) -> Next {
         // SAFETY: this is the runner, between two turns.
         let engine = unsafe { self.engine() };
         match step {
             Step::Handle(_) => unreachable!("handled where it came up"),
             // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
-            Step::Trace(message) => unsafe { self.begin(Kind::Message, || engine.handle_traced(message), room, cx) },
+            Step::Trace(message) => unsafe { self.begin(Kind::Message, || engine.handle_traced(message), run) },
             // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
-            Step::Signal(signal) => unsafe { self.begin(Kind::Signal, || engine.signal(signal), room, cx) },
+            Step::Signal(signal) => unsafe { self.begin(Kind::Signal, || engine.signal(signal), run) },
             Step::Stop => Next::Phase(Phase::Stop),
             Step::Fail(error) => Next::Phase(Phase::Failed(error)),
         }
     }
 
-    fn rarely(&self, next: Next, room: &mut Room, cx: &mut Context<'_>) -> Next {
+    #[inline(never)]
+    fn rarely(&self, next: Next, run: &mut Running<'_>) -> Next {
         // SAFETY: this is the runner, and nothing is suspended.
         let engine = unsafe { self.engine() };
         match next {
@@ -528,7 +610,7 @@ impl<A: Actor> Whole<A> {
                 unsafe { *self.cell.own.kind.get() = Kind::Start };
                 match engine.prepare() {
                     // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
-                    Ok(()) => unsafe { self.begin(Kind::Start, || engine.start(), room, cx) },
+                    Ok(()) => unsafe { self.begin(Kind::Start, || engine.start(), run) },
                     Err(error) => Next::Phase(Phase::Failed(error)),
                 }
             }
@@ -536,7 +618,7 @@ impl<A: Actor> Whole<A> {
                 // SAFETY: as above. While it is polled it says in `pending` what it waits for.
                 unsafe {
                     *self.cell.own.pending.get() = Pending::Handler;
-                    self.begin(Kind::Phase, || engine.phase(phase), room, cx)
+                    self.begin(Kind::Phase, || engine.phase(phase), run)
                 }
             }
             Next::Done(Kind::Start, handled) => match engine.started(handled) {

@@ -8,7 +8,7 @@ use tracing::info_span;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::block_queue::Wake;
-use crate::cell::{Head, Name, Parent};
+use crate::cell::{Head, Name, Parent, Rare};
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::foyer::Foyer;
 use crate::nobody::Nobody;
@@ -48,12 +48,8 @@ impl Nursery {
         let (pin, thread) =
             if props.pinned && !self.system.is_simulated() { pin(&name, &mut props) } else { (None, None) };
         let limits = Limits::new(props.stop_timeout, props.stop_limit);
-        let head = Head::new(Whole::<A>::header(uid), self.system, self.parent, slot, name, limits)
-            .in_span(span)
-            .of_type(props.actor_type)
-            .pinned(pin)
-            .with_foyer(foyer)
-            .traced(tracing.map(Tracer::new));
+        let rare = Rare::new(span, pin, foyer, tracing.map(Tracer::new), props.actor_type);
+        let head = Head::new(Whole::<A>::header(uid), self.system, self.parent, slot, name, limits, rare);
         let cell = Whole::spawn(head, capacity, props, thread);
         register(cell.clone().into());
         cell.schedule(Wake::Schedule);
@@ -68,7 +64,7 @@ impl Nursery {
     /// A reference to an actor that never lived.
     pub(crate) fn stillborn<A: Actor>(self, name: &str) -> ActorRef<A::Message> {
         let header = Nobody::<A::Message>::header(self.system.next_uid());
-        let head = Head::new(header, self.system, self.parent, 0, Name::Given(name.into()), None);
+        let head = Head::new(header, self.system, self.parent, 0, Name::Given(name.into()), None, None);
         ActorRef::local(Nobody::stillborn(head))
     }
 }

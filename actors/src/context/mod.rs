@@ -41,14 +41,15 @@ use crate::timers::{TimerTable, Timers};
 const CLOSED: u32 = 1 << 31;
 
 /// What an actor can do besides handling messages. It belongs to the actor's turn and cannot leave it.
+#[repr(C)]
 pub struct ActorContext<M> {
     this: ActorRef<M>,
+    /// Made when first needed, as those below: most actors need none of them.
+    extras: Option<Box<Extras<M>>>,
     /// Which life this is. What an earlier life started is not delivered to a later one.
     pub(crate) life: u32,
     /// How often it began another life; and [`CLOSED`].
     restarts: u32,
-    /// Made when first needed, as the two below: most actors need none of them.
-    extras: Option<Box<Extras<M>>>,
     children: Option<Box<Children>>,
     watching: Option<Box<Watching<M>>>,
     /// Hears of the rarer verbs, in tests of this actor alone.

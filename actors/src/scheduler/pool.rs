@@ -241,9 +241,17 @@ impl Pool {
 
     /// Whether this is a thread of the runtime on which a task brings hints and lets no carrier run.
     fn is_flooded(&self) -> bool {
-        BROUGHT.get() > PATIENCE
-            && tokio::task::try_id().is_some()
-            && Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id())
+        BROUGHT.get() > PATIENCE && tokio::task::try_id().is_some() && (self.is_home() || self.comes_home())
+    }
+
+    /// Whether this thread, on which no carrier has run yet, is one of the runtime's.
+    #[cold]
+    fn comes_home(&self) -> bool {
+        let home = Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id());
+        if home {
+            self.is_here();
+        }
+        home
     }
 
     /// Work waits although a carrier was woken for it: frees it from where it is stuck.
