@@ -330,6 +330,10 @@ impl<A: Actor> Whole<A> {
             match catch_unwind(AssertUnwindSafe(|| self.messages(&mut run, &mut next))) {
                 Ok(Quick::Idle) => match self.park(Pending::Idle) {
                     Some(after) => return after,
+                    // What has come may be an order, or the end of all.
+                    None if head.is_ordered() || head.abandoned.load(Ordering::Relaxed) => {
+                        return self.run_thoroughly(None, &mut run);
+                    }
                     None if run.spins > 0 => {
                         run.spins -= 1;
                         std::hint::spin_loop();
