@@ -14,6 +14,8 @@ mod guarded;
 mod journal_contract;
 mod opening;
 mod postgres;
+mod postgres_feeds;
+mod postgres_opening;
 mod postgres_server;
 mod power_loss;
 mod recovery;

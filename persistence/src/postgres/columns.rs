@@ -31,9 +31,9 @@ pub(crate) struct Appends<'a> {
     expected: Vec<i64>,
     batch_ids: Vec<BatchId>,
     time_ms: Vec<i64>,
-    tags: Vec<String>,
     event_n: Vec<i32>,
     places: Vec<i32>,
+    tags: Vec<String>,
     rows: Contents<'a>,
 }
 
@@ -95,9 +95,9 @@ impl<'a> Appends<'a> {
         self.time_ms.push(clamped(append.time_ms));
         let batch_id = append.batch_id.to_be_bytes();
         for (event, place) in append.events.iter().zip(0_i32..) {
-            self.tags.push(array_literal(append.tags.get(place as usize).map_or(&[], Vec::as_slice)));
             self.event_n.push(n as i32);
             self.places.push(place);
+            self.tags.push(array_literal(append.tags.get(place as usize).map_or(&[], Vec::as_slice)));
             let meta = event.meta.as_deref();
             let checked = Checked {
                 id: &append.id,
@@ -123,9 +123,10 @@ impl<'a> Appends<'a> {
 
     pub(crate) fn parameters<'b>(&'b self, generation: &'b i32) -> Vec<Parameter<'b>> {
         let mut all = self.fences.parameters().to_vec();
-        all.extend([&self.expected as Parameter<'b>, &self.batch_ids, &self.time_ms, &self.tags, generation]);
+        all.extend([&self.expected as Parameter<'b>, &self.batch_ids, &self.time_ms, generation]);
         all.extend([&self.event_n as Parameter<'b>, &self.places]);
         all.extend(self.rows.parameters());
+        all.push(&self.tags);
         all
     }
 }
@@ -149,10 +150,10 @@ impl<'a> States<'a> {
             meta: state.map_or(write.marker.as_deref(), |state| state.meta.as_deref()),
         };
         self.crcs.push(checked.crc());
+        self.tags.push(write.tag.as_deref());
         self.manifests.push(state.map(|state| &*state.manifest));
         self.payloads.push(state.map(|state| &*state.payload));
         self.metas.push(state.map_or(write.marker.as_deref(), |state| state.meta.as_deref()));
-        self.tags.push(write.tag.as_deref());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -162,8 +163,7 @@ impl<'a> States<'a> {
     pub(crate) fn parameters<'b>(&'b self, generation: &'b i32) -> Vec<Parameter<'b>> {
         let mut all = self.fences.parameters().to_vec();
         all.extend([&self.expected as Parameter<'b>, &self.batch_ids, &self.time_ms, &self.manifests]);
-        all.extend([&self.payloads as Parameter<'b>, &self.metas, &self.crcs, generation]);
-        all.push(&self.tags);
+        all.extend([&self.payloads as Parameter<'b>, &self.metas, &self.crcs, &self.tags, generation]);
         all
     }
 }

@@ -16,16 +16,19 @@ mod statements;
 mod sweep;
 mod tls;
 mod transaction;
+mod watch;
 mod writer;
 
+pub(crate) use columns::clamped;
 pub use error::PostgresOpenError;
+pub(crate) use fault::Fault;
 pub use options::PostgresOptions;
 pub(crate) use request::{Work, Written};
-pub(crate) use rows::{ReadError, highest_seq, load_snapshot, load_state, replay};
-pub(crate) use session::Session;
+pub(crate) use rows::{ReadError, StoredRow, highest_seq, load_snapshot, load_state, replay, stored_state};
+pub(crate) use session::{Parameter, Session, Sql};
 
 use crate::{
-    AppendError, BoxFuture, FenceScope, JournalError, PersistenceId,
+    AppendError, BoxFuture, FenceScope, JournalError, PersistenceId, ProjectionId,
     journal::{check_batch, not_covered},
 };
 use actors::Clock;
@@ -34,7 +37,7 @@ use parking_lot::Mutex;
 use reader::{Question, Read};
 use request::{Backlog, WriteRequest};
 use schema::Identity;
-use session::{Connector, Sql};
+use session::Connector;
 use std::{
     future::ready,
     sync::{
@@ -43,7 +46,7 @@ use std::{
     },
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch::Sender},
     task::JoinHandle,
 };
 use writer::Writer;
@@ -82,10 +85,12 @@ pub(crate) struct Shared {
     identity: Identity,
     sweep: Notify,
     closing: Notify, // for the readers
+    stored: Notify,  // for the watch
+    last_tx: AtomicU64,
     batches: AtomicU64,
     events: AtomicU64,
-    events_stored: watch::Sender<u64>,
-    states_stored: watch::Sender<u64>,
+    events_stored: Sender<u64>,
+    states_stored: Sender<u64>,
 }
 
 impl PostgresStore {
@@ -104,10 +109,12 @@ impl PostgresStore {
             identity,
             sweep: Notify::new(),
             closing: Notify::new(),
+            stored: Notify::new(),
+            last_tx: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             events: AtomicU64::new(0),
-            events_stored: watch::Sender::default(),
-            states_stored: watch::Sender::default(),
+            events_stored: Sender::default(),
+            states_stored: Sender::default(),
         });
         // All at once, so that a server with too few connections shows now and not under load.
         let (mut writing, mut reading) = (Vec::new(), Vec::new());
@@ -128,7 +135,8 @@ impl PostgresStore {
         for session in reading {
             tasks.push(tokio::spawn(reader::run(Arc::clone(&shared), session, Arc::clone(&read_queue))));
         }
-        let upkeep = vec![tokio::spawn(sweep::run(Arc::clone(&shared), first))];
+        let upkeep =
+            vec![tokio::spawn(sweep::run(Arc::clone(&shared), first)), tokio::spawn(watch::run(Arc::clone(&shared)))];
         let inner = Inner {
             writers,
             reads,
@@ -138,6 +146,18 @@ impl PostgresStore {
             upkeep: Mutex::new(upkeep),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes over a store that was restored from a dump into another server, or upgraded to another one: its generation
+    /// grows, so that everything from now on comes after everything before in the order of feeds. Only when nobody writes
+    /// to the original any more; does nothing to a store that belongs to this server. Answers the generation.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); nothing is changed then.
+    pub async fn adopt(options: PostgresOptions, clock: Clock) -> Result<u32, PostgresOpenError> {
+        let connector = Connector::new(&options, &clock)?;
+        let session = connector.connect(&[]).await?;
+        Ok(schema::adopt(&connector, &session).await?.generation as u32)
     }
 
     /// Finishes what was requested before, then closes the connections. Afterwards every request, from any clone, is
@@ -175,6 +195,30 @@ impl PostgresStore {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.inner.shared.events.load(Ordering::Relaxed)
+    }
+
+    /// Of the server's data, as it was when the store was opened.
+    pub(crate) fn generation(&self) -> i32 {
+        self.inner.shared.identity.generation
+    }
+
+    /// The last transaction of this store that stored events or states.
+    pub(crate) fn last_tx(&self) -> u64 {
+        self.inner.shared.last_tx.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        self.inner.shared.connector.clock()
+    }
+
+    /// Raised with every commit that stored events, and when others have stored some.
+    pub(crate) fn events_stored(&self) -> &Sender<u64> {
+        &self.inner.shared.events_stored
+    }
+
+    /// Raised with every commit that stored states, and when others have stored some.
+    pub(crate) fn states_stored(&self) -> &Sender<u64> {
+        &self.inner.shared.states_stored
     }
 
     /// Queues `work` at once; the future only waits for the answer.
@@ -247,7 +291,8 @@ impl Shared {
         Ok(session)
     }
 
-    fn committed(&self, requests: usize, events: usize, states: bool) {
+    fn committed(&self, requests: usize, events: usize, states: bool, tx: u64) {
+        self.last_tx.fetch_max(tx, Ordering::Relaxed);
         metrics::histogram!("persistence_batch_requests").record(requests as f64);
         metrics::counter!("persistence_batches_total").increment(1);
         metrics::counter!("persistence_events_total").increment(events as u64);
@@ -259,6 +304,9 @@ impl Shared {
         if states {
             self.states_stored.send_modify(|commits| *commits += 1);
         }
+        if tx > 0 {
+            self.stored.notify_one();
+        }
     }
 }
 
@@ -269,6 +317,9 @@ fn writer_of(work: &Work, writers: usize) -> usize {
         Work::Claim(scopes) => scopes.first().map_or(0, |scope| match scope {
             FenceScope::Entity(id) => slice(id),
             FenceScope::Shard { shard, .. } => usize::from(*shard),
+        }),
+        Work::Projection(work) => work.projection().map_or(0, |ProjectionId { group, source }| {
+            crc32c::crc32c_append(crc32c::crc32c(group.as_bytes()), source.as_bytes()) as usize
         }),
         work => work.subject().map_or(0, |(id, _)| slice(id)),
     };
@@ -310,8 +361,8 @@ fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
         }
         Work::WriteState(write) => {
             size(work.weight())?;
-            write.state.as_ref().map_or(Ok(()), |state| storable("manifest", &state.manifest))?;
-            write.tag.as_ref().map_or(Ok(()), |tag| storable("tag", tag))
+            write.tag.as_ref().map_or(Ok(()), |tag| storable("tag", tag))?;
+            write.state.as_ref().map_or(Ok(()), |state| storable("manifest", &state.manifest))
         }
         Work::SaveSnapshot { snapshot, .. } => {
             size(work.weight())?;
@@ -321,6 +372,7 @@ fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
             FenceScope::Entity(id) => storable("id", id.as_str()),
             FenceScope::Shard { entity_type, .. } => storable("entity type", entity_type),
         }),
+        Work::Projection(work) => work.texts().into_iter().try_for_each(|text| storable("text", text)),
         Work::DeleteSnapshots { .. } | Work::DeleteEvents { .. } | Work::Close => Ok(()),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Claims,
     /// Writes under fences, one for each entity.
     Fenced,
+    /// One request about consumers.
+    Alone,
 }
 
 /// Bounds of a transaction. It holds one request at least.
@@ -46,7 +48,7 @@ impl Pending {
         let kind = kind(&first.work);
         let mut picked = Picked::default();
         picked.note(&first.work);
-        let mut alone = many_scopes(&first.work);
+        let mut alone = goes_alone(&first.work);
         let mut bytes = first.work.weight();
         let mut batch = vec![first];
         let mut left = VecDeque::with_capacity(self.0.len());
@@ -56,14 +58,14 @@ impl Pending {
                 left.push_back(request);
                 break;
             }
-            if kind == self::kind(&request.work) && !many_scopes(&request.work) && picked.has_room_for(&request.work) {
+            if kind == self::kind(&request.work) && !goes_alone(&request.work) && picked.has_room_for(&request.work) {
                 picked.note(&request.work);
                 bytes += request.work.weight();
                 batch.push(request);
             } else {
                 picked.block(&request.work);
-                // So that a request with many scopes does not wait for ever behind small ones.
-                alone |= many_scopes(&request.work);
+                // So that it does not wait for ever behind small ones.
+                alone |= goes_alone(&request.work);
                 left.push_back(request);
             }
         }
@@ -109,11 +111,16 @@ impl Picked {
 }
 
 fn kind(work: &Work) -> Kind {
-    if matches!(work, Work::Claim(_)) { Kind::Claims } else { Kind::Fenced }
+    match work {
+        Work::Claim(_) => Kind::Claims,
+        Work::Projection(_) => Kind::Alone,
+        _ => Kind::Fenced,
+    }
 }
 
-fn many_scopes(work: &Work) -> bool {
-    matches!(work, Work::Claim(scopes) if scopes.len() != 1)
+/// Whether it has a transaction to itself: many scopes, or a consumer's.
+fn goes_alone(work: &Work) -> bool {
+    matches!(work, Work::Projection(_)) || matches!(work, Work::Claim(scopes) if scopes.len() != 1)
 }
 
 fn slot(scope: &FenceScope) -> Slot {

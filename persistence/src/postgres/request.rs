@@ -1,7 +1,8 @@
 //! What the writers are asked to do.
 
 use crate::{
-    Append, AppendError, Fence, FenceScope, PersistenceId, RawEvent, RawSnapshot, RawState, state::StateWrite,
+    Append, AppendError, Claimed, Fence, FenceScope, PersistenceId, RawEvent, RawSnapshot, RawState,
+    projection::postgres::ProjectionWork, state::StateWrite,
 };
 use bytes::Bytes;
 use std::sync::{
@@ -41,16 +42,19 @@ pub(crate) enum Work {
         up_to_seq: u64,
         fence: Fence,
     },
+    Projection(ProjectionWork),
     /// Ends the writer once everything before it is done.
     Close,
 }
 
 /// What a successful write answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Written {
     Fences(Vec<Fence>),
     Highest(u64),
     Revision(u64),
+    Claimed(Claimed),
+    Count(u64),
     Done,
 }
 
@@ -66,7 +70,11 @@ impl Work {
             Self::SaveSnapshot { snapshot, .. } => {
                 snapshot.payload.len() + snapshot.meta.as_ref().map_or(0, Bytes::len)
             }
-            Self::Claim(_) | Self::DeleteSnapshots { .. } | Self::DeleteEvents { .. } | Self::Close => 0,
+            Self::Claim(_)
+            | Self::DeleteSnapshots { .. }
+            | Self::DeleteEvents { .. }
+            | Self::Projection(_)
+            | Self::Close => 0,
         }
     }
 
@@ -78,7 +86,7 @@ impl Work {
             | Self::SaveSnapshot { id, fence, .. }
             | Self::DeleteSnapshots { id, fence, .. }
             | Self::DeleteEvents { id, fence, .. } => Some((id, fence)),
-            Self::Claim(_) | Self::Close => None,
+            Self::Claim(_) | Self::Projection(_) | Self::Close => None,
         }
     }
 }

@@ -7,6 +7,8 @@ use super::{
 use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, RawState, ReplayLimit, Stored, StoredSnapshot, StoredState,
     checksum::{Checked, CheckedState},
+    projection::postgres as projection,
+    query::postgres as query,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -59,7 +61,18 @@ SELECT revision, epoch, time_ms, batch_id, manifest, payload, meta, crc FROM {sc
 };
 
 /// All that a reader prepares when it connects.
-pub(crate) static READERS: &[&Sql] = &[&REPLAY, &HIGHEST, &SNAPSHOT, &STATE];
+pub(crate) static READERS: &[&Sql] = &[
+    &REPLAY,
+    &HIGHEST,
+    &SNAPSHOT,
+    &STATE,
+    &query::EVENTS,
+    &query::STATES,
+    &query::OFFSET_OF,
+    &query::IDS,
+    &projection::POSITIONS,
+    &projection::PARKED,
+];
 
 pub(crate) async fn replay(
     session: &Session,
@@ -70,7 +83,7 @@ pub(crate) async fn replay(
 ) -> Result<Vec<Stored<RawEvent>>, ReadError> {
     let events_max = clamped(limit.events.max(1) as u64);
     let bytes_max = clamped(limit.bytes.max(1) as u64);
-    let rows = session.query(&REPLAY, &[&id.as_str(), &clamped(from), &clamped(to), &events_max, &bytes_max]).await?;
+    let rows = session.read(&REPLAY, &[&id.as_str(), &clamped(from), &clamped(to), &events_max, &bytes_max]).await?;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         let row = StoredRow::read(row, 0)?;
@@ -85,7 +98,7 @@ pub(crate) async fn replay(
 }
 
 pub(crate) async fn highest_seq(session: &Session, id: &PersistenceId) -> Result<u64, ReadError> {
-    let rows = session.query(&HIGHEST, &[&id.as_str()]).await?;
+    let rows = session.read(&HIGHEST, &[&id.as_str()]).await?;
     Ok(rows[0].try_get::<_, i64>(0)? as u64)
 }
 
@@ -94,7 +107,7 @@ pub(crate) async fn load_snapshot(
     id: &PersistenceId,
     max_seq: u64,
 ) -> Result<Option<StoredSnapshot<RawSnapshot>>, ReadError> {
-    let rows = session.query(&SNAPSHOT, &[&id.as_str(), &clamped(max_seq)]).await?;
+    let rows = session.read(&SNAPSHOT, &[&id.as_str(), &clamped(max_seq)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let row = StoredRow::read(row, 0)?;
     row.check(id, "snapshot")?;
@@ -110,8 +123,8 @@ pub(crate) async fn load_state(
     session: &Session,
     id: &PersistenceId,
 ) -> Result<Option<StoredState<RawState>>, ReadError> {
-    let rows = session.query(&STATE, &[&id.as_str()]).await?;
-    rows.first().map(|row| state(row, 0, id)).transpose()
+    let rows = session.read(&STATE, &[&id.as_str()]).await?;
+    rows.first().map(|row| stored_state(row, 0, id)).transpose()
 }
 
 /// What the columns of `journal` and `snapshot` have in common: number, epoch, time, batch id, manifest, payload, meta,
@@ -165,8 +178,9 @@ impl StoredRow {
     }
 }
 
-/// The state in the columns from `first` on: revision, epoch, time, batch id, manifest, payload, meta, checksum.
-pub(crate) fn state(row: &Row, first: usize, id: &PersistenceId) -> Result<StoredState<RawState>, ReadError> {
+/// The state in the columns from `first` on: revision, epoch, time, batch id, manifest, payload, meta,
+/// checksum.
+pub(crate) fn stored_state(row: &Row, first: usize, id: &PersistenceId) -> Result<StoredState<RawState>, ReadError> {
     let (revision, epoch, time_ms): (i64, i64, i64) =
         (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
     let BatchId(batch_id) = row.try_get(first + 3)?;

@@ -71,9 +71,7 @@ async fn check_server(connector: &Connector, session: &Session) -> Result<(), Po
     let rows = session.query(&SERVER, &[]).await.map_err(|error| connector.error(&error))?;
     let row = &rows[0];
     let place = connector.place().to_owned();
-    if row.get::<_, i32>(0) < SERVER_VERSION_MIN {
-        return Err(PostgresOpenError::TooOld { place, found: row.get(1) });
-    }
+    check_version(&place, row.get(0), row.get(1))?;
     if row.get(2) {
         return Err(PostgresOpenError::ReadOnly { place, reason: "it is a replica in recovery".into() });
     }
@@ -83,6 +81,13 @@ async fn check_server(connector: &Connector, session: &Session) -> Result<(), Po
     }
     if row.get(4) {
         tracing::warn!(%place, "the server runs with fsync = off: a crash of its machine may lose acknowledged writes");
+    }
+    Ok(())
+}
+
+fn check_version(place: &str, number: i32, text: &str) -> Result<(), PostgresOpenError> {
+    if number < SERVER_VERSION_MIN {
+        return Err(PostgresOpenError::TooOld { place: place.to_owned(), found: text.to_owned() });
     }
     Ok(())
 }
@@ -121,8 +126,7 @@ async fn version(connector: &Connector, session: &Session) -> Result<i64, Postgr
 async fn upgrade(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
     let failed = |error| connector.error(&error);
     let schema = &connector.options().schema;
-    let lock = format!("SELECT pg_advisory_xact_lock({LOCK}, {})", crc32c::crc32c(schema.as_bytes()) as i32);
-    session.execute(&format!("BEGIN; {lock}")).await.map_err(failed)?;
+    session.execute(&format!("BEGIN; {}", lock(schema))).await.map_err(failed)?;
     // Another node may have been first.
     let found = match version(connector, session).await {
         Ok(found) => found,
@@ -193,10 +197,58 @@ pub(crate) async fn identity(connector: &Connector, session: &Session) -> Result
     Ok(Identity { store_id: value("store_id"), system, generation })
 }
 
+/// Makes a store that was written on another server this one's. Answers what it is now.
+pub(crate) async fn adopt(connector: &Connector, session: &Session) -> Result<Identity, PostgresOpenError> {
+    check_server(connector, session).await?;
+    if version(connector, session).await? == 0 {
+        return Err(PostgresOpenError::Foreign {
+            place: connector.place().to_owned(),
+            schema: connector.options().schema.clone(),
+            reason: "there is no store to adopt".into(),
+        });
+    }
+    let schema = &connector.options().schema;
+    // Numbers of transactions begin again here, so what comes is ordered behind all that was. Adopting twice is harmless.
+    let script = format!(
+        "BEGIN; {}; UPDATE {schema}.meta SET value = (value::int + 1)::text WHERE key = 'generation' AND EXISTS
+           (SELECT FROM {schema}.meta m WHERE m.key = 'system_identifier'
+             AND m.value <> (SELECT system_identifier::text FROM pg_control_system()));
+         UPDATE {schema}.meta SET value = (SELECT system_identifier::text FROM pg_control_system())
+           WHERE key = 'system_identifier'; COMMIT",
+        lock(schema)
+    );
+    let adopted = session.execute(&script).await;
+    if adopted.is_err() {
+        let _ = session.execute("ROLLBACK").await;
+    }
+    adopted.map_err(|error| connector.error(&error))?;
+    if version(connector, session).await? != SCHEMA_VERSION {
+        upgrade(connector, session).await?;
+    }
+    identity(connector, session).await
+}
+
+/// Held until the end of a transaction by whoever changes the schema.
+fn lock(schema: &str) -> String {
+    format!("SELECT pg_advisory_xact_lock({LOCK}, {})", crc32c::crc32c(schema.as_bytes()) as i32)
+}
+
 async fn read_meta(
     connector: &Connector,
     session: &Session,
 ) -> Result<std::collections::HashMap<String, String>, PostgresOpenError> {
     let rows = session.query(&META, &[]).await.map_err(|error| connector.error(&error))?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_without_whole_transaction_ids_are_too_old() {
+        let error = check_version("u@h:5432/d", 120_022, "12.22").unwrap_err().to_string();
+        assert!(error.contains("12.22") && error.contains("13"), "{error}");
+        assert!(check_version("u@h:5432/d", 130_000, "13.0").is_ok());
+    }
 }

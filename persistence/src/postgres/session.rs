@@ -6,7 +6,7 @@ use actors::Clock;
 use std::collections::HashMap;
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    Client, Config, Error, NoTls, Row, Statement,
+    Client, Config, Error, NoTls, Row, SimpleQueryMessage, Statement,
     config::TargetSessionAttrs,
     types::{ToSql, Type},
 };
@@ -35,6 +35,7 @@ pub(crate) struct Session {
     link: JoinHandle<()>,
     schema: String,
     prepared: HashMap<&'static str, Statement>, // by the text of the statement
+    begin_read: Option<String>,                 // where settings last for a transaction only
 }
 
 impl Sql {
@@ -63,9 +64,9 @@ impl Connector {
         &self.target.place
     }
 
-    /// Connections of a whole store: writers, readers, and one that looks after them.
+    /// Connections of a whole store: writers, readers, and two that remove and watch.
     pub(crate) fn needed(&self) -> usize {
-        self.options.writers + self.options.readers + 1
+        self.options.writers + self.options.readers + 2
     }
 
     pub(crate) fn error(&self, error: &Error) -> PostgresOpenError {
@@ -88,7 +89,8 @@ impl Connector {
         }
         let (client, link) = self.link(&config).await.map_err(|error| self.error(&error))?;
         let schema = self.options.schema.clone();
-        let mut session = Session { client, link, schema, prepared: HashMap::new() };
+        let begin_read = self.options.pooler.then(|| format!("{} SET TRANSACTION READ ONLY;", self.begin()));
+        let mut session = Session { client, link, schema, prepared: HashMap::new(), begin_read };
         if !self.options.pooler {
             session.client.batch_execute(&self.settings("SET")).await.map_err(|error| self.error(&error))?;
             for sql in statements {
@@ -121,7 +123,7 @@ impl Connector {
     /// What every transaction that writes begins with.
     pub(crate) fn begin(&self) -> String {
         let settings = if self.options.pooler { self.settings("SET LOCAL") } else { String::new() };
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{settings}")
+        format!("BEGIN ISOLATION LEVEL READ COMMITTED;{settings}")
     }
 
     /// Plans are made once and go by index whatever the tables held then; nothing may wait for ever.
@@ -136,7 +138,8 @@ impl Connector {
         let local = if set == "SET LOCAL" { "true" } else { "false" };
         let timeout = self.options.statement_timeout.as_millis();
         format!(
-            "{synchronous}{{set}} statement_timeout = {timeout};{{set}} enable_seqscan = off;{{set}} jit = off;\
+            "{synchronous}{{set}} statement_timeout = {timeout};{{set}} enable_seqscan = off;\
+             {{set}} enable_bitmapscan = off;{{set}} max_parallel_workers_per_gather = 0;{{set}} jit = off;\
              {{set}} plan_cache_mode = force_generic_plan;{{set}} idle_in_transaction_session_timeout = {timeout};"
         )
         .replace("{set}", set)
@@ -154,9 +157,41 @@ impl Session {
         self.client.query_typed(&sql.text(&self.schema), &typed).await
     }
 
+    /// As [`query`](Self::query), for a statement that is a transaction by itself and only reads.
+    pub(crate) async fn read(&self, sql: &'static Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+        let Some(begin) = &self.begin_read else {
+            return self.query(sql, parameters).await;
+        };
+        // `join!` polls them in this order, and each sends when it is first polled.
+        let (begun, rows, ended) =
+            futures_util::join!(self.execute(begin), self.query(sql, parameters), self.execute("COMMIT"));
+        begun?;
+        let rows = rows?;
+        ended?;
+        Ok(rows)
+    }
+
     /// Sends text of one or more statements at once, when first polled.
     pub(crate) async fn execute(&self, text: &str) -> Result<(), Error> {
         self.client.batch_execute(text).await
+    }
+
+    /// The rows of any statement, as text: names of the columns, then the values. For people who ask questions.
+    #[expect(dead_code, reason = "for the commands on stores")]
+    pub(crate) async fn ask(&self, text: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Error> {
+        let (mut names, mut rows) = (Vec::new(), Vec::new());
+        for message in self.client.simple_query(text).await? {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    names = columns.iter().map(|column| column.name().to_owned()).collect();
+                }
+                SimpleQueryMessage::Row(row) => {
+                    rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect());
+                }
+                _ => {}
+            }
+        }
+        Ok((names, rows))
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -7,6 +7,7 @@
 //! had to wait for a claim would still see the epochs from before.
 
 use super::session::Sql;
+use crate::projection::postgres as projection;
 use tokio_postgres::types::Type;
 
 /// Share locks on shards, in an order that all transactions keep to.
@@ -57,7 +58,7 @@ pub(crate) static APPEND: Sql = Sql {
             ", $7::bigint[], $8::uuid[], $9::bigint[]",
             ",
     GREATEST(coalesce(e.highest_seq, 0), coalesce(l.seq_nr, 0)) AS highest,
-    coalesce(l.generation < $11 OR l.tx < pg_current_xact_id(), true) AS in_order,
+    coalesce(l.generation < $10 OR l.tx < pg_current_xact_id(), true) AS in_order,
     EXISTS (SELECT FROM {schema}.journal s WHERE s.persistence_id = b.id AND s.seq_nr = b.expected
       AND s.batch_id = b.batch_id) AS stored",
             "
@@ -72,13 +73,13 @@ pub(crate) static APPEND: Sql = Sql {
 ), written AS (
   INSERT INTO {schema}.journal(persistence_id, seq_nr, slice, entity_type, epoch, batch_id, generation, time_ms,
     manifest, payload, meta, crc, tags)
-  SELECT v.id, v.expected + w.place, v.slice, v.entity_type, v.epoch, CASE WHEN w.place = 0 THEN v.batch_id END, $11,
+  SELECT v.id, v.expected + w.place, v.slice, v.entity_type, v.epoch, CASE WHEN w.place = 0 THEN v.batch_id END, $10,
     v.time_ms, w.manifest, w.payload, w.meta, w.crc, w.tags::text[]
-  FROM UNNEST($12::int[], $13::int[], $14::text[], $15::bytea[], $16::bytea[], $17::bigint[], $10::text[])
+  FROM UNNEST($11::int[], $12::int[], $13::text[], $14::bytea[], $15::bytea[], $16::bigint[], $17::text[])
     AS w(n, place, manifest, payload, meta, crc, tags)
   JOIN verdict v ON v.n = w.n WHERE v.accepted ORDER BY v.n, w.place
 )
-SELECT n, accepted, stored, entity_epoch, shard_epoch, highest FROM verdict"
+SELECT n, accepted, stored, entity_epoch, shard_epoch, highest, pg_current_xact_id()::text::bigint FROM verdict"
     ),
     types: &[
         Type::INT4_ARRAY,
@@ -90,7 +91,6 @@ SELECT n, accepted, stored, entity_epoch, shard_epoch, highest FROM verdict"
         Type::INT8_ARRAY,
         Type::UUID_ARRAY,
         Type::INT8_ARRAY,
-        Type::TEXT_ARRAY,
         Type::INT4,
         Type::INT4_ARRAY,
         Type::INT4_ARRAY,
@@ -98,16 +98,16 @@ SELECT n, accepted, stored, entity_epoch, shard_epoch, highest FROM verdict"
         Type::BYTEA_ARRAY,
         Type::BYTEA_ARRAY,
         Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
     ],
 };
 
-/// A state over the one it was made from. `written` is empty for a request that another writer came before.
+/// A state over the one it was made from. A deletion leaves the tag, so that those who read by it are told. `written` is empty for a request that another writer came before.
 pub(crate) static WRITE_STATE: Sql = Sql {
     text: concat!(
         fenced!(
             ", expected, batch_id, time_ms, manifest, payload, meta, crc, tag",
-            ", $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::bigint[],
-             $15::text[]",
+            ", $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::bigint[], $14::text[]",
             ", coalesce(s.revision, 0) AS highest,
     coalesce(s.revision - 1 = b.expected AND s.batch_id = b.batch_id AND s.deleted = (b.payload IS NULL), false)
       AS stored",
@@ -122,19 +122,19 @@ pub(crate) static WRITE_STATE: Sql = Sql {
   SELECT id, entity_type, slice FROM verdict WHERE accepted AND expected = 0 ORDER BY id ON CONFLICT DO NOTHING
 ), written AS (
   INSERT INTO {schema}.state AS s (persistence_id, slice, entity_type, revision, epoch, batch_id, generation, tx,
-    ordering, time_ms, manifest, payload, meta, crc, tags)
-  SELECT id, slice, entity_type, expected + 1, epoch, batch_id, $14, pg_current_xact_id(),
-    nextval('{schema}.state_ordering'), time_ms, manifest, payload, meta, crc,
-    CASE WHEN tag IS NULL THEN '{}' ELSE ARRAY[tag] END
+    ordering, time_ms, manifest, payload, meta, crc, tag)
+  SELECT id, slice, entity_type, expected + 1, epoch, batch_id, $15, pg_current_xact_id(),
+    nextval('{schema}.state_ordering'), time_ms, manifest, payload, meta, crc, tag
   FROM verdict WHERE accepted ORDER BY id
   ON CONFLICT (persistence_id) DO UPDATE SET revision = excluded.revision, epoch = excluded.epoch,
     batch_id = excluded.batch_id, generation = excluded.generation, tx = excluded.tx, ordering = excluded.ordering,
     time_ms = excluded.time_ms, manifest = excluded.manifest, payload = excluded.payload, meta = excluded.meta,
-    crc = excluded.crc, tags = CASE WHEN excluded.payload IS NULL THEN s.tags ELSE excluded.tags END
+    crc = excluded.crc, tag = CASE WHEN excluded.payload IS NULL THEN s.tag ELSE excluded.tag END
   WHERE s.revision = excluded.revision - 1
   RETURNING s.persistence_id
 )
-SELECT v.n, v.accepted AND w.persistence_id IS NOT NULL, v.stored, v.entity_epoch, v.shard_epoch, v.highest
+SELECT v.n, v.accepted AND w.persistence_id IS NOT NULL, v.stored, v.entity_epoch, v.shard_epoch, v.highest,
+  pg_current_xact_id()::text::bigint
 FROM verdict v LEFT JOIN written w ON w.persistence_id = v.id"
     ),
     types: &[
@@ -151,8 +151,8 @@ FROM verdict v LEFT JOIN written w ON w.persistence_id = v.id"
         Type::BYTEA_ARRAY,
         Type::BYTEA_ARRAY,
         Type::INT8_ARRAY,
-        Type::INT4,
         Type::TEXT_ARRAY,
+        Type::INT4,
     ],
 };
 
@@ -174,7 +174,7 @@ pub(crate) static SAVE_SNAPSHOT: Sql = Sql {
   ON CONFLICT (persistence_id, seq_nr) DO UPDATE SET epoch = excluded.epoch, time_ms = excluded.time_ms,
     manifest = excluded.manifest, payload = excluded.payload, meta = excluded.meta, crc = excluded.crc
 )
-SELECT n, accepted, false, entity_epoch, shard_epoch, highest FROM verdict"
+SELECT n, accepted, false, entity_epoch, shard_epoch, highest, 0::bigint FROM verdict"
     ),
     types: &[
         Type::INT4_ARRAY,
@@ -209,7 +209,7 @@ pub(crate) static DELETE_SNAPSHOTS: Sql = Sql {
   DELETE FROM {schema}.snapshot s USING found v
   WHERE v.fit AND s.persistence_id = v.id AND s.seq_nr <= v.up_to
 )
-SELECT n, fit, false, entity_epoch, shard_epoch, 0::bigint FROM found"
+SELECT n, fit, false, entity_epoch, shard_epoch, 0::bigint, 0::bigint FROM found"
     ),
     types: DELETION,
 };
@@ -236,7 +236,7 @@ pub(crate) static DELETE_EVENTS: Sql = Sql {
   INSERT INTO {schema}.sweep(persistence_id, deleted_to) SELECT persistence_id, deleted_to FROM marked
   ON CONFLICT (persistence_id) DO UPDATE SET deleted_to = excluded.deleted_to
 )
-SELECT n, fit, false, entity_epoch, shard_epoch, highest FROM found"
+SELECT n, fit, false, entity_epoch, shard_epoch, highest, 0::bigint FROM found"
     ),
     types: DELETION,
 };
@@ -319,4 +319,13 @@ pub(crate) static WRITERS: &[&Sql] = &[
     &LOCK_SHARDS_ALONE,
     &CLAIM_SHARDS,
     &CLAIM_ENTITIES,
+    &projection::LOCK,
+    &projection::CLAIM,
+    &projection::SAVE_OFFSET,
+    &projection::SET_OFFSET,
+    &projection::SET_PAUSED,
+    &projection::PARK,
+    &projection::UNPARK,
+    &projection::REPLAY,
+    &projection::DROP,
 ];

@@ -13,7 +13,7 @@ use super::{
         NAME_SHARDS, SAVE_SNAPSHOT, WRITE_STATE,
     },
 };
-use crate::{AppendError, Fence, FenceScope, fencing::Epochs, journal::snapshot_ahead};
+use crate::{AppendError, Fence, FenceScope, fencing::Epochs, journal::snapshot_ahead, projection::postgres::apply};
 use std::collections::{BTreeSet, HashMap};
 use tokio_postgres::{Error, Row};
 
@@ -32,6 +32,8 @@ pub(crate) struct Committed {
     pub(crate) events: usize,
     pub(crate) deleted: bool,
     pub(crate) states: bool,
+    /// The transaction, if it stored something that feeds tell.
+    pub(crate) tx: u64,
 }
 
 /// How the statements on a server are begun, and what they store beside the requests.
@@ -58,7 +60,7 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
             }
             Work::DeleteSnapshots { id, up_to_seq, fence } => drops.push(n, id, *up_to_seq, fence),
             Work::DeleteEvents { id, up_to_seq, fence } => deletions.push(n, id, *up_to_seq, fence),
-            Work::Claim(_) | Work::Close => {} // not under a fence
+            Work::Claim(_) | Work::Projection(_) | Work::Close => {} // not under a fence
         }
     }
     let (types, slices): (Vec<&str>, Vec<i32>) = shards.into_iter().unzip();
@@ -76,11 +78,13 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
     );
     let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
     first_fault([begun.map(drop), locked.map(drop)])?;
+    let mut tx = 0;
     for rows in [appended, put, saved, dropped, deleted] {
         for row in rows.map_err(|error| Fault::before_commit(&error))? {
             let n: i32 = row.get(0);
             if let Some(place) = verdicts.get_mut(n as usize) {
                 *place = Some(Verdict::of(&row));
+                tx = tx.max(row.get::<_, i64>(6) as u64);
             }
         }
     }
@@ -94,6 +98,7 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
         events: appends.events(),
         deleted: !deletions.is_empty(),
         states: !states.is_empty(),
+        tx,
     })
 }
 
@@ -152,7 +157,19 @@ pub(crate) async fn claim(session: &Session, frame: &Frame, batch: &[WriteReques
         let fences: Option<Vec<Fence>> = scopes.iter().map(fence).collect();
         fences.map_or(Outcome::Again, |fences| Outcome::Answer(Ok(Written::Fences(fences))))
     });
-    Ok(Committed { outcomes: outcomes.collect(), events: 0, deleted: false, states: false })
+    Ok(Committed { outcomes: outcomes.collect(), events: 0, deleted: false, states: false, tx: 0 })
+}
+
+/// One request about a consumer.
+pub(crate) async fn project(session: &Session, frame: &Frame, batch: &[WriteRequest]) -> Result<Committed, Fault> {
+    let mut outcomes = Vec::new();
+    for request in batch {
+        outcomes.push(match &request.work {
+            Work::Projection(work) => Outcome::Answer(apply(session, &frame.begin, work).await?),
+            _ => Outcome::Again,
+        });
+    }
+    Ok(Committed { outcomes, events: 0, deleted: false, states: false, tx: 0 })
 }
 
 /// Nothing, or the rows of a statement.

@@ -118,6 +118,7 @@ impl Writer {
                 match kind {
                     Kind::Claims => transaction::claim(session, &self.frame, &part).await,
                     Kind::Fenced => transaction::write(session, &self.frame, &part).await,
+                    Kind::Alone => transaction::project(session, &self.frame, &part).await,
                 }
             };
             let done = self.shared.connector.clock().timeout(within, Box::pin(sent)).await;
@@ -131,8 +132,8 @@ impl Writer {
 
     /// Answers what is settled, and returns what has to be sent again.
     fn answer(&self, part: Vec<WriteRequest>, committed: Committed) -> Option<Vec<WriteRequest>> {
-        let Committed { outcomes, events, deleted, states } = committed;
-        self.shared.committed(part.len(), events, states);
+        let Committed { outcomes, events, deleted, states, tx } = committed;
+        self.shared.committed(part.len(), events, states, tx);
         if deleted {
             self.shared.sweep.notify_one();
         }
@@ -183,6 +184,11 @@ impl Writer {
 impl Link {
     pub(crate) fn new(session: Session) -> Self {
         Self { session: Some(session), wait: WAIT_MIN, next_attempt: None, last_error: String::new() }
+    }
+
+    /// One that is made when it is first needed.
+    pub(crate) fn idle() -> Self {
+        Self { session: None, wait: WAIT_MIN, next_attempt: None, last_error: String::new() }
     }
 
     /// The connection; makes a new one when the last one is lost, unless the last attempt was a moment ago.

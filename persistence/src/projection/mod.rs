@@ -1,6 +1,8 @@
 //! How far consumers of events have got, and what they have given up on: [`ProjectionStore`].
 
 mod memory;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod sqlite;
 
 pub use memory::InMemoryProjections;

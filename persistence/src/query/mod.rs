@@ -4,6 +4,8 @@ mod coded;
 mod feed_query;
 mod live;
 mod memory;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod sqlite;
 
 pub use feed_query::FeedQuery;

@@ -73,5 +73,31 @@ CREATE TABLE {schema}.state(
   payload BYTEA,
   meta BYTEA,
   crc BIGINT NOT NULL,
-  tags TEXT[] NOT NULL DEFAULT '{}');
+  tag TEXT);
 CREATE INDEX state_feed ON {schema}.state(entity_type, generation, tx, ordering) INCLUDE (slice);
+
+-- How far a consumer has got; epoch shuts out its older instances. Places may be those of another store: tx is a number.
+CREATE TABLE {schema}.projection(
+  consumer_group TEXT COLLATE "C" NOT NULL,
+  source TEXT COLLATE "C" NOT NULL,
+  epoch BIGINT NOT NULL,
+  generation INT NOT NULL DEFAULT 0,
+  tx BIGINT NOT NULL DEFAULT 0,
+  ordering BIGINT NOT NULL DEFAULT 0,
+  paused BOOLEAN NOT NULL DEFAULT false,
+  PRIMARY KEY(consumer_group, source));
+
+-- What a consumer has given up on, by the event's place: the event itself stays in the journal.
+CREATE TABLE {schema}.parked(
+  consumer_group TEXT COLLATE "C" NOT NULL,
+  source TEXT COLLATE "C" NOT NULL,
+  generation INT NOT NULL,
+  tx BIGINT NOT NULL,
+  ordering BIGINT NOT NULL,
+  persistence_id TEXT COLLATE "C" NOT NULL,
+  seq_nr BIGINT NOT NULL,
+  attempts BIGINT NOT NULL,
+  reason TEXT NOT NULL,
+  time_ms BIGINT NOT NULL,
+  replay BOOLEAN NOT NULL DEFAULT false,
+  PRIMARY KEY(consumer_group, source, generation, tx, ordering));

@@ -1,0 +1,134 @@
+//! Notices what other nodes have stored, by looking; wakes those who follow a feed.
+
+use super::{Shared, session::Sql, writer::Link};
+use std::{sync::Arc, time::Duration};
+
+/// Between two looks while something happens, and at most while nothing does.
+const PACE_MIN: Duration = Duration::from_millis(100);
+const PACE_MAX: Duration = Duration::from_secs(1);
+
+/// Numbers are given out before the commit, so they tell that something is coming; the transactions then running tell when
+/// it has come.
+pub(crate) static LOOK: Sql = Sql {
+    text: "
+SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {schema}.journal_ordering_seq),
+  (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {schema}.state_ordering),
+  pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
+    types: &[],
+};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Look {
+    events: i64,
+    states: i64,
+    xmin: i64,
+    xmax: i64,
+}
+
+/// When to wake, and when to look again. Pure.
+#[derive(Debug)]
+struct Watch {
+    last: Option<Look>,
+    /// What was coming has come once no older transaction runs.
+    until: Option<i64>,
+    pace: Duration,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { last: None, until: None, pace: PACE_MIN }
+    }
+
+    /// Answers whether those who wait for events, and for states, should look.
+    fn look(&mut self, found: Look) -> (bool, bool) {
+        let last = self.last.replace(found).unwrap_or_default();
+        let (events, states) = (found.events != last.events, found.states != last.states);
+        if events || states {
+            self.until = Some(found.xmax);
+            self.pace = PACE_MIN;
+            return (events || found.xmin != last.xmin, states || found.xmin != last.xmin);
+        }
+        let Some(until) = self.until else {
+            self.pace = (self.pace * 2).min(PACE_MAX);
+            return (false, false);
+        };
+        if found.xmin >= until {
+            self.until = None;
+        }
+        let more = found.xmin != last.xmin;
+        (more, more)
+    }
+
+    /// This node stores something, so others may too.
+    fn hurry(&mut self) {
+        self.pace = PACE_MIN;
+    }
+}
+
+/// Makes its connection when somebody begins to wait.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut link = Link::idle();
+    let mut watch = Watch::new();
+    let clock = shared.connector.clock().clone();
+    loop {
+        if clock.timeout(watch.pace, shared.stored.notified()).await.is_ok() {
+            watch.hurry();
+            clock.sleep(PACE_MIN).await;
+        }
+        if shared.events_stored.receiver_count() + shared.states_stored.receiver_count() == 0 {
+            continue; // nobody waits
+        }
+        let Ok(session) = link.session(&shared, &[&LOOK]).await else { continue };
+        let within = shared.connector.options().statement_timeout;
+        match clock.timeout(within, session.query(&LOOK, &[])).await {
+            Ok(Ok(rows)) => {
+                let row = &rows[0];
+                let found = Look { events: row.get(0), states: row.get(1), xmin: row.get(2), xmax: row.get(3) };
+                let (events, states) = watch.look(found);
+                if events {
+                    shared.events_stored.send_modify(|looks| *looks += 1);
+                }
+                if states {
+                    shared.states_stored.send_modify(|looks| *looks += 1);
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(place = %shared.connector.place(), %error, "looking for changes failed"),
+            Err(elapsed) => link.lose(&shared, &elapsed.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(events: i64, xmin: i64, xmax: i64) -> Look {
+        Look { events, states: 0, xmin, xmax }
+    }
+
+    /// An event is numbered, a slower transaction holds it back, and it is told of until it can be seen.
+    #[test]
+    fn those_who_wait_are_woken_until_what_came_can_be_seen() {
+        let mut watch = Watch::new();
+        watch.look(look(1, 10, 10));
+        watch.look(look(1, 10, 10));
+        assert_eq!(watch.look(look(2, 10, 14)), (true, false), "a number was given out");
+        assert_eq!(watch.look(look(2, 10, 15)), (false, false), "the same transaction still runs");
+        assert_eq!(watch.look(look(2, 12, 16)), (true, true), "it ended, another runs");
+        assert_eq!(watch.look(look(2, 17, 17)), (true, true), "all that ran when it was numbered are over");
+        assert_eq!(watch.look(look(2, 20, 20)), (false, false), "what others do is of no account");
+    }
+
+    #[test]
+    fn looks_get_rarer_while_nothing_happens() {
+        let mut watch = Watch::new();
+        watch.look(look(1, 10, 10));
+        watch.look(look(1, 10, 10));
+        for _ in 0..9 {
+            watch.look(look(1, 10, 10));
+        }
+        assert_eq!(watch.pace, PACE_MAX);
+        watch.look(look(2, 10, 11));
+        assert_eq!(watch.pace, PACE_MIN);
+    }
+}

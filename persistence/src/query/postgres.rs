@@ -1,0 +1,403 @@
+//! [`PostgresStore`] as feeds: by `(generation, tx, ordering)`, as far as all transactions are over.
+//!
+//! Numbers and times are given out before a commit, so the order of either is not the order in which rows become visible:
+//! a reader that remembered the last number would miss a slower transaction with a lower one. A transaction's id is
+//! different: the server tells the oldest one that still runs, and below that nothing can appear any more.
+
+use super::{Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, StateChange, StateFeed, StatePage};
+use crate::{
+    BoxFuture, JournalError, Offset, PersistenceId, PostgresStore, RawEvent, RawState, ReplayLimit,
+    postgres::{ReadError, Session, Sql, StoredRow, clamped, stored_state},
+};
+use futures_util::FutureExt;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio_postgres::{Error, Row, types::Type};
+
+/// What this store has committed itself should be found; it is held back as long as an older transaction runs, somewhere
+/// on the server. Those of other writers take milliseconds, so it is worth to look again a few times before saying that
+/// there is nothing more.
+const LOOKS_AGAIN: u32 = 6;
+
+/// Before the first of them; each waits for twice as long as the one before.
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
+
+impl EventFeed<RawEvent> for PostgresStore {
+    fn page(
+        &self,
+        query: FeedQuery,
+        after: Offset,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<FeedPage<RawEvent>, JournalError>> {
+        let store = self.clone();
+        let query = Arc::new(query);
+        async move {
+            store.known(after)?;
+            let read = || {
+                let (generation, query) = (store.generation(), Arc::clone(&query));
+                store.read(move |session| {
+                    let query = Arc::clone(&query);
+                    async move { event_page(session, generation, &query, after, limit).await }.boxed()
+                })
+            };
+            store.patiently(read, |page| page.read_to == page.end).await
+        }
+        .boxed()
+    }
+
+    fn offset_of(&self, id: PersistenceId, seq_nr: u64) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.read(move |session| {
+            let id = id.clone();
+            async move {
+                let rows = session.read(&OFFSET_OF, &[&id.as_str(), &clamped(seq_nr)]).await?;
+                Ok(rows.first().map(|row| offset(row, 0)).transpose()?)
+            }
+            .boxed()
+        })
+    }
+
+    fn changes(&self) -> Changes {
+        Changes::of(self.events_stored())
+    }
+}
+
+impl StateFeed<RawState> for PostgresStore {
+    fn page(
+        &self,
+        query: FeedQuery,
+        after: Offset,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<StatePage<RawState>, JournalError>> {
+        let store = self.clone();
+        let query = Arc::new(query);
+        async move {
+            store.known(after)?;
+            let read = || {
+                let (generation, query) = (store.generation(), Arc::clone(&query));
+                store.read(move |session| {
+                    let query = Arc::clone(&query);
+                    async move { state_page(session, generation, &query, after, limit).await }.boxed()
+                })
+            };
+            store.patiently(read, |page| page.read_to == page.end).await
+        }
+        .boxed()
+    }
+
+    fn changes(&self) -> Changes {
+        Changes::of(self.states_stored())
+    }
+}
+
+impl EntityIds for PostgresStore {
+    fn ids(
+        &self,
+        entity_type: Option<Arc<str>>,
+        after: Option<PersistenceId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>> {
+        let after = Arc::<str>::from(after.as_ref().map_or("", PersistenceId::as_str));
+        self.read(move |session| {
+            let (entity_type, after) = (entity_type.clone(), Arc::clone(&after));
+            async move {
+                // Ids of a type begin with it and the separator, so they end before it and the character behind that.
+                let from = entity_type.as_deref().map_or_else(String::new, PersistenceId::first_of);
+                let to = entity_type.as_deref().map(PersistenceId::end_of);
+                let rows = session.read(&IDS, &[&&*after, &clamped(limit as u64), &from, &to]).await?;
+                let mut ids = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    ids.extend(PersistenceId::parse(row.try_get(0)?));
+                }
+                Ok(ids)
+            }
+            .boxed()
+        })
+    }
+}
+
+impl PostgresStore {
+    /// Whether this store may have given out `offset`.
+    fn known(&self, offset: Offset) -> Result<(), JournalError> {
+        let generations = 1..=self.generation() as u32;
+        if offset == Offset::START || generations.contains(&offset.generation()) {
+            return Ok(());
+        }
+        Err(JournalError::ForeignOffset { offset })
+    }
+
+    /// Reads again for a moment while a page that is the last one may lack what this store has committed.
+    async fn patiently<P, F>(&self, read: impl Fn() -> F, is_last: impl Fn(&P) -> bool) -> Result<P, JournalError>
+    where
+        F: Future<Output = Result<Seen<P>, JournalError>>,
+    {
+        let committed = self.last_tx();
+        let mut pause = LOOK_PAUSE;
+        for _ in 0..LOOKS_AGAIN {
+            let seen = read().await?;
+            if !is_last(&seen.page) || seen.xmin > committed {
+                return Ok(seen.page);
+            }
+            self.clock().sleep(pause).await;
+            pause *= 2;
+        }
+        Ok(read().await?.page)
+    }
+}
+
+/// A page, and the oldest transaction that ran when it was read.
+struct Seen<P> {
+    page: P,
+    xmin: u64,
+}
+
+/// Rows looked at for one page of a query that leaves rows out: bounds what a page of a rare tag costs.
+const SCANNED_MAX: i64 = 20_000;
+
+/// Rows of `$table` that a query is about, in commit order. One statement, and so one moment, for where reading ends and
+/// what there is up to there. `$1` type, `$2` the current generation, `$3` to `$5` the place to begin after, `$6` and `$7`
+/// slices, `$8` tag, `$9` rows and `$10` bytes at most, `$11` rows to look at or NULL for no bound.
+///
+/// Older generations hold ids of another server, all of them over. The end is looked up type by type along the index: an
+/// index of its own for it would cost every write.
+macro_rules! feed {
+    ($table:literal, $columns:literal, $tag:literal, $also:literal) => {
+        concat!(
+            "
+WITH RECURSIVE horizon AS MATERIALIZED (
+  SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin
+), types(entity_type) AS (
+  (SELECT entity_type FROM {schema}.",
+            $table,
+            " ORDER BY entity_type LIMIT 1)
+  UNION ALL
+  SELECT (SELECT n.entity_type FROM {schema}.",
+            $table,
+            " n WHERE n.entity_type > t.entity_type ORDER BY n.entity_type LIMIT 1)
+  FROM types t WHERE t.entity_type IS NOT NULL
+), last AS MATERIALIZED (
+  SELECT l.generation, l.tx, l.ordering FROM types t CROSS JOIN LATERAL (
+    SELECT n.generation, n.tx, n.ordering FROM {schema}.",
+            $table,
+            " n WHERE n.entity_type = t.entity_type AND (n.generation < $2 OR n.tx < (SELECT xmin FROM horizon))
+    ORDER BY n.generation DESC, n.tx DESC, n.ordering DESC LIMIT 1) l
+  ORDER BY l.generation DESC, l.tx DESC, l.ordering DESC LIMIT 1
+), scanned AS MATERIALIZED (
+  SELECT n.generation, n.tx, n.ordering FROM {schema}.",
+            $table,
+            " n
+  WHERE $11::bigint IS NOT NULL AND n.entity_type = $1
+    AND (n.generation, n.tx, n.ordering) > ($3, ($4::bigint)::text::xid8, $5)
+  ORDER BY n.generation, n.tx, n.ordering LIMIT 1 OFFSET $11
+), bound AS MATERIALIZED (
+  SELECT coalesce(max(generation), 2147483647) AS generation, coalesce(max(tx::text::numeric), 9223372036854775807)::text::xid8
+    AS tx, coalesce(max(ordering), 9223372036854775807) AS ordering FROM scanned
+), taken AS MATERIALIZED (
+  SELECT n.*, sum(octet_length(coalesce(payload, '')) + coalesce(octet_length(meta), 0))
+    OVER (ORDER BY generation, tx, ordering) AS bytes
+  FROM (
+    SELECT n.* FROM {schema}.",
+            $table,
+            " n
+    WHERE n.entity_type = $1 AND (n.generation, n.tx, n.ordering) > ($3, ($4::bigint)::text::xid8, $5)
+      AND (n.generation, n.tx, n.ordering) <=
+        ((SELECT generation FROM bound), (SELECT tx FROM bound), (SELECT ordering FROM bound))
+      AND (n.generation < $2 OR n.tx < (SELECT xmin FROM horizon)) AND n.slice BETWEEN $6 AND $7
+      AND ($8::text IS NULL OR ",
+            $tag,
+            ")",
+            $also,
+            "
+    ORDER BY n.generation, n.tx, n.ordering LIMIT $9) n
+)
+SELECT h.xmin::text::bigint, l.generation, l.tx::text::bigint, l.ordering, s.generation, s.tx::text::bigint, s.ordering,
+  n.generation, n.tx::text::bigint, n.ordering, n.persistence_id, ",
+            $columns,
+            "
+FROM horizon h LEFT JOIN last l ON true LEFT JOIN scanned s ON true LEFT JOIN taken n
+  ON n.bytes - octet_length(coalesce(n.payload, '')) - coalesce(octet_length(n.meta), 0) < $10
+ORDER BY n.generation, n.tx, n.ordering"
+        )
+    };
+}
+
+const FEED_TYPES: &[Type] = &[
+    Type::TEXT,
+    Type::INT4,
+    Type::INT4,
+    Type::INT8,
+    Type::INT8,
+    Type::INT4,
+    Type::INT4,
+    Type::TEXT,
+    Type::INT8,
+    Type::INT8,
+    Type::INT8,
+];
+
+/// Rows of deleted events are still there for a while.
+pub(crate) static EVENTS: Sql = Sql {
+    text: feed!(
+        "journal",
+        "n.seq_nr, n.epoch, n.time_ms, n.batch_id, n.manifest, n.payload, n.meta, n.crc",
+        "n.tags @> ARRAY[$8::text]",
+        "
+      AND n.seq_nr > coalesce((SELECT d.deleted_to FROM {schema}.sweep d WHERE d.persistence_id = n.persistence_id), 0)"
+    ),
+    types: FEED_TYPES,
+};
+
+pub(crate) static STATES: Sql = Sql {
+    text: feed!(
+        "state",
+        "n.revision, n.epoch, n.time_ms, n.batch_id, n.manifest, n.payload, n.meta, n.crc",
+        "n.tag = $8",
+        ""
+    ),
+    types: FEED_TYPES,
+};
+
+pub(crate) static OFFSET_OF: Sql = Sql {
+    text: "
+SELECT generation, tx::text::bigint, ordering FROM {schema}.journal WHERE persistence_id = $1 AND seq_nr >= GREATEST($2,
+  1 + coalesce((SELECT e.deleted_to FROM {schema}.entity e WHERE e.persistence_id = $1), 0))
+ORDER BY seq_nr LIMIT 1",
+    types: &[Type::TEXT, Type::INT8],
+};
+
+/// In the order of the primary key. `$3` and `$4` bound the texts of one type.
+pub(crate) static IDS: Sql = Sql {
+    text: "
+SELECT e.persistence_id FROM {schema}.entity e
+WHERE e.persistence_id > $1 AND e.persistence_id >= $3 AND ($4::text IS NULL OR e.persistence_id < $4)
+  AND (e.highest_seq > 0 OR EXISTS (SELECT FROM {schema}.journal j WHERE j.persistence_id = e.persistence_id)
+    OR EXISTS (SELECT FROM {schema}.state s WHERE s.persistence_id = e.persistence_id))
+ORDER BY e.persistence_id LIMIT $2",
+    types: &[Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT],
+};
+
+/// Where reading has come to.
+struct Bounds {
+    xmin: u64,
+    end: Offset,
+    read_to: Offset,
+}
+
+async fn rows(
+    session: &Session,
+    sql: &'static Sql,
+    generation: i32,
+    query: &FeedQuery,
+    after: Offset,
+    limit: ReplayLimit,
+) -> Result<Vec<Row>, Error> {
+    let selective = query.tag.is_some() || !query.is_all_slices();
+    session
+        .read(
+            sql,
+            &[
+                &&*query.entity_type,
+                &generation,
+                &(after.generation() as i32),
+                &clamped(after.tx()),
+                &clamped(after.ordering()),
+                &i32::from(*query.slices.start()),
+                &i32::from(*query.slices.end()),
+                &query.tag.as_deref(),
+                &clamped(limit.events.max(1) as u64),
+                &clamped(limit.bytes.max(1) as u64),
+                &selective.then_some(SCANNED_MAX - 1),
+            ],
+        )
+        .await
+}
+
+fn bounds(rows: &[Row], after: Offset) -> Result<Bounds, Error> {
+    let row = &rows[0]; // there is one, if only to say that there is nothing
+    let end = maybe_offset(row, 1)?.unwrap_or(Offset::START).max(after);
+    let read_to = maybe_offset(row, 4)?.unwrap_or(end).min(end);
+    Ok(Bounds { xmin: row.try_get::<_, i64>(0)? as u64, end, read_to })
+}
+
+async fn event_page(
+    session: &Session,
+    generation: i32,
+    query: &FeedQuery,
+    after: Offset,
+    limit: ReplayLimit,
+) -> Result<Seen<FeedPage<RawEvent>>, ReadError> {
+    let rows = rows(session, &EVENTS, generation, query, after, limit).await?;
+    let Bounds { xmin, end, mut read_to } = bounds(&rows, after)?;
+    let (mut events, mut bytes) = (Vec::with_capacity(rows.len()), 0_usize);
+    for row in &rows {
+        let Some(offset) = maybe_offset(row, 7)? else { break };
+        let id = id(row)?;
+        let stored = StoredRow::read(row, 11)?;
+        match stored.check(&id, "journal") {
+            Ok(()) => {}
+            // What comes before the damage can still be read.
+            Err(_) if !events.is_empty() => {
+                read_to = events.last().map_or(after, |event: &FeedEvent<RawEvent>| event.offset);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+        let stored = stored.into_event();
+        bytes = bytes.saturating_add(stored.event.weight());
+        events.push(FeedEvent { offset, id, stored });
+        if events.len() >= limit.events.max(1) || bytes >= limit.bytes {
+            read_to = offset;
+            break;
+        }
+    }
+    Ok(Seen { page: FeedPage { events, read_to, end }, xmin })
+}
+
+async fn state_page(
+    session: &Session,
+    generation: i32,
+    query: &FeedQuery,
+    after: Offset,
+    limit: ReplayLimit,
+) -> Result<Seen<StatePage<RawState>>, ReadError> {
+    let rows = rows(session, &STATES, generation, query, after, limit).await?;
+    let Bounds { xmin, end, mut read_to } = bounds(&rows, after)?;
+    let (mut states, mut bytes) = (Vec::with_capacity(rows.len()), 0_usize);
+    for row in &rows {
+        let Some(offset) = maybe_offset(row, 7)? else { break };
+        let id = id(row)?;
+        let stored = match stored_state(row, 11, &id) {
+            Ok(stored) => stored,
+            // What comes before the damage can still be read.
+            Err(_) if !states.is_empty() => {
+                read_to = states.last().map_or(after, |state: &StateChange<RawState>| state.offset);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        bytes = bytes.saturating_add(stored.state.as_ref().map_or(0, RawState::weight));
+        states.push(StateChange { offset, id, stored });
+        if states.len() >= limit.events.max(1) || bytes >= limit.bytes {
+            read_to = offset;
+            break;
+        }
+    }
+    Ok(Seen { page: StatePage { states, read_to, end }, xmin })
+}
+
+fn id(row: &Row) -> Result<PersistenceId, Error> {
+    let text: &str = row.try_get(10)?;
+    Ok(PersistenceId::parse(text).unwrap_or_else(|| PersistenceId::of("", text)))
+}
+
+/// The three columns from `first` on.
+fn offset(row: &Row, first: usize) -> Result<Offset, Error> {
+    let (generation, tx, ordering): (i32, i64, i64) =
+        (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
+    Ok(Offset::new(generation as u32, tx as u64, ordering as u64))
+}
+
+fn maybe_offset(row: &Row, first: usize) -> Result<Option<Offset>, Error> {
+    match row.try_get::<_, Option<i32>>(first)? {
+        Some(_) => offset(row, first).map(Some),
+        None => Ok(None),
+    }
+}
