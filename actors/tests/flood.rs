@@ -123,12 +123,14 @@ fn a_subscriber_of_events_that_does_not_read_keeps_its_bound() {
 
 #[test]
 fn a_source_nobody_reads_keeps_its_bound() {
-    for overflow in [Overflow::Refuse, Overflow::DropOldest] {
+    let rules =
+        [(Overflow::Refuse, DeadLetterReason::MailboxFull), (Overflow::DropOldest, DeadLetterReason::Displaced)];
+    for (overflow, reason) in rules {
         let kit = TestKit::new();
         let (to, source) = kit.system().spawn_source("source", BOUND, overflow);
         kit.settle();
         flood(|message| to.tell(message));
-        assert_eq!((source.len(), dead(&kit, DeadLetterReason::MailboxFull)), (BOUND, REFUSED + FLOOD as u64));
+        assert_eq!((source.len(), dead(&kit, reason)), (BOUND, REFUSED + FLOOD as u64));
     }
 }
 

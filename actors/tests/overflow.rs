@@ -273,7 +273,11 @@ fn from_the_call_on_that_stops_it_nothing_is_let_in() {
 
     let mut fixture = Fixture::occupied(|props| props.mailbox_bytes(9, weigh));
     fixture.actor.tell(Number(1));
+    let other = fixture.actor.clone();
+    let mut sending = Box::pin(other.send(Number(9)));
+    assert!(sending.as_mut().now_or_never().is_none());
     fixture.kit.system().drain(&fixture.actor, SECOND);
+    assert!(matches!(sending.as_mut().now_or_never(), Some(Err(actors::Stopped(Number(9))))), "at once");
     assert!(matches!(fixture.actor.try_tell(Number(2)), Err(TryTellError::Stopped(_))));
     assert_eq!(fixture.let_pass(9), [0, 1], "it handles what it has");
 }

@@ -224,7 +224,7 @@ fn the_oldest_makes_room_for_the_newest() {
         actor_ref.try_tell(number).unwrap();
     }
     run(&kit, actor_ref.send(5)).unwrap(); // does not wait either
-    assert_eq!(kit.system().event_stream().dead_letters(DeadLetterReason::MailboxFull), 3);
+    assert_eq!(kit.system().event_stream().dead_letters(DeadLetterReason::Displaced), 3);
     assert_eq!(run(&kit, source.by_ref().take(2).collect::<Vec<_>>()), [4, 5]);
 }
 

@@ -31,7 +31,7 @@ pub enum Overflow {
     /// As a mailbox does: `tell` makes it a dead letter, `try_tell` returns it, `send` waits for room.
     Refuse,
     /// The message that waited longest is dropped in its place and becomes a dead letter of reason
-    /// [`MailboxFull`](DeadLetterReason::MailboxFull). For news of which the latest counts.
+    /// [`Displaced`](DeadLetterReason::Displaced). For news of which the latest counts.
     DropOldest,
     /// It is refused and ends the stream: what waits is still read, then the stream is over and
     /// [`overflowed`](ActorSource::overflowed). For readers that must not miss anything without noticing.
@@ -107,7 +107,7 @@ impl<M> Shared<M> {
         if let Some(reader) = reader {
             reader.wake();
         }
-        oldest.map_or(Ok(()), |oldest| Err((oldest, DeadLetterReason::MailboxFull)))
+        oldest.map_or(Ok(()), |oldest| Err((oldest, DeadLetterReason::Displaced)))
     }
 
     fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<M>> {
@@ -212,8 +212,7 @@ fn stop(owner: &ActorRef<End>) {
 
 fn dropped<M>(owner: &ActorRef<End>, reason: DeadLetterReason, message: M) {
     owner.system().event_stream().dead_letter(owner.path(), type_name::<M>(), reason);
-    let error = if reason == DeadLetterReason::MailboxFull { AskError::Full } else { AskError::Stopped };
-    discard::each_caught_because(error, [message]);
+    discard::each_caught_because(reason.ask_error(), [message]);
 }
 
 /// What the reference of a source leads to: the buffer, not the mailbox of the actor behind it.
