@@ -64,6 +64,10 @@ impl Actor for Plain {
     }
 }
 
+struct Seen;
+
+impl Interceptor<u32> for Seen {}
+
 #[derive(Clone, Copy)]
 enum State {
     Only,
@@ -90,6 +94,9 @@ fn inside(ctx: &mut ActorContext<u32>) {
     ctx.ask_with_status(&refused, |reply_to| reply_to, SECOND, |answer| answer.unwrap_or(0));
     ctx.pipe_to_self(async { 1 }, |one| one);
     ctx.spawn_task(async {});
+    let _ = ctx.spawn_blocking(|| 1, |one| one);
+    ctx.forward(&this, 1);
+    let _: Option<TraceContext> = ctx.trace_context();
     ctx.pipe_stream_to_self(futures_util::stream::iter([1, 2]), 1, |number| number, || 0);
     let _: ActorRef<u8> = ctx.message_adapter(u32::from);
     let _: ActorRef<u8> = this.map(u32::from);
@@ -107,7 +114,7 @@ fn inside(ctx: &mut ActorContext<u32>) {
     ctx.set_receive_timeout(SECOND, || 1);
     ctx.cancel_receive_timeout();
     let mut stash = StashBuffer::with_capacity(1);
-    let _ = (stash.stash(1), stash.try_stash(2));
+    let _ = (stash.stash(1), stash.try_stash(2), ctx.stash(&mut stash, 3));
     ctx.unstash_all(&mut stash);
     let mut fsm = Fsm::new(State::Only);
     fsm.goto(ctx, State::Only).for_max(SECOND, 1);
@@ -122,6 +129,10 @@ async fn outside(system: &ActorSystem) -> Result<(), BoxError> {
     plain.tell(1);
     let _ = (plain.try_tell(2), plain.send(3).await, plain.path(), system.ignore_ref::<u32>());
     let setup = Props::setup(|_| Plain).mailbox(Mailbox::bounded(1)).stop_timeout(SECOND).stop_limit(SECOND);
+    let setup = setup.mailbox(Mailbox::bounded(1).drop_oldest()).mailbox_bytes(1, |_| 1).pinned().traced();
+    let seen: Props<Intercepted<Plain, Seen>> =
+        Props::new(|| Plain).mailbox(Mailbox::bounded(1).drop_newest()).intercept(Seen);
+    system.spawn_anonymous(seen).terminated().await;
     let failing = Props::try_setup(|_| Ok(Plain)).mailbox(Mailbox::unbounded()).on_failed_message(FailedMessage::Park);
     let again = failing.on_failed_message(FailedMessage::Redeliver { max: 1 });
     system.spawn_anonymous(setup.supervise_error::<Panicked>(SupervisorStrategy::resume()));
@@ -222,7 +233,7 @@ fn delivery(system: &ActorSystem, chunking: Chunking<u32>) {
 }
 
 fn testing() {
-    let builder: ActorSystemBuilder = ActorSystem::builder("b").workers(1).throughput(1);
+    let builder: ActorSystemBuilder = ActorSystem::builder("b").workers(1).throughput(1).tracing(Tracing::new());
     drop(builder.runtime(tokio::runtime::Handle::current()).start());
     TestKit::for_each_seed(0..1, |_| {});
     let kit = TestKit::strict();

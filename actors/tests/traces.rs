@@ -209,7 +209,7 @@ impl Actor for Relay {
                 ctx.unstash_all(&mut self.stash);
                 self.stash.stash(Tick)?; // the next one finds it shut no more
             }
-            Timer => ctx.timers().start_single("tick", SECOND, Tick),
+            Timer => ctx.timers().start_single("tick", SECOND * 3, Tick),
             Tick => self.told.tell(ctx.trace_context()),
             Fail => panic!("told to"),
         }
@@ -354,7 +354,7 @@ fn a_trace_ends_with_its_turn_and_with_a_failure() {
     let next = probe.expect_message().unwrap();
     assert_ne!(format!("{:032x}", next.trace_id()), TRACE);
     from_outside("01").enter(|| relay.tell(Timer));
-    kit.advance(SECOND);
+    kit.advance(SECOND * 3);
     let tick = probe.expect_message().unwrap();
     assert_ne!(format!("{:032x}", tick.trace_id()), TRACE, "time brings no trace");
     assert_ne!(tick.trace_id(), next.trace_id());
@@ -371,8 +371,10 @@ fn a_question_that_expired_leaves_its_trace_to_nobody() {
     kit.settle();
     let late = from_outside("01").enter(|| relay.ask(|to| Ask(vec![], to), SECOND / 2));
     kit.advance(SECOND);
+    kit.advance(SECOND * 2);
     assert_eq!(kit.block_on(late), Err(AskError::Timeout));
     assert_eq!(probe.expect_message(), None, "the timer comes from nowhere");
+    assert_eq!(kit.system().event_stream().dead_letters(actors::DeadLetterReason::Expired), 1);
 }
 
 #[test]
