@@ -198,6 +198,11 @@ impl<T, I> Queue<T, I> {
         (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize
     }
 
+    /// Whether every counted message is refused: then they wait elsewhere, if the actor ever lived.
+    pub(crate) fn takes_none(&self) -> bool {
+        self.capacity == 0
+    }
+
     fn is_unbounded(&self) -> bool {
         self.capacity == usize::MAX
     }

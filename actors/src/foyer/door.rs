@@ -14,7 +14,7 @@ use crate::mailbox::WhenFull;
 impl<M: Send + 'static> CellRef<M> {
     /// Whether messages wait somewhere else than in the queue.
     pub(crate) fn foyer(&self) -> Option<&Foyer<M>> {
-        self.head().foyer()?.downcast_ref()
+        if self.queue().takes_none() { self.head().foyer()?.downcast_ref() } else { None }
     }
 
     /// Lets a message in by the rules of the foyer.
