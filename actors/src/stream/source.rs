@@ -14,7 +14,6 @@ use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::actor::{Actor, Behavior, Handled};
 use crate::actor_ref::{ActorRef, Recipient, Sending};
-use crate::ask::AskError;
 use crate::block_queue::Refusal;
 use crate::cell::Control;
 use crate::cell_ref::ControlRef;
