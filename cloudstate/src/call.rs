@@ -9,6 +9,7 @@ use actors::Tick;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
+use persistence::CommandId;
 use proto::cloudstate::Metadata;
 use tonic::{Code, Status};
 
@@ -22,6 +23,9 @@ pub struct Call {
     /// Headers of the request, without pseudo, hop-by-hop and transport-owned ones, in order. Empty for methods of
     /// stateful entities, whose commands carry none.
     pub metadata: Metadata,
+    /// Names the call, if the caller does: it may be sent again under the same name. Of account for methods of
+    /// event-sourced and value entities.
+    pub command_id: Option<CommandId>,
     /// When the caller gives up. The front end answers for itself then and drops the call;
     /// whoever queues a call drops it unstarted once this is past.
     pub deadline: Option<Tick>,

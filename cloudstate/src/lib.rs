@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod entity;
 pub mod eventing;
 pub mod frontend;
+pub mod idempotency;
 pub mod ingress;
 pub mod listen;
 pub mod proxy;

@@ -71,6 +71,7 @@ impl Proxy {
         let address = port.address();
         let system = ActorSystem::new("cloudstate");
         let clock = system.clock().clone();
+        let store = store.guarded(&clock);
         let function = UserFunction::new(settings::endpoint(&config), clock.clone());
         let router = Router::new(function.clone(), clock.clone(), settings::router(&config));
         let frontend = Frontend::new(settings::frontend(&config), clock.clone());

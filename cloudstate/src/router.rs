@@ -15,6 +15,10 @@
 //!   effects wait for a place; those of asynchronous side effects never wait, since they would wait for
 //!   their own cause, and are dropped when there is none. While too many commands are under way, calls
 //!   from outside are refused before anything is done for them.
+//! - **Keys.** A target that is an entity with a store carries a command out once per `idempotency-key` in the metadata
+//!   of its `Forward` or `SideEffect`. A forward without one, of a command with a key, has a key made of that: when the
+//!   command is sent again it is forwarded again, and the target knows it. Side effects of a command that is sent again
+//!   are not carried out again.
 //! - **Metadata.** A target is given the metadata of its `Forward` or `SideEffect`, once, and nothing of the
 //!   call that led to it. After a forward it is the metadata of the final reply that reaches the client.
 
@@ -29,6 +33,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
+use persistence::CommandId;
 use prost::Message;
 use proto::Any;
 use proto::cloudstate::{Forward, Metadata, SideEffect, client_action};
@@ -41,6 +46,7 @@ use caller::Reason;
 
 use crate::call::{Call, CallError, Dispatch, Replies, Reply, Requests};
 use crate::entity::{Answer, Command, Component, EntityCommand};
+use crate::idempotency;
 use crate::spec::{MethodSpec, ServedSpec};
 use crate::telemetry::metrics;
 use crate::user_function::UserFunction;
@@ -69,6 +75,8 @@ pub struct Origin {
     pub method: Arc<MethodSpec>,
     /// Through which forwards and side effects the command came.
     pub caller: Caller,
+    /// Names the command, if its caller does; what it forwards to is named after it.
+    pub command_id: Option<CommandId>,
     /// When the caller stops waiting.
     pub deadline: Option<Tick>,
 }
@@ -149,8 +157,8 @@ impl Router {
     ) {
         let router = self.clone();
         self.tasks.spawn(async move {
-            let EntityCommand { method, deadline, caller, reply_to, .. } = command;
-            let origin = Origin { method, caller, deadline };
+            let EntityCommand { method, command_id, deadline, caller, reply_to, .. } = command;
+            let origin = Origin { method, caller, command_id, deadline };
             let answer = router.settle(&origin, effects, action).await;
             router.check_reply(&origin.method, &answer);
             reply_to.tell(answer);
@@ -305,7 +313,11 @@ impl Router {
         let Forward { service_name, command_name, payload, metadata } = forward;
         let from = origin.caller.then(&origin.method, Reason::ForwardedFrom);
         let target = self.target(&service_name, &command_name, &from)?;
-        Ok(self.command(target, payload, metadata, origin.deadline, from))
+        let mut command = self.command(target, payload, metadata, origin.deadline, from);
+        if let (None, Some(origin)) = (&command.command_id, &origin.command_id) {
+            command.command_id = Some(idempotency::forwarded(origin, &command));
+        }
+        Ok(command)
     }
 
     fn target(&self, service: &str, command: &str, from: &Caller) -> Result<Arc<MethodSpec>, CallError> {
@@ -336,10 +348,18 @@ impl Router {
         deadline: Option<Tick>,
         caller: Caller,
     ) -> Command {
+        let payload = payload.unwrap_or_default().value;
+        let command_id = idempotency::of_metadata(metadata.as_ref(), &method, &payload).unwrap_or_else(|error| {
+            let text = format!("{}.{} is called without a key: {error}", method.service, method.name);
+            tracing::warn!("{text}");
+            self.function.report_error(text);
+            None
+        });
         Command {
             type_url: method.input_type_url.clone(),
-            requests: Requests::One(payload.unwrap_or_default().value),
+            requests: Requests::One(payload),
             metadata: metadata.unwrap_or_default(),
+            command_id,
             deadline,
             received_at: self.clock.now(),
             caller,
@@ -397,11 +417,12 @@ impl Router {
     }
 
     fn command_of(&self, call: Call) -> Command {
-        let Call { method, metadata, deadline, requests } = call;
+        let Call { method, metadata, command_id, deadline, requests } = call;
         Command {
             type_url: method.input_type_url.clone(),
             requests,
             metadata,
+            command_id,
             deadline,
             received_at: self.clock.now(),
             caller: Caller::client(),

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use actors::Clock;
 use persistence::{
-    EventFeed, InMemoryJournal, InMemoryProjections, Journal, OpenError, ProjectionStore, RawEvent, RawSnapshot,
-    RawState, SnapshotStore, SqliteOptions, SqliteStore, StateStore,
+    EventFeed, Guarded, InMemoryJournal, InMemoryProjections, Journal, OpenError, ProjectionStore, RawEvent,
+    RawSnapshot, RawState, SnapshotStore, SqliteOptions, SqliteStore, StateStore,
 };
 
 use crate::config::{SqliteConfig, StoreConfig, StoreLocation};
@@ -103,6 +104,18 @@ impl Store {
             states: Arc::new(states),
             events: None,
             durable: None,
+        }
+    }
+
+    /// The same store behind circuit breakers, one each for events, snapshots and values: while it fails, requests are
+    /// refused at once instead of waiting for their time to be over.
+    #[must_use]
+    pub fn guarded(self, clock: &Clock) -> Self {
+        Self {
+            journal: Arc::new(Guarded::journal(self.journal, clock.clone())),
+            snapshots: Arc::new(Guarded::snapshots(self.snapshots, clock.clone())),
+            states: Arc::new(Guarded::states(self.states, clock.clone())),
+            ..self
         }
     }
 

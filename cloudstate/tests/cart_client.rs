@@ -24,13 +24,15 @@ pub(crate) struct CartClient {
     port: u16,
     grpc: ShoppingCartClient<Channel>,
     http: Client<HttpConnector, Full<Bytes>>,
+    /// The `idempotency-key` of further commands.
+    pub(crate) key: Option<String>,
 }
 
 impl CartClient {
     pub(crate) fn new(port: u16) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("a valid address");
         let grpc = ShoppingCartClient::new(endpoint.timeout(ANSWER_WITHIN).connect_lazy());
-        Self { port, grpc, http: Client::builder(TokioExecutor::new()).build_http() }
+        Self { port, grpc, http: Client::builder(TokioExecutor::new()).build_http(), key: None }
     }
 
     pub(crate) async fn add(&mut self, cart: &str, product: &str, quantity: i32, by_http: bool) -> Result<(), String> {
@@ -45,6 +47,10 @@ impl CartClient {
             name: format!("name of {product}"),
             quantity,
         };
+        let mut request = tonic::Request::new(request);
+        if let Some(key) = &self.key {
+            request.metadata_mut().insert("idempotency-key", key.parse().expect("a key"));
+        }
         self.grpc.add_item(request).await.map(drop).map_err(|status| status.to_string())
     }
 
@@ -99,7 +105,11 @@ impl CartClient {
     }
 
     async fn call(&self, method: Method, path: &str, body: String) -> Result<Bytes, String> {
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(key) = &self.key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request
             .method(method)
             .uri(format!("http://127.0.0.1:{}{path}", self.port))
             .header("content-type", "application/json")

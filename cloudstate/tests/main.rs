@@ -20,6 +20,7 @@ mod front_seam;
 mod frontend_grpc;
 mod frontend_http;
 mod frontend_web;
+mod idempotency;
 mod limits;
 mod process;
 mod proto_text;

@@ -624,6 +624,14 @@ impl Model {
         tokio::spawn(async move { Ok(client.process(request).await?.into_inner().message) })
     }
 
+    /// The same, with an `idempotency-key`.
+    pub(crate) fn process_once(&self, id: &str, key: &str) -> tokio::task::JoinHandle<Result<String, Status>> {
+        let mut client = self.0.clone();
+        let mut request = Request::new(tck::Request { id: id.to_owned(), actions: Vec::new() });
+        request.metadata_mut().insert("idempotency-key", key.parse().expect("a key"));
+        tokio::spawn(async move { Ok(client.process(request).await?.into_inner().message) })
+    }
+
     /// The same, with a time limit that travels with the call.
     pub(crate) fn process_within(&self, id: &str, limit: Duration) -> tokio::task::JoinHandle<Result<String, Status>> {
         let mut client = self.0.clone();

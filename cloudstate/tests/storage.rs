@@ -98,7 +98,7 @@ async fn an_outcome_that_stays_unknown_is_called_so_and_the_log_decides() {
         let (mut faulty, stream) = start().await;
         faulty.journal.unknown_next(stored);
         faulty.journal.fail_next(AppendError::Unavailable { reason: "gone".to_owned() });
-        write_that_fails(&mut faulty, stream, Code::Unavailable, "unknown whether", events).await;
+        write_that_fails(&mut faulty, stream, Code::Unknown, "unknown whether", events).await;
     }
 }
 

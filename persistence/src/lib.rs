@@ -160,8 +160,8 @@ pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use recovery_limit::{RecoveryLimit, RecoveryMode};
 pub use snapshot::{
-    InMemorySnapshotStore, RawSnapshot, ReplayCost, Retention, RetentionGuard, RetentionStep, SnapshotStore,
-    StoredSnapshot,
+    InMemorySnapshotStore, ProjectionGuard, RawSnapshot, ReplayCost, Retention, RetentionGuard, RetentionStep,
+    SnapshotStore, StoredSnapshot,
 };
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};

@@ -8,8 +8,11 @@ mod damage;
 mod dedupe;
 mod disk;
 mod durable_state;
+mod effects;
 mod entity;
+mod evolution;
 mod feeds;
+
 mod guarded;
 mod journal_contract;
 mod opening;

@@ -3,8 +3,8 @@
 use crate::wallet::{Signals, WalletCommand, WalletEntity, WalletEvent};
 use actors::{ActorRef, AskError, testkit::TestKit};
 use persistence::{
-    Append, EventSourcedBehavior, FenceScope, InMemoryJournal, Journal, JournalError, PersistenceId, PersistenceSignal,
-    RecoveryLimit, testkit::FaultyJournal,
+    Append, EventSourcedBehavior, FenceScope, InMemoryJournal, InMemorySnapshotStore, Journal, JournalError,
+    PersistenceId, PersistenceSignal, RecoveryLimit, RecoveryMode, Retention, SnapshotStore, testkit::FaultyJournal,
 };
 use std::time::Duration;
 
@@ -134,6 +134,31 @@ fn a_store_that_never_answers_fails_recovery() {
     kit.advance(Duration::from_secs(2));
     assert_eq!(kit.block_on(asked), Err(AskError::Stopped));
     assert_eq!(kit.block_on(waiting), Ok(0), "the next one recovers once the first has given up its place");
+}
+
+/// An entity that only ever writes, and one whose events say all, need not read their logs.
+#[test]
+fn an_entity_may_read_less_of_its_log() {
+    for (mode, balance_then) in [(RecoveryMode::Nothing, 0), (RecoveryMode::LastEvent, 3), (RecoveryMode::All, 6)] {
+        let kit = TestKit::new();
+        let events = [1, 2, 3].map(|cents| WalletEvent::Deposited { cents });
+        let journal = journal_with(&kit, &events);
+        let snapshots = InMemorySnapshotStore::default();
+        let entity = WalletEntity { retention: Retention::snapshot_every(1), ..WalletEntity::named("ada") };
+        let behavior = EventSourcedBehavior::new(entity, journal.clone()).snapshots(snapshots.clone());
+        let wallet = kit.spawn("ada", behavior.recovery_mode(mode));
+        assert_eq!(balance(&kit, &wallet), Ok(balance_then), "{mode:?}");
+        wallet.tell(WalletCommand::Deposit { cents: 10 });
+        assert_eq!(balance(&kit, &wallet), Ok(balance_then + 10));
+        assert_eq!(kit.block_on(journal.highest_seq(id())), Ok(4), "numbers go on");
+        kit.settle();
+        let snapshot = kit.block_on(snapshots.load(id(), u64::MAX)).unwrap();
+        assert_eq!(snapshot.is_some(), mode == RecoveryMode::All, "half a state is no snapshot");
+    }
+    let kit = TestKit::new();
+    let behavior = EventSourcedBehavior::new(WalletEntity::named("ada"), journal_with(&kit, &[]));
+    let wallet = kit.spawn("new", behavior.recovery_mode(RecoveryMode::LastEvent));
+    assert_eq!(balance(&kit, &wallet), Ok(0));
 }
 
 /// A journal that takes requests and never answers.

@@ -2,11 +2,14 @@
 
 use crate::wallet::{Signals, Wallet, WalletCommand, WalletEntity, WalletEvent};
 use actors::{ActorRef, AskError, testkit::TestKit};
+use parking_lot::Mutex;
 use persistence::{
-    AppendError, EventSourcedBehavior, InMemoryJournal, InMemorySnapshotStore, Journal, JournalError, PersistenceId,
-    PersistenceSignal, ReplayLimit, Retention, SnapshotStore, testkit::FaultySnapshots,
+    Append, AppendError, BoxFuture, EventFeed, EventSourcedBehavior, Fence, FenceScope, InMemoryJournal,
+    InMemoryProjections, InMemorySnapshotStore, Journal, JournalError, Offset, ParkedEvent, PersistenceId,
+    PersistenceSignal, ProjectionGuard, ProjectionId, ProjectionStore, ReplayCost, ReplayLimit, Retention,
+    RetentionGuard, SnapshotStore, Stored, testkit::FaultySnapshots,
 };
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -173,4 +176,215 @@ fn recovery_falls_back_behind_an_unreadable_snapshot() {
     let (wallet, _) = scene.start();
     assert_eq!(scene.balance(&wallet), Err(AskError::Stopped), "a state that cannot be known is not made up");
     assert_eq!(signals.take().len(), 1);
+}
+
+/// While one is being saved the entity serves; what falls due meanwhile is made up for with the next.
+#[test]
+fn a_slow_snapshot_store_holds_nobody_up() {
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(2));
+    scene.snapshots.hold();
+    let (wallet, signals) = scene.start();
+    scene.deposit(&wallet, 35);
+    assert_eq!(scene.balance(&wallet), Ok(35));
+    assert_eq!(signals.take().len(), 1, "recovered, and no snapshot yet");
+    scene.snapshots.release();
+    scene.kit.settle();
+    assert_eq!((scene.snapshot(u64::MAX), scene.snapshot(34)), (Some((35, 35)), Some((10, 10))), "one at a time");
+}
+
+/// Three are kept; a life that knows of one finds the others before it deletes any.
+#[test]
+fn short_lives_pile_up_no_snapshots() {
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(3));
+    for _ in 0..6 {
+        let (wallet, _) = scene.start();
+        scene.deposit(&wallet, 10);
+        wallet.tell(WalletCommand::Stop);
+        scene.kit.settle();
+    }
+    assert_eq!(
+        [u64::MAX, 59, 49, 39].map(|max| scene.snapshot(max).map(|(seq_nr, _)| seq_nr)),
+        [Some(60), Some(50), Some(40), None]
+    );
+}
+
+/// Lets events go up to a number that the test chooses.
+#[derive(Clone, Default)]
+struct ReadTo(Arc<Mutex<Option<u64>>>);
+
+impl RetentionGuard for ReadTo {
+    fn read_to(&self, id: PersistenceId, up_to: u64) -> BoxFuture<'static, Result<u64, JournalError>> {
+        assert_eq!(id, self::id());
+        let answer = self.0.lock().map(|read_to| read_to.min(up_to));
+        Box::pin(async move { answer.ok_or(JournalError::Unavailable { reason: "as told".into() }) })
+    }
+}
+
+/// A projection is behind: its events stay, until it has read them.
+#[test]
+fn events_that_somebody_needs_stay() {
+    let scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(1).delete_events_on_snapshot());
+    let guard = ReadTo::default();
+    *guard.0.lock() = Some(4);
+    let entity = WalletEntity { retention: scene.retention, ..WalletEntity::named("ada") };
+    let signals = entity.signals.clone();
+    let behavior = EventSourcedBehavior::new(entity, scene.journal.clone()).snapshots(scene.snapshots.clone());
+    let wallet = scene.kit.spawn("guarded", behavior.needed_by(guard.clone()));
+    scene.deposit(&wallet, 10);
+    assert_eq!((scene.first_event(), scene.snapshot(u64::MAX)), (Some(5), Some((10, 10))));
+    let kept = PersistenceSignal::EventsKept { from: 5, to: 10 };
+    assert_eq!(signals.take()[1..], [kept, PersistenceSignal::SnapshotSaved { seq_nr: 10 }]);
+
+    *guard.0.lock() = None;
+    scene.deposit(&wallet, 10);
+    assert_eq!(scene.first_event(), Some(5), "nobody can say: nothing is deleted");
+    assert!(matches!(signals.take()[..], [PersistenceSignal::SnapshotFailed { seq_nr: 20, .. }]));
+
+    *guard.0.lock() = Some(1_000);
+    scene.deposit(&wallet, 10);
+    assert_eq!(scene.first_event(), None, "all read: all that the snapshot contains");
+    wallet.tell(WalletCommand::Stop);
+
+    let mut scene = Scene::new(Retention::snapshot_every(10).keep_snapshots(1).delete_events_on_snapshot());
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 10);
+    assert_eq!(scene.first_event(), Some(1), "nobody was named: nothing is deleted unless that is said");
+}
+
+/// The same with projections: two read the log, one is behind, and one has parked an event.
+#[test]
+fn projections_keep_the_events_they_have_not_handled() {
+    let mut scene = Scene::new(Retention::default());
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 10);
+    let projections = Arc::new(InMemoryProjections::default());
+    let named = |group: &str| ProjectionId { group: group.into(), source: "wallet".into() };
+    let guard = |groups: &[&str]| {
+        let feed: Arc<dyn EventFeed<WalletEvent>> = Arc::new(scene.journal.clone());
+        ProjectionGuard::new(feed, projections.clone(), groups.iter().copied().map(named))
+    };
+    let read_to = |groups: &[&str], up_to| scene.kit.block_on(guard(groups).read_to(id(), up_to)).unwrap();
+    let is_at = |group: &str, ordering: u64| {
+        let fence = scene.kit.block_on(projections.take_over(named(group))).unwrap().fence;
+        scene.kit.block_on(projections.save_offset(fence.clone(), Offset::of_ordering(ordering))).unwrap();
+        fence
+    };
+    let fence = is_at("mailer", 10);
+    is_at("search", 4);
+    assert_eq!(read_to(&["mailer"], 8), 8);
+    assert_eq!((read_to(&["mailer", "search"], 8), read_to(&["search"], 3)), (4, 3));
+    assert_eq!(read_to(&["mailer", "ledger"], 8), 0, "one that never ran needs all");
+    assert_eq!(read_to(&[], 8), 8, "nobody was named");
+    let parked = ParkedEvent {
+        projection: named("mailer"),
+        offset: Offset::of_ordering(3),
+        id: id(),
+        seq_nr: 3,
+        attempts: 1,
+        reason: "as told".into(),
+        time_ms: 0,
+        replay: false,
+    };
+    scene.kit.block_on(projections.park(fence, parked)).unwrap();
+    assert_eq!((read_to(&["mailer"], 8), read_to(&["mailer"], 2)), (2, 2), "a parked event is not handled yet");
+}
+
+/// Replays take long: a snapshot comes before the next would take longer than it may.
+#[test]
+fn slow_replays_call_for_snapshots() {
+    let mut scene = Scene::new(Retention::snapshot_when_asked().or_replay_longer_than(Duration::from_millis(30)));
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 20);
+    wallet.tell(WalletCommand::Stop);
+    scene.kit.settle();
+    assert_eq!(scene.snapshot(u64::MAX), None, "50 us an event are assumed: that is 1 ms");
+
+    let cost = ReplayCost::default();
+    let slow = SlowJournal(scene.journal.clone(), scene.kit.system().clock().clone());
+    let entity = WalletEntity { retention: scene.retention, ..WalletEntity::named("ada") };
+    let behavior = EventSourcedBehavior::new(entity, slow).snapshots(scene.snapshots.clone()).replay_cost(cost.clone());
+    let wallet = scene.kit.spawn("slow", behavior);
+    assert_eq!(scene.balance(&wallet), Ok(20));
+    assert_eq!(
+        cost.expected(20),
+        Duration::from_millis(40),
+        "two pages, 20 ms each, the empty one at the end included"
+    );
+    scene.deposit(&wallet, 1);
+    assert_eq!(scene.snapshot(u64::MAX), Some((21, 21)), "the next replay would take 42 ms");
+    scene.deposit(&wallet, 15);
+    assert_eq!(scene.snapshot(u64::MAX), Some((21, 21)), "15 more take 30 ms");
+    scene.deposit(&wallet, 1);
+    assert_eq!(scene.snapshot(u64::MAX), Some((37, 37)));
+}
+
+/// The snapshot store is down: the log has all there is to know. Is it not there from its beginning, the store has to
+/// come back.
+#[test]
+fn recovery_does_without_a_snapshot_store_if_it_can() {
+    let down = || JournalError::Unavailable { reason: "as told".into() };
+    let mut scene = Scene::new(Retention::snapshot_every(10));
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 25);
+    wallet.tell(WalletCommand::Stop);
+    scene.snapshots.fail_next_load(down());
+    let (wallet, _) = scene.start();
+    assert_eq!(scene.balance(&wallet), Ok(25), "from all events");
+    wallet.tell(WalletCommand::Stop);
+
+    scene.retention = Retention::snapshot_every(1).keep_snapshots(1).delete_events_even_if_unread();
+    let (wallet, _) = scene.start();
+    scene.deposit(&wallet, 1);
+    wallet.tell(WalletCommand::Stop);
+    scene.kit.settle();
+    // Three equal failures would park it, were this one that time does not cure.
+    (0..5).for_each(|_| scene.snapshots.fail_next_load(down()));
+    let entity = WalletEntity { retention: scene.retention, ..WalletEntity::named("ada") };
+    let behavior = EventSourcedBehavior::new(entity, scene.journal.clone()).snapshots(scene.snapshots.clone());
+    let behavior = behavior.restart_with_backoff(Duration::from_secs(1), Duration::from_secs(2));
+    let wallet = scene.kit.spawn("patient", behavior);
+    assert_eq!(scene.balance(&wallet), Ok(26));
+}
+
+/// A journal whose pages take 20 ms each.
+struct SlowJournal(InMemoryJournal<WalletEvent>, actors::Clock);
+
+impl Journal<WalletEvent> for SlowJournal {
+    fn claim(&self, scope: FenceScope) -> BoxFuture<'static, Result<Fence, JournalError>> {
+        self.0.claim(scope)
+    }
+
+    fn claim_all(
+        &self,
+        entity_type: Arc<str>,
+        shards: Range<u16>,
+    ) -> BoxFuture<'static, Result<Vec<Fence>, JournalError>> {
+        self.0.claim_all(entity_type, shards)
+    }
+
+    fn append(&self, append: Append<WalletEvent>) -> BoxFuture<'static, Result<u64, AppendError>> {
+        self.0.append(append)
+    }
+
+    fn replay(
+        &self,
+        id: PersistenceId,
+        from: u64,
+        to: u64,
+        limit: ReplayLimit,
+    ) -> BoxFuture<'static, Result<Vec<Stored<WalletEvent>>, JournalError>> {
+        let (page, clock) = (self.0.replay(id, from, to, limit), self.1.clone());
+        Box::pin(async move {
+            clock.sleep(Duration::from_millis(20)).await;
+            page.await
+        })
+    }
+
+    fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
+        self.0.highest_seq(id)
+    }
+
+    fn delete_to(&self, id: PersistenceId, seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
+        self.0.delete_to(id, seq, fence)
+    }
 }

@@ -2,10 +2,15 @@
 //! (CloudState protocol, event sourced entities).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use persistence::{Append, AppendError, Fence, Journal, RawEvent, RawSnapshot, Recovery, ReplayLimit, SnapshotStore};
+use persistence::{
+    Answered, Append, AppendError, CommandWindow, Fence, Journal, RawEvent, RawSnapshot, Recovery, ReplayLimit,
+    SnapshotStore, WindowLimits, decode_answered, decode_window, encode_answered, encode_window,
+};
 use proto::Any;
 use proto::cloudstate::eventsourced::{
     EventSourcedEvent, EventSourcedInit, EventSourcedReply, EventSourcedSnapshot, EventSourcedStreamIn,
@@ -60,6 +65,7 @@ impl Change for Events {
 pub struct Beginning {
     recovery: Recovery,
     snapshot: Option<EventSourcedSnapshot>,
+    answered: Vec<Answered>,
     from: u64,
 }
 
@@ -78,6 +84,11 @@ impl Protocol for EventSourced {
         recovery: "Error recovering event log",
         stored: "events",
     };
+
+    const WINDOW: WindowLimits =
+        WindowLimits { ids: 1_000, age: Duration::from_secs(600), bytes: 1 << 20, reply_bytes: 64 << 10 };
+
+    const WINDOW_IN_WRITES: bool = false;
 
     const PATH: &str = "/cloudstate.eventsourced.EventSourced/handle";
 
@@ -101,11 +112,13 @@ impl Protocol for EventSourced {
         if let Some(stored) = &stored {
             metrics.snapshot_loaded(stored.snapshot.payload.len() as u64);
         }
+        let meta = stored.as_ref().and_then(|stored| stored.snapshot.meta.as_ref());
+        let answered = decode_window(meta).map_err(failed)?;
         let snapshot = stored.map(|stored| EventSourcedSnapshot {
             snapshot_sequence: stored.seq_nr.cast_signed(),
             snapshot: Some(Any { type_url: stored.snapshot.manifest.to_string(), value: stored.snapshot.payload }),
         });
-        Ok(Beginning { recovery, snapshot, from })
+        Ok(Beginning { recovery, snapshot, answered, from })
     }
 
     async fn replay(
@@ -114,8 +127,10 @@ impl Protocol for EventSourced {
         beginning: Beginning,
         outbound: &Outbound<Self::In>,
         metrics: &EntityMetrics,
+        window: &mut CommandWindow,
     ) -> Result<u64, ActivationError> {
-        let Beginning { mut recovery, snapshot, mut from } = beginning;
+        let Beginning { mut recovery, snapshot, answered, mut from } = beginning;
+        window.extend(answered);
         let init = EventSourcedInit {
             service_name: entity.service.to_string(),
             entity_id: entity.entity_id.to_string(),
@@ -132,6 +147,9 @@ impl Protocol for EventSourced {
             for stored in page {
                 recovery.event(stored.seq_nr, stored.epoch).map_err(failed)?;
                 from = stored.seq_nr + 1;
+                if let Some(meta) = &stored.event.meta {
+                    window.extend(decode_answered(meta, stored.time_ms).map_err(failed)?);
+                }
                 let event = EventSourcedEvent {
                     sequence: stored.seq_nr.cast_signed(),
                     payload: Some(Any { type_url: stored.event.manifest.to_string(), value: stored.event.payload }),
@@ -144,13 +162,14 @@ impl Protocol for EventSourced {
     }
 
     fn write(&self, entity: &Identity, write: Write<Events>) -> BoxFuture<'static, Result<(), AppendError>> {
-        let Write { change: Events(events), after, fence, time_ms } = write;
+        let Write { change: Events(events), after, fence, time_ms, answered, .. } = write;
+        let mut meta = answered.as_ref().map(encode_answered);
         let append = Append {
             id: entity.id.clone(),
             expected_seq: after + 1,
             fence,
             batch_id: rand::random(),
-            events: events.into_iter().map(stored_event).collect(),
+            events: events.into_iter().map(|event| stored_event(event, meta.take())).collect(),
             tags: Vec::new(),
             time_ms,
         };
@@ -162,10 +181,12 @@ impl Protocol for EventSourced {
         entity: &Identity,
         position: u64,
         snapshot: Any,
+        window: Vec<Answered>,
         fence: Fence,
         time_ms: u64,
     ) -> BoxFuture<'static, ()> {
-        let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta: None };
+        let meta = encode_window(&window);
+        let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta };
         let saved = self.snapshots.save(entity.id.clone(), position, fence, time_ms, raw);
         async move {
             if let Err(error) = saved.await {
@@ -226,8 +247,8 @@ fn append_settled(
     .boxed()
 }
 
-fn stored_event(event: Any) -> RawEvent {
-    RawEvent { manifest: Arc::from(event.type_url), payload: event.value, meta: None }
+fn stored_event(event: Any, meta: Option<Bytes>) -> RawEvent {
+    RawEvent { manifest: Arc::from(event.type_url), payload: event.value, meta }
 }
 
 fn failed(error: impl std::fmt::Display) -> ActivationError {

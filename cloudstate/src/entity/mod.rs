@@ -17,6 +17,7 @@ use std::sync::Arc;
 use actors::{ReplyTo, Tick};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use persistence::CommandId;
 use proto::cloudstate::Metadata;
 
 use crate::call::{CallError, Replies, Reply, Requests};
@@ -59,6 +60,8 @@ pub struct Command {
     pub requests: Requests,
     /// Metadata that came with the call, for those kinds of services that are given it.
     pub metadata: Metadata,
+    /// Names the command, if its caller does; entities with a store carry it out once.
+    pub command_id: Option<CommandId>,
     /// When the caller stops waiting.
     pub deadline: Option<Tick>,
     /// When the command was received.
@@ -76,6 +79,8 @@ pub struct EntityCommand {
     pub type_url: Arc<str>,
     /// The request message as it was on the wire.
     pub payload: Bytes,
+    /// Names the command, if its caller does.
+    pub command_id: Option<CommandId>,
     /// When the caller stops waiting: a command that is still queued then is not started.
     pub deadline: Option<Tick>,
     /// When the command was received.

@@ -219,7 +219,7 @@ pub struct RegionComponent {
 impl RegionComponent {
     /// Hands a command to its entity and waits for the answer.
     pub(super) async fn deliver(self, command: Command, replies: Option<Sink>) -> Answer {
-        let Command { method, type_url, requests, deadline, received_at, caller, .. } = command;
+        let Command { method, type_url, requests, command_id, deadline, received_at, caller, .. } = command;
         let Requests::One(payload) = requests else {
             let text = format!("{}.{}: entities take one request message a command", method.service, method.name);
             return Err(CallError::status(Code::Unimplemented, text));
@@ -230,7 +230,17 @@ impl RegionComponent {
         let within = deadline - now;
         let deliver = |reply_to| {
             let deadline = Some(deadline);
-            let command = EntityCommand { method, type_url, payload, deadline, received_at, caller, reply_to, replies };
+            let command = EntityCommand {
+                method,
+                type_url,
+                payload,
+                command_id,
+                deadline,
+                received_at,
+                caller,
+                reply_to,
+                replies,
+            };
             RegionMessage::Deliver { id, command: Box::new(command) }
         };
         self.region.ask(deliver, within).await.unwrap_or_else(|error| Err(ask_error(&error, within)))

@@ -43,6 +43,7 @@ async fn deliver(region: &ActorRef<RegionMessage>) -> Answer {
         method: method(),
         type_url: method().input_type_url.clone(),
         payload: Bytes::new(),
+        command_id: None,
         deadline: None,
         received_at: now(),
         caller: Caller::client(),

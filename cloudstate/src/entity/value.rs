@@ -2,10 +2,14 @@
 //! value entities).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use persistence::{AppendError, DeleteState, Fence, PutState, RawState, StateStore};
+use persistence::{
+    Answered, AppendError, CommandWindow, DeleteState, Fence, PutState, RawState, StateStore, WindowLimits,
+    decode_window, encode_window,
+};
 use proto::Any;
 use proto::cloudstate::Command;
 use proto::cloudstate::valueentity::{
@@ -56,6 +60,7 @@ impl Change for ValueChange {
 pub struct Beginning {
     revision: u64,
     value: Option<Any>,
+    answered: Vec<Answered>,
 }
 
 impl Protocol for ValueEntity {
@@ -73,6 +78,12 @@ impl Protocol for ValueEntity {
         recovery: "Error reading the value entity's state",
         stored: "changes",
     };
+
+    // Stored with each value, so smaller than that of a log.
+    const WINDOW: WindowLimits =
+        WindowLimits { ids: 1_000, age: Duration::from_secs(600), bytes: 64 << 10, reply_bytes: 16 << 10 };
+
+    const WINDOW_IN_WRITES: bool = true;
 
     const PATH: &str = "/cloudstate.valueentity.ValueEntity/handle";
 
@@ -96,17 +107,21 @@ impl Protocol for ValueEntity {
         if let Some(state) = &stored.state {
             metrics.snapshot_loaded(state.payload.len() as u64);
         }
+        let kept = stored.state.as_ref().map_or(stored.marker.as_ref(), |state| state.meta.as_ref());
+        let answered = decode_window(kept).map_err(|error| ActivationError::Recovery(error.to_string()))?;
         let value = stored.state.map(|state| Any { type_url: state.manifest.to_string(), value: state.payload });
-        Ok(Beginning { revision: stored.revision, value })
+        Ok(Beginning { revision: stored.revision, value, answered })
     }
 
     async fn replay(
         &self,
         entity: &Identity,
-        Beginning { revision, value }: Beginning,
+        Beginning { revision, value, answered }: Beginning,
         outbound: &Outbound<Self::In>,
         _metrics: &EntityMetrics,
+        window: &mut CommandWindow,
     ) -> Result<u64, ActivationError> {
+        window.extend(answered);
         let init = ValueEntityInit {
             service_name: entity.service.to_string(),
             entity_id: entity.entity_id.to_string(),
@@ -118,24 +133,33 @@ impl Protocol for ValueEntity {
     }
 
     fn write(&self, entity: &Identity, write: Write<ValueChange>) -> BoxFuture<'static, Result<(), AppendError>> {
-        let Write { change, after: expected_revision, fence, time_ms } = write;
+        let Write { change, after: expected_revision, fence, time_ms, window, .. } = write;
+        let window = encode_window(&window);
         let (id, batch_id) = (entity.id.clone(), rand::random());
         match change {
             ValueChange::Update(Any { type_url, value }) => {
-                let state = RawState { manifest: Arc::from(type_url), payload: value, meta: None };
+                let state = RawState { manifest: Arc::from(type_url), payload: value, meta: window };
                 let put = PutState { id, expected_revision, fence, batch_id, time_ms, state, tag: None };
                 let states = self.states.clone();
                 settled(move || states.upsert(put.clone()))
             }
             ValueChange::Delete => {
-                let delete = DeleteState { id, expected_revision, fence, batch_id, time_ms, marker: None };
+                let delete = DeleteState { id, expected_revision, fence, batch_id, time_ms, marker: window };
                 let states = self.states.clone();
                 settled(move || states.delete(delete.clone()))
             }
         }
     }
 
-    fn save_snapshot(&self, _: &Identity, _: u64, _: Any, _: Fence, _: u64) -> BoxFuture<'static, ()> {
+    fn save_snapshot(
+        &self,
+        _: &Identity,
+        _: u64,
+        _: Any,
+        _: Vec<Answered>,
+        _: Fence,
+        _: u64,
+    ) -> BoxFuture<'static, ()> {
         // A value is all there is; replies of value entities carry no snapshot.
         std::future::ready(()).boxed()
     }

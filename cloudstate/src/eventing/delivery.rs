@@ -70,6 +70,7 @@ impl Delivery {
             // A method that takes any is given the event itself, not an `Any` in an `Any`.
             type_url: payload.type_url.into(),
             metadata: event.metadata(),
+            command_id: None,
             deadline: Some(now + limit),
             received_at: now,
             caller: Caller::client(),

@@ -99,6 +99,7 @@ struct EntitySeries {
     stashed: Counter,
     unstashed: Counter,
     rejected: Counter,
+    repeated: Counter,
     stash_time: Histogram,
     processing_time: Histogram,
     failed_commands: Counter,
@@ -139,6 +140,7 @@ impl EntityMetrics {
             stashed: count("stashed_commands_total"),
             unstashed: count("unstashed_commands_total"),
             rejected: count("rejected_commands_total"),
+            repeated: count("repeated_commands_total"),
             stash_time: time("command_stash_time_seconds"),
             processing_time: time("command_processing_time_seconds"),
             failed_commands: count("failed_commands_total"),
@@ -192,6 +194,11 @@ impl EntityMetrics {
     pub fn command_unstashed(&self, waited: Duration) {
         self.series.unstashed.increment(1);
         self.series.stash_time.record(waited.as_secs_f64());
+    }
+
+    /// A command with an idempotency key was answered again.
+    pub fn command_repeated(&self) {
+        self.series.repeated.increment(1);
     }
 
     /// A command was refused: the waiting room is full.

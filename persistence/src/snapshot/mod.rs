@@ -4,6 +4,7 @@ mod guard;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod projection_guard;
 mod retention;
 mod schedule;
 mod sqlite;
@@ -11,6 +12,7 @@ pub(crate) mod taking;
 
 pub use guard::RetentionGuard;
 pub use memory::InMemorySnapshotStore;
+pub use projection_guard::ProjectionGuard;
 pub use retention::{Retention, RetentionStep};
 pub use schedule::ReplayCost;
 pub(crate) use schedule::SnapshotSchedule;

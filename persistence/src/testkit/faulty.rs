@@ -98,6 +98,16 @@ impl<S: Send + 'static> FaultySnapshots<S> {
     pub fn fail_next_load(&self, error: JournalError) {
         self.script.fail_next_read(error);
     }
+
+    /// From now on no save or deletion reaches the store until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.script.hold();
+    }
+
+    /// Lets what is held, and everything later, pass.
+    pub fn release(&self) {
+        self.script.release();
+    }
 }
 
 impl Script {

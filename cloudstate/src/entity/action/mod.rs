@@ -77,7 +77,7 @@ impl ActionComponent {
         self.metrics.command_received();
         let Command { method, type_url, requests, metadata, deadline, caller, .. } = command;
         let header = Header { method: method.clone(), type_url, metadata };
-        Ok(Accepted { header, requests, origin: Origin { method, caller, deadline } })
+        Ok(Accepted { header, requests, origin: Origin { method, caller, command_id: None, deadline } })
     }
 
     /// One request, one response. In a task of its own, since the function that has been given the request carries

@@ -34,7 +34,8 @@ impl CrdtComponent {
         let Self { region, router, pumps, stopping } = self;
         let (sink, pump, replies) = replies::channel();
         // The deadline is that of the call's beginning: what an element forwards to has a time limit of its own.
-        let origin = Origin { method: command.method.clone(), caller: command.caller.clone(), deadline: None };
+        let origin =
+            Origin { method: command.method.clone(), caller: command.caller.clone(), command_id: None, deadline: None };
         pumps.spawn(async move { pump.run(&router, origin, stopping).await });
         region.deliver(command, Some(sink)).await?;
         Ok(replies)

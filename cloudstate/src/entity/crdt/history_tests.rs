@@ -172,6 +172,7 @@ impl World {
             method: method(),
             type_url: method().input_type_url.clone(),
             payload: Bytes::copy_from_slice(&self.commands.to_be_bytes()),
+            command_id: None,
             deadline: None,
             received_at: self.now,
             caller: Caller::client(),

@@ -400,10 +400,11 @@ impl CrdtEntity {
 
 /// The command as the router answers it.
 fn as_command(origin: Origin, received_at: Tick, reply_to: ReplyTo<Answer>) -> EntityCommand {
-    let Origin { method, caller, deadline } = origin;
+    let Origin { method, caller, command_id, deadline } = origin;
     EntityCommand {
         type_url: method.input_type_url.clone(),
         payload: bytes::Bytes::new(),
+        command_id,
         method,
         deadline,
         received_at,

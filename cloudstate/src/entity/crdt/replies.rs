@@ -220,7 +220,7 @@ mod tests {
         let (sink, pump, replies) = channel();
         let stopping = CancellationToken::new();
         let method = crate::entity::crdt::state_tests::method();
-        let origin = Origin { method, caller: Caller::client(), deadline: None };
+        let origin = Origin { method, caller: Caller::client(), command_id: None, deadline: None };
         let token = stopping.clone();
         tokio::spawn(async move { pump.run(&router(), origin, token).await });
         (sink, replies, stopping)

@@ -198,6 +198,7 @@ impl World {
             method: method(),
             type_url: method().input_type_url.clone(),
             payload: Bytes::from_static(b"please"),
+            command_id: None,
             deadline: None,
             received_at: self.now,
             caller: Caller::client(),

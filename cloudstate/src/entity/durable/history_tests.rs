@@ -1,4 +1,4 @@
-//! Random histories of one entity: commands, refusals, restarts, passivations, a function that crashes and
+//! Random histories of one entity: commands, with keys and without, sent once and again, refusals, restarts, passivations, a function that crashes and
 //! a store that fails, in any order, against a model (reliability: acknowledged is kept, refused is not
 //! there, order holds).
 //!
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actors::{ReplyTo, Tick};
 use bytes::Bytes;
+use persistence::{Answered, CommandId, CommandWindow};
 use proptest::prelude::*;
 use proto::Any;
 use proto::cloudstate::{ClientAction, Failure, Reply, client_action};
@@ -26,8 +27,9 @@ use crate::router::Caller;
 
 /// A kind of entity whose state is a list of the commands that changed it.
 trait Kind: Protocol + std::fmt::Debug {
-    /// A reply that stores that the command `number` came after those in `state`, when `changes`.
-    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool) -> Self::Out;
+    /// A reply that stores that the last command in `state` came after the others, when `changes`; with a snapshot, if
+    /// this kind has any.
+    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool, snapshot: bool) -> Self::Out;
     /// The function gives the stream up.
     fn failure() -> Self::Out;
     /// Not a message.
@@ -52,6 +54,8 @@ struct UnderWay<C> {
     ticket: u64,
     change: C,
     after: u64,
+    answered: Option<Answered>,
+    window: Vec<Answered>,
 }
 
 /// The function's side of an open stream.
@@ -67,6 +71,9 @@ struct World<K: Kind> {
     /// What is durable, and the entity's position in the store.
     stored: Vec<u32>,
     position: u64,
+    /// Commands with a key, and the position after what they stored.
+    answered: Vec<(u64, Answered)>,
+    snapshot: Option<(u64, Vec<Answered>)>,
     writes: VecDeque<UnderWay<K::Change>>,
     function: Option<Function>,
     /// An activation is under way.
@@ -76,7 +83,10 @@ struct World<K: Kind> {
     /// Asked to be passivated; commands are held while a stop is under way.
     held: Option<VecDeque<Box<EntityCommand>>>,
     stopped: bool,
-    commands: u32,
+    /// The commands that were sent, by number: the last one with its key, the times it was sent.
+    sent: Vec<(bool, Vec<u32>)>,
+    calls: u32,
+    /// By call.
     outcomes: BTreeMap<u32, Outcome>,
     callers: Vec<actors::Ask<Answer>>,
     lives: u32,
@@ -84,6 +94,11 @@ struct World<K: Kind> {
 
 fn number(command: &EntityCommand) -> u32 {
     u32::from_be_bytes(command.payload[..].try_into().expect("four bytes"))
+}
+
+/// Which call it is: the tests' commands carry that in their type.
+fn call_of(command: &EntityCommand) -> u32 {
+    command.type_url.parse().expect("a number")
 }
 
 fn listed(state: &[u32]) -> Bytes {
@@ -112,13 +127,16 @@ impl<K: Kind> World<K> {
             now: now(),
             stored: Vec::new(),
             position: 0,
+            answered: Vec::new(),
+            snapshot: None,
             writes: VecDeque::new(),
             function: None,
             opening: false,
             closing: false,
             held: None,
             stopped: false,
-            commands: 0,
+            sent: Vec::new(),
+            calls: 0,
             outcomes: BTreeMap::new(),
             callers: Vec::new(),
             lives: 0,
@@ -145,20 +163,33 @@ impl<K: Kind> World<K> {
     }
 
     fn call(&mut self, detail: u16) {
-        self.commands += 1;
+        self.calls += 1;
+        let keyed: Vec<_> = (0..self.sent.len()).filter(|&at| self.sent[at].0).collect();
+        // A third is sent again, as clients do that have no answer, or have one and are in doubt.
+        let at = match detail % 3 {
+            0 if !keyed.is_empty() => keyed[usize::from(detail / 3) % keyed.len()],
+            kind => {
+                self.sent.push((kind != 1, Vec::new()));
+                self.sent.len() - 1
+            }
+        };
+        self.sent[at].1.push(self.calls);
+        let number = at as u32 + 1;
+        let command_id = self.sent[at].0.then(|| CommandId::of(&format!("key {number}"), &[&number.to_be_bytes()]));
         let (reply_to, caller) = ReplyTo::channel();
         // Some callers have little patience, and some have gone already.
         let deadline = detail.is_multiple_of(8).then(|| self.now + Duration::from_millis(20));
         if detail % 32 == 1 {
             drop(caller);
-            self.outcomes.insert(self.commands, Outcome::Unknown);
+            self.outcomes.insert(self.calls, Outcome::Unknown);
         } else {
             self.callers.push(caller);
         }
         let command = Box::new(EntityCommand {
             method: method(),
-            type_url: method().input_type_url.clone(),
-            payload: Bytes::copy_from_slice(&self.commands.to_be_bytes()),
+            type_url: self.calls.to_string().into(),
+            payload: Bytes::copy_from_slice(&number.to_be_bytes()),
+            command_id,
             deadline,
             received_at: self.now,
             caller: Caller::client(),
@@ -189,15 +220,15 @@ impl<K: Kind> World<K> {
         let mut next = function.state.clone();
         next.push(number);
         let message = match detail % 16 {
-            0 => K::reply(id, failed(false), &function.state, false),
-            1 => K::reply(id, failed(true), &next, true),
-            2 => K::reply(id + 7, replied(&function.state), &next, true),
+            0 => K::reply(id, failed(false), &function.state, false, false),
+            1 => K::reply(id, failed(true), &next, true, false),
+            2 => K::reply(id + 7, replied(&function.state), &next, true, false),
             3 => K::failure(),
             4 => K::empty(),
-            5..=7 => K::reply(id, replied(&function.state), &function.state, false),
-            _ => {
+            5..=7 => K::reply(id, replied(&function.state), &function.state, false, false),
+            kind => {
                 function.state = next.clone();
-                K::reply(id, replied(&next), &next, true)
+                K::reply(id, replied(&next), &next, true, kind == 9)
             }
         };
         let effects = self.entity.received(message, self.now);
@@ -205,13 +236,19 @@ impl<K: Kind> World<K> {
     }
 
     fn write_ends(&mut self, detail: u16) {
-        let Some(UnderWay { ticket, change, after }) = self.writes.pop_front() else { return };
+        let Some(UnderWay { ticket, change, after, answered, window }) = self.writes.pop_front() else { return };
         let result = if after != self.position {
             Err(WriteError::NotOwner("conflict".to_owned()))
         } else {
             let store = |world: &mut Self| {
                 world.stored = K::apply(&world.stored, &change);
                 world.position += change.steps();
+                let at = world.position;
+                if K::WINDOW_IN_WRITES {
+                    world.answered = window.into_iter().map(|answered| (at, answered)).collect();
+                } else {
+                    world.answered.extend(answered.map(|answered| (at, answered)));
+                }
             };
             match detail % 12 {
                 0 => Err(WriteError::NotStored("disk full".to_owned())),
@@ -241,7 +278,12 @@ impl<K: Kind> World<K> {
             2 => self.entity.activation_failed(&ActivationError::Ended),
             _ => {
                 self.function = Some(Function { state: self.stored.clone(), works_on: None });
-                self.entity.recovered(self.position, self.now)
+                let mut window = CommandWindow::new(K::WINDOW);
+                let (from, before) = self.snapshot.clone().unwrap_or_default();
+                window.extend(before);
+                let after = self.answered.iter().filter(|(at, _)| *at > from);
+                window.extend(after.map(|(_, answered)| answered.clone()));
+                self.entity.recovered(self.position, window, self.now)
             }
         };
         self.perform(effects);
@@ -287,10 +329,13 @@ impl<K: Kind> World<K> {
                 Effect::Send { id } => {
                     let number = number(self.entity.in_progress().expect("a command"));
                     if let Some(function) = &mut self.function {
+                        assert!(!function.state.contains(&number), "the function gets command {number} again");
                         assert_eq!(function.works_on.replace((id, number)), None, "two commands at once");
                     }
                 }
-                Effect::Write { ticket, change, after } => self.writes.push_back(UnderWay { ticket, change, after }),
+                Effect::Write { ticket, change, after, answered, window } => {
+                    self.writes.push_back(UnderWay { ticket, change, after, answered, window });
+                }
                 Effect::Answer { command, answer } => self.answered(&command, answer),
                 Effect::Route { command, action, .. } => {
                     let answer = match action {
@@ -319,13 +364,14 @@ impl<K: Kind> World<K> {
                         self.deliver(command);
                     }
                 }
-                Effect::SaveSnapshot { .. } | Effect::Report(_) => {}
+                Effect::SaveSnapshot { position, window, .. } => self.snapshot = Some((position, window)),
+                Effect::Repeated | Effect::Report(_) => {}
             }
         }
     }
 
     fn answered(&mut self, command: &EntityCommand, answer: Answer) {
-        let number = number(command);
+        let call = call_of(command);
         let outcome = match answer {
             Ok(reply) => {
                 let seen = list(&reply.expect("a payload").payload);
@@ -338,8 +384,8 @@ impl<K: Kind> World<K> {
         if command.reply_to.is_closed() {
             return;
         }
-        let earlier = self.outcomes.insert(number, outcome);
-        assert!(earlier.is_none(), "command {number} is answered twice: {earlier:?}");
+        let earlier = self.outcomes.insert(call, outcome);
+        assert!(earlier.is_none(), "call {call} is answered twice: {earlier:?}");
     }
 
     /// Everything works from here on: what is under way comes to its end.
@@ -363,18 +409,26 @@ impl<K: Kind> World<K> {
     }
 
     fn check(&self) {
-        let open: Vec<_> = (1..=self.commands).filter(|number| !self.outcomes.contains_key(number)).collect();
+        let open: Vec<_> = (1..=self.calls).filter(|call| !self.outcomes.contains_key(call)).collect();
         assert_eq!(open, Vec::<u32>::new(), "never answered");
         let mut sorted = self.stored.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        assert_eq!(sorted, self.stored, "once each, in the order in which they were sent");
-        for (number, outcome) in &self.outcomes {
-            let stored = self.stored.contains(number);
-            match outcome {
-                Outcome::Acknowledged(seen) if seen.contains(number) => assert!(stored, "{number} is lost"),
-                Outcome::Acknowledged(_) | Outcome::Refused => assert!(!stored, "{number} is there, {outcome:?}"),
-                Outcome::Unknown => {}
+        assert_eq!(sorted.len(), self.stored.len(), "a command counts twice: {:?}", self.stored);
+        let calls = |number: u32| &self.sent[number as usize - 1].1;
+        let once: Vec<_> = self.stored.iter().copied().filter(|&number| calls(number).len() == 1).collect();
+        assert!(once.is_sorted(), "not in the order in which they were sent: {once:?}");
+        for number in 1..=self.sent.len() as u32 {
+            let outcomes: Vec<_> = calls(number).iter().map(|call| &self.outcomes[call]).collect();
+            let changed =
+                |outcome: &&&Outcome| matches!(outcome, Outcome::Acknowledged(seen) if seen.contains(&number));
+            let mut acknowledged = outcomes.iter().filter(changed);
+            let stored = self.stored.contains(&number);
+            if let Some(first) = acknowledged.next() {
+                assert!(stored, "{number} is lost");
+                assert!(acknowledged.all(|other| other == first), "{number} has several answers: {outcomes:?}");
+            } else if !outcomes.contains(&&Outcome::Unknown) {
+                assert!(!stored, "{number} is there, {outcomes:?}");
             }
         }
     }
@@ -392,12 +446,14 @@ fn run<K: Kind>(unsettled_max: usize, choices: &[u16]) {
 }
 
 impl Kind for EventSourced {
-    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool) -> Self::Out {
+    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool, snapshot: bool) -> Self::Out {
         use proto::cloudstate::eventsourced::{EventSourcedReply, event_sourced_stream_out::Message};
         let event = |number: &u32| Any { type_url: "event".to_owned(), value: listed(&[*number]) };
         let events = state.last().filter(|_| changes).map(event).into_iter().collect();
+        let snapshot = snapshot.then(|| Any { type_url: "state".to_owned(), value: listed(state) });
+        let client_action = Some(action);
         let reply =
-            EventSourcedReply { command_id: id, client_action: Some(action), events, ..EventSourcedReply::default() };
+            EventSourcedReply { command_id: id, client_action, events, snapshot, ..EventSourcedReply::default() };
         Self::Out { message: Some(Message::Reply(reply)) }
     }
 
@@ -416,7 +472,7 @@ impl Kind for EventSourced {
 }
 
 impl Kind for ValueEntity {
-    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool) -> Self::Out {
+    fn reply(id: i64, action: ClientAction, state: &[u32], changes: bool, _snapshot: bool) -> Self::Out {
         use proto::cloudstate::valueentity::value_entity_action::Action;
         use proto::cloudstate::valueentity::value_entity_stream_out::Message;
         use proto::cloudstate::valueentity::{ValueEntityAction, ValueEntityReply, ValueEntityUpdate};

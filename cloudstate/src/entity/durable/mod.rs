@@ -11,14 +11,14 @@ mod stream;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]
-pub(super) mod state_tests;
+pub(crate) mod state_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, ActorContext, ActorRef, Behavior, Clock, Elapsed, Handled, Tick};
-use persistence::{AppendError, Fence};
+use persistence::{Answered, AppendError, CommandWindow, Fence};
 use proto::Any;
 use proto::cloudstate::Command;
 use tokio::sync::Semaphore;
@@ -67,6 +67,7 @@ struct Activated<M> {
     outbound: Outbound<M>,
     reader: AbortOnDropHandle<()>,
     position: u64,
+    window: CommandWindow,
 }
 
 /// The open stream: dropping it resets it.
@@ -153,6 +154,7 @@ impl<P: Protocol> Actor for DurableEntity<P> {
 impl<P: Protocol> DurableEntity<P> {
     fn turn(&mut self, ctx: &mut Context<P>, msg: EntityMessage<Internal<P>>) -> Behavior {
         let now = ctx.system().clock().now();
+        self.state.at(ctx.system().clock().wall_ms());
         let effects = match msg {
             EntityMessage::Command(mut command) => {
                 self.active_at = now;
@@ -221,12 +223,12 @@ impl<P: Protocol> DurableEntity<P> {
             return Vec::new(); // the stream broke meanwhile; dropping it closes it
         }
         match result {
-            Ok(Activated { place, outbound, reader, position }) => {
+            Ok(Activated { place, outbound, reader, position, window }) => {
                 self.stream = Some(Stream { place, outbound: Some(outbound), _reader: reader, ended: false });
                 self.metrics.activated();
                 self.metrics.recovered(now - self.activating_since);
                 self.open_since = Some(now);
-                self.state.recovered(position, now)
+                self.state.recovered(position, window, now)
             }
             Err(error) => {
                 tracing::warn!(%error, "entity could not be activated");
@@ -279,14 +281,21 @@ impl<P: Protocol> DurableEntity<P> {
             match effect {
                 Effect::Activate => self.activate(ctx, now),
                 Effect::Send { id } => effects.extend(self.send(ctx, id, now)),
-                Effect::Write { ticket, change, after } => self.write(ctx, ticket, change, after, now),
-                Effect::SaveSnapshot { position, snapshot } => self.save_snapshot(ctx, position, snapshot),
+                Effect::Write { ticket, change, after, answered, window } => {
+                    let time_ms = ctx.system().clock().wall_ms();
+                    let fence = self.fence.clone();
+                    self.write(ctx, ticket, Write { change, after, fence, time_ms, answered, window }, now);
+                }
+                Effect::SaveSnapshot { position, snapshot, window } => {
+                    self.save_snapshot(ctx, position, snapshot, window);
+                }
                 Effect::Answer { command, answer } => self.answer(*command, answer, now),
                 Effect::Route { command, effects, action } => {
                     self.metrics.command_completed(now - command.received_at);
                     self.router.clone().complete(*command, effects, action);
                 }
                 Effect::HalfClose => self.half_close(ctx, now),
+                Effect::Repeated => self.metrics.command_repeated(),
                 Effect::Report(text) => self.activation.function.report_error(text),
                 Effect::RequestPassivation => {
                     // Asked again at the next timeout if it could not be asked now.
@@ -338,11 +347,9 @@ impl<P: Protocol> DurableEntity<P> {
         Vec::new()
     }
 
-    fn write(&mut self, ctx: &mut Context<P>, ticket: u64, change: P::Change, after: u64, now: Tick) {
-        let bytes = change.sizes().sum::<usize>() as u64;
-        let written = Written { steps: change.steps(), bytes, since: now };
-        let time_ms = ctx.system().clock().wall_ms();
-        let write = Write { change, after, fence: self.fence.clone(), time_ms };
+    fn write(&mut self, ctx: &mut Context<P>, ticket: u64, write: Write<P::Change>, now: Tick) {
+        let bytes = write.change.sizes().sum::<usize>() as u64;
+        let written = Written { steps: write.change.steps(), bytes, since: now };
         // Asked for here and now: writes reach the store in the order of the commands.
         let stored = self.activation.protocol.write(&self.activation.identity, write);
         // A store that never answers may still carry it out.
@@ -356,7 +363,7 @@ impl<P: Protocol> DurableEntity<P> {
         });
     }
 
-    fn save_snapshot(&mut self, ctx: &mut Context<P>, position: u64, snapshot: Any) {
+    fn save_snapshot(&mut self, ctx: &mut Context<P>, position: u64, snapshot: Any, window: Vec<Answered>) {
         let (size, max) = (snapshot.type_url.len() + snapshot.value.len(), self.settings.stored_size_max);
         if size > max {
             tracing::warn!(size, max, "snapshot is too large to be loaded again, it is not stored");
@@ -365,7 +372,7 @@ impl<P: Protocol> DurableEntity<P> {
         self.metrics.snapshot_persisted(snapshot.value.len() as u64);
         let time_ms = ctx.system().clock().wall_ms();
         let Activation { protocol, identity, .. } = &self.activation;
-        let saved = protocol.save_snapshot(identity, position, snapshot, self.fence.clone(), time_ms);
+        let saved = protocol.save_snapshot(identity, position, snapshot, window, self.fence.clone(), time_ms);
         ctx.spawn_task(saved.in_current_span());
     }
 
@@ -430,10 +437,11 @@ async fn activate<P: Protocol>(
         let _ = this.send(EntityMessage::Internal(Internal(Event::Ended { generation }))).await;
     };
     let reader = AbortOnDropHandle::new(tokio::spawn(read.in_current_span()));
-    let position = protocol.replay(identity, beginning, &outbound, metrics).await?;
+    let mut window = CommandWindow::new(P::WINDOW);
+    let position = protocol.replay(identity, beginning, &outbound, metrics, &mut window).await?;
     // The first command is sent without waiting, so there must be room for it.
     outbound.room().await?;
-    Ok(Activated { place, outbound, reader, position })
+    Ok(Activated { place, outbound, reader, position, window })
 }
 
 fn write_error(error: AppendError) -> WriteError {

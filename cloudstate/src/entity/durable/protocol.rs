@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use persistence::{AppendError, Fence, PersistenceId};
+use persistence::{Answered, AppendError, CommandWindow, Fence, PersistenceId, WindowLimits};
 use proto::Any;
 use proto::cloudstate::{Command, Failure, SideEffect, client_action};
 
@@ -91,6 +91,10 @@ pub struct Write<C> {
     pub fence: Fence,
     /// Wall clock, milliseconds since 1970.
     pub time_ms: u64,
+    /// The command that it answers, if that has a key, and what is answered: stored in the same write.
+    pub answered: Option<Answered>,
+    /// All commands with a key that are known after it; empty unless [`Protocol::WINDOW_IN_WRITES`].
+    pub window: Vec<Answered>,
 }
 
 /// One kind of entity with its store.
@@ -106,6 +110,12 @@ pub trait Protocol: Clone + Send + Sync + 'static {
 
     /// The texts of this kind.
     const WORDS: Words;
+
+    /// How many commands with a key an entity knows.
+    const WINDOW: WindowLimits;
+
+    /// Whether each write takes the place of the one before it, and so has to say all that is known.
+    const WINDOW_IN_WRITES: bool;
 
     /// The path of the protocol's stream.
     const PATH: &str;
@@ -123,25 +133,28 @@ pub trait Protocol: Clone + Send + Sync + 'static {
         metrics: &EntityMetrics,
     ) -> impl Future<Output = Result<Self::Beginning, ActivationError>> + Send;
 
-    /// Sends the stream's first messages; answers the entity's position in the store.
+    /// Sends the stream's first messages; answers the entity's position in the store, and fills `window` with the
+    /// commands with a key that were carried out before.
     fn replay(
         &self,
         entity: &Identity,
         beginning: Self::Beginning,
         outbound: &Outbound<Self::In>,
         metrics: &EntityMetrics,
+        window: &mut CommandWindow,
     ) -> impl Future<Output = Result<u64, ActivationError>> + Send;
 
     /// Stores a change. Writes that are asked for in order are carried out in order; one that follows a
     /// write that failed fails too.
     fn write(&self, entity: &Identity, write: Write<Self::Change>) -> BoxFuture<'static, Result<(), AppendError>>;
 
-    /// Keeps a snapshot of the state at `position`; nobody waits for it.
+    /// Keeps a snapshot of the state at `position`, with the commands with a key that led to it; nobody waits for it.
     fn save_snapshot(
         &self,
         entity: &Identity,
         position: u64,
         snapshot: Any,
+        window: Vec<Answered>,
         fence: Fence,
         time_ms: u64,
     ) -> BoxFuture<'static, ()>;

@@ -23,8 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::Tick;
+use persistence::{Answered, CommandWindow, Found, KeptReply};
+use prost::Message;
 use proto::Any;
-use proto::cloudstate::{Failure, SideEffect, client_action};
+use proto::cloudstate::{ClientAction, Failure, SideEffect, client_action};
 use tonic::Code;
 
 use super::protocol::{Change, FromFunction, Protocol, Reply, Words};
@@ -39,15 +41,18 @@ pub(super) enum Effect<C> {
     /// Send the command in progress to the user function under this id.
     Send { id: i64 },
     /// Store the change, which follows the entity's position `after`; then report `written` with the ticket.
-    Write { ticket: u64, change: C, after: u64 },
-    /// Start saving a snapshot of the state at this position; nobody waits for it.
-    SaveSnapshot { position: u64, snapshot: Any },
+    /// With it the answer to a command with a key, and where each write says all, all such commands.
+    Write { ticket: u64, change: C, after: u64, answered: Option<Answered>, window: Vec<Answered> },
+    /// Start saving a snapshot of the state at this position, with the commands with a key; nobody waits for it.
+    SaveSnapshot { position: u64, snapshot: Any, window: Vec<Answered> },
     /// Answer a command.
     Answer { command: Box<EntityCommand>, answer: Answer },
     /// Run side effects and the client action; the router answers the command.
     Route { command: Box<EntityCommand>, effects: Vec<SideEffect>, action: Option<client_action::Action> },
     /// End our side of the stream; then report `closed` when the function has ended its side.
     HalfClose,
+    /// A command was not carried out, for it was before: count it.
+    Repeated,
     /// Tell the user function about its mistake.
     Report(String),
     /// Ask the region to hold further commands back and to send `stop`.
@@ -120,6 +125,8 @@ struct Unsettled {
     snapshot: Option<Any>,
     /// The entity's position in the store once this is written.
     position: u64,
+    /// What is to be known of it, if it has a key.
+    answered: Option<Answered>,
     write: Stage,
 }
 
@@ -144,6 +151,10 @@ pub(super) struct State<P: Protocol> {
     processing: Option<(i64, Box<EntityCommand>)>,
     unsettled: VecDeque<Unsettled>,
     waiting: VecDeque<Box<EntityCommand>>,
+    /// Commands with a key that were carried out. What is with the function or waits for the store is not in it yet.
+    window: CommandWindow,
+    /// The wall clock, for their age.
+    wall_ms: u64,
     limits: Limits,
     /// Where the entity will be in the store when all writes under way have succeeded.
     position: u64,
@@ -166,6 +177,8 @@ impl<P: Protocol> State<P> {
             processing: None,
             unsettled: VecDeque::new(),
             waiting: VecDeque::new(),
+            window: CommandWindow::new(P::WINDOW),
+            wall_ms: 0,
             limits,
             position: 0,
             last_command: 0,
@@ -173,6 +186,11 @@ impl<P: Protocol> State<P> {
             stopping: false,
             kind: std::marker::PhantomData,
         }
+    }
+
+    /// What the wall clock says, in ms since 1970, until told otherwise.
+    pub(super) fn at(&mut self, wall_ms: u64) {
+        self.wall_ms = wall_ms;
     }
 
     /// The command that is with the user function.
@@ -227,11 +245,13 @@ impl<P: Protocol> State<P> {
         effects
     }
 
-    /// The store has been replayed into the stream; the entity is at `position`.
-    pub(super) fn recovered(&mut self, position: u64, now: Tick) -> Effects<P> {
+    /// The store has been replayed into the stream; the entity is at `position` and has carried out the commands in
+    /// `window`.
+    pub(super) fn recovered(&mut self, position: u64, window: CommandWindow, now: Tick) -> Effects<P> {
         let mut effects = Vec::new();
         if self.is_opening() {
             self.position = position;
+            self.window = window;
             self.last_command = 0;
             self.stream = Stream::Open;
             self.next(now, &mut effects);
@@ -303,6 +323,7 @@ impl<P: Protocol> State<P> {
             let description = description_of(action.as_ref());
             tracing::info!("Restarting entity [{}] after failure: {description}", self.name);
         }
+        let answered = self.answered_command(&command, action.as_ref(), change.is_some()).filter(|_| !restart);
         let mut write = Stage::Nothing;
         if let Some(change) = change.filter(|_| !restart) {
             if let Some(error) = self.refusal(&change) {
@@ -313,12 +334,13 @@ impl<P: Protocol> State<P> {
                 let (ticket, after) = (self.last_ticket, self.position);
                 self.position += change.steps();
                 write = Stage::UnderWay { ticket };
-                effects.push(Effect::Write { ticket, change, after });
+                let (answered, window) = (answered.clone(), self.window_with(answered.as_ref()));
+                effects.push(Effect::Write { ticket, change, after, answered, window });
             }
         }
         let snapshot = snapshot.filter(|_| !restart);
         let position = self.position;
-        self.unsettled.push_back(Unsettled { command, action, side_effects, snapshot, position, write });
+        self.unsettled.push_back(Unsettled { command, action, side_effects, snapshot, position, answered, write });
         self.settle(now, &mut effects);
         if restart {
             self.close(true, &mut effects);
@@ -363,7 +385,7 @@ impl<P: Protocol> State<P> {
     fn settle(&mut self, now: Tick, effects: &mut Effects<P>) {
         while let Some(first) = self.unsettled.pop_front_if(|first| matches!(first.write, Stage::Nothing | Stage::Done))
         {
-            first.complete(effects);
+            self.complete(first, effects);
         }
         if self.unsettled.iter().any(|it| matches!(it.write, Stage::Failed(_))) {
             self.fail(effects);
@@ -383,7 +405,7 @@ impl<P: Protocol> State<P> {
         if !self.unsettled.iter().any(|it| matches!(it.write, Stage::UnderWay { .. })) {
             let mut void = Vec::new();
             let mut failed = false;
-            for mut unsettled in self.unsettled.drain(..) {
+            for mut unsettled in std::mem::take(&mut self.unsettled) {
                 match std::mem::replace(&mut unsettled.write, Stage::Done) {
                     // One whose outcome nobody knows is not tried again: it might be stored twice.
                     Stage::Failed(error) if !failed || matches!(error, WriteError::Unknown(_)) => {
@@ -391,11 +413,11 @@ impl<P: Protocol> State<P> {
                         // Nor is what came before it, which would then come after it.
                         effects
                             .extend(void.drain(..).map(|command| Effect::Answer { command, answer: Err(no_effect()) }));
-                        let answer = Err(not_stored(&Self::WORDS, error));
+                        let answer = Err(not_stored(&Self::WORDS, error, unsettled.command.command_id.is_some()));
                         effects.push(Effect::Answer { command: unsettled.command, answer });
                     }
                     Stage::Failed(_) | Stage::Nothing if failed => void.push(unsettled.command),
-                    _ => unsettled.complete(effects),
+                    _ => self.complete(unsettled, effects),
                 }
             }
             void.into_iter().rev().for_each(|command| self.waiting.push_front(command));
@@ -477,6 +499,11 @@ impl<P: Protocol> State<P> {
                 expire(command, effects);
                 continue;
             }
+            let Some(command) = self.unless_repeated(command, effects) else { continue };
+            if self.is_busy() {
+                self.waiting.push_front(command);
+                break;
+            }
             self.last_command += 1;
             self.processing = Some((self.last_command, command));
             effects.push(Effect::Send { id: self.last_command });
@@ -526,35 +553,128 @@ impl<P: Protocol> State<P> {
     }
 }
 
-impl Unsettled {
-    /// Hands the client action on: straight to the caller when nothing else has to happen first.
-    fn complete<C>(self, effects: &mut Vec<Effect<C>>) {
-        let Self { command, action, side_effects, snapshot, position, .. } = self;
-        effects.extend(snapshot.map(|snapshot| Effect::SaveSnapshot { position, snapshot }));
-        effects.push(match action {
-            Some(client_action::Action::Reply(reply)) if side_effects.is_empty() => {
-                Effect::Answer { command, answer: Ok(crate::router::to_reply(reply)) }
-            }
-            Some(client_action::Action::Failure(failure)) if side_effects.is_empty() => {
-                Effect::Answer { command, answer: Err(CallError::Failure(failure.description)) }
-            }
-            action => Effect::Route { command, effects: side_effects, action },
-        });
+/// Commands with a key: carried out once, and answered again.
+impl<P: Protocol> State<P> {
+    /// What is to be known of a command's answer, if it has a key. A failure that changed nothing is not: it may be tried
+    /// again.
+    fn answered_command(
+        &self,
+        command: &EntityCommand,
+        action: Option<&client_action::Action>,
+        changes: bool,
+    ) -> Option<Answered> {
+        let id = command.command_id.clone()?;
+        if matches!(action, Some(client_action::Action::Failure(_))) && !changes {
+            return None;
+        }
+        let reply = ClientAction { action: action.cloned() }.encode_to_vec().into();
+        Some(self.window.answered(id, Some(reply), self.wall_ms))
     }
+
+    /// All that is known once `answered` is stored, what waits for the store before it included.
+    fn window_with(&self, answered: Option<&Answered>) -> Vec<Answered> {
+        if !P::WINDOW_IN_WRITES {
+            return Vec::new();
+        }
+        let mut known = CommandWindow::new(P::WINDOW);
+        known.extend(self.window.contents(None, self.wall_ms));
+        known.extend(self.unsettled.iter().filter_map(|earlier| earlier.answered.clone()));
+        known.contents(answered, self.wall_ms)
+    }
+
+    /// Answers a command that was carried out before, or has it wait for the answer; gives back one that was not.
+    fn unless_repeated(&mut self, command: Box<EntityCommand>, effects: &mut Effects<P>) -> Option<Box<EntityCommand>> {
+        let Some(id) = &command.command_id else { return Some(command) };
+        let action = match self.window.find(id, self.wall_ms) {
+            Found::New => {
+                let same = |it: &&Unsettled| it.answered.as_ref().is_some_and(|it| it.command.as_str() == id.as_str());
+                let Some(first) = self.unsettled.iter().rev().find(same) else { return Some(command) };
+                if first.command.command_id.as_ref() == Some(id) {
+                    // Behind the first, and answered as that is. Should that come to nothing, it is served anew.
+                    let (action, position) = (first.action.clone(), self.position);
+                    let (side_effects, snapshot, answered, write) = (Vec::new(), None, None, Stage::Nothing);
+                    let again = Unsettled { command, action, side_effects, snapshot, position, answered, write };
+                    self.unsettled.push_back(again);
+                    effects.push(Effect::Repeated);
+                    return None;
+                }
+                Err(reused())
+            }
+            Found::Reused => Err(reused()),
+            Found::Answered(KeptReply::Reply(reply)) => ClientAction::decode(reply.clone())
+                .map(|kept| kept.action)
+                .map_err(|error| CallError::status(Code::Internal, format!("the kept answer is damaged: {error}"))),
+            Found::Answered(KeptReply::TooLarge { bytes }) => Err(not_kept(*bytes, P::WINDOW.reply_bytes)),
+            Found::Answered(KeptReply::Nothing) => Ok(None),
+        };
+        match action {
+            Ok(action) => {
+                effects.push(Effect::Repeated);
+                effects.push(answer(command, action, Vec::new()));
+            }
+            Err(error) => effects.push(Effect::Answer { command, answer: Err(error) }),
+        }
+        None
+    }
+
+    /// Hands the client action on, and remembers it.
+    fn complete(&mut self, unsettled: Unsettled, effects: &mut Effects<P>) {
+        let Unsettled { command, action, side_effects, snapshot, position, answered, .. } = unsettled;
+        self.window.extend(answered);
+        if let Some(snapshot) = snapshot {
+            let window = self.window.contents(None, self.wall_ms);
+            effects.push(Effect::SaveSnapshot { position, snapshot, window });
+        }
+        effects.push(answer(command, action, side_effects));
+    }
+}
+
+/// Hands a client action on: straight to the caller when nothing else has to happen first.
+fn answer<C>(
+    command: Box<EntityCommand>,
+    action: Option<client_action::Action>,
+    side_effects: Vec<SideEffect>,
+) -> Effect<C> {
+    match action {
+        Some(client_action::Action::Reply(reply)) if side_effects.is_empty() => {
+            Effect::Answer { command, answer: Ok(crate::router::to_reply(reply)) }
+        }
+        Some(client_action::Action::Failure(failure)) if side_effects.is_empty() => {
+            Effect::Answer { command, answer: Err(CallError::Failure(failure.description)) }
+        }
+        action => Effect::Route { command, effects: side_effects, action },
+    }
+}
+
+fn reused() -> CallError {
+    let text = "this idempotency-key was used for another command of the entity, with another method or payload; \
+                give each command its own";
+    CallError::status(Code::FailedPrecondition, text)
+}
+
+fn not_kept(bytes: u64, max: usize) -> CallError {
+    let text = format!(
+        "the command with this idempotency-key was carried out, but its answer of {bytes} bytes was too large to be \
+         kept ({max} bytes)"
+    );
+    CallError::status(Code::FailedPrecondition, text)
 }
 
 fn terminated<P: Protocol>() -> CallError {
     CallError::Failure(P::WORDS.terminated.to_owned())
 }
 
-fn not_stored(words: &Words, error: WriteError) -> CallError {
+/// Whether the caller can send the command again without harm decides what it hears of an outcome that nobody knows.
+fn not_stored(words: &Words, error: WriteError, has_key: bool) -> CallError {
     let stored = words.stored;
     let (code, text) = match error {
         // Not UNAVAILABLE, which asks the caller to try again.
         WriteError::Refused(reason) => (Code::FailedPrecondition, format!("the {stored} were not stored: {reason}")),
         WriteError::NotStored(reason) => (Code::Unavailable, format!("the {stored} were not stored: {reason}")),
         WriteError::Unknown(reason) => {
-            (Code::Unavailable, format!("it is unknown whether the {stored} were stored: {reason}"))
+            // UNAVAILABLE would have clients and what is between try again, which is harmless with a key only.
+            let code = if has_key { Code::Unavailable } else { Code::Unknown };
+            (code, format!("it is unknown whether the {stored} were stored: {reason}"))
         }
         WriteError::NotOwner(reason) => (Code::Unavailable, format!("another process writes this entity: {reason}")),
     };

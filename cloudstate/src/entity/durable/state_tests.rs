@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use actors::{Clock, ReplyTo, Tick};
 use bytes::Bytes;
+use persistence::{CommandId, CommandWindow};
 use proto::Any;
 use proto::cloudstate::eventsourced::{EventSourcedReply, EventSourcedStreamOut, event_sourced_stream_out};
 use proto::cloudstate::{ClientAction, Entity, EntitySpec, Failure, Reply, ServiceInfo, SideEffect, client_action};
 use tonic::Code;
 
-use super::protocol::Change;
+use super::protocol::{Change, Protocol};
 use super::state::{ActivationError, Effect, Limits, WriteError};
 use crate::call::CallError;
 use crate::entity::event_sourced::{EventSourced, Events};
@@ -27,7 +28,7 @@ pub(in crate::entity) fn now() -> Tick {
 }
 
 /// `GetCart` of the sample cart.
-pub(in crate::entity) fn method() -> Arc<MethodSpec> {
+pub(crate) fn method() -> Arc<MethodSpec> {
     static SPEC: LazyLock<ServedSpec> = LazyLock::new(|| {
         let entity = Entity {
             entity_type: EntityType::EventSourced.as_str().to_owned(),
@@ -55,6 +56,7 @@ fn command(text: &'static str) -> (Box<EntityCommand>, actors::Ask<Answer>) {
             method: method(),
             type_url: method().input_type_url.clone(),
             payload,
+            command_id: None,
             deadline: None,
             received_at: now(),
             caller: Caller::client(),
@@ -63,6 +65,11 @@ fn command(text: &'static str) -> (Box<EntityCommand>, actors::Ask<Answer>) {
         }),
         answer,
     )
+}
+
+/// Nothing was carried out before.
+fn window() -> CommandWindow {
+    CommandWindow::new(EventSourced::WINDOW)
 }
 
 fn any(text: &'static str) -> Any {
@@ -103,6 +110,7 @@ fn told(effects: Vec<Effect<Events>>) -> Vec<String> {
             Effect::Send { id } => format!("send {id}"),
             Effect::Write { change, after, .. } => format!("write {} after {after}", change.steps()),
             Effect::SaveSnapshot { position, .. } => format!("snapshot at {position}"),
+            Effect::Repeated => "again".to_owned(),
             Effect::Answer { command, answer } => {
                 let text = String::from_utf8_lossy(&command.payload).into_owned();
                 match answer {
@@ -133,7 +141,7 @@ fn idle(highest_seq: u64) -> State {
     let (first, caller) = command("first");
     assert_eq!(told(state.command(first, now())), ["activate"]);
     drop(caller);
-    assert_eq!(told(state.recovered(highest_seq, now())), Vec::<String>::new(), "its caller has gone");
+    assert_eq!(told(state.recovered(highest_seq, window(), now())), Vec::<String>::new(), "its caller has gone");
     state
 }
 
@@ -142,7 +150,7 @@ fn a_command_activates_and_is_answered_after_its_events_are_durable() {
     let mut state = fresh();
     let (a, _a) = command("a");
     assert_eq!(told(state.command(a, now())), ["activate"]);
-    assert_eq!(told(state.recovered(7, now())), ["send 1"]);
+    assert_eq!(told(state.recovered(7, window(), now())), ["send 1"]);
     assert_eq!(told(state.received(out(reply(1, &["x", "y"])), now())), ["write 2 after 7"]);
     assert_eq!(told(state.written(1, Ok(()), now())), ["answer a"]);
 
@@ -246,7 +254,7 @@ fn a_failure_with_restart_replays_at_once_and_keeps_the_queue() {
     assert_eq!(told(state.received(out(with_events), now())), ["fail a: no", "half-close"]);
     assert_eq!(told(state.ended()), Vec::<String>::new(), "asked for");
     assert_eq!(told(state.closed(now())), ["activate"]);
-    assert_eq!(told(state.recovered(3, now())), ["send 1"], "ids start over");
+    assert_eq!(told(state.recovered(3, window(), now())), ["send 1"], "ids start over");
 }
 
 #[test]
@@ -338,7 +346,7 @@ fn a_failed_write_is_told_and_replayed_over() {
     state.received(out(reply(1, &["x"])), now());
     assert_eq!(told(state.written(1, Err(error), now())), ["fail a: Unavailable", "half-close"]);
     assert_eq!(told(state.closed(now())), ["activate"], "b is served from what the log says");
-    assert_eq!(told(state.recovered(5, now())), ["send 1"]);
+    assert_eq!(told(state.recovered(5, window(), now())), ["send 1"]);
 }
 
 #[test]
@@ -420,7 +428,7 @@ fn a_failed_write_takes_along_what_was_built_on_it() {
     assert_eq!(told(state.closed(now())), Vec::<String>::new());
     let conflict = WriteError::NotOwner("conflict".to_owned());
     assert_eq!(told(state.written(2, Err(conflict), now())), ["fail a: Unavailable", "activate"]);
-    assert_eq!(told(state.recovered(0, now())), ["send 1"]);
+    assert_eq!(told(state.recovered(0, window(), now())), ["send 1"]);
     for (id, next) in [(1, "b"), (2, "c"), (3, "d")] {
         assert_eq!(state.in_progress().map(|command| &command.payload[..]), Some(next.as_bytes()), "in order");
         state.received(out(reply(id, &[])), now());
@@ -480,4 +488,117 @@ fn an_event_too_large_to_be_loaded_again_is_refused_type_url_included() {
     let mut large = reply(1, &["x"]);
     large.events[0].type_url = "t".repeat(1_000);
     assert_eq!(told(state.received(out(large), now())), ["report", "fail a: FailedPrecondition", "half-close"]);
+}
+
+/// As [`command`], with a key.
+fn keyed(key: &str, text: &'static str) -> (Box<EntityCommand>, actors::Ask<Answer>) {
+    let (mut command, answer) = command(text);
+    command.command_id = Some(CommandId::of(key, &[text.as_bytes()]));
+    (command, answer)
+}
+
+#[test]
+fn a_command_sent_again_is_answered_again_and_not_sent_to_the_function() {
+    let mut state = idle(0);
+    let (a, _a) = keyed("k", "a");
+    assert_eq!(told(state.command(a, now())), ["send 1"]);
+    let effects = state.received(out(reply(1, &["x"])), now());
+    let [Effect::Write { answered: Some(answered), .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(answered.command, CommandId::of("k", &[b"a"]), "stored in the same write");
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a"]);
+    let (again, mut got) = keyed("k", "a");
+    let mut effects = state.command(again, now());
+    let Some(Effect::Answer { command, answer }) = effects.pop() else { panic!("{effects:?}") };
+    assert_eq!(told(effects), ["again"]);
+    command.reply_to.tell(answer);
+    let reply = futures_util::FutureExt::now_or_never(&mut got).expect("answered").expect("answered");
+    assert_eq!(&reply.expect("a reply").expect("a payload").payload[..], b"reply");
+
+    let (other, _other) = keyed("k", "b");
+    assert_eq!(told(state.command(other, now())), ["fail b: FailedPrecondition"], "the key of another command");
+}
+
+/// The first is still being stored: the second waits for what becomes of it, and for the same answer.
+#[test]
+fn a_command_sent_again_too_early_waits_for_the_first() {
+    let mut state = idle(0);
+    let (a, _a) = keyed("k", "a");
+    let (again, _again) = keyed("k", "a");
+    let (other, _other) = keyed("k", "b");
+    state.command(a, now());
+    assert_eq!(told(state.command(again, now())), Vec::<String>::new(), "the first is with the function");
+    let effects = told(state.received(out(reply(1, &["x"])), now()));
+    assert_eq!(effects, ["write 1 after 0", "again"]);
+    assert_eq!(told(state.command(other, now())), ["fail b: FailedPrecondition"]);
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a", "answer a"]);
+}
+
+/// What becomes of the first is nothing: the second is served as if it were the first.
+#[test]
+fn a_command_sent_again_takes_the_place_of_one_that_failed() {
+    let mut state = idle(0);
+    let (a, _a) = keyed("k", "a");
+    let (again, _again) = keyed("k", "a");
+    state.command(a, now());
+    state.command(again, now());
+    state.received(out(reply(1, &["x"])), now());
+    let full = WriteError::NotStored("disk full".to_owned());
+    assert_eq!(told(state.written(1, Err(full), now())), ["fail a: Unavailable", "half-close"]);
+    assert_eq!(told(state.closed(now())), ["activate"]);
+    assert_eq!(told(state.recovered(0, window(), now())), ["send 1"]);
+}
+
+/// UNAVAILABLE invites to try again: that is for those who can do so without harm.
+#[test]
+fn an_unknown_outcome_invites_to_try_again_only_with_a_key() {
+    for (key, code) in [(true, Code::Unavailable), (false, Code::Unknown)] {
+        let mut state = idle(0);
+        let (a, _a) = if key { keyed("k", "a") } else { command("a") };
+        state.command(a, now());
+        state.received(out(reply(1, &["x"])), now());
+        let effects = state.written(1, Err(WriteError::Unknown("connection lost".to_owned())), now());
+        let Some(Effect::Answer { answer: Err(error), .. }) = effects.first() else { panic!("{effects:?}") };
+        assert_eq!(error.code(), code);
+        assert!(error.message().contains("unknown whether"), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_too_large_to_be_kept_is_not_made_up() {
+    let mut state = idle(0);
+    let (a, _a) = keyed("k", "a");
+    state.command(a, now());
+    let mut large = reply(1, &["x"]);
+    let payload = Any { type_url: "large".to_owned(), value: vec![0; 70_000].into() };
+    let action = client_action::Action::Reply(Reply { payload: Some(payload), metadata: None });
+    large.client_action = Some(ClientAction { action: Some(action) });
+    state.received(out(large), now());
+    assert_eq!(told(state.written(1, Ok(()), now())), ["answer a"], "the first time all of it");
+    let (again, _again) = keyed("k", "a");
+    let effects = state.command(again, now());
+    let [Effect::Answer { answer: Err(error), .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert!(error.code() == Code::FailedPrecondition && error.message().contains("carried out"), "{error}");
+}
+
+/// A forward is made again, for its answer; side effects are not.
+#[test]
+fn a_forward_is_made_again_and_side_effects_are_not() {
+    let mut state = idle(0);
+    let (a, _a) = keyed("k", "a");
+    state.command(a, now());
+    let mut forwards = reply(1, &["x"]);
+    let action = client_action::Action::Forward(proto::cloudstate::Forward::default());
+    forwards.client_action = Some(ClientAction { action: Some(action) });
+    forwards.side_effects = vec![SideEffect::default()];
+    state.received(out(forwards), now());
+    let effects = state.written(1, Ok(()), now());
+    assert!(matches!(&effects[..], [Effect::Route { effects, .. }] if effects.len() == 1), "{effects:?}");
+    let (again, _again) = keyed("k", "a");
+    let effects = state.command(again, now());
+    let [Effect::Repeated, Effect::Route { effects, action: Some(client_action::Action::Forward(_)), .. }] =
+        &effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert!(effects.is_empty());
 }

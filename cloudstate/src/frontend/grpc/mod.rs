@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Body;
+use persistence::CommandId;
 use tonic::{Code, Status};
 
 use crate::call::{Call, CallError, Reply, Requests};
@@ -22,6 +23,7 @@ use crate::frontend::body::{BodyError, FrontBody};
 use crate::frontend::deadline::Deadline;
 use crate::frontend::serving::{Serving, Target};
 use crate::frontend::{FrontendSettings, Inner, metadata, reflection};
+use crate::idempotency;
 use crate::spec::{EntityType, MethodSpec};
 
 pub(super) use frame::Framed;
@@ -105,7 +107,8 @@ impl Exchange<'_> {
         let work = async {
             let metadata = call_metadata(front, method, headers)?;
             let requests = requests(method, reader).await?;
-            let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
+            let command_id = command_id(method, headers, &requests)?;
+            let call = Call { method: method.clone(), metadata, command_id, deadline: deadline.at(), requests };
             serving.dispatch.dispatch_unary(call).await
         };
         let answer = deadline.run(&front.clock, work).await;
@@ -133,7 +136,8 @@ impl Exchange<'_> {
             let relay_timeout = method.relay_timeout.unwrap_or(settings.relay_timeout);
             let arrival = Deadline::unary(&front.clock, wire.timeout, relay_timeout, settings.deadline_max);
             let requests = arrival.run(&front.clock, requests(method, reader)).await??;
-            let call = Call { method: method.clone(), metadata, deadline: deadline.at(), requests };
+            let command_id = command_id(method, headers, &requests)?;
+            let call = Call { method: method.clone(), metadata, command_id, deadline: deadline.at(), requests };
             let mut replies = serving.dispatch.dispatch(call).await?;
             // Headers go out with the first reply, since they carry its metadata; a client that has been let in and that
             // nobody has anything to say to is not kept waiting for them.
@@ -246,6 +250,12 @@ where
         return Err(Status::unimplemented("the method takes exactly one request message, more were sent"));
     }
     Ok(message)
+}
+
+/// The name that the caller gives to its call, so that it can be sent again.
+fn command_id(method: &MethodSpec, headers: &HeaderMap, requests: &Requests) -> Result<Option<CommandId>, Status> {
+    let Requests::One(payload) = requests else { return Ok(None) };
+    idempotency::of_headers(headers, method, &[payload]).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 /// The metadata of a call. Commands of stateful entities carry none, so none is made for them.

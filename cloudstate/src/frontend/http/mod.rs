@@ -24,6 +24,7 @@ use super::deadline::Deadline;
 use super::{Inner, metadata, service};
 use crate::call::{Call, CallError, Requests};
 use crate::frontend::serving::Serving;
+use crate::idempotency;
 use crate::spec::EntityType;
 
 use response::Writer;
@@ -146,6 +147,10 @@ where
         .run(&front.clock, whole_body(body, front.settings.message_in_max))
         .await
         .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time"))??;
+    // By what was sent, not by the message made of it, whose maps come in any order.
+    let contents = [parts.uri.path().as_bytes(), parts.uri.query().unwrap_or_default().as_bytes(), &body];
+    let command_id = idempotency::of_headers(&parts.headers, &method, &contents)
+        .map_err(|error| Refusal::bad_request(error.to_string()))?;
     let payload = request::message(route, parts, body)?;
     let requests = if method.client_streaming {
         Requests::Many(futures_util::stream::iter([Ok(payload)]).boxed())
@@ -154,7 +159,7 @@ where
     };
     // A stream of replies may stay open for hours.
     let deadline = if method.server_streaming { None } else { deadline.at() };
-    Ok(Call { method, metadata, deadline, requests })
+    Ok(Call { method, metadata, command_id, deadline, requests })
 }
 
 async fn one_reply(

@@ -254,7 +254,8 @@ impl State {
             effects.push(refuse(*command, too_many(self.limits.outstanding_max)));
             return;
         }
-        let EntityCommand { method, type_url, payload, deadline, received_at, caller, reply_to, replies } = *command;
+        let EntityCommand { method, type_url, payload, deadline, received_at, caller, reply_to, replies, .. } =
+            *command;
         self.last_call += 1;
         let id = self.last_call;
         effects.push(Effect::Send(Message::Command(Command {
@@ -270,7 +271,7 @@ impl State {
         }
         let call = Call {
             // The deadline of a streamed call is that of its first reply.
-            origin: Origin { method, caller, deadline: deadline.filter(|_| replies.is_none()) },
+            origin: Origin { method, caller, command_id: None, deadline: deadline.filter(|_| replies.is_none()) },
             received_at,
             reply_to: Some(reply_to),
             streamed: replies.is_some(),
@@ -502,7 +503,7 @@ impl Call {
 
 fn refuse(command: EntityCommand, error: CallError) -> Effect {
     let EntityCommand { method, deadline, received_at, caller, reply_to, .. } = command;
-    let origin = Origin { method, caller, deadline };
+    let origin = Origin { method, caller, command_id: None, deadline };
     Effect::Answer { origin, received_at, reply_to, answer: Err(error) }
 }
 
