@@ -9,12 +9,14 @@ pub(crate) struct Chain<C, S>(Vec<Chained<C, S>>);
 enum Chained<C, S> {
     Run(Run<C, S>),
     Answer(Answer<S>),
+    Numbered(Numbered<S>),
     UnstashAll,
     Snapshot,
     Stop,
 }
 
 type Run<C, S> = Box<dyn FnOnce(&S, &mut ActorContext<C>) + Send>;
+type Numbered<S> = Box<dyn FnOnce(&S, u64) + Send>;
 type Answer<S> = Box<dyn FnOnce(Result<&S, &AppendError>) + Send>;
 
 /// What the effects lead to.
@@ -35,6 +37,14 @@ impl<C: Send + 'static, S> Chain<C, S> {
         make: impl FnOnce(&S) -> T + Send + 'static,
     ) {
         self.run(move |state, _| reply_to.tell(make(state)));
+    }
+
+    pub(crate) fn reply_at<T: Send + 'static>(
+        &mut self,
+        reply_to: ReplyTo<T>,
+        make: impl FnOnce(&S, u64) -> T + Send + 'static,
+    ) {
+        self.0.push(Chained::Numbered(Box::new(move |state, number| reply_to.tell(make(state, number)))));
     }
 
     pub(crate) fn reply_outcome<T: Send + 'static>(
@@ -63,13 +73,20 @@ impl<C: Send + 'static, S> Chain<C, S> {
         self
     }
 
-    /// Performs all effects after a write that succeeded, or where there was none.
-    pub(crate) fn perform(self, state: &S, ctx: &mut ActorContext<C>, stash: &mut StashBuffer<C>) -> Performed {
+    /// Performs all effects after a write that succeeded, or where there was none; `number` is the last one stored.
+    pub(crate) fn perform(
+        self,
+        state: &S,
+        number: u64,
+        ctx: &mut ActorContext<C>,
+        stash: &mut StashBuffer<C>,
+    ) -> Performed {
         let mut performed = Performed { behavior: Behavior::Same, snapshot: false };
         for effect in self.0 {
             match effect {
                 Chained::Run(run) => run(state, ctx),
                 Chained::Answer(answer) => answer(Ok(state)),
+                Chained::Numbered(answer) => answer(state, number),
                 Chained::UnstashAll => ctx.unstash_all(stash),
                 Chained::Snapshot => performed.snapshot = true,
                 Chained::Stop => {
@@ -88,7 +105,7 @@ impl<C: Send + 'static, S> Chain<C, S> {
                 Chained::Answer(answer) => answer(Err(error)),
                 // What follows a stop would not have run after a write either.
                 Chained::Stop => return,
-                Chained::Run(_) | Chained::UnstashAll | Chained::Snapshot => {}
+                Chained::Run(_) | Chained::Numbered(_) | Chained::UnstashAll | Chained::Snapshot => {}
             }
         }
     }

@@ -222,7 +222,7 @@ impl<D: DurableState> Actor for DurableStateActor<D> {
             }
         }
         let Some(life) = &self.life else { return Err(PersistFailed::not_recovered().into()) };
-        let Performed { behavior, .. } = chained.perform(&life.state, ctx, &mut self.stash);
+        let Performed { behavior, .. } = chained.perform(&life.state, life.revision, ctx, &mut self.stash);
         Ok(if unhandled && behavior == Behavior::Same { Behavior::Unhandled } else { behavior })
     }
 

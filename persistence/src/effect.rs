@@ -127,6 +127,17 @@ impl<E: EventSourced> Effect<E> {
         self
     }
 
+    /// Then answers with what `make` finds in the state after the events, and in the number of the last one stored: with it a caller can
+    /// [wait](crate::Projections::wait_until) until a projection has seen what was just written.
+    pub fn then_reply_at<T: Send + 'static>(
+        mut self,
+        reply_to: ReplyTo<T>,
+        make: impl FnOnce(&E::State, u64) -> T + Send + 'static,
+    ) -> Self {
+        self.chained.reply_at(reply_to, make);
+        self
+    }
+
     /// Then answers in any case: with what `make` finds in the state after the events, or with what it says about the
     /// write's failure.
     ///

@@ -300,7 +300,7 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
             }
         }
         let Some(life) = &mut self.life else { return Ok(Behavior::Same) };
-        let Performed { behavior, snapshot } = chained.perform(&life.state, ctx, &mut self.stash);
+        let Performed { behavior, snapshot } = chained.perform(&life.state, life.highest_seq, ctx, &mut self.stash);
         if snapshot {
             life.schedule.asked();
         }

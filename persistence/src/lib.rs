@@ -151,7 +151,10 @@ pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use projection::{
-    Claimed, InMemoryProjections, ParkedEvent, Position, ProjectionFence, ProjectionId, ProjectionStore, Selection,
+    Claimed, Envelope, InMemoryProjections, InvalidProjectionSettings, OnFailure, ParkedEvent, Place, Position,
+    Progress, Projection, ProjectionActor, ProjectionFailed, ProjectionFeed, ProjectionFence, ProjectionId,
+    ProjectionMessage, ProjectionSettings, ProjectionStatus, ProjectionStore, Projections, ReadModelError, Selection,
+    SqliteReadModel, slice_ranges,
 };
 pub use query::{
     Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveFeed, StateChange, StateFeed, StatePage,
@@ -159,6 +162,7 @@ pub use query::{
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
 pub use recovery_limit::{RecoveryLimit, RecoveryMode};
+pub use rusqlite;
 pub use snapshot::{
     InMemorySnapshotStore, ProjectionGuard, RawSnapshot, ReplayCost, Retention, RetentionGuard, RetentionStep,
     SnapshotStore, StoredSnapshot,
@@ -166,3 +170,5 @@ pub use snapshot::{
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};
 pub use state_effect::StateEffect;
+#[cfg(feature = "postgres")]
+pub use tokio_postgres;

@@ -90,6 +90,17 @@ impl<D: DurableState> StateEffect<D> {
         self
     }
 
+    /// Then answers with what `make` finds in the state after the write, and in the revision stored: with it a caller can
+    /// [wait](crate::Projections::wait_until) until a projection has seen what was just written.
+    pub fn then_reply_at<T: Send + 'static>(
+        mut self,
+        reply_to: ReplyTo<T>,
+        make: impl FnOnce(&D::State, u64) -> T + Send + 'static,
+    ) -> Self {
+        self.chained.reply_at(reply_to, make);
+        self
+    }
+
     /// Then answers in any case: with what `make` finds in the new state, or with what it says about the write's failure.
     ///
     /// [`AppendError::Unknown`] is no failure to tell a caller of as such: the state may be stored.

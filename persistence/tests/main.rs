@@ -13,14 +13,17 @@ mod entity;
 mod evolution;
 mod feeds;
 
+mod feeds_under_load;
 mod guarded;
 mod journal_contract;
 mod opening;
 mod postgres;
 mod postgres_feeds;
 mod postgres_opening;
+mod postgres_projections;
 mod postgres_server;
 mod power_loss;
+mod projections;
 mod recovery;
 mod snapshots;
 mod states;

@@ -25,7 +25,7 @@ pub(crate) use fault::Fault;
 pub use options::PostgresOptions;
 pub(crate) use request::{Work, Written};
 pub(crate) use rows::{ReadError, StoredRow, highest_seq, load_snapshot, load_state, replay, stored_state};
-pub(crate) use session::{Parameter, Session, Sql};
+pub(crate) use session::{Parameter, PlainClient, Session, Sql};
 
 use crate::{
     AppendError, BoxFuture, FenceScope, JournalError, PersistenceId, ProjectionId,
@@ -205,6 +205,11 @@ impl PostgresStore {
     /// The last transaction of this store that stored events or states.
     pub(crate) fn last_tx(&self) -> u64 {
         self.inner.shared.last_tx.load(Ordering::Relaxed)
+    }
+
+    /// A connection for whoever writes tables of the program's own.
+    pub(crate) async fn plain_client(&self) -> Result<PlainClient, PostgresOpenError> {
+        self.inner.shared.connector.connect_plain().await
     }
 
     pub(crate) fn clock(&self) -> &Clock {

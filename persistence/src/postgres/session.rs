@@ -38,6 +38,27 @@ pub(crate) struct Session {
     begin_read: Option<String>,                 // where settings last for a transaction only
 }
 
+/// A connection for statements that are not ours.
+pub(crate) struct PlainClient {
+    client: Client,
+    link: JoinHandle<()>,
+    schema: String,
+}
+
+impl PlainClient {
+    pub(crate) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed() || self.link.is_finished()
+    }
+}
+
 impl Sql {
     pub(crate) fn text(&self, schema: &str) -> String {
         self.text.replace("{schema}", schema)
@@ -100,6 +121,25 @@ impl Connector {
             }
         }
         Ok(session)
+    }
+
+    /// A connection for statements that are not ours, with nothing but the time limit set.
+    pub(crate) async fn connect_plain(&self) -> Result<PlainClient, PostgresOpenError> {
+        let within = self.options.connect_timeout * 2;
+        let connected = async {
+            let (client, link) = self.link(&self.target.config).await?;
+            let timeout = self.options.statement_timeout.as_millis();
+            if !self.options.pooler {
+                client.batch_execute(&format!("SET statement_timeout = {timeout}")).await?;
+            }
+            Ok::<_, Error>(PlainClient { client, link, schema: self.options.schema.clone() })
+        };
+        match self.clock.timeout(within, connected).await {
+            Ok(connected) => connected.map_err(|error| self.error(&error)),
+            Err(elapsed) => {
+                Err(PostgresOpenError::Unreachable { place: self.place().to_owned(), reason: elapsed.to_string() })
+            }
+        }
     }
 
     async fn link(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {

@@ -1,18 +1,39 @@
-//! How far consumers of events have got, and what they have given up on: [`ProjectionStore`].
+//! How far consumers of events have got, and what they have given up on: [`ProjectionStore`]. [`Projection`] is one.
 
+mod actor;
+mod behavior;
+mod group;
+#[cfg(feature = "postgres")]
+mod into_postgres;
 mod memory;
+mod meter;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod read_model;
+mod settings;
+mod sink;
+mod source;
 mod sqlite;
+mod state;
 
+#[cfg(test)]
+mod state_tests;
+
+pub use actor::{Place, ProjectionActor, ProjectionFailed, ProjectionMessage};
+pub use behavior::{Projection, ProjectionFeed, ProjectionStatus};
+pub use group::Projections;
 pub use memory::InMemoryProjections;
-pub(crate) use sqlite::{ProjectionWork, parked, positions};
+pub use meter::Progress;
+pub use read_model::{ReadModelError, SqliteReadModel};
+pub use settings::{InvalidProjectionSettings, OnFailure, ProjectionSettings};
+pub use source::{Envelope, slice_ranges};
+pub(crate) use sqlite::{ProjectionWork, STORE, parked, positions};
 
 use crate::{AppendError, BoxFuture, JournalError, Offset, PersistenceId};
 use std::{fmt, sync::Arc};
 
 /// Names a consumer: who reads, and what.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProjectionId {
     /// The consumer group. Groups know nothing of each other.
     pub group: Arc<str>,
@@ -142,6 +163,12 @@ impl Selection {
     #[must_use]
     pub fn of(projection: &ProjectionId) -> Self {
         Self { group: Some(projection.group.clone()), source: Some(projection.source.clone()), offset: None }
+    }
+
+    /// One event of one consumer.
+    #[must_use]
+    pub fn one(projection: &ProjectionId, offset: Offset) -> Self {
+        Self { offset: Some(offset), ..Self::of(projection) }
     }
 
     fn takes(&self, projection: &ProjectionId, offset: Offset) -> bool {

@@ -234,6 +234,11 @@ ORDER BY consumer_group, source, generation, tx, ordering LIMIT $11",
     ],
 };
 
+/// An offset as its three columns.
+pub(crate) fn offset_columns(offset: Offset) -> (i32, i64, i64) {
+    (offset.generation() as i32, clamped(offset.tx()), clamped(offset.ordering()))
+}
+
 /// An offset as columns, or NULL in their places.
 struct Columns(Option<i32>, Option<i64>, Option<i64>);
 

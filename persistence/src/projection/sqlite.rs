@@ -8,6 +8,21 @@ use crate::{
 use futures_util::FutureExt;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+/// The texts of all statements, for one pair of tables.
+pub(crate) struct Statements {
+    fence: &'static str,
+    save: &'static str,
+    set: &'static str,
+    claim: &'static str,
+    pause: &'static str,
+    positions: &'static str,
+    park: &'static str,
+    unpark: &'static str,
+    parked: &'static str,
+    replay: &'static str,
+    drop: &'static str,
+}
+
 /// What the writer is asked to do with offsets and parked events.
 pub(crate) enum ProjectionWork {
     Claim(ProjectionId),
@@ -85,20 +100,72 @@ fn counted(written: BoxFuture<'static, Result<Written, AppendError>>) -> BoxFutu
 }
 
 /// `?1`, `?2` are group and source, the others the offset, each NULL for any.
-const SELECTED: &str = "projection IN (SELECT id FROM projection WHERE (?1 IS NULL OR consumer_group = ?1)
-  AND (?2 IS NULL OR source = ?2)) AND (?3 IS NULL OR (generation, tx, position) = (?3, ?4, ?5))";
+macro_rules! selected {
+    ($projection:literal) => {
+        concat!(
+            " projection IN (SELECT id FROM ",
+            $projection,
+            " WHERE (?1 IS NULL OR consumer_group = ?1)
+              AND (?2 IS NULL OR source = ?2)) AND (?3 IS NULL OR (generation, tx, position) = (?3, ?4, ?5))"
+        )
+    };
+}
 
-const PARKED: &str = "
-SELECT p.consumer_group, p.source, k.generation, k.tx, k.position, k.persistence_id, k.seq_nr, k.attempts, k.reason,
-  k.time_ms, k.replay
-FROM projection p JOIN parked k ON k.projection = p.id
-WHERE (?1 IS NULL OR p.consumer_group = ?1) AND (?2 IS NULL OR p.source = ?2)
-  AND (?3 IS NULL OR (k.generation, k.tx, k.position) = (?3, ?4, ?5))
-  AND (?6 IS NULL OR (p.consumer_group, p.source, k.generation, k.tx, k.position) > (?6, ?7, ?8, ?9, ?10))
-ORDER BY p.consumer_group, p.source, k.generation, k.tx, k.position LIMIT ?11";
+macro_rules! statements {
+    ($projection:literal, $parked:literal) => {
+        Statements {
+            fence: concat!("SELECT id, epoch FROM ", $projection, " WHERE consumer_group = ?1 AND source = ?2"),
+            save: concat!(
+                "UPDATE ", $projection, " SET generation = ?2, tx = ?3, position = ?4
+                 WHERE id = ?1 AND (generation, tx, position) < (?2, ?3, ?4)"
+            ),
+            set: concat!("UPDATE ", $projection, " SET generation = ?2, tx = ?3, position = ?4 WHERE id = ?1"),
+            claim: concat!(
+                "INSERT INTO ", $projection, "(consumer_group, source, epoch, position) VALUES (?1, ?2, 1, 0)
+                 ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch, generation, tx, position, paused"
+            ),
+            pause: concat!(
+                "INSERT INTO ", $projection, "(consumer_group, source, epoch, position, paused) VALUES (?1, ?2, 0, 0, ?3)
+                 ON CONFLICT DO UPDATE SET paused = excluded.paused"
+            ),
+            positions: concat!(
+                "SELECT consumer_group, source, generation, tx, position, epoch, paused FROM ", $projection, "
+                 WHERE (?1 IS NULL OR consumer_group = ?1) AND (?2 IS NULL OR source = ?2)
+                 ORDER BY consumer_group, source"
+            ),
+            park: concat!(
+                "INSERT OR REPLACE INTO ", $parked, "(projection, generation, tx, position, persistence_id, seq_nr,
+                   attempts, reason, time_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+            ),
+            unpark: concat!(
+                "DELETE FROM ", $parked, " WHERE projection = ?1 AND (generation, tx, position) = (?2, ?3, ?4)"
+            ),
+            parked: concat!(
+                "SELECT p.consumer_group, p.source, k.generation, k.tx, k.position, k.persistence_id, k.seq_nr, k.attempts,
+                   k.reason, k.time_ms, k.replay
+                 FROM ", $projection, " p JOIN ", $parked, " k ON k.projection = p.id
+                 WHERE (?1 IS NULL OR p.consumer_group = ?1) AND (?2 IS NULL OR p.source = ?2)
+                   AND (?3 IS NULL OR (k.generation, k.tx, k.position) = (?3, ?4, ?5))
+                   AND (?6 IS NULL
+                     OR (p.consumer_group, p.source, k.generation, k.tx, k.position) > (?6, ?7, ?8, ?9, ?10))
+                 ORDER BY p.consumer_group, p.source, k.generation, k.tx, k.position LIMIT ?11"
+            ),
+            replay: concat!("UPDATE ", $parked, " SET replay = 1 WHERE", selected!($projection)),
+            drop: concat!("DELETE FROM ", $parked, " WHERE", selected!($projection)),
+        }
+    };
+}
+
+/// The tables beside the journal.
+pub(crate) const STORE: Statements = statements!("projection", "parked");
+
+/// The tables in a database of somebody else.
+pub(crate) const READ_MODEL: Statements = statements!("persistence_projection", "persistence_parked");
 
 pub(crate) fn parked(
     db: &Connection,
+    statements: &Statements,
     selection: &Selection,
     after: Option<&(ProjectionId, Offset)>,
     limit: usize,
@@ -106,7 +173,7 @@ pub(crate) fn parked(
     let only = OffsetColumns::of_any(selection.offset);
     let from = after.map(|(projection, _)| (&*projection.group, &*projection.source)).unzip();
     let from_offset = OffsetColumns::of_any(after.map(|(_, offset)| *offset));
-    let mut statement = db.prepare_cached(PARKED)?;
+    let mut statement = db.prepare_cached(statements.parked)?;
     let rows = statement.query_map(
         params![
             selection.group,
@@ -138,12 +205,12 @@ pub(crate) fn parked(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-const POSITIONS: &str = "
-SELECT consumer_group, source, generation, tx, position, epoch, paused FROM projection
-WHERE (?1 IS NULL OR consumer_group = ?1) AND (?2 IS NULL OR source = ?2) ORDER BY consumer_group, source";
-
-pub(crate) fn positions(db: &Connection, selection: &Selection) -> Result<Vec<Position>, ReadError> {
-    let mut statement = db.prepare_cached(POSITIONS)?;
+pub(crate) fn positions(
+    db: &Connection,
+    statements: &Statements,
+    selection: &Selection,
+) -> Result<Vec<Position>, ReadError> {
+    let mut statement = db.prepare_cached(statements.positions)?;
     let rows = statement.query_map(params![selection.group, selection.source], |row| {
         Ok(Position {
             projection: ProjectionId { group: row.get(0)?, source: row.get(1)? },
@@ -180,121 +247,107 @@ fn offset_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Offset> {
 
 impl Transaction<'_> {
     pub(crate) fn projection(&mut self, work: &ProjectionWork) -> rusqlite::Result<Result<Written, AppendError>> {
-        let fence = match work {
-            ProjectionWork::Claim(projection) => return self.claim_projection(projection).map(Ok),
-            ProjectionWork::SetPaused(projection, paused) => return self.set_paused(projection, *paused).map(Ok),
-            ProjectionWork::Replay(selection) => {
-                return self.select_parked(selection, "UPDATE parked SET replay = 1 WHERE").map(Ok);
-            }
-            ProjectionWork::Drop(selection) => {
-                return self.select_parked(selection, "DELETE FROM parked WHERE").map(Ok);
-            }
-            ProjectionWork::SaveOffset(fence, _)
-            | ProjectionWork::SetOffset(fence, _)
-            | ProjectionWork::Park(fence, _)
-            | ProjectionWork::Unpark(fence, _) => fence,
-        };
-        let ProjectionFence { projection: ProjectionId { group, source }, epoch } = fence;
-        let found: Option<(i64, i64)> = self
-            .db
-            .prepare_cached("SELECT id, epoch FROM projection WHERE consumer_group = ?1 AND source = ?2")?
-            .query_row([group, source], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (id, current) = found.unwrap_or_default();
-        if current as u64 != *epoch {
-            return Ok(Err(AppendError::Stale { held: *epoch, current: current as u64 }));
-        }
-        let changed = match work {
-            ProjectionWork::SaveOffset(_, offset) => {
-                let to = OffsetColumns::of(*offset);
-                self.db
-                    .prepare_cached(
-                        "UPDATE projection SET generation = ?2, tx = ?3, position = ?4
-                         WHERE id = ?1 AND (generation, tx, position) < (?2, ?3, ?4)",
-                    )?
-                    .execute(params![id, to.0, to.1, to.2])?
-            }
-            ProjectionWork::SetOffset(_, offset) => {
-                let to = OffsetColumns::of(*offset);
-                self.db
-                    .prepare_cached("UPDATE projection SET generation = ?2, tx = ?3, position = ?4 WHERE id = ?1")?
-                    .execute(params![id, to.0, to.1, to.2])?
-            }
-            ProjectionWork::Park(_, event) => self.park_event(id, event)?,
-            ProjectionWork::Unpark(_, offset) => {
-                let at = OffsetColumns::of(*offset);
-                self.db
-                    .prepare_cached(
-                        "DELETE FROM parked WHERE projection = ?1 AND (generation, tx, position) = (?2, ?3, ?4)",
-                    )?
-                    .execute(params![id, at.0, at.1, at.2])?
-            }
-            ProjectionWork::Claim(_)
-            | ProjectionWork::SetPaused(..)
-            | ProjectionWork::Replay(_)
-            | ProjectionWork::Drop(_) => 0, // returned above
-        };
-        self.dirty |= changed > 0;
-        Ok(Ok(Written::Done))
+        let (answer, changed) = perform(self.db, &STORE, work)?;
+        self.dirty |= changed;
+        Ok(answer)
     }
+}
 
-    fn park_event(&mut self, projection: i64, event: &ParkedEvent) -> rusqlite::Result<usize> {
-        let at = OffsetColumns::of(event.offset);
-        self.db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO parked(projection, generation, tx, position, persistence_id, seq_nr, attempts,
-                   reason, time_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                projection,
-                at.0,
-                at.1,
-                at.2,
-                event.id.as_str(),
-                clamped(event.seq_nr),
-                event.attempts,
-                event.reason,
-                clamped(event.time_ms)
-            ])
+/// The row of a consumer, if the fence is the last one claimed.
+pub(crate) fn fenced(
+    db: &Connection,
+    statements: &Statements,
+    fence: &ProjectionFence,
+) -> rusqlite::Result<Result<i64, AppendError>> {
+    let ProjectionFence { projection: ProjectionId { group, source }, epoch } = fence;
+    let found: Option<(i64, i64)> = db
+        .prepare_cached(statements.fence)?
+        .query_row([group, source], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (id, current) = found.unwrap_or_default();
+    if current as u64 == *epoch {
+        return Ok(Ok(id));
     }
+    Ok(Err(AppendError::Stale { held: *epoch, current: current as u64 }))
+}
 
-    fn claim_projection(&mut self, projection: &ProjectionId) -> rusqlite::Result<Written> {
-        self.dirty = true;
-        let claimed = self
-            .db
-            .prepare_cached(
-                "INSERT INTO projection(consumer_group, source, epoch, position) VALUES (?1, ?2, 1, 0)
-                 ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch, generation, tx, position, paused",
-            )?
-            .query_row([&projection.group, &projection.source], |row| {
-                let fence = ProjectionFence { projection: projection.clone(), epoch: row.get::<_, i64>(0)? as u64 };
-                Ok(Claimed { fence, offset: offset_at(row, 1)?, paused: row.get(4)? })
-            })?;
-        Ok(Written::Claimed(claimed))
-    }
-
-    fn set_paused(&mut self, projection: &ProjectionId, paused: bool) -> rusqlite::Result<Written> {
-        self.dirty = true;
-        self.db
-            .prepare_cached(
-                "INSERT INTO projection(consumer_group, source, epoch, position, paused) VALUES (?1, ?2, 0, 0, ?3)
-                 ON CONFLICT DO UPDATE SET paused = excluded.paused",
-            )?
-            .execute(params![projection.group, projection.source, paused])?;
-        Ok(Written::Done)
-    }
-
-    fn select_parked(&mut self, selection: &Selection, change: &str) -> rusqlite::Result<Written> {
+/// Does `work` in the transaction that is open; the flag says whether anything was written.
+pub(crate) fn perform(
+    db: &Connection,
+    statements: &Statements,
+    work: &ProjectionWork,
+) -> rusqlite::Result<(Result<Written, AppendError>, bool)> {
+    let select = |statement: &str, selection: &Selection| {
         let only = OffsetColumns::of_any(selection.offset);
-        let count = self.db.prepare_cached(&format!("{change} {SELECTED}"))?.execute(params![
+        let count = db.prepare_cached(statement)?.execute(params![
             selection.group,
             selection.source,
             only.0,
             only.1,
             only.2
         ])?;
-        self.dirty |= count > 0;
-        Ok(Written::Count(count as u64))
-    }
+        Ok((Ok(Written::Count(count as u64)), count > 0))
+    };
+    let fence = match work {
+        ProjectionWork::Claim(projection) => return Ok((Ok(claim(db, statements, projection)?), true)),
+        ProjectionWork::SetPaused(projection, paused) => {
+            db.prepare_cached(statements.pause)?.execute(params![projection.group, projection.source, paused])?;
+            return Ok((Ok(Written::Done), true));
+        }
+        ProjectionWork::Replay(selection) => return select(statements.replay, selection),
+        ProjectionWork::Drop(selection) => return select(statements.drop, selection),
+        ProjectionWork::SaveOffset(fence, _)
+        | ProjectionWork::SetOffset(fence, _)
+        | ProjectionWork::Park(fence, _)
+        | ProjectionWork::Unpark(fence, _) => fence,
+    };
+    let id = match fenced(db, statements, fence)? {
+        Ok(id) => id,
+        Err(stale) => return Ok((Err(stale), false)),
+    };
+    let changed = match work {
+        ProjectionWork::SaveOffset(_, offset) => move_to(db, statements.save, id, *offset)?,
+        ProjectionWork::SetOffset(_, offset) => move_to(db, statements.set, id, *offset)?,
+        ProjectionWork::Park(_, event) => park(db, statements, id, event)?,
+        ProjectionWork::Unpark(_, offset) => move_to(db, statements.unpark, id, *offset)?,
+        ProjectionWork::Claim(_)
+        | ProjectionWork::SetPaused(..)
+        | ProjectionWork::Replay(_)
+        | ProjectionWork::Drop(_) => 0, // returned above
+    };
+    Ok((Ok(Written::Done), changed > 0))
+}
+
+/// A statement about a consumer's row and an offset.
+fn move_to(db: &Connection, statement: &str, id: i64, offset: Offset) -> rusqlite::Result<usize> {
+    let OffsetColumns(generation, tx, ordering) = OffsetColumns::of(offset);
+    db.prepare_cached(statement)?.execute(params![id, generation, tx, ordering])
+}
+
+fn park(db: &Connection, statements: &Statements, projection: i64, event: &ParkedEvent) -> rusqlite::Result<usize> {
+    let OffsetColumns(generation, tx, ordering) = OffsetColumns::of(event.offset);
+    db.prepare_cached(statements.park)?.execute(params![
+        projection,
+        generation,
+        tx,
+        ordering,
+        event.id.as_str(),
+        clamped(event.seq_nr),
+        event.attempts,
+        event.reason,
+        clamped(event.time_ms)
+    ])
+}
+
+fn claim(db: &Connection, statements: &Statements, projection: &ProjectionId) -> rusqlite::Result<Written> {
+    let claimed = db.prepare_cached(statements.claim)?.query_row([&projection.group, &projection.source], |row| {
+        let fence = ProjectionFence { projection: projection.clone(), epoch: row.get::<_, i64>(0)? as u64 };
+        Ok(Claimed { fence, offset: offset_at(row, 1)?, paused: row.get(4)? })
+    })?;
+    Ok(Written::Claimed(claimed))
+}
+
+/// Moves a consumer's offset forward, in the transaction that is open.
+pub(crate) fn move_offset(db: &Connection, statements: &Statements, id: i64, offset: Offset) -> rusqlite::Result<()> {
+    move_to(db, statements.save, id, offset).map(drop)
 }

@@ -72,11 +72,13 @@ impl Reader {
                     self.answer(reply, &id, 0, |db| query::ids(db, entity_type.as_deref(), after.as_ref(), limit));
                 }
                 Some(ReadRequest::Positions { selection, reply }) => {
-                    self.answer(reply, &named("projection"), 0, |db| projection::positions(db, &selection));
+                    self.answer(reply, &named("projection"), 0, |db| {
+                        projection::positions(db, &projection::STORE, &selection)
+                    });
                 }
                 Some(ReadRequest::Parked { selection, after, limit, reply }) => {
                     self.answer(reply, &named("parked"), 0, |db| {
-                        projection::parked(db, &selection, after.as_ref(), limit)
+                        projection::parked(db, &projection::STORE, &selection, after.as_ref(), limit)
                     });
                 }
                 Some(ReadRequest::LoadState { id, reply }) => {

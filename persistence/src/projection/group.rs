@@ -1,0 +1,72 @@
+//! [`Projections`]: the instances of one projection, as one.
+
+use super::{Envelope, Place, Projection, ProjectionId, ProjectionMessage, ProjectionStatus, actor::reads};
+use crate::{Offset, PersistenceId};
+use actors::{ActorRef, ActorSystem, AskError};
+use futures_util::future::{join_all, try_join_all};
+use std::time::Duration;
+
+/// The instances of one projection that run here, as one. A cheap handle.
+#[derive(Clone)]
+pub struct Projections(Vec<(ProjectionId, ActorRef<ProjectionMessage>)>);
+
+impl Projections {
+    /// Starts `projection` in `parts` instances, each for its share of the slices; a single one keeps its own.
+    ///
+    /// # Panics
+    /// When `parts` is 0 or more than there are slices, or when the name of one is taken: see [`ActorSystem::spawn`].
+    pub fn spawn<I: Envelope>(system: &ActorSystem, projection: Projection<I>, parts: u16) -> Self {
+        let instances = if parts == 1 { vec![projection] } else { projection.divided(parts) };
+        let spawn = |instance: Projection<I>| {
+            let id = instance.id().clone();
+            (id, system.spawn_anonymous(instance))
+        };
+        Self(instances.into_iter().map(spawn).collect())
+    }
+
+    /// Waits until the event of `id` with this number is handled: whoever then reads what the projection writes sees it.
+    ///
+    /// # Errors
+    /// The time is over, or the projection has ended.
+    pub async fn wait_until(&self, id: &PersistenceId, number: u64, within: Duration) -> Result<(), AskError> {
+        let of_slice = self.0.iter().filter(|(projection, _)| reads(projection, id));
+        let asks = of_slice.map(|(_, actor)| {
+            actor.ask(|reply_to| ProjectionMessage::WaitUntil(Place::Number(id.clone(), number), reply_to), within)
+        });
+        try_join_all(asks).await.map(drop)
+    }
+
+    /// Waits until all instances have handled everything up to `offset`.
+    ///
+    /// # Errors
+    /// The time is over, or one has ended.
+    pub async fn wait_until_offset(&self, offset: Offset, within: Duration) -> Result<(), AskError> {
+        let asks = self.0.iter().map(|(_, actor)| {
+            actor.ask(|reply_to| ProjectionMessage::WaitUntil(Place::Offset(offset), reply_to), within)
+        });
+        try_join_all(asks).await.map(drop)
+    }
+
+    /// How those are doing that answer in time.
+    pub async fn status(&self, within: Duration) -> Vec<ProjectionStatus> {
+        join_all(self.0.iter().map(|(_, actor)| actor.ask(ProjectionMessage::Status, within)))
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Finishes what is under way, saves the offsets and ends.
+    ///
+    /// # Errors
+    /// The time is over; they end all the same, by and by.
+    pub async fn stop(&self, within: Duration) -> Result<(), AskError> {
+        let asks = self.0.iter().map(|(_, actor)| actor.ask(ProjectionMessage::Stop, within));
+        try_join_all(asks).await.map(drop)
+    }
+
+    /// The instances, for what else they can be asked.
+    pub fn instances(&self) -> impl Iterator<Item = &ActorRef<ProjectionMessage>> {
+        self.0.iter().map(|(_, actor)| actor)
+    }
+}
