@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flag;
+use crate::store_command::{self, StoreArgs};
 use crate::tck::{Arrangement, Chosen, Part};
 
 /// The sidecar of stateful serverless: durable, single-writer state for gRPC user functions.
@@ -32,6 +33,9 @@ pub enum Command {
     Tck(TckArgs),
     /// Look after events that the user function could not handle, which are parked
     Events(EventsArgs),
+    /// Look into a store, check it, copy it; also while a sidecar runs on it
+    #[command(after_help = store_command::HELP)]
+    Store(StoreArgs),
     /// The shopping cart of `demo`, as the user function it is
     #[command(hide = true)]
     DemoUserFunction(DemoUserFunctionArgs),
@@ -277,6 +281,7 @@ Examples:
   cloudstate run --store memory --set eventsourced-entity.passivation-timeout=5s
   cloudstate config --json                   the effective settings
   cloudstate events parked                   events that the user function could not handle
+  cloudstate store info                      what is in the store
   cloudstate tck --help                      how to check a proxy or an SDK
 
 Settings come from a TOML file, under the environment, under flags.";
@@ -308,7 +313,7 @@ Exit status:
   2    the tests could not be run
   130  interrupted";
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("must be KEY=VALUE, such as relay-timeout=30s".to_owned()),

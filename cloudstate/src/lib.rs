@@ -20,6 +20,7 @@ pub mod replicator;
 pub mod router;
 pub mod spec;
 pub mod store;
+pub mod store_command;
 pub mod tck;
 pub mod telemetry;
 pub mod user_function;

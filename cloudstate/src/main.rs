@@ -21,7 +21,9 @@ use cloudstate::eventing::{self, Control, Filter};
 use cloudstate::listen::{self, ListenError, MANAGEMENT_PORT, METRICS_PORT};
 use cloudstate::proxy::{self, Proxy};
 use cloudstate::store::{Store, StoreError};
+use cloudstate::store_command::{self, StoreAction, StoreCommandError};
 use cloudstate::{demo, tck, telemetry};
+use persistence::admin::Progress;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Config(args) => print_config(&args),
         Command::Tck(args) => conformance(&args),
         Command::Events(args) => events(&args.action),
+        Command::Store(args) => store(&args.action),
         Command::DemoUserFunction(args) => demo_user_function(&args),
     };
     match ended {
@@ -353,6 +356,30 @@ fn events(action: &EventsAction) -> Result<Exit, Failure> {
     Ok(Exit::Stopped)
 }
 
+fn store(action: &StoreAction) -> Result<Exit, Failure> {
+    let config = read_settings(&action.place().settings())?.config()?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let (progress, clock, mut told) = (Progress::default(), Clock::tokio(), false);
+        let mut running = std::pin::pin!(store_command::run(action, &config.store, &progress, &clock));
+        loop {
+            tokio::select! {
+                ended = &mut running => return Ok(ended?),
+                // What is unfinished is removed; told twice, it is left lying.
+                _ = signals.next() => {
+                    if std::mem::replace(&mut told, true) {
+                        return Ok(Exit::Interrupted);
+                    }
+                    progress.cancel();
+                }
+            }
+        }
+    });
+    runtime.shutdown_timeout(LAST_BREATH);
+    ended
+}
+
 fn demo_user_function(args: &DemoUserFunctionArgs) -> Result<Exit, Failure> {
     let log = LogConfig { format: LogFormat::Text, level: "info".to_owned() };
     runtime()?.block_on(async {
@@ -413,6 +440,13 @@ impl From<CommandError> for Failure {
             CommandError::NoStore { .. } | CommandError::Store(_) => Exit::Store,
             _ => Exit::Failed,
         };
+        failed(exit, error)
+    }
+}
+
+impl From<StoreCommandError> for Failure {
+    fn from(error: StoreCommandError) -> Self {
+        let exit = error.exit();
         failed(exit, error)
     }
 }

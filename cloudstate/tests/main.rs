@@ -33,5 +33,6 @@ mod sdk_functions;
 mod soak;
 mod spec;
 mod storage;
+mod store_command;
 mod tck;
 mod value_entities;

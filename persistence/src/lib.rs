@@ -93,6 +93,7 @@
 //! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.
 
 mod adapted;
+pub mod admin;
 mod breaker;
 mod chained;
 mod checksum;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "real processes and disks take real time")]
 
+mod admin;
 mod codec;
 mod crash;
 mod damage;

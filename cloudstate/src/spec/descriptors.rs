@@ -46,6 +46,16 @@ impl RawFile {
     }
 }
 
+/// The messages of the serialised `google.protobuf.FileDescriptorSet` `set`, which holds all that it imports, and those of
+/// the protocol's primitive values.
+///
+/// # Errors
+/// When `set` is none, or contradicts itself.
+pub fn pool_of(set: &Bytes) -> Result<DescriptorPool, SpecError> {
+    let files = link(parse(set)?)?;
+    build(&files).map_err(|reason| SpecError::Unlinkable { reason })
+}
+
 /// The files of `set`, the first of each name.
 pub(super) fn parse(set: &Bytes) -> Result<Vec<RawFile>, SpecError> {
     let no_set = |reason: String| SpecError::NoDescriptorSet { reason };

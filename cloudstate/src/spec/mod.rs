@@ -12,7 +12,7 @@ mod http_rule;
 mod key;
 mod options;
 mod template;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -24,7 +24,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 use proto::cloudstate::ServiceInfo;
 
 pub use any_values::JSON_VALUE;
-pub use descriptors::RawFile;
+pub use descriptors::{RawFile, pool_of};
 pub use error::SpecError;
 pub use http_rule::{Body, HttpBinding, HttpMethod, ResponseBody};
 pub use key::{EntityKey, KEY_BYTES_MAX, KeyError};

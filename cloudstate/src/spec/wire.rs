@@ -5,7 +5,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 /// The value of one field as it is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum WireValue<'a> {
+pub(crate) enum WireValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -15,17 +15,17 @@ pub(super) enum WireValue<'a> {
 }
 
 /// The fields of a serialised message in wire order.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
     /// The next field and its number; `None` at the end.
-    pub(super) fn next_field(&mut self) -> Result<Option<(u32, WireValue<'a>)>, DecodeError> {
+    pub(crate) fn next_field(&mut self) -> Result<Option<(u32, WireValue<'a>)>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Every length-delimited value of the field `number`, in order.
-    pub(super) fn all_bytes(mut self, number: u32) -> Result<Vec<&'a [u8]>, DecodeError> {
+    pub(crate) fn all_bytes(mut self, number: u32) -> Result<Vec<&'a [u8]>, DecodeError> {
         let mut found = Vec::new();
         while let Some((field, value)) = self.next_field()? {
             match value {

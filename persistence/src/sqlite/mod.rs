@@ -16,15 +16,17 @@ mod stats;
 mod transaction;
 mod writer;
 
+pub(crate) use cache::{Cache, NameTable};
+pub(crate) use lock::StoreLock;
 pub use options::{Durability, OpenError, SqliteOptions};
 pub(crate) use reader::{ReadError, StoredRow};
 pub(crate) use request::{ReadRequest, Reply, Work, Written};
+pub(crate) use schema::{SCHEMA_VERSION, create_unsynced, open_from_outside, schema_version};
 pub(crate) use state::StateRow;
 pub(crate) use transaction::{Transaction, clamped};
 
 use crate::{AppendError, BoxFuture, JournalError};
 use futures_util::FutureExt;
-use lock::StoreLock;
 use parking_lot::Mutex;
 use reader::Reader;
 use request::WriteRequest;

@@ -10,6 +10,9 @@ const LIBRARY_VERSION_MIN: i32 = 3_051_003;
 /// How long a statement waits for another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Page cache of a connection that is opened for one task beside a running store.
+const OUTSIDE_CACHE_KIB: u32 = 16_384;
+
 /// Statements the writer and readers use fit in here, so that none is ever prepared twice.
 const STATEMENTS_CACHED: usize = 64;
 
@@ -18,7 +21,7 @@ const STATEMENTS_CACHED: usize = 64;
 const STEPS: &[&str] = &[TABLES, PROJECTIONS, STATE, FEEDS];
 
 /// The version this program writes.
-const SCHEMA_VERSION: i64 = STEPS.len() as i64;
+pub(crate) const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// `journal.ordering` is the commit order of the whole store, without gaps to look for; AUTOINCREMENT, because a deleted
 /// tail must not be numbered again. `entity.highest_seq` is written when events are deleted: else it follows from the
@@ -124,6 +127,53 @@ pub(crate) fn open_reader(path: &Path, options: &SqliteOptions) -> Result<Connec
     open().map_err(|error| open_error(path, &error))
 }
 
+/// A connection of somebody who looks in from outside: to SQLite the file itself is read-only. It never checkpoints.
+/// `alone` reads a database that nobody writes to and that has no log, such as a backup on a medium that cannot be written.
+pub(crate) fn open_from_outside(path: &Path, alone: bool) -> Result<Connection, OpenError> {
+    check_library()?;
+    let open = || -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let options = SqliteOptions::default();
+        let db = if alone {
+            connect(Path::new(&immutable_uri(path)), flags | OpenFlags::SQLITE_OPEN_URI, &options)?
+        } else {
+            connect(path, flags, &options)?
+        };
+        db.pragma_update(None, "query_only", true)?;
+        db.pragma_update(None, "cache_size", -i64::from(OUTSIDE_CACHE_KIB))?;
+        db.pragma_update(None, "mmap_size", 0)?;
+        Ok(db)
+    };
+    open().map_err(|error| open_error(path, &error))
+}
+
+/// An empty database with this version's tables, to be filled by one connection and synced by whoever does so: until then
+/// a crash leaves nothing of use.
+pub(crate) fn create_unsynced(path: &Path) -> Result<Connection, OpenError> {
+    check_library()?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let open = || -> rusqlite::Result<Connection> {
+        let db = connect(path, flags, &SqliteOptions::default())?;
+        db.pragma_update(None, "journal_mode", "OFF")?;
+        db.pragma_update(None, "synchronous", "OFF")?;
+        db.pragma_update(None, "cache_size", -i64::from(OUTSIDE_CACHE_KIB))?;
+        Ok(db)
+    };
+    let mut db = open().map_err(|error| open_error(path, &error))?;
+    check_schema(&mut db, path)?;
+    Ok(db)
+}
+
+/// `path` as a URI that tells SQLite to look for no log and take no locks.
+fn immutable_uri(path: &Path) -> String {
+    let escape = |&byte: &u8| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let path: String = path.as_os_str().as_encoded_bytes().iter().map(escape).collect();
+    format!("file:{path}?immutable=1")
+}
+
 fn connect(path: &Path, flags: OpenFlags, options: &SqliteOptions) -> rusqlite::Result<Connection> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = match &options.vfs {
@@ -181,7 +231,7 @@ fn check_schema(db: &mut Connection, path: &Path) -> Result<(), OpenError> {
 }
 
 /// The version of the tables found; 0 for an empty database.
-fn schema_version(db: &Connection, path: &Path) -> Result<i64, OpenError> {
+pub(crate) fn schema_version(db: &Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |error| open_error(path, &error);
     let foreign = |reason| OpenError::Foreign { path: path.to_owned(), reason };
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(failed)?;

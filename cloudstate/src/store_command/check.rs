@@ -1,0 +1,73 @@
+//! `check`: every row is looked at, everything wrong is named.
+
+use persistence::admin::{Finding, Totals};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::bar::Bar;
+use super::show::count;
+use super::{CheckArgs, Opened, Out, StoreCommandError};
+use crate::cli::Exit;
+
+/// Findings that wait to be printed.
+const QUEUE: usize = 64;
+
+pub(super) async fn check(
+    store: &Opened,
+    args: &CheckArgs,
+    bar: &Bar,
+    out: &mut Out,
+) -> Result<Exit, StoreCommandError> {
+    let (sender, mut findings) = mpsc::channel(QUEUE);
+    let looked = store.admin().check(bar.progress(), sender);
+    let print = async {
+        let mut found = 0_u64;
+        while let Some(finding) = findings.recv().await {
+            found += 1;
+            if args.json {
+                out.json(&finding)?;
+            } else {
+                out.line(&finding)?;
+            }
+        }
+        Ok::<_, StoreCommandError>(found)
+    };
+    // A reader that goes away ends the look: its channel is closed.
+    let (totals, found) = bar.during(async { tokio::join!(looked, print) }).await;
+    let found = found?;
+    let totals = totals?;
+    if args.json {
+        out.json(&json!({ "checked": totals, "findings": found }))?;
+    } else {
+        let verdict = if found == 0 { "nothing is wrong".into() } else { count(found, "finding", "findings") };
+        out.line(format_args!("{verdict}; checked {}", summary(&totals)))?;
+    }
+    Ok(if found == 0 { Exit::Stopped } else { Exit::Failed })
+}
+
+/// Collects findings of a new store, prints them, and says how many there were.
+pub(super) async fn print_findings(
+    mut findings: mpsc::Receiver<Finding>,
+    out: &mut Out,
+) -> Result<(), StoreCommandError> {
+    while let Some(finding) = findings.recv().await {
+        out.line(&finding)?;
+    }
+    Ok(())
+}
+
+/// How much there is, in words; kinds of which there is nothing are left out.
+pub(super) fn summary(totals: &Totals) -> String {
+    let Totals { owners, projections, parked, entities, events, snapshots, states } = *totals;
+    let all = [
+        count(entities, "entity", "entities"),
+        count(events, "event", "events"),
+        count(snapshots, "snapshot", "snapshots"),
+        count(states, "state", "states"),
+        count(projections, "consumer", "consumers"),
+        count(parked, "parked event", "parked events"),
+        count(owners, "shard owner", "shard owners"),
+    ];
+    let some: Vec<_> = all.into_iter().filter(|text| !text.starts_with("0 ")).collect();
+    if some.is_empty() { "an empty store".into() } else { some.join(", ") }
+}

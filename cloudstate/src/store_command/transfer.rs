@@ -1,0 +1,214 @@
+//! `export` and `import`.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use persistence::admin::{AdminError, Record, Totals};
+use tokio::sync::mpsc;
+
+use super::archive::{ArchiveError, ArchiveReader, ArchiveWriter};
+use super::bar::Bar;
+use super::check::{print_findings, summary};
+use super::opened::begin_import;
+use super::{ExportArgs, ImportArgs, Opened, Out, StoreCommandError};
+use crate::cli::Exit;
+use crate::config::StoreConfig;
+
+/// Batches on their way from the store to the file or back.
+const QUEUE: usize = 4;
+
+/// Records and bytes of their lines handed on at once.
+const BATCH_RECORDS: usize = 256;
+const BATCH_BYTES: u64 = 256 << 10;
+
+type Done = Result<Exit, StoreCommandError>;
+
+pub(super) async fn export(store: &Opened, args: &ExportArgs, bar: &Bar, out: &mut Out) -> Done {
+    if args.target.as_os_str() == "-" {
+        let (_, totals) = bar.during(write_archive(store, bar, &mut *out, StoreCommandError::Output)).await?;
+        // Standard output is the archive's.
+        let _ = writeln!(io::stderr(), "exported {}", summary(&totals));
+        return Ok(Exit::Stopped);
+    }
+    let file = NewFile::create(&args.target)?;
+    let path = args.target.as_path();
+    let writer = BufWriter::with_capacity(256 << 10, file.file()?);
+    let failed = |reason| StoreCommandError::File { path: path.to_owned(), reason };
+    let (writer, totals) = bar.during(write_archive(store, bar, writer, failed)).await?;
+    writer.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+    file.publish()?;
+    out.line(format_args!("{}: {}", path.display(), summary(&totals)))?;
+    Ok(Exit::Stopped)
+}
+
+async fn write_archive<W: Write>(
+    store: &Opened,
+    bar: &Bar,
+    to: W,
+    failed: impl Fn(io::Error) -> StoreCommandError,
+) -> Result<(W, Totals), StoreCommandError> {
+    let kind = store.admin().kind();
+    let (sender, batches) = mpsc::channel::<Vec<Record>>(QUEUE);
+    let exported = store.admin().export(bar.progress(), sender);
+    let written = async {
+        // Dropped when writing fails, which ends the export.
+        let mut batches = batches;
+        let mut writer = ArchiveWriter::begin(to, kind, bar.now_ms()).map_err(&failed)?;
+        while let Some(batch) = batches.recv().await {
+            batch.iter().try_for_each(|record| writer.record(record)).map_err(&failed)?;
+        }
+        Ok::<_, StoreCommandError>(writer)
+    };
+    let (exported, written) = tokio::join!(exported, written);
+    let writer = written?;
+    let sent = exported?;
+    let (to, totals) = writer.end().map_err(&failed)?;
+    debug_assert_eq!(sent, totals, "all that was sent is written");
+    Ok((to, totals))
+}
+
+pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, out: &mut Out) -> Done {
+    let path = args.source.as_path();
+    // Opened before anything is begun: a wrong name must not leave a folder.
+    let (source, size): (Box<dyn Read + Send>, u64) = if path.as_os_str() == "-" {
+        (Box::new(io::stdin()), 0)
+    } else {
+        let file = File::open(path).map_err(StoreCommandError::file(path))?;
+        let size = file.metadata().map_or(0, |file| file.len());
+        (Box::new(file), size)
+    };
+    let mut import = begin_import(config).await?;
+    let (sender, batches) = mpsc::channel(QUEUE);
+    let progress = bar.progress();
+    progress.begin("reading", size);
+    let counted = Counted { from: source, progress: progress.clone() };
+    let named = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read_archive(counted, &named, &sender));
+    let taken = async {
+        // Dropped when a batch is wrong, which ends the reading.
+        let mut batches = batches;
+        let mut lines = (1, 1);
+        while let Some(batch) = batches.recv().await {
+            let (records, last): (Vec<Record>, u64) = batch?;
+            lines = (lines.1 + 1, last);
+            import.take(records).await.map_err(|error| wrong_records(path, lines, error))?;
+        }
+        Ok::<_, StoreCommandError>(())
+    };
+    bar.during(taken).await?;
+    let sent = reading.await.unwrap_or_else(|panic| Err(StoreCommandError::Output(io::Error::other(panic))))?;
+    let (sender, findings) = mpsc::channel(64);
+    let finished = import.finish(bar.progress(), sender);
+    let (totals, printed) = bar.during(async { tokio::join!(finished, print_findings(findings, out)) }).await;
+    printed?;
+    let totals = totals?;
+    out.line(format_args!("imported {}", summary(&totals)))?;
+    if sent.parked > totals.parked {
+        let gone = sent.parked - totals.parked;
+        out.line(format_args!(
+            "left out: {gone} parked events whose event was deleted, so that nothing can be tried again"
+        ))?;
+    }
+    Ok(Exit::Stopped)
+}
+
+type Batch = Result<(Vec<Record>, u64), StoreCommandError>;
+
+/// Sends the records in batches, each with the line of its last one. Answers how many of each there were.
+fn read_archive(source: impl Read, path: &Path, batches: &mpsc::Sender<Batch>) -> Result<Totals, StoreCommandError> {
+    let failed = |error, line| match error {
+        ArchiveError::Io(reason) => StoreCommandError::File { path: path.to_owned(), reason },
+        ArchiveError::Line(reason) => StoreCommandError::Line { path: path.to_owned(), line, reason },
+    };
+    // What is not sent because nobody takes it any more has failed elsewhere.
+    let send = |batch| batches.blocking_send(batch).map_err(|_| StoreCommandError::Store(AdminError::Cancelled));
+    let source = BufReader::with_capacity(256 << 10, source);
+    let mut reader = match ArchiveReader::begin(source) {
+        Ok(reader) => reader,
+        Err(error) => {
+            send(Err(failed(error, 1)))?;
+            return Err(AdminError::Cancelled.into());
+        }
+    };
+    let (mut batch, mut bytes, mut totals) = (Vec::new(), 0, Totals::default());
+    loop {
+        match reader.next() {
+            Ok(Some(record)) => {
+                totals.count(&record);
+                bytes += reader.line_bytes();
+                batch.push(record);
+            }
+            Ok(None) => break,
+            Err(error) => {
+                send(Err(failed(error, reader.line_number())))?;
+                return Err(AdminError::Cancelled.into());
+            }
+        }
+        if batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+            send(Ok((std::mem::take(&mut batch), reader.line_number())))?;
+            bytes = 0;
+        }
+    }
+    send(Ok((batch, reader.line_number())))?;
+    Ok(totals)
+}
+
+fn wrong_records(path: &Path, (from, to): (u64, u64), error: AdminError) -> StoreCommandError {
+    match error {
+        AdminError::Import(reason) => {
+            let reason = format!("{reason} (in the lines {from} to {to})");
+            StoreCommandError::Line { path: path.to_owned(), line: from, reason }
+        }
+        other => other.into(),
+    }
+}
+
+/// Tells how much of a file was read.
+struct Counted<R> {
+    from: R,
+    progress: persistence::admin::Progress,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.progress.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        let read = self.from.read(buffer)?;
+        self.progress.add(read as u64);
+        Ok(read)
+    }
+}
+
+/// A file that gets its name when it is complete.
+struct NewFile {
+    unfinished: PathBuf,
+    target: PathBuf,
+}
+
+impl NewFile {
+    fn create(target: &Path) -> Result<Self, StoreCommandError> {
+        if target.symlink_metadata().is_ok() {
+            return Err(StoreCommandError::FileExists { path: target.to_owned() });
+        }
+        let mut name = target.as_os_str().to_owned();
+        name.push(".unfinished");
+        Ok(Self { unfinished: name.into(), target: target.to_owned() })
+    }
+
+    fn file(&self) -> Result<File, StoreCommandError> {
+        File::create(&self.unfinished).map_err(StoreCommandError::file(&self.unfinished))
+    }
+
+    fn publish(&self) -> Result<(), StoreCommandError> {
+        fs::rename(&self.unfinished, &self.target).map_err(StoreCommandError::file(&self.target))
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // Has its name by now, or is of no use.
+        let _ = fs::remove_file(&self.unfinished);
+    }
+}
