@@ -12,3 +12,4 @@ mod programs;
 #[allow(dead_code, reason = "as above")]
 mod rate_limiter;
 mod tck_function;
+mod wallet_server;

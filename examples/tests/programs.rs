@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Where cargo puts examples. `cargo test -p examples` builds them together with the tests; with the name of a test or a
 /// target it does not, so it is made sure that they are not older than their source.
-fn program(name: &str) -> Command {
+pub(super) fn program(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.parent().and_then(Path::parent).expect("tests lie in a folder below the profile's");
     let path = folder.join("examples").join(name);
