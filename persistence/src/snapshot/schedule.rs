@@ -77,7 +77,11 @@ impl SnapshotSchedule {
 
     /// Whether to take one now, of the state after event `seq_nr`. Then it is under way until [`ended`](Self::ended).
     pub(crate) fn take(&mut self, seq_nr: u64) -> bool {
-        if !self.wanted || self.under_way || seq_nr == 0 {
+        if !self.wanted || self.under_way {
+            return false;
+        }
+        if seq_nr == 0 {
+            self.wanted = false; // of nothing there is no snapshot, and the next event is no reason for one
             return false;
         }
         self.wanted = false;
@@ -134,7 +138,8 @@ mod tests {
     fn one_is_taken_when_asked_but_never_of_nothing() {
         let mut schedule = SnapshotSchedule::new(Retention::default(), 0);
         schedule.asked();
-        assert!(!schedule.take(0));
+        assert!(!schedule.take(0) && !schedule.take(1));
+        schedule.asked();
         assert!(schedule.take(1));
     }
 }
