@@ -2,11 +2,11 @@
 
 use crate::postgres_server::Postgres;
 use persistence::{
-    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, PostgresOptions, RawEvent, RawSnapshot, SnapshotStore,
-    SqliteOptions, SqliteStore,
+    BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, PersistenceId, PostgresOptions, RawEvent, RawSnapshot,
+    SnapshotStore, SqliteOptions, SqliteStore,
     testkit::{FaultyJournal, FaultySnapshots, Subject, contract},
 };
-use std::{num::NonZeroU32, sync::Arc};
+use std::{any::Any, num::NonZeroU32, sync::Arc};
 use tempfile::TempDir;
 
 struct InMemory(InMemoryJournal<RawEvent>, InMemorySnapshotStore<RawSnapshot>);
@@ -68,6 +68,22 @@ impl Subject for Postgres {
 
     fn restart(&mut self) -> BoxFuture<'_, bool> {
         self.reopen()
+    }
+
+    /// A transaction of somebody else, who takes his time, holds the shard's row.
+    fn block(&mut self, id: PersistenceId) -> BoxFuture<'_, Option<Box<dyn Any + Send>>> {
+        Box::pin(async move {
+            if self.options.writers < 2 {
+                return None; // all share one connection
+            }
+            let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute("BEGIN").await.unwrap();
+            let lock = "SELECT 1 FROM cloudstate.owner WHERE entity_type = $1 AND shard = $2 FOR NO KEY UPDATE";
+            let locked = client.query(lock, &[&id.entity_type(), &i32::from(id.slice())]).await.unwrap();
+            assert_eq!(locked.len(), 1, "the row that every write of {id} needs");
+            Some(Box::new(client) as Box<dyn Any + Send>)
+        })
     }
 }
 

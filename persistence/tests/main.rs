@@ -31,6 +31,7 @@ mod snapshots;
 mod states;
 mod store;
 mod storm;
+mod two_processes;
 mod upgrade;
 mod wal_growth;
 mod wallet;

@@ -11,7 +11,7 @@ use persistence::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 /// The writer process.
@@ -81,7 +81,9 @@ impl PowerLoss {
 
 impl CrashSubject for PowerLoss {
     fn writer(&mut self) -> Command {
-        self.store.writer()
+        let mut command = self.store.writer();
+        command.stderr(Stdio::null()); // without power it may not even get to open
+        command
     }
 
     fn crash(&mut self) -> BoxFuture<'_, Result<(), String>> {

@@ -1,12 +1,39 @@
 //! What every [`Journal`] and [`SnapshotStore`] must do, as one suite.
+//!
+//! Which line of the contract is checked where; the last five need a process or a disk to be ended, and have harnesses of
+//! their own, which a backend of its own plugs into:
+//!
+//! | a store must keep | checked by |
+//! |---|---|
+//! | bounds and limits of a replay | `pages_keep_bounds_and_limits` |
+//! | order, numbers without holes | `batches_come_back_whole_and_in_order`, `claims_under_load_leave_one_history` |
+//! | atomic batches | `a_refused_batch_leaves_nothing`; in a crash: [`crash_rounds`](super::crash_rounds) ("torn") |
+//! | a used number conflicts | `a_used_or_early_number_conflicts`; revisions: [`state_contract`](super::state_contract) |
+//! | a stale epoch is refused: events, snapshots, deletions | `each_claim_shuts_out_the_ones_before`, `claims_of_shard_and_entity_shut_each_other_out`, `everything_survives_a_restart` |
+//! | a stale epoch is refused: states, their deletion | [`state_contract`](super::state_contract) |
+//! | the highest number outlives deletion and restart | `deleted_events_are_gone_and_their_numbers_used`, `everything_survives_a_restart` |
+//! | large payloads | `large_payloads_come_back` |
+//! | an empty journal | `an_unknown_entity_is_empty` |
+//! | of concurrent writers of one id exactly one wins each number | `one_of_many_writers_wins_each_number`, `claims_under_load_leave_one_history` |
+//! | writers of different ids do not wait for a blocked one | `writers_of_different_entities_all_succeed`, `a_blocked_entity_holds_others_up_no_longer_than_itself` |
+//! | a retry with the same batch id succeeds, also after a restart | `a_retry_of_a_stored_batch_succeeds`, `everything_survives_a_restart` |
+//! | `kill -9` at any moment, and a retry after it | [`crash_rounds`](super::crash_rounds) |
+//! | an owner in another process that was stopped changes nothing | [`take_overs`](super::take_overs) |
+//! | a full disk, a failing one, failed syncs | [`FaultyVfs`](super::FaultyVfs) for SQLite |
+//! | power loss | [`Tape::after_power_loss`](super::Tape::after_power_loss) for SQLite |
+//! | a damaged tail | the backend's own files, byte by byte |
 
 use crate::{
     Append, AppendError, BoxFuture, Fence, FenceScope, Journal, PersistenceId, RawEvent, RawSnapshot, Recovery,
     ReplayLimit, SnapshotStore, Stored,
 };
 use bytes::Bytes;
-use futures_util::future::join_all;
-use std::sync::Arc;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{Either, join_all},
+    stream::FuturesUnordered,
+};
+use std::{any::Any, sync::Arc};
 
 /// A store under test.
 pub trait Subject: Send {
@@ -18,6 +45,13 @@ pub trait Subject: Send {
 
     /// Closes both and opens them again; answers `false`, having done nothing, when they do not outlive that.
     fn restart(&mut self) -> BoxFuture<'_, bool>;
+
+    /// Holds up every write of `id` until the answer is dropped; `None` where nothing can, as with one writer thread that
+    /// waits for nobody. Where writes share a connection, some others wait with it; a quarter of them must not.
+    fn block(&mut self, id: PersistenceId) -> BoxFuture<'_, Option<Box<dyn Any + Send>>> {
+        drop(id);
+        Box::pin(async { None })
+    }
 }
 
 /// Runs the whole suite against `subject`, which must be empty.
@@ -39,6 +73,7 @@ pub async fn contract(subject: &mut dyn Subject) {
     one_of_many_writers_wins_each_number(&stores).await;
     writers_of_different_entities_all_succeed(&stores).await;
     claims_under_load_leave_one_history(&stores).await;
+    a_blocked_entity_holds_others_up_no_longer_than_itself(subject).await;
     events_vanish_from_the_front_only(&stores).await;
     deleted_events_are_gone_and_their_numbers_used(&stores).await;
     the_newest_snapshot_not_above_is_found(&stores).await;
@@ -256,6 +291,26 @@ async fn claims_under_load_leave_one_history(stores: &Stores) {
     assert!(!written.is_empty(), "nobody ever got to write");
 }
 
+/// No lock of the whole store: while one entity waits, most others go on; and it is written once it may be.
+async fn a_blocked_entity_holds_others_up_no_longer_than_itself(subject: &mut dyn Subject) {
+    let stores = Stores::of(subject);
+    let blocked = stores.claim("blocked").await;
+    let others = join_all((0..64).map(|n| stores.claim_owned(format!("unblocked-{n}")))).await;
+    let Some(block) = subject.block(blocked.id.clone()).await else { return };
+    let mut waits = stores.append(&blocked, 1, &["a"]).boxed();
+    let mut others: FuturesUnordered<_> = others.iter().map(|owned| stores.append(owned, 1, &["x"])).collect();
+    for done in 0..16 {
+        let next = futures_util::future::select(&mut waits, others.next()).await;
+        let Either::Right((outcome, _)) = next else { panic!("the blocked one was written, {done} others before it") };
+        assert_eq!(outcome, Some(Ok(1)));
+    }
+    drop(block);
+    assert_eq!(waits.await, Ok(1), "the blocked one, once it may");
+    while let Some(outcome) = others.next().await {
+        assert_eq!(outcome, Ok(1));
+    }
+}
+
 /// A reader beside a deletion sees the log from some number on, never with a hole.
 async fn events_vanish_from_the_front_only(stores: &Stores) {
     let owned = stores.claim("vanish").await;
@@ -331,6 +386,9 @@ async fn everything_survives_a_restart(subject: &mut dyn Subject) {
     stores.journal.append(batch.clone()).await.expect("append");
     stores.save(&owned, 2, "two").await.expect("save");
     stores.journal.delete_to(owned.id.clone(), 2, owned.fence.clone()).await.expect("delete");
+    let retried = stores.claim("restart-retried").await;
+    let unheard = retried.append(1, &["a", "b"]);
+    stores.journal.append(unheard.clone()).await.expect("append");
     let emptied = stores.claim("restart-emptied").await;
     stores.append(&emptied, 1, &["a", "b"]).await.expect("append");
     stores.journal.delete_to(emptied.id.clone(), 2, emptied.fence.clone()).await.expect("delete");
@@ -346,13 +404,24 @@ async fn everything_survives_a_restart(subject: &mut dyn Subject) {
     let reused = stores.append(&emptied, 1, &["x"]).await;
     assert_eq!(reused, Err(AppendError::Conflict { expected: 1, highest: 2 }), "used numbers stay used");
     assert_eq!(stores.append(&emptied, 3, &["next"]).await, Ok(3));
+    assert_eq!(stores.journal.append(unheard.clone()).await, Ok(2), "a retry of a batch stored before the restart");
+    let owner = stores.claim("restart-retried").await;
+    assert_eq!(stores.journal.append(unheard).await, Ok(2), "whoever owns the entity by now");
+    assert_eq!(stores.texts(&owner.id, 1, u64::MAX, ALL).await, ["a", "b"], "nothing is stored twice");
     let late = Append { expected_seq: 3, batch_id: 77, ..batch };
     let refused = stores.journal.append(late).await;
     assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
     let successor = stores.claim("restart").await;
     assert_eq!(successor.fence.epoch, owned.fence.epoch + 1, "epochs");
-    let stale = stores.append(&owned, 4, &["x"]).await;
-    assert!(matches!(stale, Err(AppendError::Stale { .. })), "{stale:?}");
+    let events = stores.append(&owned, 4, &["x"]).await.map(drop);
+    let snapshot = stores.save(&owned, 3, "x").await;
+    let deletion = stores.journal.delete_to(owned.id.clone(), 3, owned.fence.clone()).await;
+    let of_snapshots = stores.snapshots.delete(owned.id.clone(), 9, owned.fence.clone()).await;
+    for stale in [events, snapshot, deletion, of_snapshots] {
+        assert!(matches!(stale, Err(AppendError::Stale { .. })), "{stale:?}");
+    }
+    assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["c"]);
+    assert_eq!(stores.snapshot(&owned.id, u64::MAX).await, Some((2, "two".into())));
     assert_eq!(stores.append(&successor, 4, &["d"]).await, Ok(4));
 }
 

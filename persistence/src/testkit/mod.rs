@@ -1,5 +1,6 @@
 //! For tests: stores and disks that fail on command, and the contracts every store must keep.
 
+mod child;
 mod contract;
 mod crash;
 mod disk;
@@ -10,6 +11,7 @@ mod open_stores;
 #[cfg(feature = "postgres")]
 mod postgres_server;
 mod state_contract;
+mod take_over;
 
 pub use contract::{Subject, contract};
 pub use crash::{Acknowledged, CrashPlan, CrashSubject, Tally, Told, Violation, crash_rounds, write_for_ever};
@@ -21,3 +23,4 @@ pub use open_stores::OpenStores;
 #[cfg(feature = "postgres")]
 pub use postgres_server::{PostgresServer, PostgresServerError, PostgresServerOptions};
 pub use state_contract::{StateSubject, state_contract};
+pub use take_over::{TakeOverPlan, TakeOverSubject, TakeOvers, take_overs, write_late};

@@ -11,16 +11,10 @@ mod writer;
 pub use told::{Acknowledged, Told, Violation};
 pub use writer::write_for_ever;
 
-use super::OpenStores;
+use super::{OpenStores, child::ChildProcess};
 use crate::BoxFuture;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
-use tokio::sync::mpsc;
+use std::{process::Command, thread, time::Duration};
 
 /// A backend that can be crashed.
 pub trait CrashSubject: Send {
@@ -114,22 +108,21 @@ async fn write_until_crashed(
     told: &mut Told,
 ) -> Result<(), Violation> {
     let harness = |reason: String| Violation::new("harness", reason);
-    let child = subject.writer().stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut child = Writer(child.map_err(|error| harness(format!("the writer does not start: {error}")))?);
-    let mut lines = child.lines();
+    let child = ChildProcess::start(subject.writer());
+    let mut child = child.map_err(|error| harness(format!("the writer does not start: {error}")))?;
     let mut seen = 0;
     while seen < patience {
-        let line = lines.recv().await.ok_or_else(|| harness("the writer ended by itself".to_owned()))?;
+        let line = child.line().await.ok_or_else(|| harness("the writer ended by itself".to_owned()))?;
         seen += u32::from(told.note(&line)?);
     }
     #[expect(clippy::disallowed_methods, reason = "a real process goes on meanwhile")]
     thread::sleep(pause);
-    while let Ok(line) = lines.try_recv() {
+    while let Some(line) = child.line_now() {
         told.note(&line)?;
     }
     let crashed = subject.crash().await;
-    drop(child); // killed by now, whatever `crash` did
-    while let Some(line) = lines.recv().await {
+    child.kill();
+    while let Some(line) = child.line().await {
         if subject.takes_power() {
             told.note_late(&line)?;
         } else {
@@ -138,31 +131,4 @@ async fn write_until_crashed(
     }
     crashed.map_err(harness)?;
     subject.repair().await.map_err(harness)
-}
-
-/// A writer process, ended with its handle.
-struct Writer(Child);
-
-impl Writer {
-    /// What it says, line by line, until it ends.
-    fn lines(&mut self) -> mpsc::Receiver<String> {
-        let (sender, lines) = mpsc::channel(1_024);
-        if let Some(out) = self.0.stdout.take() {
-            thread::spawn(move || {
-                for line in BufReader::new(out).lines().map_while(Result::ok) {
-                    if sender.blocking_send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        lines
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // SIGKILL; it may have ended already
-        let _ = self.0.wait();
-    }
 }

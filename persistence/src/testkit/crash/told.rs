@@ -192,11 +192,11 @@ fn parse(line: &str) -> Result<Option<(u64, Acknowledged)>, Violation> {
 }
 
 impl Violation {
-    pub(super) fn new(kind: &'static str, text: String) -> Self {
+    pub(in crate::testkit) fn new(kind: &'static str, text: String) -> Self {
         Self { kind, text }
     }
 
-    pub(super) fn in_round(self, round: u32) -> Self {
+    pub(in crate::testkit) fn in_round(self, round: u32) -> Self {
         Self { text: format!("round {round}: {}", self.text), ..self }
     }
 }
