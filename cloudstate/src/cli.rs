@@ -206,7 +206,7 @@ pub struct SettingArgs {
     /// Its port [env: USER_FUNCTION_PORT] [default: 8080; with COMMAND a free one]
     #[arg(long, value_name = "PORT", overrides_with = "user_function_port")]
     pub user_function_port: Option<String>,
-    /// sqlite:FOLDER or memory [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
+    /// sqlite:FOLDER, postgres://USER@HOST/DATABASE or memory [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
     #[arg(long, value_name = "STORE", overrides_with = "store")]
     pub store: Option<String>,
     /// /ready, /alive and /events; off for none [env: MANAGEMENT_PORT] [default: 8558]

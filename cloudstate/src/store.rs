@@ -1,6 +1,7 @@
 //! Opens the store that the configuration names.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use actors::Clock;
@@ -8,7 +9,11 @@ use persistence::{
     EventFeed, Guarded, InMemoryJournal, InMemoryProjections, Journal, OpenError, ProjectionStore, RawEvent,
     RawSnapshot, RawState, SnapshotStore, SqliteOptions, SqliteStore, StateStore,
 };
+#[cfg(feature = "postgres")]
+use persistence::{PostgresOpenError, PostgresOptions, PostgresStore};
 
+#[cfg(feature = "postgres")]
+use crate::config::{PostgresConfig, Secret};
 use crate::config::{SqliteConfig, StoreConfig, StoreLocation};
 
 /// The open store. A cheap handle.
@@ -22,7 +27,16 @@ pub struct Store {
     pub states: Arc<dyn StateStore<RawState>>,
     /// What consumers of events need, where the store has it.
     pub events: Option<EventStore>,
-    durable: Option<SqliteStore>,
+    durable: Durable,
+}
+
+/// What has to be closed.
+#[derive(Clone)]
+enum Durable {
+    Nothing,
+    Sqlite(SqliteStore),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresStore),
 }
 
 /// Events across entities, and how far their consumers are. A cheap handle.
@@ -38,24 +52,36 @@ pub struct EventStore {
 #[derive(Debug, thiserror::Error)]
 #[error("{reason} (`store` is chosen with --store or CLOUDSTATE_STORE)")]
 pub struct StoreError {
-    reason: OpenError,
+    reason: Reason,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error(transparent)]
+    Sqlite(#[from] OpenError),
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] PostgresOpenError),
+    #[cfg(not(feature = "postgres"))]
+    #[error("this program was built without PostgreSQL (feature `postgres`); name another store")]
+    NotBuilt,
 }
 
 impl StoreError {
     /// Whether another process has the store open.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        matches!(self.reason, OpenError::InUse { .. })
+        matches!(self.reason, Reason::Sqlite(OpenError::InUse { .. }))
     }
 
     /// Says which process that is.
     #[must_use]
     pub fn in_use_by(&self) -> String {
         match &self.reason {
-            OpenError::InUse { folder, pid: Some(pid) } => {
+            Reason::Sqlite(OpenError::InUse { folder, pid: Some(pid) }) => {
                 format!("store {} is in use by process {pid}", folder.display())
             }
-            OpenError::InUse { folder, pid: None } => {
+            Reason::Sqlite(OpenError::InUse { folder, pid: None }) => {
                 format!("store {} is in use by another process", folder.display())
             }
             other => other.to_string(),
@@ -64,30 +90,46 @@ impl StoreError {
 }
 
 impl Store {
-    /// Opens what `config` names. A store is locked: another process that opens it is refused.
+    /// Opens what `config` names. An embedded store is locked: another process that opens it is refused. A store on
+    /// PostgreSQL may be open in many.
     ///
     /// # Errors
-    /// Says what is wrong with the folder, and which process has it if one has.
+    /// Says what is wrong with the folder or the server, and which process has the folder if one has.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let StoreLocation::Sqlite(folder) = &config.location else {
-            return Ok(Self::in_memory());
-        };
-        let (path, options) = (folder.clone(), options(&config.sqlite));
+        match &config.location {
+            StoreLocation::Memory => Ok(Self::in_memory()),
+            StoreLocation::Sqlite(folder) => Self::open_sqlite(folder, &config.sqlite).await,
+            #[cfg(feature = "postgres")]
+            StoreLocation::Postgres(url) => {
+                let options = postgres_options(url, &config.postgres);
+                let opened = PostgresStore::open(options, Clock::tokio()).await;
+                let store = opened.map_err(|reason| StoreError { reason: reason.into() })?;
+                Ok(Self::durable(store.clone(), Durable::Postgres(store)))
+            }
+            #[cfg(not(feature = "postgres"))]
+            StoreLocation::Postgres(_) => Err(StoreError { reason: Reason::NotBuilt }),
+        }
+    }
+
+    async fn open_sqlite(folder: &Path, config: &SqliteConfig) -> Result<Self, StoreError> {
+        let (path, options) = (folder.to_owned(), options(config));
         // Opening recovers what a crash left in the write-ahead log: that may read a lot.
         let opening = tokio::task::spawn_blocking(move || SqliteStore::open(path, options));
         let opened = opening.await.unwrap_or_else(|panic| {
             let reason = io::Error::other(panic).to_string();
-            Err(OpenError::Io { path: folder.clone(), reason })
+            Err(OpenError::Io { path: folder.to_owned(), reason })
         });
-        let store = opened.map_err(|reason| StoreError { reason })?;
+        let store = opened.map_err(|reason| StoreError { reason: reason.into() })?;
+        Ok(Self::durable(store.clone(), Durable::Sqlite(store)))
+    }
+
+    fn durable<S>(store: S, durable: Durable) -> Self
+    where
+        S: Journal<RawEvent> + SnapshotStore<RawSnapshot> + StateStore<RawState> + Clone,
+        S: EventFeed<RawEvent> + ProjectionStore,
+    {
         let events = EventStore { feed: Arc::new(store.clone()), projections: Arc::new(store.clone()) };
-        Ok(Self {
-            events: Some(events),
-            journal: Arc::new(store.clone()),
-            snapshots: Arc::new(store.clone()),
-            states: Arc::new(store.clone()),
-            durable: Some(store),
-        })
+        Self { events: Some(events), durable, ..Self::new(store.clone(), store.clone(), store) }
     }
 
     /// A store made of any parts, which have to share their epochs, without event logs to
@@ -103,7 +145,7 @@ impl Store {
             snapshots: Arc::new(snapshots),
             states: Arc::new(states),
             events: None,
-            durable: None,
+            durable: Durable::Nothing,
         }
     }
 
@@ -130,11 +172,32 @@ impl Store {
         Self { events: Some(events), ..Self::new(journal, snapshots, states) }
     }
 
-    /// Writes what is waiting and lets go of the folder. Later requests through any handle are refused.
+    /// Writes what is waiting and lets go of the folder or the connections. Later requests through any handle are refused.
     pub async fn close(&self) {
-        if let Some(store) = &self.durable {
-            store.close().await;
+        match &self.durable {
+            Durable::Nothing => {}
+            Durable::Sqlite(store) => store.close().await,
+            #[cfg(feature = "postgres")]
+            Durable::Postgres(store) => store.close().await,
         }
+    }
+}
+
+/// Takes over a store that was moved to another server by a dump; answers its generation. One that cannot be told from its
+/// copy, as an embedded one, is none to adopt: 0.
+///
+/// # Errors
+/// As [`Store::open`].
+pub async fn adopt(config: &StoreConfig) -> Result<u32, StoreError> {
+    match &config.location {
+        StoreLocation::Memory | StoreLocation::Sqlite(_) => Ok(0),
+        #[cfg(feature = "postgres")]
+        StoreLocation::Postgres(url) => {
+            let adopted = PostgresStore::adopt(postgres_options(url, &config.postgres), Clock::tokio()).await;
+            adopted.map_err(|reason| StoreError { reason: reason.into() })
+        }
+        #[cfg(not(feature = "postgres"))]
+        StoreLocation::Postgres(_) => Err(StoreError { reason: Reason::NotBuilt }),
     }
 }
 
@@ -144,5 +207,18 @@ fn options(config: &SqliteConfig) -> SqliteOptions {
         checkpoint_pages: config.wal_autocheckpoint,
         cache_kib: u32::try_from(config.cache_size >> 10).unwrap_or(u32::MAX),
         ..SqliteOptions::default()
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres_options(url: &Secret, config: &PostgresConfig) -> PostgresOptions {
+    PostgresOptions {
+        password: config.password.as_ref().map(|password| password.reveal().to_owned()),
+        schema: config.schema.clone(),
+        writers: config.writers.get(),
+        readers: config.readers.get(),
+        statement_timeout: config.statement_timeout,
+        pooler: config.pooler,
+        ..PostgresOptions::new(url.reveal())
     }
 }

@@ -22,6 +22,7 @@ mod frontend_http;
 mod frontend_web;
 mod idempotency;
 mod limits;
+mod postgres;
 mod process;
 mod proto_text;
 mod reflection;

@@ -12,6 +12,7 @@ mod sources;
 mod value;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
 pub use settings::{SETTINGS, Setting};
+use sources::masked;
 pub use sources::{CONFIG_FILE_ENV, Flag, Origin, Resolved, Sources, Value};
 
 /// Everything the sidecar can be told.
@@ -177,6 +179,8 @@ pub struct StoreConfig {
     pub location: StoreLocation,
     /// `sqlite.*`: used by `sqlite:` stores only.
     pub sqlite: SqliteConfig,
+    /// `postgres.*`: used by `postgres://` stores only.
+    pub postgres: PostgresConfig,
 }
 
 /// The kind of store and its place.
@@ -186,6 +190,32 @@ pub enum StoreLocation {
     Memory,
     /// `sqlite:FOLDER`: durable before the reply; one process a folder.
     Sqlite(PathBuf),
+    /// `postgres://USER@HOST:PORT/DATABASE`: durable before the reply; the last sidecar to claim an entity is the one that writes to it.
+    Postgres(Secret),
+}
+
+/// Text that may hold a password: shown to nobody but who asks for it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(&self.0))
+    }
 }
 
 /// Settings of the embedded store.
@@ -198,6 +228,23 @@ pub struct SqliteConfig {
     pub cache_size: u64,
     /// `sqlite.readers`: connections that replay, each with a thread. Default 2; 1 to 16.
     pub readers: NonZeroUsize,
+}
+
+/// Settings of a store on PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresConfig {
+    /// `postgres.password`: password of the role, if the address holds none. Never printed. Default none.
+    pub password: Option<Secret>,
+    /// `postgres.schema`: schema of all tables, made if it is missing. Default `cloudstate`.
+    pub schema: String,
+    /// `postgres.writers`: connections that write. Default 2; 1 to 16.
+    pub writers: NonZeroUsize,
+    /// `postgres.readers`: connections that replay. Default 2; 1 to 64.
+    pub readers: NonZeroUsize,
+    /// `postgres.statement-timeout`: how long the server may work on one statement. Default 30 s; 100 ms to 1 h.
+    pub statement_timeout: Duration,
+    /// `postgres.pooler`: whether a pooler in transaction mode stands between. Default no.
+    pub pooler: bool,
 }
 
 /// Consumers of events: methods with the option `cloudstate.eventing`.

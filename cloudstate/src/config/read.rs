@@ -13,8 +13,8 @@ use super::sources::{Resolved, Value};
 use super::value::{parse_bool, parse_duration, parse_size, show_duration, show_size};
 use super::{
     AdminConfig, BackoffConfig, ChildConfig, CorsOrigins, EventSourcedConfig, EventingConfig, HttpConfig,
-    IngressConfig, Listen, LogConfig, LogFormat, ProxyConfig, RequestConfig, ShutdownConfig, SqliteConfig, StoreConfig,
-    StoreLocation, UserFunctionConfig, VersionCheck,
+    IngressConfig, Listen, LogConfig, LogFormat, PostgresConfig, ProxyConfig, RequestConfig, Secret, ShutdownConfig,
+    SqliteConfig, StoreConfig, StoreLocation, UserFunctionConfig, VersionCheck,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -167,9 +167,15 @@ impl Reader<'_> {
     fn store(&mut self) -> StoreConfig {
         let location = match self.resolved.value("store").text.trim() {
             "memory" | "in-memory" => StoreLocation::Memory,
+            text if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                StoreLocation::Postgres(Secret::new(text))
+            }
             text => match text.strip_prefix("sqlite:") {
                 Some(folder) if !folder.is_empty() => StoreLocation::Sqlite(PathBuf::from(folder)),
-                _ => self.wrong("store", "`memory`, or `sqlite:` and a folder", StoreLocation::Memory),
+                _ => {
+                    let expected = "`memory`, `sqlite:` and a folder, or `postgres://USER@HOST/DATABASE`";
+                    self.wrong("store", expected, StoreLocation::Memory)
+                }
             },
         };
         let sqlite = SqliteConfig {
@@ -177,7 +183,19 @@ impl Reader<'_> {
             cache_size: self.size("sqlite.cache-size", MIB..=16 * GIB) as u64,
             readers: self.count("sqlite.readers", 16),
         };
-        StoreConfig { location, sqlite }
+        let password = self.resolved.value("postgres.password").text.as_str();
+        let named = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+        let postgres = PostgresConfig {
+            password: (!password.is_empty()).then(|| Secret::new(password)),
+            schema: self.text("postgres.schema", "1 to 63 lower-case letters, digits and `_`", |schema| {
+                (1..=63).contains(&schema.len()) && schema.chars().all(named) && !schema.starts_with("pg_")
+            }),
+            writers: self.count("postgres.writers", 16),
+            readers: self.count("postgres.readers", 64),
+            statement_timeout: self.duration("postgres.statement-timeout", 100 * MS..=HOUR),
+            pooler: self.flag("postgres.pooler"),
+        };
+        StoreConfig { location, sqlite, postgres }
     }
 
     fn admin(&mut self) -> AdminConfig {
@@ -340,7 +358,7 @@ impl Reader<'_> {
         let value = self.resolved.value(key);
         self.problems.push(Problem::WrongValue {
             key: key.to_owned(),
-            value: value.text.clone(),
+            value: value.shown().into_owned(),
             origin: value.origin.clone(),
             expected: expected.into(),
         });

@@ -10,7 +10,7 @@ impl Resolved {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for value in self.values() {
-            let line = format!("{} = {}", value.setting.key, toml_string(&value.text));
+            let line = format!("{} = {}", value.setting.key, toml_string(&value.shown()));
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# {} [{}]", value.setting.help, value.setting.env);
             let _ = writeln!(text, "{line:<60} # {}", value.origin);
@@ -27,7 +27,7 @@ impl Resolved {
             .map(|value| {
                 serde_json::json!({
                     "key": value.setting.key,
-                    "value": value.text,
+                    "value": value.shown(),
                     "origin": origin_json(&value.origin),
                     "env": value.setting.env,
                     "default": value.setting.default,

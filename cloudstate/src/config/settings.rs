@@ -135,7 +135,12 @@ pub const SETTINGS: &[Setting] = &[
         "10000",
         "events parked per consumer; when there are so many it waits instead",
     ),
-    s("store", "CLOUDSTATE_STORE", "sqlite:./cloudstate-data", "sqlite:FOLDER or memory"),
+    s(
+        "store",
+        "CLOUDSTATE_STORE",
+        "sqlite:./cloudstate-data",
+        "sqlite:FOLDER, postgres://USER@HOST/DATABASE or memory",
+    ),
     s(
         "sqlite.wal-autocheckpoint",
         "CLOUDSTATE_SQLITE_WAL_AUTOCHECKPOINT",
@@ -144,6 +149,22 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s("sqlite.cache-size", "CLOUDSTATE_SQLITE_CACHE_SIZE", "64M", "page cache of the writing connection, at most"),
     s("sqlite.readers", "CLOUDSTATE_SQLITE_READERS", "2", "reading connections, each with a thread"),
+    s("postgres.password", "CLOUDSTATE_POSTGRES_PASSWORD", "", "password of the role, if the address holds none"),
+    s("postgres.schema", "CLOUDSTATE_POSTGRES_SCHEMA", "cloudstate", "schema of all tables, made if it is missing"),
+    s("postgres.writers", "CLOUDSTATE_POSTGRES_WRITERS", "2", "connections that write"),
+    s("postgres.readers", "CLOUDSTATE_POSTGRES_READERS", "2", "connections that replay"),
+    s(
+        "postgres.statement-timeout",
+        "CLOUDSTATE_POSTGRES_STATEMENT_TIMEOUT",
+        "30s",
+        "how long the server may work on one statement",
+    ),
+    s(
+        "postgres.pooler",
+        "CLOUDSTATE_POSTGRES_POOLER",
+        "false",
+        "whether a pooler in transaction mode, such as PgBouncer, stands between",
+    ),
     s("ingress.request-size-max", "CLOUDSTATE_INGRESS_REQUEST_SIZE_MAX", "4M", "largest request message"),
     s("ingress.response-size-max", "CLOUDSTATE_INGRESS_RESPONSE_SIZE_MAX", "4M", "largest response message"),
     s(

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file or the environment: the caller hands in what it read, so that tests can too.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::error::{ConfigError, Problem};
@@ -63,6 +64,39 @@ pub struct Value {
     pub text: String,
     /// Where it was written.
     pub origin: Origin,
+}
+
+impl Value {
+    /// The text for people and logs: without passwords.
+    #[must_use]
+    pub fn shown(&self) -> Cow<'_, str> {
+        match self.setting.key {
+            "postgres.password" if !self.text.is_empty() => Cow::Borrowed("***"),
+            "store" => masked(&self.text),
+            _ => Cow::Borrowed(&self.text),
+        }
+    }
+}
+
+/// An address without the password in it: `postgres://USER:***@HOST/DATABASE`.
+pub(super) fn masked(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Cow::Borrowed(text) };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    // A password that was not escaped may hold a slash: the last `@` counts.
+    let (login, server) = match rest[..end].rsplit_once('@').or_else(|| rest.rsplit_once('@')) {
+        Some((login, _)) => rest.split_at(login.len()),
+        None => ("", rest),
+    };
+    let login = match login.split_once(':') {
+        Some((user, _)) => format!("{user}:***"),
+        None => login.to_owned(),
+    };
+    let server = match server.split_once('?') {
+        // Keys may name a password too.
+        Some((server, query)) if query.contains("password") => format!("{server}?***"),
+        _ => server.to_owned(),
+    };
+    Cow::Owned(format!("{scheme}://{login}{server}"))
 }
 
 impl Sources {
@@ -177,4 +211,23 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || name.contains("_TCP")
         || name.contains("_UDP")
         || (name.ends_with("_PORT") && (linked("tcp://") || linked("udp://")))
+}
+
+#[cfg(test)]
+mod masking {
+    use super::masked;
+
+    #[test]
+    fn addresses_are_shown_without_their_passwords() {
+        for (address, shown) in [
+            ("postgres://me:hunter2@db:5432/shop", "postgres://me:***@db:5432/shop"),
+            ("postgres://me:hun/ter@2@db/shop?sslmode=require", "postgres://me:***@db/shop?sslmode=require"),
+            ("postgres://me@db/shop", "postgres://me@db/shop"),
+            ("postgres://db/shop?password=hunter2", "postgres://db/shop?***"),
+            ("sqlite:./data", "sqlite:./data"),
+            ("memory", "memory"),
+        ] {
+            assert_eq!(masked(address), shown);
+        }
+    }
 }

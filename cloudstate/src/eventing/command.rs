@@ -93,7 +93,7 @@ pub async fn run(config: &ProxyConfig, action: Action, filter: Filter) -> Result
         StoreLocation::Sqlite(folder) if !folder.join("store.db").exists() => {
             return Err(CommandError::NoStore { folder: folder.display().to_string() });
         }
-        StoreLocation::Sqlite(_) => match Store::open(&config.store).await {
+        StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => match Store::open(&config.store).await {
             Ok(store) => {
                 let done = match &store.events {
                     Some(events) => on_store(events, action, filter).await,

@@ -47,6 +47,7 @@ fn target_file(target: &Path) -> Result<PathBuf, StoreCommandError> {
 pub(super) async fn restore(config: &StoreConfig, args: &RestoreArgs, bar: &Bar, out: &mut Out) -> Done {
     let folder = match &config.location {
         StoreLocation::Memory => return Err(StoreCommandError::InMemory),
+        StoreLocation::Postgres(_) => return Err(StoreCommandError::OnPostgres),
         StoreLocation::Sqlite(folder) => folder,
     };
     let source = sqlite(&args.source).await?;

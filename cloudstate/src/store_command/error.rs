@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use persistence::admin::AdminError;
 
 use crate::cli::Exit;
+use crate::store::StoreError;
 
 /// Why a command of `cloudstate store` did not do what it was told. Stores that were there are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,15 @@ pub enum StoreCommandError {
     /// The setting names no store that can be looked at from here.
     #[error("`store` is memory, which only the sidecar itself can see; name a store with --store sqlite:FOLDER")]
     InMemory,
+    /// The command is not there for stores on PostgreSQL.
+    #[error(
+        "`store` is on PostgreSQL, for which there is only `cloudstate store adopt` so far; use psql to look into it, \
+         pg_dump and pg_restore to copy it"
+    )]
+    OnPostgres,
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] StoreError),
     /// The store could not do it.
     #[error("{}", hinted(.0))]
     Store(#[from] AdminError),
@@ -78,13 +88,14 @@ impl StoreCommandError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::InMemory | Self::NoId(_) | Self::Descriptors { .. } => Exit::Usage,
+            Self::InMemory | Self::OnPostgres | Self::NoId(_) | Self::Descriptors { .. } => Exit::Usage,
             Self::Store(
                 AdminError::NoStore { .. }
                 | AdminError::Open(_)
                 | AdminError::OlderSchema { .. }
                 | AdminError::NotEmpty { .. },
             ) => Exit::Store,
+            Self::Open(_) => Exit::Store,
             Self::Store(AdminError::Cancelled) => Exit::Interrupted,
             _ => Exit::Failed,
         }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{Out, StoreCommandError};
 use crate::cli::Exit;
 use crate::config::{StoreConfig, StoreLocation};
+use crate::store;
 
 /// A store that is there.
 pub(super) enum Opened {
@@ -18,6 +19,7 @@ impl Opened {
     pub(super) async fn open(config: &StoreConfig) -> Result<Self, StoreCommandError> {
         match &config.location {
             StoreLocation::Memory => Err(StoreCommandError::InMemory),
+            StoreLocation::Postgres(_) => Err(StoreCommandError::OnPostgres),
             StoreLocation::Sqlite(folder) => Ok(Self::Sqlite(sqlite(folder).await?)),
         }
     }
@@ -44,6 +46,7 @@ impl Opened {
 pub(super) async fn begin_import(config: &StoreConfig) -> Result<Box<dyn StoreImport>, StoreCommandError> {
     match &config.location {
         StoreLocation::Memory => Err(StoreCommandError::InMemory),
+        StoreLocation::Postgres(_) => Err(StoreCommandError::OnPostgres),
         StoreLocation::Sqlite(folder) => Ok(Box::new(begin_sqlite(folder).await?)),
     }
 }
@@ -70,6 +73,11 @@ async fn blocking<T: Send + 'static>(
 pub(super) async fn adopt(config: &StoreConfig, out: &mut Out) -> Result<Exit, StoreCommandError> {
     match &config.location {
         StoreLocation::Memory => Err(StoreCommandError::InMemory),
+        StoreLocation::Postgres(_) => {
+            let generation = store::adopt(config).await?;
+            out.line(format_args!("adopted: the store belongs to this server now, as generation {generation}"))?;
+            Ok(Exit::Stopped)
+        }
         StoreLocation::Sqlite(folder) => {
             sqlite(folder).await?;
             out.line(format_args!(
