@@ -154,8 +154,8 @@ pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use projection::{
     Claimed, Envelope, InMemoryProjections, InvalidProjectionSettings, OnFailure, ParkedEvent, Place, Position,
     Progress, Projection, ProjectionActor, ProjectionFailed, ProjectionFeed, ProjectionFence, ProjectionId,
-    ProjectionMessage, ProjectionSettings, ProjectionStatus, ProjectionStore, Projections, ReadModelError, Selection,
-    SqliteReadModel, slice_ranges,
+    ProjectionMessage, ProjectionSettings, ProjectionStatus, ProjectionStore, Projections, ReadModelError, ResetError,
+    Selection, SqliteReadModel, slice_ranges,
 };
 pub use query::{
     Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveFeed, StateChange, StateFeed, StatePage,

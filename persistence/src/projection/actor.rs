@@ -1,7 +1,8 @@
 //! The actor of a projection: carries out what [`State`] decides.
 
 use super::{
-    Claimed, Envelope, ParkedEvent, Position, Progress, ProjectionFence, ProjectionId, ProjectionStatus, Selection,
+    Claimed, Envelope, ParkedEvent, Position, Progress, ProjectionFence, ProjectionId, ProjectionStatus,
+    ProjectionStore, Selection,
     behavior::Setup,
     meter::Meter,
     sink::Work,
@@ -23,7 +24,8 @@ pub enum ProjectionMessage {
     Pause(ReplyTo<Result<(), AppendError>>),
     /// Goes on.
     Resume(ReplyTo<Result<(), AppendError>>),
-    /// Goes on from this offset, [`Offset::START`] for everything again, once what is under way has ended.
+    /// Goes on from this offset, [`Offset::START`] for everything again, once what is under way has ended. Of a projection
+    /// that is divided, reset all instances: see [`Projections::reset`](super::Projections::reset).
     Reset(Offset, ReplyTo<Result<(), AppendError>>),
     /// Somebody has dropped parked items, or wants them tried again; else that is noticed by and by.
     ParkedChanged,
@@ -266,7 +268,11 @@ impl<I: Envelope> ProjectionActor<I> {
                     Self::pipe(ctx, applied, move |result| Own::Replayed { parked, result });
                 }
                 Effect::Reset(offset) => {
-                    let reset = setup.sink.reset(fence.clone(), offset);
+                    let (setup, fence) = (Arc::clone(&setup), fence.clone());
+                    let reset = async move {
+                        forget_others(&*setup.sink.store(), &setup.id, offset).await?;
+                        setup.sink.reset(fence, offset).await
+                    };
                     Self::pipe(ctx, reset, move |result| Own::WasReset { offset, result });
                 }
                 Effect::Fail(reason) => return Turn::Failed(reason),
@@ -650,6 +656,19 @@ impl<I: Envelope> Actor for ProjectionActor<I> {
         }
         Ok(Behavior::Unhandled)
     }
+}
+
+/// What instances with other shares have handled is to be handled again too: else the next life would pass over it.
+/// Before our own offset, so that an end in between leaves things as they were.
+async fn forget_others(store: &dyn ProjectionStore, ours: &ProjectionId, offset: Offset) -> Result<(), AppendError> {
+    let group = Selection { group: Some(ours.group.clone()), ..Selection::default() };
+    let rows = store.positions(group).await;
+    let rows = rows.map_err(|error| AppendError::Unavailable { reason: error.to_string() })?;
+    for row in rows.into_iter().filter(|row| row.offset > offset && overlap(ours, &row.projection).is_some()) {
+        let fence = store.take_over(row.projection).await?.fence;
+        store.set_offset(fence, offset).await?;
+    }
+    Ok(())
 }
 
 /// Whether `projection` reads the slice of `id`.

@@ -1,7 +1,7 @@
 //! [`Projections`]: the instances of one projection, as one.
 
 use super::{Envelope, Place, Projection, ProjectionId, ProjectionMessage, ProjectionStatus, actor::reads};
-use crate::{Offset, PersistenceId};
+use crate::{AppendError, Offset, PersistenceId};
 use actors::{ActorRef, ActorSystem, AskError};
 use futures_util::future::{join_all, try_join_all};
 use std::time::Duration;
@@ -9,6 +9,18 @@ use std::time::Duration;
 /// The instances of one projection that run here, as one. A cheap handle.
 #[derive(Clone)]
 pub struct Projections(Vec<(ProjectionId, ActorRef<ProjectionMessage>)>);
+
+/// Why not all instances were reset.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResetError {
+    /// One did not answer in time: it may be reset or not.
+    #[error(transparent)]
+    NoAnswer(#[from] AskError),
+    /// Its store refused. It goes on where it was.
+    #[error(transparent)]
+    Refused(#[from] AppendError),
+}
 
 impl Projections {
     /// Starts `projection` in `parts` instances, each for its share of the slices; a single one keeps its own.
@@ -54,6 +66,24 @@ impl Projections {
             .into_iter()
             .flatten()
             .collect()
+    }
+
+    /// Has all instances go on from `offset`, [`Offset::START`] for everything again. None handles anything before all are
+    /// reset, so that a reset that also empties tables, which runs once for each, takes nothing away. They run afterwards.
+    ///
+    /// # Errors
+    /// The time for one is over, or a store refused: some are paused then, or reset. Reset again.
+    pub async fn reset(&self, offset: Offset, within: Duration) -> Result<(), ResetError> {
+        for (_, actor) in &self.0 {
+            actor.ask(ProjectionMessage::Pause, within).await??;
+        }
+        for (_, actor) in &self.0 {
+            actor.ask(|reply_to| ProjectionMessage::Reset(offset, reply_to), within).await??;
+        }
+        for (_, actor) in &self.0 {
+            actor.ask(ProjectionMessage::Resume, within).await??;
+        }
+        Ok(())
     }
 
     /// Finishes what is under way, saves the offsets and ends.

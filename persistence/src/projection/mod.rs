@@ -21,7 +21,7 @@ mod state_tests;
 
 pub use actor::{Place, ProjectionActor, ProjectionFailed, ProjectionMessage};
 pub use behavior::{Projection, ProjectionFeed, ProjectionStatus};
-pub use group::Projections;
+pub use group::{Projections, ResetError};
 pub use memory::InMemoryProjections;
 pub use meter::Progress;
 pub use read_model::{ReadModelError, SqliteReadModel};
