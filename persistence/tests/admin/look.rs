@@ -172,5 +172,5 @@ async fn a_task_that_is_cancelled_ends() {
     let target = folder.path().join("copy.db");
     assert!(matches!(admin.backup(target.clone(), progress, None).await, Err(AdminError::Cancelled)));
     assert!(!target.exists() && !folder.path().join("copy.db.unfinished").exists());
-    assert_eq!(exported(&admin).await.unwrap().len(), 1 + 4 + 1 + 2 + 4 + 7 + 2 + 2, "the next one is not");
+    assert_eq!(exported(&admin).await.unwrap().len(), 1 + 6 + 1 + 2 + 4 + 7 + 2 + 2, "the next one is not");
 }
