@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use cloudstate::demo::SNAPSHOT_EVERY;
 use serde_json::Value;
 
 use crate::cart_client::CartClient;
@@ -173,17 +174,19 @@ async fn a_backup_of_a_busy_store_can_be_served_from() {
 #[tokio::test]
 async fn an_export_is_a_store_again_somewhere_else() {
     let (mut running, mut client) = Running::start().await;
-    for number in 0..30 {
+    for number in 0..SNAPSHOT_EVERY + 5 {
         client.add("ada", &format!("product {number}"), 1, false).await.expect("added");
     }
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("everything.jsonl");
     let file = file.to_str().expect("text");
-    assert!(printed(&running.store(), &["export", file]).contains("30 events, "));
+    assert!(
+        printed(&running.store(), &["export", file]).contains(&format!("{} events, 1 snapshot", SNAPSHOT_EVERY + 5))
+    );
     running.sidecar.kill();
 
     let store = store_of(&folder.path().join("other"));
-    assert!(printed(&store, &["import", file]).contains("30 events, "));
+    assert!(printed(&store, &["import", file]).contains(&format!("{} events, 1 snapshot", SNAPSHOT_EVERY + 5)));
     let (first, again) = (printed(&running.store(), &["export"]), printed(&store, &["export", "-"]));
     let contents = |text: &str| {
         text.lines().skip(1).take_while(|it| !it.starts_with("{\"end\"")).map(str::to_owned).collect::<Vec<_>>()
@@ -191,12 +194,12 @@ async fn an_export_is_a_store_again_somewhere_else() {
     assert_eq!(contents(&first), contents(&again), "all but the header is the same");
 
     let state = words(&printed(&store, &["state", "shopping-cart|ada"]));
-    assert!(state.contains("snapshot #") && state.contains("after it"), "{state}");
+    assert!(state.contains("snapshot #") && state.contains("5 events after it"), "{state}");
     let port = free_port();
     let _sidecar = Sidecar::start(&store, port, running.function);
     let mut other = CartClient::new(port);
     other.reconnect().await;
-    assert_eq!(other.until_answered("ada", false).await.len(), 30);
+    assert_eq!(other.until_answered("ada", false).await.len() as i64, SNAPSHOT_EVERY + 5);
 }
 
 #[tokio::test]
