@@ -6,7 +6,6 @@
 //! - [`StoreAdmin`]: the questions, the same for every kind of store.
 //! - [`SqliteAdmin`]: a store folder or a backup file, read-only; [`backup`](SqliteAdmin::backup) and
 //!   [`query`](SqliteAdmin::query) besides. [`SqliteImport`] makes a folder out of what another store exported.
-//! - [`InMemoryAdmin`]: the same questions of the stores in memory, as far as they make sense there.
 //! - [`Record`]: all that a store holds, in a form that every other can take in. [`Finding`]: one thing that is wrong.
 
 mod finding;
