@@ -122,7 +122,7 @@ fn a_wrong_value_names_key_value_origin_and_the_fix() {
         [
             "`http-port` is `tcp://10.0.0.7:80` (environment HTTP_PORT), but must be a number from 0 to 65535",
             "`relay-timeout` is `30` (sidecar.toml:1), but must be a duration with a unit, such as 250ms, 30s, 5m or 1h, from 1ms to 24h",
-            "`store` is `postgres` (flag --store), but must be `memory`, or `sqlite:` and a folder",
+            "`store` is `postgres` (flag --store), but must be `memory`, `sqlite:` and a folder, or `postgres://USER@HOST/DATABASE`",
         ]
     );
 }
