@@ -1,0 +1,95 @@
+//! The floor on PostgreSQL: two connections, the same batches as one `INSERT … SELECT unnest` each, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::{Client, NoTls, Statement};
+
+use crate::writers::{MANIFEST, TYPE};
+
+const BATCH: usize = 256;
+const CONNECTIONS: usize = 2;
+
+pub struct PostgresFloor {
+    events: Vec<mpsc::Sender<Event>>,
+}
+
+struct Event {
+    entity: usize,
+    seq_nr: i64,
+    payload: Vec<u8>,
+    done: oneshot::Sender<()>,
+}
+
+impl PostgresFloor {
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        connect(url)
+            .await?
+            .batch_execute(
+                "CREATE TABLE journal(persistence_id TEXT NOT NULL, seq_nr BIGINT NOT NULL, slice INT NOT NULL,
+                   entity_type TEXT NOT NULL, epoch BIGINT NOT NULL, batch_id UUID, generation INT NOT NULL DEFAULT 0,
+                   tx xid8 NOT NULL DEFAULT pg_current_xact_id(), ordering BIGINT GENERATED ALWAYS AS IDENTITY,
+                   manifest TEXT NOT NULL, payload BYTEA NOT NULL, meta BYTEA, PRIMARY KEY(persistence_id, seq_nr));
+                 CREATE INDEX journal_feed ON journal(entity_type, generation, tx, ordering) INCLUDE (slice);",
+            )
+            .await?;
+        let mut events = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let client = connect(url).await?;
+            let insert = client
+                .prepare(
+                    "INSERT INTO journal(persistence_id, seq_nr, slice, entity_type, epoch, manifest, payload)
+                     SELECT id, seq_nr, 1, $4, 1, $5, payload
+                     FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS given(id, seq_nr, payload)",
+                )
+                .await?;
+            let (sender, inbox) = mpsc::channel(16_384);
+            tokio::spawn(write(client, insert, inbox));
+            events.push(sender);
+        }
+        Ok(Self { events })
+    }
+
+    /// Events a second, each acknowledged before its writer's next.
+    pub async fn write_for(&self, writers: usize, payload: usize, from: i64, time: Duration) -> anyhow::Result<f64> {
+        let started = Instant::now();
+        let writing = (0..writers).map(|entity| {
+            let events = self.events[entity % CONNECTIONS].clone();
+            tokio::spawn(async move {
+                let mut seq_nr = from;
+                while started.elapsed() < time {
+                    let (done, answer) = oneshot::channel();
+                    events.send(Event { entity, seq_nr, payload: vec![7; payload], done }).await?;
+                    answer.await?;
+                    seq_nr += 1;
+                }
+                anyhow::Ok(seq_nr - from)
+            })
+        });
+        let mut events = 0;
+        for writing in writing.collect::<Vec<_>>() {
+            events += writing.await??;
+        }
+        Ok(events as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+async fn write(client: Client, insert: Statement, mut inbox: mpsc::Receiver<Event>) {
+    let mut batch = Vec::new();
+    while inbox.recv_many(&mut batch, BATCH).await > 0 {
+        let ids: Vec<String> = batch.iter().map(|event| format!("{TYPE}|{}", event.entity)).collect();
+        let numbers: Vec<i64> = batch.iter().map(|event| event.seq_nr).collect();
+        let payloads: Vec<&[u8]> = batch.iter().map(|event| &*event.payload).collect();
+        client.execute(&insert, &[&ids, &numbers, &payloads, &TYPE, &MANIFEST]).await.expect("the floor writes");
+        for event in batch.drain(..) {
+            let _ = event.done.send(()); // a writer that gave up
+        }
+    }
+}
+
+/// A connection whose task ends with the client.
+pub async fn connect(url: &str) -> anyhow::Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
