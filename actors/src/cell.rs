@@ -5,7 +5,6 @@ use std::error::Error;
 use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{Span, warn};
@@ -29,6 +28,7 @@ use crate::own::Own;
 use crate::path::ActorPath;
 use crate::pinned::Pin;
 use crate::scheduler::Header;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::system::ActorSystem;
 use crate::trace::Tracer;
 

@@ -28,6 +28,10 @@ pub(crate) fn because<T>(reason: AskError, value: T) {
 pub(crate) fn caught(drop: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
         error!(panic = panic_text(&*panic), "panicked beside an actor's own work");
+        // What a panic carries may panic in its turn when it is dropped.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(move || std::mem::drop(panic))) {
+            std::mem::forget(again);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
 use crate::actor::Handled;
+use crate::discard;
 
 /// A handler that awaits something.
 pub(crate) type Suspended = Pin<Box<dyn Future<Output = Handled> + Send>>;
@@ -28,6 +29,8 @@ type Short<'a> = Pin<Box<dyn Future<Output = Handled> + Send + 'a>>;
 
 /// Places kept by a thread, by size.
 const KEPT: usize = 8;
+/// Larger ones are allocated anew for each run.
+const KEPT_BYTES: usize = 8 << 10;
 
 thread_local! {
     static MEMORIES: [Cell<Option<Memory>>; KEPT] = const { [const { Cell::new(None) }; KEPT] };
@@ -55,8 +58,10 @@ impl Memory {
 
     /// For the next one that begins on this thread.
     fn keep(self) {
-        let index = Self::index(self.layout);
-        let _ = MEMORIES.try_with(|kept| kept[index].set(Some(self)));
+        if self.layout.size() <= KEPT_BYTES {
+            let index = Self::index(self.layout);
+            let _ = MEMORIES.try_with(|kept| kept[index].set(Some(self)));
+        }
     }
 
     fn index(layout: Layout) -> usize {
@@ -84,13 +89,14 @@ impl Drop for Room {
     }
 }
 
-/// A future that is dropped where it lies.
+/// Drops the future where it lies when its poll panics. A second panic, of its destructor, would end the process.
 struct InPlace<F>(*mut F);
 
 impl<F> Drop for InPlace<F> {
+    #[cold]
     fn drop(&mut self) {
-        // SAFETY: whoever makes this has written a future there, which is dropped only here.
-        unsafe { ptr::drop_in_place(self.0) }
+        // SAFETY: whoever makes this has written a future there, and forgets this when it drops that itself.
+        discard::caught(|| unsafe { ptr::drop_in_place(self.0) });
     }
 }
 
@@ -124,7 +130,9 @@ impl Room {
         // SAFETY: just written, and it stays there until it is dropped.
         match unsafe { Pin::new_unchecked(&mut *place) }.poll(cx) {
             Poll::Ready(outcome) => {
-                drop(future);
+                mem::forget(future);
+                // SAFETY: written above, and dropped nowhere else. `memory` goes too should this panic.
+                unsafe { ptr::drop_in_place(place) }
                 self.0 = Some(memory);
                 Ok(outcome)
             }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
+use crate::block_queue::Wake;
 use crate::cell::Parent;
 use crate::cell_ref::ControlRef;
 use crate::context::SpawnError;
@@ -58,6 +59,7 @@ impl Guardian {
         let nursery = self.nursery(system);
         let child = nursery.raise(name, slot, props, |child| state.children.insert(child));
         drop(state);
+        child.schedule(Wake::Schedule); // outside the lock: what no carrier takes any more is let go of here
         Ok(ActorRef::local(child))
     }
 
@@ -68,9 +70,8 @@ impl Guardian {
     /// Takes no more children, stops those there are, and waits until each has terminated.
     pub(crate) async fn stop(&self) {
         {
-            let mut state = self.state.lock();
-            state.children.close();
-            state.children.end_all(Ending::Stop);
+            self.state.lock().children.close();
+            self.end_all(Ending::Stop);
         }
         poll_fn(|cx| {
             let mut state = self.state.lock();
@@ -85,9 +86,13 @@ impl Guardian {
 
     /// Kills all that have not ended.
     pub(crate) fn kill(&self) {
-        let mut state = self.state.lock();
-        state.children.close();
-        state.children.end_all(Ending::Kill);
+        self.state.lock().children.close();
+        self.end_all(Ending::Kill);
+    }
+
+    /// Outside the lock, as whatever tells an actor something.
+    fn end_all(&self, how: Ending) {
+        self.controls().iter().for_each(|child| child.end(how));
     }
 
     /// Nothing runs any more: lets go of all children, and theirs.

@@ -80,6 +80,11 @@ impl Limits {
 }
 
 impl Head {
+    /// Nothing is waited for any more. It would keep the actor until it is over: it wakes it.
+    pub(crate) fn forget_sleep(&self) {
+        drop(self.with_limits(|limits| limits.sleep.take())); // outside the lock
+    }
+
     /// Whether anything was ordered that a handler must not keep the actor from.
     #[inline]
     pub(crate) fn is_ordered(&self) -> bool {

@@ -7,6 +7,8 @@
 //! touched by the runner alone. The exception is [`Whole::spawn`], before anybody else knows the cell.
 //!
 //! While `work` holds a future, that future alone touches the engine, which it has borrowed; so the future goes first.
+//! Once it has parked a runner touches nothing of the actor any more, which another thread may end and free from then on. (By
+//! the letter of aliasing models the `&self` of the calls it comes out of still lasts; nothing is read through it.)
 //! [`Owner`] is how the engine reaches its mailbox. There is one a cell, it never leaves the engine and is given that cell;
 //! so whoever calls a method of it is the runner.
 
@@ -22,7 +24,6 @@ use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ use crate::panic_text::panic_text;
 use crate::pinned::ThreadEnd;
 use crate::props::Props;
 use crate::scheduler::{After, Header, Hint, Runnable};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Looks at a slot that is claimed and not filled yet before the runner gives way.
 const SPINS: u32 = 64;
@@ -232,8 +234,7 @@ unsafe impl<A: Actor> Runnable for Whole<A> {
         // Who abandons the actor writes there first and looks here then: one of the two sees the other.
         cell.own.adrift.store(true, Ordering::SeqCst);
         if cell.head().abandoned.load(Ordering::SeqCst) && cell.own.adrift.swap(false, Ordering::SeqCst) {
-            this.let_go();
-            drop(this);
+            this.let_go_of();
         } else {
             mem::forget(this);
         }
@@ -283,6 +284,7 @@ impl<A: Actor> Whole<A> {
         // SAFETY: as above.
         let engine = unsafe { (*self.engine.get()).take() };
         discard::caught(|| drop(engine));
+        self.cell.head().forget_sleep();
     }
 
     /// Runs the actor until it has nothing to do, or has had its share.
@@ -295,10 +297,16 @@ impl<A: Actor> Whole<A> {
         self.run_on(this)
     }
 
+    /// The span is left after the right to run has been given up, when others may end the actor and let go of it: so it is
+    /// held until then. A subscriber that panics takes nobody along.
     #[inline(never)]
     fn run_in_span(&self, this: &Hint) -> After {
-        let _entered = self.cell.head().span().map(Span::enter);
-        self.run_on(this)
+        let held = this.clone();
+        let entered = self.cell.head().span().map(Span::enter);
+        let after = self.run_on(this);
+        discard::caught(|| drop(entered));
+        discard::caught(|| drop(held));
+        after
     }
 
     /// What most runs are: a few messages, and nothing else.
@@ -567,6 +575,9 @@ impl<A: Actor> Whole<A> {
         match suspended.as_mut().poll(cx) {
             Poll::Ready(handled) => {
                 *work = None;
+                if self.cell.head().is_ordered() {
+                    self.cell.head().forget_sleep();
+                }
                 Next::Done(kind, handled)
             }
             Poll::Pending => self.wait(kind, cx),
@@ -678,7 +689,7 @@ impl<M: Send + 'static> CellRef<M> {
             wake = Wake::Schedule;
         }
         if let Some(right) = self.right(wake) {
-            right.let_go();
+            right.let_go_of();
         }
     }
 
@@ -712,11 +723,15 @@ impl<M: Send + 'static> WakerOf<M> {
             // SAFETY: the waker's own count, which is given up here.
             let hint = unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) };
             Self::wake(&hint);
+            discard::caught(|| drop(hint));
         },
         // SAFETY: the waker has a count, so the actor is alive.
         |data| Self::wake(&*unsafe { Self::borrow(data) }),
         // SAFETY: the waker's own count, which is given up here.
-        |data| drop(unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) }),
+        |data| {
+            let hint = unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) };
+            discard::caught(|| drop(hint));
+        },
     );
 
     /// # Safety

@@ -7,7 +7,6 @@ use tracing::info_span;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::block_queue::Wake;
 use crate::cell::{Head, Name, Parent, Rare};
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::foyer::Foyer;
@@ -31,7 +30,7 @@ impl Nursery {
         Self { system, parent }
     }
 
-    /// Makes the child known through `register`, then starts it.
+    /// Makes the child and makes it known through `register`. The caller schedules it.
     pub(crate) fn raise<A: Actor>(
         self,
         name: Name,
@@ -52,7 +51,6 @@ impl Nursery {
         let head = Head::new(Whole::<A>::header(uid), self.system, self.parent, slot, name, limits, rare);
         let cell = Whole::spawn(head, capacity, props, thread);
         register(cell.clone().into());
-        cell.schedule(Wake::Schedule);
         cell
     }
 

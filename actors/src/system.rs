@@ -490,7 +490,11 @@ impl ActorSystemBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::actor::{Behavior, Handled};
+    use crate::context::ActorContext;
     use crate::receptionist::ServiceKey;
     use crate::testkit::TestKit;
 
@@ -503,5 +507,31 @@ mod tests {
         let system = Arc::downgrade(&kit.system().0);
         drop(kit);
         assert_eq!(system.strong_count(), 0);
+    }
+
+    /// Waits while it handles a message, and so is there still when its time to stop begins.
+    struct Slow;
+
+    impl Actor for Slow {
+        type Message = ();
+
+        async fn receive(&mut self, ctx: &mut ActorContext<()>, (): ()) -> Handled {
+            let clock = ctx.clock().clone();
+            clock.sleep(Duration::from_secs(1)).await;
+            Ok(Behavior::Same)
+        }
+    }
+
+    #[test]
+    fn an_actor_that_ended_in_time_is_not_kept_by_the_time_it_had() {
+        let kit = TestKit::new();
+        let slow = kit.spawn("slow", Props::from(Slow).stop_timeout(Duration::from_secs(3_600)));
+        slow.tell(());
+        kit.settle();
+        kit.system().stop(&slow);
+        kit.settle();
+        kit.advance(Duration::from_secs(1));
+        kit.probe::<()>().expect_terminated(&slow);
+        assert_eq!(slow.cell().map(|cell| cell.hint().holders()), Some(1), "this reference alone");
     }
 }

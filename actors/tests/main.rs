@@ -35,6 +35,7 @@ mod routers;
 mod script;
 mod seeds;
 mod shutdown;
+mod spans;
 mod stash;
 mod stop_order;
 mod stopping;

@@ -32,8 +32,9 @@ mod wakers;
 mod word;
 
 pub(crate) use receiver::{For, Park, Receiver};
-#[allow(unused_imports)]
-pub(crate) use room::{Permit, Reserve};
+pub(crate) use room::Permit;
+#[cfg(test)]
+use room::Reserve;
 
 use block::{Kind, Tail};
 use lane::Lane;

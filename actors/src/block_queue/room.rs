@@ -11,8 +11,9 @@
 //! - `CROWDED` is set while room is set aside or somebody waits; then positions move only under the lock, and
 //!   `position + reserved` never exceeds that sum (and the bound once more, for adapted messages).
 //! - No grant is lost. Who comes to wait sets `CROWDED` and then looks at `taken`; the consumer publishes `taken` and then
-//!   looks at the word, at the latest in the exchange that ends its run. Both are exchanges of one word: the later one sees
-//!   what came before the other.
+//!   looks at the word, at the latest in the exchange that parks it. Both are exchanges of one word: the later one sees what
+//!   came before the other. A run that ends because the actor had its share looks without one: what it misses the next run
+//!   sees, which is queued already.
 //! - Wakers are cloned, woken and dropped without the lock.
 
 use std::collections::VecDeque;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ActorContext;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
+use crate::block_queue::Wake;
 use crate::cell::{Name, Parent};
 use crate::cell_ref::ControlRef;
 use crate::envelope::Place;
@@ -216,7 +217,7 @@ impl<M: Send + 'static> ActorContext<M> {
         let nursery = self.nursery();
         let children = self.children.get_or_insert_default();
         let slot = children.next_slot();
-        ActorRef::local(match &self.recorder {
+        let child = match &self.recorder {
             None => nursery.raise(name, slot, props, |child| children.insert(child)),
             Some(recorder) => {
                 let stand_in = name.with(|text| {
@@ -225,7 +226,9 @@ impl<M: Send + 'static> ActorContext<M> {
                 });
                 nursery.raise(name, slot, stand_in, |child| children.insert(child))
             }
-        })
+        };
+        child.schedule(Wake::Schedule);
+        ActorRef::local(child)
     }
 
     /// The child named `name`, if there is one with messages of type `N`. One that is stopping is still there.

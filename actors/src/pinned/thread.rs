@@ -14,10 +14,10 @@ enum Job {
     End,
 }
 
-/// Where an actor is run that has a thread of its own. Not bounded by itself: an actor has two hints out at most.
+/// Where an actor is run that has a thread of its own. Not bounded by itself: an actor has one hint out at most.
 pub(crate) struct Pin(UnboundedSender<Job>);
 
-/// Held by the actor's future: when that is gone, so is the thread.
+/// Held by the actor's engine: when that is gone, so is the thread.
 pub(crate) struct ThreadEnd(UnboundedSender<Job>);
 
 impl Pin {

@@ -39,7 +39,8 @@ pub(crate) unsafe trait Runnable: Send + Sync + Sized + 'static {
         None
     }
 
-    /// Nobody will run it: there is no carrier any more. Must not run any code but its own.
+    /// Nobody will run it: there is no carrier any more. May let go of what it is, and so run destructors of users: not to be
+    /// called under a lock.
     fn adrift(this: Hint) {
         drop(this);
     }
@@ -162,9 +163,10 @@ impl Hint {
         (self.header().code.adrift)(self);
     }
 
-    /// Lets go of all the actor has, for whoever has the right to run it.
-    pub(crate) fn let_go(&self) {
-        (self.header().code.let_go)(self);
+    /// Lets go of all the actor has, for whoever has the right to run it, and of that right.
+    pub(crate) fn let_go_of(self) {
+        (self.header().code.let_go)(&self);
+        discard::caught(|| drop(self));
     }
 
     /// The actor, where there is one.
@@ -177,6 +179,12 @@ impl Hint {
     #[inline]
     pub(crate) fn uid(&self) -> u64 {
         self.header().uid
+    }
+
+    /// How many hold it.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        self.header().holders.load(Ordering::Acquire)
     }
 }
 

@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | slot, one per carrier | its carrier, inside a run: what is scheduled last comes next | its carrier; others when it is stuck |
 //! | deque, one per carrier | its carrier: what the slot had before, and actors that go on | its carrier, first in first out; thieves |
-//! | injector | all other threads | carriers that have nothing else, and every one now and then |
+//! | place outside, one for a few threads that are no carriers | those threads: what they bring last ([`outside`]) | who brought it and waits for it; carriers that have nothing else, and every one now and then |
+//! | injector | the same: what the place had before | carriers that have nothing else, and every one now and then |
 //! | [`line`], instead of all these | where the order is fixed | the one carrier |
 //!
 //! # Invariants
@@ -20,8 +21,8 @@
 //!   With nothing to do all carriers are pending tasks, so a runtime that waits for idleness sees it.
 //! - No counter is shared on the way of a message; a carrier writes only to cache lines of its own, and to others' only to
 //!   steal or wake.
-//! - After [`Scheduler::stop`], the drop of its last clone, or the end of the runtime no hint is kept, whoever still
-//!   schedules; carriers end.
+//! - After [`Scheduler::stop`], the drop of its last clone, or the end of the runtime no hint is in any queue, whoever still
+//!   schedules, and carriers end. What was in them is told so ([`Runnable::adrift`]); an actor waits then to be abandoned.
 //! - Nothing is global: any number of schedulers live in one process, on one runtime, even inside each other's runs on one
 //!   thread.
 //!
@@ -164,7 +165,7 @@ impl Scheduler {
         true
     }
 
-    /// Ends the carriers as soon as they come out of what they run. Hints are dropped, those that still come too.
+    /// Ends the carriers as soon as they come out of what they run. No hint is run any more, of those that still come neither.
     pub(crate) fn stop(&self) {
         self.0.0.stop();
     }

@@ -2,13 +2,14 @@
 //! back: who asks an actor and waits for the answer may then run it itself.
 
 use std::cell::Cell;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use crossbeam_deque::Injector;
 
 use super::Hint;
 use super::slot::Place;
+use crate::sync::atomic::AtomicU64;
 
 /// Places, shared by all threads there are.
 const PLACES: usize = 32;
@@ -64,9 +65,11 @@ impl Outside {
         mine.or_else(|| self.in_use().find_map(|place| place.take_if(address)))
     }
 
-    /// One that waits in any of the places.
-    pub(super) fn take(&self) -> Option<Hint> {
-        self.in_use().find_map(Place::take)
+    /// One that waits in any of the places; those from `first` on come before the others, so that each has its turn.
+    pub(super) fn take(&self, first: u32) -> Option<Hint> {
+        let used = self.used.load(Acquire);
+        let later = used & (u64::MAX << (first as usize % PLACES));
+        self.those(later).chain(self.those(used & !later)).find_map(Place::take)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -74,10 +77,15 @@ impl Outside {
     }
 
     fn in_use(&self) -> impl Iterator<Item = &Place<Hint>> {
-        let mut used = self.used.load(Acquire);
+        self.those(self.used.load(Acquire))
+    }
+
+    /// The places of these bits.
+    fn those(&self, bits: u64) -> impl Iterator<Item = &Place<Hint>> {
+        let mut bits = bits;
         std::iter::from_fn(move || {
-            let next = (used != 0).then(|| used.trailing_zeros() as usize);
-            used &= used.wrapping_sub(1);
+            let next = (bits != 0).then(|| bits.trailing_zeros() as usize);
+            bits &= bits.wrapping_sub(1);
             next
         })
         .map(|place| &self.places[place].0)

@@ -212,7 +212,7 @@ impl Pool {
         }
     }
 
-    /// Takes a hint back that this thread has brought from outside last, if it is there still.
+    /// Takes a hint back that a thread has brought from outside last, if it is there still.
     pub(super) fn take_back(&self, hint: &Hint) -> Option<Hint> {
         let back = self.outside.take_back(hint)?;
         BROUGHT.set(BROUGHT.get().saturating_sub(1));
@@ -303,14 +303,22 @@ impl Pool {
 
     pub(super) fn inject(&self, deque: &Deque<Hint>) -> Option<Hint> {
         if self.injector.is_empty() {
-            return self.outside.take();
+            return self.outside.take(0);
         }
-        until_settled(|| self.injector.steal_batch_and_pop(deque)).or_else(|| self.outside.take())
+        until_settled(|| self.injector.steal_batch_and_pop(deque)).or_else(|| self.outside.take(0))
     }
 
-    /// As [`inject`](Pool::inject), with what was brought last first, so that nothing waits there for good.
-    pub(super) fn brought(&self, deque: &Deque<Hint>) -> Option<Hint> {
-        self.outside.take().or_else(|| self.inject(deque))
+    /// What others have brought, for a carrier that has work of its own: some of what waits for longest, and one from the
+    /// places, beginning with `first`. So nothing waits for good, whoever else brings more.
+    pub(super) fn brought(&self, first: u32, deque: &Deque<Hint>) -> Option<Hint> {
+        let last = self.outside.take(first);
+        if self.injector.is_empty() {
+            return last;
+        }
+        if let Some(last) = last {
+            deque.push(last);
+        }
+        until_settled(|| self.injector.steal_batch_and_pop(deque))
     }
 
     /// From the others' deques; from the slots of those that are stuck only if there is nothing in any deque.
@@ -427,7 +435,7 @@ impl Pool {
                 .as_ref()
                 .and_then(Line::pop)
                 .or_else(|| until_settled(|| self.injector.steal()))
-                .or_else(|| self.outside.take())
+                .or_else(|| self.outside.take(0))
                 .or_else(|| {
                     self.seats().find_map(|seat| until_settled(|| seat.stealer.steal()).or_else(|| seat.slot.steal()))
                 })

@@ -252,6 +252,78 @@ fn who_brings_work_from_outside_may_do_it_and_nobody_else() {
     assert_eq!(uid(), None);
 }
 
+/// One that always goes on keeps the carrier busy, and with every run a thread outside brings one more.
+#[test]
+fn what_was_brought_first_has_its_turn_whoever_brings_more_and_whoever_goes_on() {
+    const RUNS: u64 = 20_000;
+    let runtime = one_thread();
+    let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
+    let runs = Arc::new(AtomicU64::new(0));
+    let waited = |uid| {
+        let (runs, seen) = (runs.clone(), Arc::new(AtomicU64::new(0)));
+        let noted = seen.clone();
+        (Counter::new(uid, move |_, _| noted.store(runs.load(SeqCst), SeqCst)), seen)
+    };
+    // Each of these threads has a place of its own, and brings nothing more.
+    let others: Vec<_> = (2..10).map(waited).collect();
+    for (other, _) in &others {
+        thread::scope(|scope| {
+            scope.spawn(|| tell(&scheduler, other));
+        });
+    }
+    let (first, first_seen) = waited(10);
+    let mut brought = Vec::new();
+    let (bring, next) = mpsc::channel::<Arc<Counter>>();
+    let (done, is_done) = mpsc::channel();
+    let outside = {
+        let scheduler = scheduler.clone();
+        thread::spawn(move || {
+            for counter in next {
+                tell(&scheduler, &counter);
+                done.send(()).expect("somebody waits");
+            }
+        })
+    };
+    bring.send(first.clone()).expect("it lives");
+    is_done.recv().expect("it was brought");
+    for uid in 100..100 + RUNS {
+        brought.push(Counter::new(uid, |_, _| {}));
+    }
+    let busy = {
+        let (runs, brought, bring) = (runs.clone(), Mutex::new(brought), Mutex::new(bring));
+        let is_done = Mutex::new(is_done);
+        let slot: Arc<Mutex<Option<Arc<Counter>>>> = Arc::default();
+        let this = slot.clone();
+        let busy = Counter::new(1, move |_, _| {
+            runs.fetch_add(1, SeqCst);
+            let Some(more) = brought.lock().pop() else { return };
+            bring.lock().send(more).expect("it lives");
+            is_done.lock().recv().expect("it was brought");
+            if let Some(this) = &*this.lock() {
+                this.told(); // it goes on
+            }
+        });
+        *slot.lock() = Some(busy.clone());
+        (busy, slot)
+    };
+    tell(&scheduler, &busy.0);
+    runtime.block_on(async {
+        while runs.load(SeqCst) < RUNS {
+            tokio::task::yield_now().await;
+        }
+    });
+    runtime.block_on(settle());
+    for (place, (other, seen)) in others.iter().enumerate() {
+        assert_eq!(other.done(), 1);
+        assert!(seen.load(SeqCst) < 5_000, "place {place} waited for {} runs", seen.load(SeqCst));
+    }
+    assert_eq!(first.done(), 1);
+    assert!(first_seen.load(SeqCst) < 5_000, "the first waited for {} runs", first_seen.load(SeqCst));
+    *busy.1.lock() = None;
+    drop((busy, scheduler));
+    outside.join().expect("no panic");
+}
+
 /// Twenty that tell each other for a while; the order in which they ran.
 fn order(order: Order) -> Vec<u64> {
     let runtime = one_thread();

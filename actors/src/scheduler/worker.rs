@@ -39,6 +39,8 @@ pub(super) struct Worker {
     slot_runs: Cell<u32>,
     deque: Deque<Hint>,
     tick: Cell<u32>,
+    /// Which place outside it looks at first when others have their turn.
+    place: Cell<u32>,
     /// Runs between two looks at the clock: fewer when they are long.
     stride: Cell<u32>,
 }
@@ -51,7 +53,16 @@ pub(super) fn here<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
 
 impl Worker {
     pub(super) fn new(index: usize, pool: Arc<Pool>, deque: Deque<Hint>, slot: Slot<Hint>) -> Self {
-        Self { index, pool, slot, slot_runs: Cell::new(0), deque, tick: Cell::new(0), stride: Cell::new(CLOCK_EVERY) }
+        Self {
+            index,
+            pool,
+            slot,
+            slot_runs: Cell::new(0),
+            deque,
+            tick: Cell::new(0),
+            place: Cell::new(0),
+            stride: Cell::new(CLOCK_EVERY),
+        }
     }
 
     pub(super) fn index(&self) -> usize {
@@ -112,10 +123,12 @@ impl Worker {
         }
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
-        if tick.is_multiple_of(FAIRNESS)
-            && let Some(hint) = self.pool.brought(&self.deque)
-        {
-            return Some(hint);
+        if tick.is_multiple_of(FAIRNESS) {
+            let place = self.place.get();
+            self.place.set(place.wrapping_add(1));
+            if let Some(hint) = self.pool.brought(place, &self.deque) {
+                return Some(hint);
+            }
         }
         if let Some(hint) = self.slot.take() {
             self.slot_runs.set(self.slot_runs.get() + 1);
