@@ -727,8 +727,8 @@ impl<M: Send + 'static> WakerOf<M> {
         },
         // SAFETY: the waker has a count, so the actor is alive.
         |data| Self::wake(&*unsafe { Self::borrow(data) }),
-        // SAFETY: the waker's own count, which is given up here.
         |data| {
+            // SAFETY: the waker's own count, which is given up here.
             let hint = unsafe { Hint::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) };
             discard::caught(|| drop(hint));
         },
