@@ -230,8 +230,7 @@ impl<D: DurableState> Actor for DurableStateActor<D> {
         let (Signal::Terminated(child) | Signal::ChildFailed { child, .. }) = &signal else {
             return Ok(Behavior::Unhandled);
         };
-        let over = self.lost.as_ref().is_some_and(|lost| lost.is_over(child));
-        Ok(if over { Behavior::Stopped } else { Behavior::Unhandled })
+        Ok(self.lost.as_ref().map_or(Behavior::Unhandled, |lost| lost.ended(child)))
     }
 }
 

@@ -186,6 +186,15 @@ impl<E: EventSourced> EventSourcedActor<E> {
 
     /// Takes a snapshot if one is due: beside the turns that follow, or in this one if it is the last.
     async fn snapshot_if_due(&mut self, ctx: &mut Context<E>, behavior: Behavior) {
+        if behavior == Behavior::Stopped
+            && let Some(life) = &mut self.life
+            && life.schedule.is_wanted()
+            && let Some(under_way) = life.under_way.take()
+        {
+            // One at a time: it is waited for, so that the last one can be taken.
+            let report = under_way.end(life.snapshots.clone(), life.older).await;
+            self.snapshot_ended(ctx, report);
+        }
         let Some(snapshot) = self.snapshot_due(ctx.clock().wall_ms()) else { return };
         if behavior == Behavior::Stopped {
             let report = take(Arc::clone(&self.setup), ctx.clock().clone(), snapshot).await;
@@ -312,14 +321,14 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
         let (Signal::Terminated(child) | Signal::ChildFailed { child, .. }) = &signal else {
             return Ok(Behavior::Unhandled);
         };
-        if self.lost.as_ref().is_some_and(|lost| lost.is_over(child)) {
-            return Ok(Behavior::Stopped);
+        if let Some(lost) = &self.lost {
+            return Ok(lost.ended(child));
         }
         let Some(life) = &mut self.life else { return Ok(Behavior::Unhandled) };
         let Some(under_way) = life.under_way.take_if(|under_way| under_way.is(child)) else {
             return Ok(Behavior::Unhandled);
         };
-        let report = under_way.report(life.snapshots.clone(), life.older);
+        let report = under_way.end(life.snapshots.clone(), life.older).await;
         self.snapshot_ended(ctx, report);
         self.snapshot_if_due(ctx, Behavior::Same).await;
         Ok(Behavior::Same)

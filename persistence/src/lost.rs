@@ -20,9 +20,10 @@ impl Lost {
         Self { timer: child.path().clone() }
     }
 
-    /// Whether the end of `child` is the end of this time.
-    pub(crate) fn is_over(&self, child: &ActorPath) -> bool {
-        self.timer == *child
+    /// What the end of `child` leads to: nothing, unless it is the end of this time. Left unhandled it would be a failure,
+    /// and a new life would take the log back.
+    pub(crate) fn ended(&self, child: &ActorPath) -> Behavior {
+        if self.timer == *child { Behavior::Stopped } else { Behavior::Same }
     }
 }
 

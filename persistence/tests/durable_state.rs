@@ -34,6 +34,8 @@ enum NoteCommand {
     /// Waits while the note is locked.
     WhenUnlocked(ReplyTo<String>),
     Nonsense,
+    /// Hears of the end of another note.
+    Watch(ActorRef<NoteCommand>),
     Stop,
 }
 
@@ -65,6 +67,7 @@ impl DurableState for NoteEntity {
             }
             NoteCommand::WhenUnlocked(reply_to) => StateEffect::reply(reply_to, note.text.clone()),
             NoteCommand::Nonsense => StateEffect::unhandled(),
+            NoteCommand::Watch(other) => StateEffect::none().then_run(move |_, ctx| ctx.watch(&other)),
             NoteCommand::Stop => StateEffect::stop(),
         }
     }
@@ -285,6 +288,42 @@ fn an_entity_that_lost_its_state_stops_for_good() {
     scene.states.fail_next(AppendError::Conflict { expected: 1, highest: 1 });
     scene.note.tell(NoteCommand::Lock);
     assert_eq!(scene.read(), Err(AskError::Stopped), "a conflict is another writer too");
+}
+
+/// What it watched ends after it lost its state. That is no reason to start anew, for a new life would take it back.
+#[test]
+fn the_end_of_another_actor_takes_no_state_back() {
+    let scene = Scene::new(|behavior| {
+        behavior.restart_with_backoff(Duration::from_millis(10), Duration::from_millis(20)).on_not_owner(drop)
+    });
+    let other = scene.kit.spawn("other", DurableStateBehavior::new(Elsewhere, InMemoryStateStore::default()));
+    scene.note.tell(NoteCommand::Watch(other.clone()));
+    let next = scene.again("next");
+    scene.kit.settle();
+    assert!(matches!(scene.try_write("x"), Ok(Err(AppendError::Stale { .. }))));
+    other.tell(NoteCommand::Stop);
+    scene.kit.advance(Duration::from_millis(500));
+    assert_eq!(scene.read(), Err(AskError::NoReply), "it is there, and hands on");
+    let written = next.ask(|reply_to| NoteCommand::Write("mine".into(), reply_to), LONG);
+    assert_eq!(scene.kit.block_on(written), Ok("mine".into()), "the state is still its own");
+    scene.kit.advance(Duration::from_secs(2));
+    assert_eq!(scene.read(), Err(AskError::Stopped));
+}
+
+/// A note of another name.
+struct Elsewhere;
+
+impl DurableState for Elsewhere {
+    type Command = NoteCommand;
+    type State = Note;
+
+    fn persistence_id(&self) -> PersistenceId {
+        PersistenceId::of("note", "grace")
+    }
+
+    fn handle_command(&self, _: &Note, _: NoteCommand) -> StateEffect<Self> {
+        StateEffect::stop()
+    }
 }
 
 #[test]

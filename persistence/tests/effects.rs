@@ -5,7 +5,8 @@ use actors::{ActorRef, AskError, ReplyTo, testkit::TestKit};
 use parking_lot::Mutex;
 use persistence::{
     Effect, EventSourced, EventSourcedBehavior, InMemoryJournal, NotOwner, PersistedEvent, PersistenceId,
-    PersistenceSignal, ReplyEffect, Retention, SnapshotStore, testkit::FaultyJournal,
+    PersistenceSignal, ReplyEffect, Retention, SnapshotStore,
+    testkit::{FaultyJournal, FaultySnapshots},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -152,6 +153,45 @@ fn snapshots_come_when_asked_for() {
     assert_eq!(scene.add(&counter, 1), Err(AskError::Stopped));
 }
 
+/// Nothing was stored since: the second takes the place of the first, and the one before stays.
+#[test]
+fn a_snapshot_saved_again_pushes_none_out() {
+    let scene = Scene::new();
+    let snapshots = scene.memory.snapshots();
+    let kept = |max| scene.kit.block_on(snapshots.load(id(), max)).unwrap().map(|found| found.seq_nr);
+    let counter = scene.kit.spawn("counter", scene.behavior(0).snapshots(snapshots.clone()));
+    for again in [1, 3] {
+        scene.add(&counter, 5).unwrap();
+        for _ in 0..again {
+            counter.tell(Command::Snapshot { stop: false });
+            scene.kit.settle();
+        }
+    }
+    assert_eq!((kept(u64::MAX), kept(1)), (Some(2), Some(1)), "two are kept");
+}
+
+/// The store is slow with one snapshot when the last is asked for: both are saved before the entity stops.
+#[test]
+fn a_snapshot_before_a_stop_waits_for_the_one_under_way() {
+    let scene = Scene::new();
+    let kept = scene.memory.snapshots();
+    let snapshots = FaultySnapshots::new(kept.clone());
+    let counter = scene.kit.spawn("counter", scene.behavior(0).snapshots(snapshots.clone()));
+    snapshots.hold();
+    scene.add(&counter, 5).unwrap();
+    counter.tell(Command::Snapshot { stop: false });
+    scene.add(&counter, 2).unwrap();
+    counter.tell(Command::Snapshot { stop: true });
+    scene.kit.settle();
+    snapshots.release();
+    scene.kit.settle();
+    let found = |max| scene.kit.block_on(kept.load(id(), max)).unwrap().map(|found| (found.seq_nr, found.snapshot));
+    assert_eq!((found(1), found(u64::MAX)), (Some((1, 5)), Some((2, 7))));
+    let saved = [1, 2].map(|seq_nr| PersistenceSignal::SnapshotSaved { seq_nr });
+    assert_eq!(scene.told.lock()[1..], saved, "and it hears of both");
+    assert_eq!(scene.add(&counter, 1), Err(AskError::Stopped));
+}
+
 #[test]
 fn stored_events_are_published_to_subscribers_in_the_process() {
     let scene = Scene::new();
@@ -195,4 +235,33 @@ fn commands_of_an_entity_that_lost_its_log_are_handed_on() {
     drop((held, next));
     scene.kit.advance(Duration::from_secs(2));
     assert_eq!(scene.add(&counter, 1), Err(AskError::Stopped), "after a moment it is gone");
+}
+
+/// A snapshot was being saved when the log was lost. Its end is no reason to start anew: that would take the log back.
+#[test]
+fn the_end_of_a_snapshot_takes_no_log_back() {
+    let scene = Scene::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let snapshots = FaultySnapshots::new(scene.memory.snapshots());
+    let behavior = scene
+        .behavior(0)
+        .snapshots(snapshots.clone())
+        .restart_with_backoff(Duration::from_millis(10), Duration::from_millis(20))
+        .on_not_owner(move |not_owner| log.lock().push(matches!(not_owner, NotOwner::Command(_))));
+    let counter = scene.kit.spawn("counter", behavior);
+    snapshots.hold();
+    scene.add(&counter, 5).unwrap();
+    counter.tell(Command::Snapshot { stop: false });
+    scene.kit.settle();
+    let next = scene.kit.spawn("next", scene.behavior(0));
+    assert_eq!(scene.add(&next, 1), Ok(6));
+    assert_eq!(scene.add(&counter, 1), Err(AskError::NoReply), "refused by the store");
+    snapshots.release();
+    scene.kit.advance(Duration::from_millis(500));
+    assert_eq!(scene.add(&counter, 1), Err(AskError::NoReply), "it is there, and hands on");
+    assert_eq!(*told.lock(), [false, true]);
+    scene.kit.advance(Duration::from_secs(2));
+    assert_eq!(scene.add(&counter, 1), Err(AskError::Stopped));
+    assert_eq!(scene.add(&next, 1), Ok(7), "the log is still its own");
 }

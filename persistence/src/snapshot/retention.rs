@@ -131,8 +131,12 @@ impl Retention {
         }
     }
 
-    /// Adds a snapshot that was stored, or recovered from, to `known`, and forgets what no decision needs.
+    /// Adds a snapshot that was stored, or recovered from, to `known`, and forgets what no decision needs. One stored again
+    /// under the number of the last has taken its place, and is one.
     pub fn remember(&self, known: &mut Vec<u64>, seq_nr: u64) {
+        if known.last() == Some(&seq_nr) {
+            return;
+        }
         known.push(seq_nr);
         let needed = self.keeps().unwrap_or(1);
         known.drain(..known.len().saturating_sub(needed));
@@ -165,6 +169,15 @@ mod tests {
     fn the_number_kept_is_within_bounds() {
         assert_eq!(Retention::snapshot_when_asked().keep_snapshots(0).keeps(), Some(1));
         assert_eq!(Retention::snapshot_when_asked().keep_snapshots(1_000).keeps(), Some(64));
+    }
+
+    #[test]
+    fn a_snapshot_saved_again_counts_once() {
+        let retention = Retention::snapshot_when_asked().delete_events_even_if_unread();
+        let mut known = vec![90];
+        (0..3).for_each(|_| retention.remember(&mut known, 100));
+        assert_eq!(known, [90, 100]);
+        assert_eq!(retention.after_snapshot(&known).delete_events_to, Some(90));
     }
 
     proptest! {

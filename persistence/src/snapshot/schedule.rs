@@ -75,6 +75,11 @@ impl SnapshotSchedule {
         self.wanted = true;
     }
 
+    /// Whether one is due, be there one under way or not.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Whether to take one now, of the state after event `seq_nr`. Then it is under way until [`ended`](Self::ended).
     pub(crate) fn take(&mut self, seq_nr: u64) -> bool {
         if !self.wanted || self.under_way {

@@ -9,6 +9,7 @@ use crate::{
 use actors::{Actor, ActorContext, ActorPath, ActorRef, Behavior, Clock, Handled, Props, SupervisorStrategy};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 
 /// How long saving a snapshot, and each request after it, may take.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ pub(crate) struct Report {
 pub(crate) struct UnderWay {
     child: ActorPath,
     seq_nr: u64,
-    report: Arc<Mutex<Option<Report>>>,
+    report: oneshot::Receiver<Report>,
 }
 
 /// Saves `snapshot` and deletes what the retention says.
@@ -155,8 +156,8 @@ impl UnderWay {
         setup: &Arc<Setup<E>>,
         snapshot: Snapshot<E::State>,
     ) -> Self {
-        let (seq_nr, report) = (snapshot.seq_nr, Arc::new(Mutex::new(None)));
-        let work = Mutex::new(Some((snapshot, Arc::clone(setup), Arc::clone(&report))));
+        let (seq_nr, (tell, report)) = (snapshot.seq_nr, oneshot::channel());
+        let work = Mutex::new(Some((snapshot, Arc::clone(setup), tell)));
         let props = Props::new(move || Taking { work: work.lock().take() }).supervise(SupervisorStrategy::stop());
         let child: ActorRef<Never> = ctx.spawn_anonymous(props);
         ctx.watch(&child);
@@ -168,17 +169,17 @@ impl UnderWay {
         self.child == *child
     }
 
-    /// How it went, after its end. Without a report it panicked: the state's encoder, most likely.
-    pub(crate) fn report(self, known: Vec<u64>, older: bool) -> Report {
-        let panicked = Some("saving the snapshot panicked".to_owned());
-        let none = Report { seq_nr: self.seq_nr, known, older, failure: panicked, kept: None };
-        self.report.lock().take().unwrap_or(none)
+    /// How it went, once it has ended. Without a report it panicked: the state's encoder, most likely.
+    pub(crate) async fn end(self, known: Vec<u64>, older: bool) -> Report {
+        let panicked = "saving the snapshot panicked".to_owned();
+        let none = |_| Report { seq_nr: self.seq_nr, known, older, failure: Some(panicked), kept: None };
+        self.report.await.unwrap_or_else(none)
     }
 }
 
 enum Never {}
 
-type Work<E> = (Snapshot<<E as EventSourced>::State>, Arc<Setup<E>>, Arc<Mutex<Option<Report>>>);
+type Work<E> = (Snapshot<<E as EventSourced>::State>, Arc<Setup<E>>, oneshot::Sender<Report>);
 
 struct Taking<E: EventSourced> {
     work: Option<Work<E>>,
@@ -188,9 +189,9 @@ impl<E: EventSourced> Actor for Taking<E> {
     type Message = Never;
 
     async fn started(&mut self, ctx: &mut ActorContext<Never>) -> Handled {
-        if let Some((snapshot, setup, report)) = self.work.take() {
+        if let Some((snapshot, setup, tell)) = self.work.take() {
             let taken = take(setup, ctx.clock().clone(), snapshot).await;
-            *report.lock() = Some(taken);
+            drop(tell.send(taken)); // nobody is there any more, or it is read after the end of this
         }
         Ok(Behavior::Stopped)
     }
