@@ -8,12 +8,15 @@ const PACE_MIN: Duration = Duration::from_millis(100);
 const PACE_MAX: Duration = Duration::from_secs(1);
 
 /// Numbers are given out before the commit, so they tell that something is coming; the transactions then running tell when
-/// it has come.
+/// it has come. Those have ids up to the next one to be given out, which is `xmin` and its age: the highest of a snapshot
+/// will not do, as what runs may be above it. The columns are computed in their order, so who has given a number that is
+/// seen is below the next id.
 pub(crate) static LOOK: Sql = Sql {
     text: "
 SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {schema}.journal_ordering_seq),
   (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {schema}.state_ordering),
-  pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
+  pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+    + age(pg_snapshot_xmin(pg_current_snapshot())::xid)",
     types: &[],
 };
 
@@ -22,14 +25,14 @@ struct Look {
     events: i64,
     states: i64,
     xmin: i64,
-    xmax: i64,
+    next: i64,
 }
 
 /// When to wake, and when to look again. Pure.
 #[derive(Debug)]
 struct Watch {
     last: Option<Look>,
-    /// What was coming has come once no older transaction runs.
+    /// What was coming has come once no transaction below this one runs.
     until: Option<i64>,
     pace: Duration,
 }
@@ -44,7 +47,7 @@ impl Watch {
         let last = self.last.replace(found).unwrap_or_default();
         let (events, states) = (found.events != last.events, found.states != last.states);
         if events || states {
-            self.until = Some(found.xmax);
+            self.until = Some(found.next);
             self.pace = PACE_MIN;
             return (events || found.xmin != last.xmin, states || found.xmin != last.xmin);
         }
@@ -83,7 +86,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         match clock.timeout(within, session.query(&LOOK, &[])).await {
             Ok(Ok(rows)) => {
                 let row = &rows[0];
-                let found = Look { events: row.get(0), states: row.get(1), xmin: row.get(2), xmax: row.get(3) };
+                let found = Look { events: row.get(0), states: row.get(1), xmin: row.get(2), next: row.get(3) };
                 let (events, states) = watch.look(found);
                 if events {
                     shared.events_stored.send_modify(|looks| *looks += 1);
@@ -102,8 +105,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 mod tests {
     use super::*;
 
-    fn look(events: i64, xmin: i64, xmax: i64) -> Look {
-        Look { events, states: 0, xmin, xmax }
+    fn look(events: i64, xmin: i64, next: i64) -> Look {
+        Look { events, states: 0, xmin, next }
     }
 
     /// An event is numbered, a slower transaction holds it back, and it is told of until it can be seen.
@@ -117,6 +120,17 @@ mod tests {
         assert_eq!(watch.look(look(2, 12, 16)), (true, true), "it ended, another runs");
         assert_eq!(watch.look(look(2, 17, 17)), (true, true), "all that ran when it was numbered are over");
         assert_eq!(watch.look(look(2, 20, 20)), (false, false), "what others do is of no account");
+    }
+
+    /// The transaction that numbers is the only one that runs, and the last one begun.
+    #[test]
+    fn a_commit_on_a_server_where_nothing_else_happens_is_told() {
+        let mut watch = Watch::new();
+        watch.look(look(1, 10, 10));
+        watch.look(look(1, 10, 10));
+        assert_eq!(watch.look(look(2, 10, 11)), (true, false), "transaction 10 has numbered an event");
+        assert_eq!(watch.look(look(2, 10, 11)), (false, false), "it still runs");
+        assert_eq!(watch.look(look(2, 11, 11)), (true, true), "it ended");
     }
 
     #[test]

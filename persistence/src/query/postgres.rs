@@ -373,7 +373,7 @@ async fn state_page(
             }
             Err(error) => return Err(error),
         };
-        bytes = bytes.saturating_add(stored.state.as_ref().map_or(0, RawState::weight));
+        bytes = bytes.saturating_add(stored.weight());
         states.push(StateChange { offset, id, stored });
         if states.len() >= limit.events.max(1) || bytes >= limit.bytes {
             read_to = offset;

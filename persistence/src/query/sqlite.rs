@@ -215,7 +215,7 @@ pub(crate) fn state_page(
             }
             Err(error) => return Err(error),
         };
-        bytes = bytes.saturating_add(stored.state.as_ref().map_or(0, RawState::weight));
+        bytes = bytes.saturating_add(stored.weight());
         states.push(StateChange { offset: Offset::of_ordering(change), id, stored });
         if states.len() >= states_max || bytes >= limit.bytes {
             read_to = change;

@@ -177,6 +177,13 @@ impl RawState {
     }
 }
 
+impl StoredState<RawState> {
+    /// Bytes it weighs against limits: of a deleted state, what was left in its place.
+    pub(crate) fn weight(&self) -> usize {
+        self.state.as_ref().map_or_else(|| self.marker.as_ref().map_or(0, Bytes::len), RawState::weight)
+    }
+}
+
 impl<S: 'static, T: StateStore<S> + ?Sized> StateStore<S> for Arc<T> {
     fn claim(&self, scope: FenceScope) -> BoxFuture<'static, Result<Fence, JournalError>> {
         (**self).claim(scope)

@@ -55,6 +55,7 @@ pub async fn feed_contract(subject: &mut dyn FeedSubject) {
     events::a_live_reader_sees_each_of_many_writers_once(subject).await;
     states::the_latest_of_each_comes_in_the_order_of_writes(subject).await;
     states::pages_keep_limits_and_lose_nothing_between_them(subject).await;
+    states::large_markers_hide_nothing_behind_them(subject).await;
     states::slices_and_tags_select(subject).await;
     states::a_live_reader_sees_the_latest_of_many_writers(subject).await;
     ids::they_come_in_order_and_by_type(subject).await;

@@ -30,10 +30,14 @@ async fn put(states: &Arc<dyn StateStore<RawState>>, kind: &str, entity: &str, t
 }
 
 async fn delete(states: &Arc<dyn StateStore<RawState>>, kind: &str, entity: &str) {
+    delete_with(states, kind, entity, None).await;
+}
+
+async fn delete_with(states: &Arc<dyn StateStore<RawState>>, kind: &str, entity: &str, marker: Option<Bytes>) {
     let id = PersistenceId::of(kind, entity);
     let fence = states.claim(FenceScope::Entity(id.clone())).await.expect("claim");
     let expected_revision = revision(states, &id).await;
-    let delete = DeleteState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 4_321, marker: None };
+    let delete = DeleteState { id, expected_revision, fence, batch_id: rand::random(), time_ms: 4_321, marker };
     states.delete(delete).await.expect("delete");
 }
 
@@ -119,6 +123,24 @@ pub(super) async fn pages_keep_limits_and_lose_nothing_between_them(subject: &dy
         let read = all(subject, &FeedQuery::of("paged"), limit).await;
         assert_eq!(read.iter().map(|state| state.id.entity_id()).collect::<Vec<_>>(), expected, "within {limit:?}");
     }
+}
+
+/// What a deletion leaves weighs as much as a state would, wherever a page is cut.
+pub(super) async fn large_markers_hide_nothing_behind_them(subject: &dyn FeedSubject) {
+    const LIMIT: ReplayLimit = ReplayLimit { events: usize::MAX, bytes: 1 << 20 };
+    let states = subject.states();
+    for entity in ["a", "b"] {
+        put(&states, "marked", entity, "x", None).await;
+        delete_with(&states, "marked", entity, Some(Bytes::from(vec![7; 600_000]))).await;
+    }
+    for entity in ["c", "d"] {
+        put(&states, "marked", entity, "x", None).await;
+    }
+    let first = page(subject, &FeedQuery::of("marked"), Offset::START, LIMIT).await;
+    let told = first.states.len();
+    assert!(told == 2 || told == 4, "markers count towards a page, where bytes do: it has {told}");
+    let read = all(subject, &FeedQuery::of("marked"), LIMIT).await;
+    assert_eq!(read.iter().map(|state| state.id.entity_id()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
 }
 
 pub(super) async fn slices_and_tags_select(subject: &dyn FeedSubject) {
