@@ -297,13 +297,14 @@ const CHECK_HELP: &str = "\
 Looked at are: the pages of the database and whether its indexes agree with its tables; the checksum of every event,
 snapshot and state; that the events of each entity have no holes, are in order and never fall to an older epoch; that
 nothing was written with an epoch that was never claimed; that events, tags, snapshots, states, offsets and parked events
-belong to something; that deleted events are contained in a snapshot.
+belong to something.
 
 A finding is a line on standard output. Nothing is repaired: restore a backup, or start the sidecar, which refuses the
-damaged entities and serves the others.
+damaged entities and serves the others. A warning is a line that begins with \"warning: \": what it tells of may be meant
+so, as events that were deleted without a snapshot, and does not change the exit status.
 
 Exit status:
-  0    nothing is wrong
+  0    nothing is wrong, warnings apart
   1    something is
   4    the store cannot be opened";
 

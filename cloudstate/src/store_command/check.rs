@@ -21,26 +21,27 @@ pub(super) async fn check(
     let (sender, mut findings) = mpsc::channel(QUEUE);
     let looked = store.admin().check(bar.progress(), sender);
     let print = async {
-        let mut found = 0_u64;
+        let (mut found, mut warned) = (0_u64, 0_u64);
         while let Some(finding) = findings.recv().await {
-            found += 1;
+            *if finding.warning { &mut warned } else { &mut found } += 1;
             if args.json {
                 out.json(&finding)?;
             } else {
                 out.line(&finding)?;
             }
         }
-        Ok::<_, StoreCommandError>(found)
+        Ok::<_, StoreCommandError>((found, warned))
     };
     // A reader that goes away ends the look: its channel is closed.
     let (totals, found) = bar.during(async { tokio::join!(looked, print) }).await;
-    let found = found?;
+    let (found, warned) = found?;
     let totals = totals?;
     if args.json {
-        out.json(&json!({ "checked": totals, "findings": found }))?;
+        out.json(&json!({ "checked": totals, "findings": found, "warnings": warned }))?;
     } else {
         let verdict = if found == 0 { "nothing is wrong".into() } else { count(found, "finding", "findings") };
-        out.line(format_args!("{verdict}; checked {}", summary(&totals)))?;
+        let warnings = if warned == 0 { String::new() } else { format!(", {}", count(warned, "warning", "warnings")) };
+        out.line(format_args!("{verdict}{warnings}; checked {}", summary(&totals)))?;
     }
     Ok(if found == 0 { Exit::Stopped } else { Exit::Failed })
 }

@@ -74,11 +74,12 @@ fn info_text(info: &StoreInfo, now_ms: u64) -> String {
         ]);
         for projection in &info.projections {
             let more = if projection.behind_more { "+" } else { "" };
+            let paused = if projection.paused { ", paused" } else { "" };
             table.row(vec![
                 projection.group.clone(),
                 projection.source.clone(),
-                projection.offset.to_string(),
-                format!("{}{more}", number(projection.behind)),
+                format!("{}{paused}", projection.offset),
+                projection.behind.map_or("?".into(), |behind| format!("{}{more}", number(behind))),
                 projection.behind_since_ms.map_or(String::new(), |ms| ago(ms, now_ms)),
                 number(projection.parked),
             ]);

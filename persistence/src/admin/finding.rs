@@ -1,4 +1,4 @@
-//! [`Finding`]: one thing that is wrong with a store.
+//! [`Finding`]: one thing that is wrong with a store, or may be.
 
 use serde::Serialize;
 use std::fmt;
@@ -18,6 +18,9 @@ pub struct Finding {
     pub place: String,
     /// What is wrong.
     pub reason: String,
+    /// It may be meant so and does not make a store unsound: copies are made, imports are taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub warning: bool,
 }
 
 /// What a [`Finding`] is about.
@@ -47,7 +50,11 @@ pub enum Subject {
 
 impl Finding {
     pub(crate) fn new(subject: Subject, of: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { subject, of: of.into(), seq_nr: None, place: String::new(), reason: reason.into() }
+        Self { subject, of: of.into(), seq_nr: None, place: String::new(), reason: reason.into(), warning: false }
+    }
+
+    pub(crate) fn into_warning(self) -> Self {
+        Self { warning: true, ..self }
     }
 
     pub(crate) fn at(self, seq_nr: u64, place: impl Into<String>) -> Self {
@@ -77,6 +84,9 @@ impl fmt::Display for Subject {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.warning {
+            f.write_str("warning: ")?;
+        }
         write!(f, "{}", self.subject)?;
         if !self.of.is_empty() {
             write!(f, " {}", self.of)?;

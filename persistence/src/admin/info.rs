@@ -34,7 +34,7 @@ pub struct StoreInfo {
     pub newest_event_ms: Option<u64>,
     /// By entity type, in the order of their names.
     pub types: Vec<TypeInfo>,
-    /// Consumers of events, by group and source.
+    /// Consumers of events and states, by group and source.
     pub projections: Vec<ProjectionInfo>,
 }
 
@@ -77,13 +77,14 @@ pub struct ProjectionInfo {
     pub epoch: u64,
     /// Whether it is to wait until it is resumed.
     pub paused: bool,
-    /// Events of its source behind that offset.
-    pub behind: u64,
+    /// Events or states of its source behind that offset; `None` where this store cannot tell, since the offset or the
+    /// source is of another one.
+    pub behind: Option<u64>,
     /// Whether there are more than `behind`: no more were counted.
     pub behind_more: bool,
     /// When the first of them was written, ms since 1970.
     pub behind_since_ms: Option<u64>,
-    /// Events it has given up on.
+    /// Events or states it has given up on.
     pub parked: u64,
 }
 

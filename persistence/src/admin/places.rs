@@ -1,7 +1,7 @@
 //! [`Places`]: where the events and states of another store go in one that only counts. Pure.
 
 use super::AdminError;
-use crate::Offset;
+use crate::{Offset, projection::FeedKind};
 use std::collections::BTreeMap;
 
 /// Offsets of a store that counts as well are kept, so that whoever noted one finds the same event there. Others are
@@ -12,15 +12,14 @@ pub(crate) struct Places {
     events: Order,
     states: Order,
     highest: Offset,
-    wanted: BTreeMap<Offset, Option<Place>>,
 }
 
 /// Where an offset went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The place of the event there, or else of the last one before it.
+    /// The place of the event or state there, or else of the last one before it.
     pub(crate) offset: Offset,
-    /// Whether there is an event, as far as can be told.
+    /// Whether there is one, as far as can be told.
     pub(crate) exact: bool,
 }
 
@@ -28,6 +27,7 @@ pub(crate) struct Place {
 struct Order {
     last: Option<Offset>,
     number: u64,
+    wanted: BTreeMap<Offset, Option<Place>>,
 }
 
 impl Places {
@@ -36,20 +36,14 @@ impl Places {
         self.highest = highest;
     }
 
-    /// Has `offset` translated; to be called before the first event.
-    pub(crate) fn want(&mut self, offset: Offset) {
-        self.wanted.insert(offset, None);
+    /// Has `offset` of a reader of `kind` translated; to be called before the first event.
+    pub(crate) fn want(&mut self, kind: FeedKind, offset: Offset) {
+        self.order(kind).wanted.insert(offset, None);
     }
 
     /// The number for the event at `offset`; they come in order.
     pub(crate) fn event(&mut self, offset: Offset) -> Result<u64, AdminError> {
-        let (last, before) = (self.events.last.unwrap_or(Offset::START), self.events.number);
-        let number = self.events.next("event", offset)?;
-        for (&wanted, place) in self.wanted.range_mut(last..=offset).filter(|(_, place)| place.is_none()) {
-            let exact = wanted == offset;
-            *place = Some(Place { offset: Offset::of_ordering(if exact { number } else { before }), exact });
-        }
-        Ok(number)
+        self.events.next("event", offset)
     }
 
     /// The number for the state at `offset`; they come in order.
@@ -57,13 +51,21 @@ impl Places {
         self.states.next("state", offset)
     }
 
-    /// Where an offset went that was wanted; to be called after the last event.
-    pub(crate) fn of(&self, offset: Offset) -> Place {
+    /// Where an offset went that was wanted; to be called after the last event and state.
+    pub(crate) fn of(&mut self, kind: FeedKind, offset: Offset) -> Place {
         if self.highest.is_plain() || offset.is_plain() {
             return Place { offset, exact: true };
         }
-        let found = self.wanted.get(&offset).copied().flatten();
-        found.unwrap_or(Place { offset: Offset::of_ordering(self.events.number), exact: false })
+        let order = self.order(kind);
+        let found = order.wanted.get(&offset).copied().flatten();
+        found.unwrap_or(Place { offset: Offset::of_ordering(order.number), exact: false })
+    }
+
+    fn order(&mut self, kind: FeedKind) -> &mut Order {
+        match kind {
+            FeedKind::Events => &mut self.events,
+            FeedKind::States => &mut self.states,
+        }
     }
 
     /// The highest number that must not be given out again.
@@ -85,8 +87,13 @@ impl Order {
         if self.last.is_some_and(|last| last.is_plain() && !offset.is_plain()) {
             return wrong("follows one of another kind");
         }
+        let (last, before) = (self.last.unwrap_or(Offset::START), self.number);
         self.last = Some(offset);
-        self.number = if offset.is_plain() { offset.ordering() } else { self.number + 1 };
+        self.number = if offset.is_plain() { offset.ordering() } else { before + 1 };
+        for (&wanted, place) in self.wanted.range_mut(last..=offset).filter(|(_, place)| place.is_none()) {
+            let exact = wanted == offset;
+            *place = Some(Place { offset: Offset::of_ordering(if exact { self.number } else { before }), exact });
+        }
         Ok(self.number)
     }
 }
@@ -99,11 +106,11 @@ mod tests {
     fn offsets_that_only_count_stay_what_they_are() {
         let mut places = Places::default();
         places.begin(Offset::of_ordering(9));
-        places.want(Offset::of_ordering(5));
+        places.want(FeedKind::Events, Offset::of_ordering(5));
         assert_eq!([3, 7].map(|at| places.event(Offset::of_ordering(at)).unwrap()), [3, 7]);
         for kept in [Offset::of_ordering(5), Offset::new(1, 2, 3)] {
-            places.want(kept);
-            assert_eq!(places.of(kept), Place { offset: kept, exact: true });
+            places.want(FeedKind::Events, kept);
+            assert_eq!(places.of(FeedKind::Events, kept), Place { offset: kept, exact: true });
         }
         assert_eq!(places.end(), 9, "the deleted tail is not numbered again");
     }
@@ -114,17 +121,30 @@ mod tests {
         let mut places = Places::default();
         places.begin(at(50));
         for tx in [5, 10, 15, 20, 40] {
-            places.want(at(tx));
+            places.want(FeedKind::Events, at(tx));
         }
         let numbers = [10, 20, 30].map(|tx| places.event(at(tx)).unwrap());
         assert_eq!(numbers, [1, 2, 3]);
-        let found = [5, 10, 15, 20, 40].map(|tx| places.of(at(tx)));
+        let found = [5, 10, 15, 20, 40].map(|tx| places.of(FeedKind::Events, at(tx)));
         assert_eq!(found.map(|place| place.offset.ordering()), [0, 1, 1, 2, 3]);
         assert_eq!(found.map(|place| place.exact), [false, true, false, true, false]);
         assert!(found.iter().all(|place| place.offset.is_plain()));
         let third_store = Offset::of_ordering(77);
-        assert_eq!(places.of(third_store), Place { offset: third_store, exact: true });
+        assert_eq!(places.of(FeedKind::Events, third_store), Place { offset: third_store, exact: true });
         assert_eq!(places.end(), 3);
+    }
+
+    #[test]
+    fn readers_of_states_are_translated_by_states() {
+        let at = |tx| Offset::new(1, tx, 1);
+        let mut places = Places::default();
+        places.begin(at(50));
+        places.want(FeedKind::States, at(20));
+        places.want(FeedKind::Events, at(20));
+        assert_eq!([5, 10, 20].map(|tx| places.event(at(tx)).unwrap()), [1, 2, 3]);
+        assert_eq!([20, 30].map(|tx| places.state(at(tx)).unwrap()), [1, 2]);
+        let found = [FeedKind::States, FeedKind::Events].map(|kind| places.of(kind, at(20)).offset.ordering());
+        assert_eq!(found, [1, 3]);
     }
 
     #[test]

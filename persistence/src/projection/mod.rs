@@ -27,6 +27,7 @@ pub use meter::Progress;
 pub use read_model::{ReadModelError, SqliteReadModel};
 pub use settings::{InvalidProjectionSettings, OnFailure, ProjectionSettings};
 pub use source::{Envelope, slice_ranges};
+pub(crate) use source::{FeedKind, parse as parse_source};
 pub(crate) use sqlite::{ProjectionWork, STORE, parked, positions};
 
 use crate::{AppendError, BoxFuture, JournalError, Offset, PersistenceId};

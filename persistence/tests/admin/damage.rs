@@ -1,8 +1,13 @@
 //! Everything that can be wrong with a store is named by a check, and only that.
 
-use super::{check, closed_with_everything, exported};
-use persistence::admin::{AdminError, SqliteAdmin, Subject};
+use super::{check, closed_with_everything, exported, put};
+use crate::store::Entity;
+use persistence::{
+    FeedQuery, Offset, ParkedEvent, ProjectionId, ProjectionStore, ReplayLimit, SqliteOptions, SqliteStore, StateFeed,
+    admin::{AdminError, Progress, SqliteAdmin, SqliteImport, StoreImport, Subject},
+};
 use std::{fs, path::Path};
+use tokio::sync::mpsc;
 
 async fn findings_after(sql: &str) -> Vec<String> {
     let folder = closed_with_everything().await;
@@ -23,6 +28,76 @@ async fn a_sound_store_has_no_findings() {
     assert_eq!(findings, []);
     assert_eq!((totals.entities, totals.events, totals.snapshots, totals.states), (4, 7, 2, 2));
     assert_eq!((totals.owners, totals.projections, totals.parked), (6, 1, 2));
+}
+
+/// Readers of states are at numbers that no event has: sound, in the store itself, in a copy and in what is imported.
+#[tokio::test]
+async fn readers_of_states_are_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
+    let mut entity = Entity::claim(&store, "one event").await;
+    entity.append(&store, &["1"]).await.unwrap();
+    for name in ["a", "b", "c"] {
+        put(&store, name, 0, "a state").await;
+    }
+    let query = FeedQuery::of("value");
+    let reader = ProjectionId::of_states("reader", &query);
+    let page = StateFeed::page(&store, query, Offset::START, ReplayLimit::default()).await.unwrap();
+    let claimed = store.take_over(reader.clone()).await.unwrap();
+    store.save_offset(claimed.fence.clone(), page.read_to).await.unwrap();
+    let first = &page.states[0];
+    let parked = ParkedEvent {
+        projection: reader.clone(),
+        offset: first.offset,
+        id: first.id.clone(),
+        seq_nr: first.stored.revision,
+        attempts: 8,
+        reason: "it fails".into(),
+        time_ms: 17,
+        replay: false,
+    };
+    store.park(claimed.fence, parked).await.unwrap();
+    store.close().await;
+
+    assert_eq!(check(folder.path()).await.unwrap().0, []);
+    let admin = SqliteAdmin::open(folder.path()).unwrap();
+    let (sender, _findings) = mpsc::channel(64);
+    let copy = admin.backup(folder.path().join("copy.db"), Progress::default(), Some(sender)).await.unwrap();
+    assert_eq!(copy.unwrap().parked, 1);
+    let (other, records) = (tempfile::tempdir().unwrap(), exported(&admin).await.unwrap());
+    let mut import = Box::new(SqliteImport::begin(other.path()).unwrap());
+    import.take(records).await.unwrap();
+    let (sender, _findings) = mpsc::channel(64);
+    import.finish(Progress::default(), sender).await.unwrap();
+
+    for (sql, expected) in [
+        ("UPDATE projection SET position = 4", "is at offset 4, but none above 3 was ever given out"),
+        ("UPDATE parked SET persistence_id = 'value|b'", "says it is value|b #1, but another state is there"),
+    ] {
+        change(other.path(), sql);
+        let found = check(other.path()).await.unwrap().0;
+        assert!(found.iter().any(|it| it.to_string().contains(expected)), "{sql}: {found:#?}");
+    }
+}
+
+/// Events that were deleted without a snapshot may be meant so: told, and a copy is made all the same.
+#[tokio::test]
+async fn a_warning_is_no_damage() {
+    let folder = closed_with_everything().await;
+    change(folder.path(), "DELETE FROM snapshot");
+    let (found, _) = check(folder.path()).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].warning && found[0].to_string().starts_with("warning: entity test|kept: events up to 4"));
+    let (sender, mut findings) = mpsc::channel(64);
+    let copy = folder.path().join("copy.db");
+    let admin = SqliteAdmin::open(folder.path()).unwrap();
+    admin.backup(copy.clone(), Progress::default(), Some(sender)).await.unwrap();
+    assert!(findings.recv().await.unwrap().warning && copy.exists());
+    let mut import = Box::new(SqliteImport::begin(folder.path().join("other")).unwrap());
+    import.take(exported(&admin).await.unwrap()).await.unwrap();
+    let (sender, mut findings) = mpsc::channel(64);
+    import.finish(Progress::default(), sender).await.unwrap();
+    assert!(findings.recv().await.unwrap().warning);
 }
 
 /// Each line breaks one thing, and says what has to be found, and how often.

@@ -3,7 +3,7 @@
 use super::{check, closed_with_everything, exported, with_everything};
 use crate::store::Entity;
 use persistence::{
-    Offset, PersistenceId, ReplayLimit, SqliteOptions, SqliteStore,
+    FeedQuery, Offset, PersistenceId, ProjectionId, ProjectionStore, ReplayLimit, SqliteOptions, SqliteStore,
     admin::{AdminError, EntityQuery, Progress, SqliteAdmin, StoreAdmin},
 };
 use std::{fs, path::Path};
@@ -30,7 +30,7 @@ async fn info_counts_what_is_left_beside_the_one_who_writes() {
     let [reader] = &info.projections[..] else { panic!("{:?}", info.projections) };
     assert_eq!(
         (reader.offset, reader.behind, reader.behind_more, reader.parked),
-        (Offset::of_ordering(3), 4, false, 2)
+        (Offset::of_ordering(3), Some(4), false, 2)
     );
     assert!(info.sizes.database > 0 && info.sizes.log > 0, "{:?}", info.sizes);
 
@@ -39,6 +39,41 @@ async fn info_counts_what_is_left_beside_the_one_who_writes() {
     assert_eq!(admin.info().await.unwrap().events, 8);
     store.close().await;
     assert_eq!(admin.info().await.unwrap().writer, None);
+}
+
+/// Readers of slices, of a tag, of states, and one of another store: each is behind by what it has yet to read.
+#[tokio::test]
+async fn every_reader_is_behind_by_what_it_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_everything(folder.path()).await;
+    let (plain, kept) = (id("test|plain").slice(), id("test|kept").slice());
+    assert_ne!(plain, kept);
+    let (events, states) = (FeedQuery::of("test"), FeedQuery::of("value"));
+    let at = Offset::of_ordering;
+    let readers = [
+        (ProjectionId::of_events("a slice", &events.clone().slices(plain..=plain)), at(3), Some(2)),
+        (ProjectionId::of_events("another slice", &events.clone().slices(kept..=kept)), at(3), Some(2)),
+        (ProjectionId::of_events("a tag", &events.clone().tag("red")), at(2), Some(1)),
+        (ProjectionId::of_events("a rarer tag", &events.clone().tag("blue")), at(0), Some(1)),
+        (ProjectionId::of_events("no such tag", &events.tag("black")), at(0), Some(0)),
+        (ProjectionId::of_states("states", &states), at(1), Some(1)),
+        (ProjectionId::of_states("states of a tag", &states.clone().tag("green")), at(0), Some(2)),
+        (ProjectionId::of_states("states, all read", &states), at(3), Some(0)),
+        (ProjectionId { group: "elsewhere".into(), source: "test|1-2|topics".into() }, at(9), None),
+        (ProjectionId { group: "of another store".into(), source: "test".into() }, Offset::new(1, 2, 3), None),
+    ];
+    for (reader, offset, _) in &readers {
+        let claimed = store.take_over(reader.clone()).await.unwrap();
+        store.save_offset(claimed.fence, *offset).await.unwrap();
+    }
+    let info = SqliteAdmin::open(folder.path()).unwrap().info().await.unwrap();
+    for (reader, _, behind) in readers {
+        let found =
+            info.projections.iter().find(|it| *it.group == *reader.group && *it.source == *reader.source).unwrap();
+        assert_eq!(found.behind, behind, "{found:?}");
+        assert_eq!(found.behind_since_ms.is_some(), behind.is_some_and(|behind| behind > 0), "{found:?}");
+    }
+    store.close().await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::{
         AdminError, Finding, Progress, Subject, Totals,
         sound::{Claimed, Window},
     },
+    projection::{FeedKind, parse_source},
 };
 use rusqlite::{Connection, Row};
 use tokio::sync::mpsc::Sender;
@@ -141,7 +142,8 @@ impl Check<'_> {
             }
             if row.get(6)? {
                 let deleted_to: i64 = row.get(5)?;
-                finding(format!("events up to {deleted_to} are deleted and no snapshot holds what they did"))?;
+                let reason = format!("events up to {deleted_to} are deleted and no snapshot holds what they did");
+                check.tell(Finding::new(Subject::Entity, &*text, reason).into_warning())?;
             }
             Ok(())
         })?;
@@ -237,13 +239,20 @@ impl Check<'_> {
     }
 
     fn consumers(&mut self) -> Result<(), Stop> {
-        let sql = "
-            SELECT consumer_group, source, position, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0)
-            FROM projection WHERE generation = 0 AND tx = 0";
         self.totals.projections =
             as_number(self.db.query_row("SELECT count(*) FROM projection", (), |row| row.get(0))?);
+        let sql = "
+            SELECT consumer_group, source, position,
+              coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0),
+              coalesce((SELECT max(change) FROM state), 0)
+            FROM projection WHERE generation = 0 AND tx = 0";
         self.each("projections", "projection", sql, |check, row| {
-            let (position, end): (i64, i64) = (row.get(2)?, row.get(3)?);
+            let (source, position): (String, i64) = (row.get(1)?, row.get(2)?);
+            let end: i64 = match feed_kind(&source) {
+                Some(FeedKind::Events) => row.get(3)?,
+                Some(FeedKind::States) => row.get(4)?,
+                None => return Ok(()), // whatever it reads, it is not in these tables
+            };
             if position > end {
                 let reason = format!("is at offset {position}, but none above {end} was ever given out");
                 return check.tell(Finding::new(Subject::Projection, consumer(row)?, reason));
@@ -252,20 +261,28 @@ impl Check<'_> {
         })?;
         let sql = "
             SELECT coalesce(p.consumer_group, ''), coalesce(p.source, ''), k.position, p.id IS NULL, k.persistence_id, k.seq_nr,
-              j.ordering IS NOT NULL AND (e.persistence_id IS NOT k.persistence_id OR j.seq_nr <> k.seq_nr)
+              j.ordering IS NOT NULL AND (e.persistence_id IS NOT k.persistence_id OR j.seq_nr <> k.seq_nr),
+              s.change IS NOT NULL AND (o.persistence_id IS NOT k.persistence_id OR s.revision <> k.seq_nr)
             FROM parked k LEFT JOIN projection p ON p.id = k.projection
-            LEFT JOIN journal j ON j.ordering = k.position AND k.generation = 0 AND k.tx = 0 LEFT JOIN entity e ON e.pid = j.pid";
+            LEFT JOIN journal j ON j.ordering = k.position AND k.generation = 0 AND k.tx = 0 LEFT JOIN entity e ON e.pid = j.pid
+            LEFT JOIN state s ON s.change = k.position AND k.generation = 0 AND k.tx = 0 LEFT JOIN entity o ON o.pid = s.pid";
         self.each("parked events", "parked", sql, |check, row| {
             check.totals.parked += 1;
             let place = format!("parked.position {}", row.get::<_, i64>(2)?);
             let tell =
                 |of: String, reason: String| check.tell(Finding::new(Subject::Parked, of, reason).in_row(&*place));
             if row.get(3)? {
-                tell(String::new(), "its consumer is missing".into())?;
+                return tell(String::new(), "its consumer is missing".into());
             }
-            if row.get(6)? {
+            let (another, what) = match feed_kind(&row.get::<_, String>(1)?) {
+                Some(FeedKind::Events) => (row.get(6)?, "event"),
+                // One that was written since has moved on, and nothing takes its old place.
+                Some(FeedKind::States) => (row.get(7)?, "state"),
+                None => (false, ""),
+            };
+            if another {
                 let (id, seq_nr): (String, i64) = (row.get(4)?, row.get(5)?);
-                tell(consumer(row)?, format!("says it is {id} #{seq_nr}, but another event is there"))?;
+                tell(consumer(row)?, format!("says it is {id} #{seq_nr}, but another {what} is there"))?;
             }
             Ok(())
         })
@@ -353,6 +370,10 @@ fn never_claimed(epoch: u64, current: u64) -> String {
 
 fn event_finding(id: String, number: i64, seq_nr: u64, reason: String) -> Finding {
     Finding::new(Subject::Event, id, reason).at(seq_nr, format!("journal.ordering {number}"))
+}
+
+fn feed_kind(source: &str) -> Option<FeedKind> {
+    parse_source(source).map(|(_, kind)| kind)
 }
 
 fn consumer(row: &Row<'_>) -> rusqlite::Result<String> {

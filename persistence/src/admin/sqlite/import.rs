@@ -8,6 +8,7 @@ use crate::{
         SnapshotRecord, StateRecord, StoreImport, Totals, place, places::Places,
     },
     checksum::{Checked, CheckedState},
+    projection::{FeedKind, parse_source},
     sqlite::{Cache, NameTable, StoreLock, Transaction, clamped, create_unsynced},
 };
 use futures_util::FutureExt;
@@ -132,12 +133,12 @@ impl Filling {
             }
             Record::Owner(owner) => self.owner(&owner),
             Record::Projection(projection) => {
-                self.places.want(projection.offset);
+                self.places.want(feed_kind(&projection.source), projection.offset);
                 self.projections.push(projection);
                 Ok(())
             }
             Record::Parked(parked) => {
-                self.places.want(parked.offset);
+                self.places.want(feed_kind(&parked.source), parked.offset);
                 self.parked.push(parked);
                 Ok(())
             }
@@ -151,7 +152,7 @@ impl Filling {
     /// Stores what had to wait for the events' places.
     fn end(&mut self) -> Result<(), Stop> {
         for ProjectionRecord { group, source, epoch, offset, paused } in &self.projections {
-            let (generation, tx, position) = columns(self.places.of(*offset).offset);
+            let (generation, tx, position) = columns(self.places.of(feed_kind(source), *offset).offset);
             self.db
                 .prepare_cached(
                     "INSERT INTO projection(consumer_group, source, epoch, generation, tx, position, paused)
@@ -161,7 +162,7 @@ impl Filling {
                 .map_err(|error| twice(error, || format!("projection {group} of {source}")))?;
         }
         for parked in &self.parked {
-            let place = self.places.of(parked.offset);
+            let place = self.places.of(feed_kind(&parked.source), parked.offset);
             // Its event is gone, and so is what could be done about it.
             if !place.exact {
                 continue;
@@ -395,6 +396,11 @@ fn refuse_contents(folder: &Path) -> Result<(), AdminError> {
         }),
         None => Ok(()),
     }
+}
+
+/// What is read by a source that says it of nothing is as good as events.
+fn feed_kind(source: &str) -> FeedKind {
+    parse_source(source).map_or(FeedKind::Events, |(_, kind)| kind)
 }
 
 fn columns(offset: Offset) -> (u32, i64, i64) {

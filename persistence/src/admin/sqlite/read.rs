@@ -7,6 +7,7 @@ use crate::{
         EntityHead, EntityQuery, EntitySummary, ProjectionInfo, SnapshotSummary, StateSummary, StoreInfo, StoreSizes,
         TypeInfo, place,
     },
+    projection::{FeedKind, parse_source},
     sqlite::{SCHEMA_VERSION, clamped},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -91,24 +92,42 @@ fn projections(db: &Connection, highest: i64) -> rusqlite::Result<Vec<Projection
             ..ProjectionInfo::default()
         })
     })?;
+    let highest_change: i64 = db.query_row("SELECT coalesce(max(change), 0) FROM state", (), |row| row.get(0))?;
     let mut projections: Vec<ProjectionInfo> = rows.collect::<rusqlite::Result<_>>()?;
     // How far one is behind that reads from another store, only that store can tell.
     for projection in projections.iter_mut().filter(|it| it.offset.is_plain()) {
+        let Some((query, kind)) = parse_source(&projection.source) else { continue };
+        let (sql, highest) = match kind {
+            FeedKind::Events => (EVENTS_BEHIND, highest),
+            FeedKind::States => (STATES_BEHIND, highest_change),
+        };
         let after = clamped(projection.offset.ordering());
         let to = after.saturating_add(BEHIND_SCANNED).min(highest);
-        // The joins are written in the order they must run in: along the journal, never by entity.
+        let (first, last) = (query.slices.start(), query.slices.end());
         let (behind, since): (i64, Option<i64>) = db
-            .prepare_cached(
-                "SELECT count(*), min(j.time_ms) FROM journal j CROSS JOIN entity e ON e.pid = j.pid
-                 WHERE j.ordering > ?1 AND j.ordering <= ?2 AND e.entity_type = ?3 AND j.seq_nr > e.deleted_to",
-            )?
-            .query_row(params![after, to, projection.source], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        projection.behind = as_number(behind);
+            .prepare_cached(sql)?
+            .query_row(params![after, to, query.entity_type, first, last, query.tag], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        projection.behind = Some(as_number(behind));
         projection.behind_more = to < highest;
         projection.behind_since_ms = since.map(as_number);
     }
     Ok(projections)
 }
+
+/// What a projection has yet to read, as the feeds select it. The joins are written in the order they must run in: along
+/// the journal, never by entity.
+const EVENTS_BEHIND: &str = "
+SELECT count(*), min(j.time_ms) FROM journal j CROSS JOIN entity e ON e.pid = j.pid
+WHERE j.ordering > ?1 AND j.ordering <= ?2 AND e.entity_type = ?3 AND e.slice BETWEEN ?4 AND ?5
+  AND j.seq_nr > e.deleted_to AND (?6 IS NULL OR EXISTS(
+    SELECT 1 FROM journal_tag k JOIN tag t ON t.id = k.tag WHERE k.ordering = j.ordering AND t.name = ?6))";
+
+const STATES_BEHIND: &str = "
+SELECT count(*), min(s.time_ms) FROM state s CROSS JOIN entity e ON e.pid = s.pid
+WHERE s.change > ?1 AND s.change <= ?2 AND e.entity_type = ?3 AND e.slice BETWEEN ?4 AND ?5
+  AND (?6 IS NULL OR s.tag = ?6)";
 
 pub(super) fn entities(db: &Connection, query: &EntityQuery) -> rusqlite::Result<Vec<EntitySummary>> {
     let prefix = query.full_prefix();
