@@ -14,12 +14,28 @@ pub(crate) struct Checked<'a> {
     pub(crate) meta: Option<&'a [u8]>,
 }
 
+/// Of an id alone, with which each checksum of its rows begins: a replay computes it once.
+#[derive(Clone, Copy)]
+pub(crate) struct IdChecksum(u32);
+
+impl IdChecksum {
+    pub(crate) fn of(id: &PersistenceId) -> Self {
+        Self(sized(0, id.as_str().as_bytes()))
+    }
+}
+
 impl Checked<'_> {
     pub(crate) fn crc(&self) -> i64 {
-        let mut crc = sized(0, self.id.as_str().as_bytes());
-        for number in [self.seq_nr, self.epoch, self.time_ms] {
-            crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+        self.crc_after(IdChecksum::of(self.id))
+    }
+
+    /// As [`crc`](Checked::crc), given that of the row's own id.
+    pub(crate) fn crc_after(&self, IdChecksum(mut crc): IdChecksum) -> i64 {
+        let mut numbers = [0; 24];
+        for (place, number) in numbers.chunks_exact_mut(8).zip([self.seq_nr, self.epoch, self.time_ms]) {
+            place.copy_from_slice(&number.to_le_bytes());
         }
+        crc = crc32c::crc32c_append(crc, &numbers);
         crc = optional(crc, self.batch_id);
         crc = sized(crc, self.manifest.as_bytes());
         crc = sized(crc, self.payload);

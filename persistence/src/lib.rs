@@ -111,6 +111,7 @@ mod fencing;
 mod guarded;
 mod journal;
 mod lost;
+mod manifests;
 mod offset;
 mod persistence_id;
 #[cfg(feature = "postgres")]

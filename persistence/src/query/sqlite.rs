@@ -5,7 +5,9 @@ use super::{
     Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, StateChange, StateFeed, StatePage, memory::plain,
 };
 use crate::{
-    BoxFuture, JournalError, Offset, PersistenceId, RawEvent, RawState, ReplayLimit, SqliteStore, Stored,
+    BoxFuture, JournalError, Offset, PersistenceId, RawEvent, RawState, ReplayLimit, SqliteStore,
+    checksum::IdChecksum,
+    manifests::Manifests,
     sqlite::{ReadError, ReadRequest, StateRow, StoredRow, clamped},
 };
 use futures_util::FutureExt;
@@ -91,8 +93,8 @@ const STATES: Order = Order {
 
 /// The joins are written in the order they must run in: along the journal, never by entity.
 const FEED: &str = "
-SELECT 'journal.ordering ' || j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc,
-  j.ordering, e.persistence_id
+SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc,
+  e.persistence_id
 FROM journal j CROSS JOIN entity e ON e.pid = j.pid LEFT JOIN manifest m ON m.id = j.manifest
 WHERE j.ordering > :after AND j.ordering <= :to AND e.entity_type = :type AND e.slice BETWEEN :first AND :last
   AND j.seq_nr > e.deleted_to AND :tag IS NULL
@@ -100,8 +102,8 @@ ORDER BY j.ordering LIMIT :limit";
 
 /// Along the tag's own rows.
 const TAGGED_FEED: &str = "
-SELECT 'journal.ordering ' || j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc,
-  j.ordering, e.persistence_id
+SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc,
+  e.persistence_id
 FROM tag t CROSS JOIN journal_tag g ON g.tag = t.id CROSS JOIN journal j ON j.ordering = g.ordering
   CROSS JOIN entity e ON e.pid = j.pid LEFT JOIN manifest m ON m.id = j.manifest
 WHERE t.name = :tag AND g.ordering > :after AND g.ordering <= :to AND e.entity_type = :type
@@ -135,12 +137,13 @@ pub(crate) fn page(
         ":after": clamped(after), ":to": clamped(read_to), ":type": query.entity_type, ":tag": query.tag,
         ":first": query.slices.start(), ":last": query.slices.end(), ":limit": clamped(events_max as u64),
     })?;
-    let (mut events, mut bytes) = (Vec::new(), 0_usize);
+    let (mut events, mut bytes, mut manifests) = (Vec::new(), 0_usize, Manifests::default());
     while let Some(row) = rows.next()? {
-        let (offset, id): (i64, String) = (row.get(9)?, row.get(10)?);
-        let stored = StoredRow::read(row)?;
-        let id = PersistenceId::parse(&id).unwrap_or_else(|| PersistenceId::of("", &id));
-        let manifest = match stored.check(&id) {
+        let id = row.get_ref(9)?.as_str().map_err(rusqlite::Error::from)?;
+        let id = PersistenceId::parse(id).unwrap_or_else(|| PersistenceId::of("", id));
+        let stored = StoredRow::read(row, "journal.ordering")?;
+        let offset = stored.key;
+        let manifest = match stored.check(&id, IdChecksum::of(&id)) {
             Ok(manifest) => manifest,
             // What comes before the damage can still be read.
             Err(_) if !events.is_empty() => {
@@ -149,7 +152,7 @@ pub(crate) fn page(
             }
             Err(error) => return Err(error),
         };
-        let event = stored.into_event(manifest);
+        let event = stored.event(manifests.of(manifest));
         bytes = bytes.saturating_add(event.event.weight());
         events.push(FeedEvent { offset: Offset::of_ordering(offset as u64), id, stored: event });
         if events.len() >= events_max || bytes >= limit.bytes {
@@ -168,13 +171,6 @@ pub(crate) fn offset_of(db: &Connection, id: &PersistenceId, seq_nr: u64) -> Res
     let mut statement = db.prepare_cached(OFFSET)?;
     let found = statement.query_row(params![id.as_str(), clamped(seq_nr)], |row| row.get::<_, i64>(0)).optional()?;
     Ok(found.map(|ordering| Offset::of_ordering(ordering as u64)))
-}
-
-impl StoredRow {
-    fn into_event(self, manifest: Arc<str>) -> Stored<RawEvent> {
-        let (seq_nr, epoch, time_ms) = (self.seq_nr as u64, self.epoch as u64, self.time_ms as u64);
-        Stored { seq_nr, epoch, time_ms, event: RawEvent { manifest, payload: self.payload, meta: self.meta } }
-    }
 }
 
 /// Left join: a lost manifest is damage, not a state that never was.

@@ -3,18 +3,18 @@
 use super::{
     SqliteOptions,
     request::{ReadRequest, Reply},
+    row::StoredRow,
     schema,
     state::load_state,
     stats::Stats,
     transaction::clamped,
 };
 use crate::{
-    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, checksum::Checked,
-    projection, query,
+    JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, checksum::IdChecksum,
+    manifests::Manifests, projection, query,
 };
-use bytes::Bytes;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
@@ -27,19 +27,6 @@ pub(crate) struct Reader {
     pub(crate) queue: Arc<Mutex<Receiver<ReadRequest>>>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) db: Option<Connection>, // `None` after an error that may lie in the connection
-}
-
-/// What the columns of `journal` and `snapshot` have in common.
-pub(crate) struct StoredRow {
-    place: String,
-    pub(crate) seq_nr: i64,
-    pub(crate) epoch: i64,
-    pub(crate) time_ms: i64,
-    batch_id: Option<Vec<u8>>,
-    manifest: Option<Arc<str>>,
-    pub(crate) payload: Bytes,
-    pub(crate) meta: Option<Bytes>,
-    crc: i64,
 }
 
 impl Reader {
@@ -147,12 +134,12 @@ impl From<rusqlite::Error> for ReadError {
 /// One statement, so that a deletion in between cannot show as a hole. Left joins: a lost manifest is damage, not an
 /// event that never was.
 const REPLAY: &str = "
-SELECT 'journal.ordering ' || j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc
+SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc
 FROM entity e CROSS JOIN journal j ON j.pid = e.pid LEFT JOIN manifest m ON m.id = j.manifest
 WHERE e.persistence_id = ?1 AND j.seq_nr BETWEEN max(?2, e.deleted_to + 1) AND ?3 ORDER BY j.seq_nr LIMIT ?4";
 
 const SNAPSHOT: &str = "
-SELECT 'snapshot.rowid ' || s.rowid, s.seq_nr, s.epoch, s.time_ms, NULL, m.name, s.payload, s.meta, s.crc
+SELECT s.rowid, s.seq_nr, s.epoch, s.time_ms, NULL, m.name, s.payload, s.meta, s.crc
 FROM entity e CROSS JOIN snapshot s ON s.pid = e.pid LEFT JOIN manifest m ON m.id = s.manifest
 WHERE e.persistence_id = ?1 AND s.seq_nr <= ?2 ORDER BY s.seq_nr DESC LIMIT 1";
 
@@ -170,13 +157,12 @@ fn replay(
     let mut statement = db.prepare_cached(REPLAY)?;
     let rows = limit.events.max(1) as u64;
     let mut rows = statement.query(params![id.as_str(), clamped(from), clamped(to), clamped(rows)])?;
-    let (mut page, mut bytes) = (Vec::new(), 0);
+    let (mut page, mut bytes, mut manifests, checksum) = (Vec::new(), 0, Manifests::default(), IdChecksum::of(id));
     while let Some(row) = rows.next()? {
-        let row = StoredRow::read(row)?;
-        let manifest = row.check(id)?;
-        let event = RawEvent { manifest, payload: row.payload, meta: row.meta };
-        bytes += event.weight();
-        page.push(Stored { seq_nr: row.seq_nr as u64, epoch: row.epoch as u64, time_ms: row.time_ms as u64, event });
+        let row = StoredRow::read(row, "journal.ordering")?;
+        let stored = row.event(manifests.of(row.check(id, checksum)?));
+        bytes += stored.event.weight();
+        page.push(stored);
         if bytes >= limit.bytes {
             break;
         }
@@ -190,58 +176,16 @@ fn load_snapshot(
     max_seq: u64,
 ) -> Result<Option<StoredSnapshot<RawSnapshot>>, ReadError> {
     let mut statement = db.prepare_cached(SNAPSHOT)?;
-    let row = statement.query_row(params![id.as_str(), clamped(max_seq)], StoredRow::read).optional()?;
-    let Some(row) = row else { return Ok(None) };
-    let manifest = row.check(id)?;
-    Ok(Some(StoredSnapshot {
-        seq_nr: row.seq_nr as u64,
-        epoch: row.epoch as u64,
-        time_ms: row.time_ms as u64,
-        snapshot: RawSnapshot { manifest, payload: row.payload, meta: row.meta },
-    }))
+    let mut rows = statement.query(params![id.as_str(), clamped(max_seq)])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let row = StoredRow::read(row, "snapshot.rowid")?;
+    let manifest = row.check(id, IdChecksum::of(id))?;
+    Ok(Some(row.snapshot(manifest.into())))
 }
 
 fn highest_seq(db: &Connection, id: &PersistenceId) -> Result<u64, ReadError> {
     let highest = db.prepare_cached(HIGHEST)?.query_row([id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
     Ok(highest.unwrap_or(0) as u64)
-}
-
-impl StoredRow {
-    pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let bytes = |value: &[u8]| Bytes::copy_from_slice(value);
-        Ok(Self {
-            place: row.get(0)?,
-            seq_nr: row.get(1)?,
-            epoch: row.get(2)?,
-            time_ms: row.get(3)?,
-            batch_id: row.get(4)?,
-            manifest: row.get(5)?,
-            payload: bytes(row.get_ref(6)?.as_blob()?),
-            meta: row.get_ref(7)?.as_blob_or_null()?.map(bytes),
-            crc: row.get(8)?,
-        })
-    }
-
-    /// The manifest, if the row is what was once written.
-    pub(crate) fn check(&self, id: &PersistenceId) -> Result<Arc<str>, ReadError> {
-        let damaged = |reason| damaged(id, self.seq_nr as u64, self.place.clone(), reason);
-        let manifest = self.manifest.clone().ok_or_else(|| damaged("its manifest is missing"))?;
-        let checked = Checked {
-            id,
-            seq_nr: self.seq_nr,
-            epoch: self.epoch,
-            time_ms: self.time_ms,
-            batch_id: self.batch_id.as_deref(),
-            manifest: &manifest,
-            payload: &self.payload,
-            meta: self.meta.as_deref(),
-        };
-        if checked.crc() == self.crc { Ok(manifest) } else { Err(damaged("checksum does not match")) }
-    }
-}
-
-pub(crate) fn damaged(id: &PersistenceId, seq_nr: u64, place: String, reason: &str) -> ReadError {
-    ReadError::Damaged(JournalError::Damaged { id: id.clone(), seq_nr, place, reason: reason.to_owned() })
 }
 
 /// Damage that SQLite itself noticed is permanent; anything else may pass.

@@ -2,7 +2,8 @@
 
 use super::{
     cache::NameTable,
-    reader::{ReadError, damaged},
+    reader::ReadError,
+    row::damaged,
     transaction::{Outcome, Transaction, refuse},
 };
 use crate::{PersistenceId, RawState, StoredState, checksum::CheckedState, state::StateWrite};
