@@ -6,13 +6,16 @@
 //! - [`StoreAdmin`]: the questions, the same for every kind of store.
 //! - [`SqliteAdmin`]: a store folder or a backup file, read-only; [`backup`](SqliteAdmin::backup) and
 //!   [`query`](SqliteAdmin::query) besides. [`SqliteImport`] makes a folder out of what another store exported.
+//! - [`PostgresAdmin`]: a store on PostgreSQL, read-only; [`query`](PostgresAdmin::query) besides. [`PostgresImport`] fills
+//!   an empty schema.
 //! - [`Record`]: all that a store holds, in a form that every other can take in. [`Finding`]: one thing that is wrong.
 
 mod finding;
 mod info;
-
 mod place;
 mod places;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod progress;
 mod record;
 mod sound;
@@ -24,7 +27,8 @@ pub use info::{
     EntityHead, EntityQuery, EntitySummary, ProjectionInfo, SnapshotSummary, StateSummary, StoreInfo, StoreSizes,
     TypeInfo,
 };
-
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresAdmin, PostgresImport};
 pub use progress::Progress;
 pub use record::{
     EntityRecord, EventRecord, OwnerRecord, ParkedRecord, PlacesRecord, ProjectionRecord, Record, SnapshotRecord,
@@ -33,6 +37,8 @@ pub use record::{
 pub use sqlite::{SqliteAdmin, SqliteImport};
 pub use table::{Cell, Row};
 
+#[cfg(feature = "postgres")]
+use crate::PostgresOpenError;
 use crate::{BoxFuture, OpenError, PersistenceId, ReplayLimit};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
@@ -126,6 +132,19 @@ pub enum AdminError {
     /// It is there and cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The database is there and holds no store.
+    #[cfg(feature = "postgres")]
+    #[error("there is no store in schema {schema} of {place}")]
+    NoTables {
+        /// The server and database.
+        place: String,
+        /// Where it was looked for.
+        schema: String,
+    },
+    /// The server cannot be asked, or has no store that this program can read.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    OpenPostgres(#[from] PostgresOpenError),
     /// The tables are of an older version, and who only reads cannot bring them up to date.
     #[error(
         "store {place} has schema version {found}, this program reads {supported}; open it once for writing, which upgrades it"
@@ -172,7 +191,4 @@ pub enum AdminError {
     /// [`Progress::cancel`] was called, or nobody takes the answer any more.
     #[error("cancelled")]
     Cancelled,
-    /// Stores of this kind cannot do it.
-    #[error("a store in memory cannot do this: {0}")]
-    Unsupported(&'static str),
 }

@@ -19,13 +19,14 @@ mod transaction;
 mod watch;
 mod writer;
 
-pub(crate) use columns::clamped;
+pub(crate) use columns::{BatchId, clamped};
 pub use error::PostgresOpenError;
 pub(crate) use fault::Fault;
 pub use options::PostgresOptions;
 pub(crate) use request::{Work, Written};
 pub(crate) use rows::{ReadError, StoredRow, highest_seq, load_snapshot, load_state, replay, stored_state};
-pub(crate) use session::{Parameter, PlainClient, Session, Sql};
+pub(crate) use schema::{installed_version, prepare as prepare_schema};
+pub(crate) use session::{Connector, Parameter, PlainClient, Session, Sql};
 
 use crate::{
     AppendError, BoxFuture, FenceScope, JournalError, PersistenceId, ProjectionId,
@@ -37,7 +38,6 @@ use parking_lot::Mutex;
 use reader::{Question, Read};
 use request::{Backlog, WriteRequest};
 use schema::Identity;
-use session::Connector;
 use std::{
     future::ready,
     sync::{

@@ -122,6 +122,14 @@ async fn version(connector: &Connector, session: &Session) -> Result<i64, Postgr
     }
 }
 
+/// The version of the tables found, 0 for none, and the one this program writes. Changes nothing.
+pub(crate) async fn installed_version(
+    connector: &Connector,
+    session: &Session,
+) -> Result<(i64, i64), PostgresOpenError> {
+    Ok((version(connector, session).await?, SCHEMA_VERSION))
+}
+
 /// Runs the steps that are missing, in one transaction, while other nodes that start wait.
 async fn upgrade(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
     let failed = |error| connector.error(&error);

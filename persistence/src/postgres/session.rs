@@ -6,7 +6,7 @@ use actors::Clock;
 use std::collections::HashMap;
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    Client, Config, Error, NoTls, Row, SimpleQueryMessage, Statement,
+    Client, Config, Error, NoTls, Row, Statement,
     config::TargetSessionAttrs,
     types::{ToSql, Type},
 };
@@ -216,22 +216,9 @@ impl Session {
         self.client.batch_execute(text).await
     }
 
-    /// The rows of any statement, as text: names of the columns, then the values. For people who ask questions.
-    #[expect(dead_code, reason = "for the commands on stores")]
-    pub(crate) async fn ask(&self, text: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Error> {
-        let (mut names, mut rows) = (Vec::new(), Vec::new());
-        for message in self.client.simple_query(text).await? {
-            match message {
-                SimpleQueryMessage::RowDescription(columns) => {
-                    names = columns.iter().map(|column| column.name().to_owned()).collect();
-                }
-                SimpleQueryMessage::Row(row) => {
-                    rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect());
-                }
-                _ => {}
-            }
-        }
-        Ok((names, rows))
+    /// For statements of others than the store.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(crate) fn is_closed(&self) -> bool {

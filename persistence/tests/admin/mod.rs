@@ -3,6 +3,7 @@
 mod copies;
 mod damage;
 mod look;
+mod postgres;
 mod sql;
 
 use crate::store::Entity;
@@ -92,34 +93,28 @@ async fn closed_with_everything() -> TempDir {
 
 async fn check(path: &Path) -> Result<(Vec<Finding>, Totals), AdminError> {
     let admin = SqliteAdmin::open(path)?;
-    let (sender, mut findings) = mpsc::channel(1);
-    let checked = admin.check(Progress::default(), sender);
-    let collect = async {
-        let mut all = Vec::new();
-        while let Some(finding) = findings.recv().await {
-            all.push(finding);
-        }
-        all
-    };
-    let (totals, all) = tokio::join!(checked, collect);
+    let (sender, findings) = mpsc::channel(1);
+    let (totals, all) = tokio::join!(admin.check(Progress::default(), sender), collected(findings));
     Ok((all, totals?))
 }
 
-async fn exported(admin: &SqliteAdmin) -> Result<Vec<Record>, AdminError> {
-    let (sender, mut batches) = mpsc::channel(1);
-    let sent = admin.export(Progress::default(), sender);
-    let collect = async {
-        let mut all = Vec::new();
-        while let Some(batch) = batches.recv().await {
-            all.extend(batch);
-        }
-        all
-    };
-    let (totals, all) = tokio::join!(sent, collect);
+async fn exported(admin: &impl StoreAdmin) -> Result<Vec<Record>, AdminError> {
+    let (sender, batches) = mpsc::channel(1);
+    let (totals, batches) = tokio::join!(admin.export(Progress::default(), sender), collected(batches));
+    let all = batches.concat();
     let mut counted = Totals::default();
     all.iter().for_each(|record| counted.count(record));
     assert_eq!(totals?, counted);
     Ok(all)
+}
+
+/// All that is sent.
+async fn collected<T>(mut sent: mpsc::Receiver<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    while let Some(one) = sent.recv().await {
+        all.push(one);
+    }
+    all
 }
 
 /// Whether a writer that was shut out before is shut out now.
