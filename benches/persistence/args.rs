@@ -44,6 +44,7 @@ pub enum Part {
     Append,
     Replay,
     Open,
+    Project,
     Start,
 }
 

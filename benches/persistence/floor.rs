@@ -100,42 +100,30 @@ pub fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// All events of one entity, read as one would by hand; answers how many, and the sum of their bytes.
-pub fn replay(db: &Connection, entity: usize) -> rusqlite::Result<(u64, usize)> {
+/// An event as one would read it by hand: number, epoch, time, manifest, payload.
+pub type Row = (i64, i64, i64, String, Vec<u8>);
+
+/// Up to `page` events of one entity behind `after`.
+pub fn replay(db: &Connection, entity: usize, after: u64, page: usize) -> rusqlite::Result<Vec<Row>> {
     let mut statement = db.prepare_cached(
         "SELECT j.seq_nr, j.epoch, j.time_ms, m.name, j.payload FROM entity e CROSS JOIN journal j ON j.pid = e.pid
-         JOIN manifest m ON m.id = j.manifest WHERE e.persistence_id = ?1 ORDER BY j.seq_nr",
+         JOIN manifest m ON m.id = j.manifest WHERE e.persistence_id = ?1 AND j.seq_nr > ?2 ORDER BY j.seq_nr LIMIT ?3",
     )?;
-    let mut rows = statement.query([format!("{TYPE}|{entity}")])?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let event: (i64, i64, i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
-        bytes += event.4.len();
-        events.push(event);
-    }
-    Ok((events.len() as u64, bytes))
+    let rows = statement.query_map(params![format!("{TYPE}|{entity}"), after as i64, page as i64], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    })?;
+    rows.collect()
 }
 
-/// All events in commit order, in pages as ours.
-pub fn feed(db: &Connection, page: i64) -> rusqlite::Result<u64> {
+/// Up to `page` events in commit order behind `after`: place, entity and event.
+pub fn feed(db: &Connection, after: i64, page: i64) -> rusqlite::Result<Vec<(i64, String, Row)>> {
     let mut statement = db.prepare_cached(
         "SELECT j.ordering, e.persistence_id, j.seq_nr, j.epoch, j.time_ms, m.name, j.payload
          FROM journal j JOIN entity e USING (pid) JOIN manifest m ON m.id = j.manifest
          WHERE j.ordering > ?1 AND e.entity_type = ?2 ORDER BY j.ordering LIMIT ?3",
     )?;
-    let (mut count, mut after) = (0, 0_i64);
-    loop {
-        let mut rows = statement.query(params![after, TYPE, page])?;
-        let mut events = Vec::new();
-        while let Some(row) = rows.next()? {
-            after = row.get(0)?;
-            let event: (String, i64, i64, i64, String, Vec<u8>) =
-                (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
-            events.push(event);
-        }
-        if events.is_empty() {
-            return Ok(count);
-        }
-        count += events.len() as u64;
-    }
+    let rows = statement.query_map(params![after, TYPE, page], |row| {
+        Ok((row.get(0)?, row.get(1)?, (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?)))
+    })?;
+    rows.collect()
 }

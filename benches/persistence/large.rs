@@ -1,13 +1,19 @@
 //! A large store: how long it takes to open, closed well or not, what an event weighs on disk, and reading all of it.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use persistence::{Durability, EventFeed, FeedQuery, Offset, ReplayLimit, SqliteOptions, SqliteStore};
+use actors::Clock;
+use persistence::{
+    Durability, EventFeed, FeedQuery, Offset, PostgresOptions, PostgresStore, RawEvent, ReplayLimit, SqliteOptions,
+    SqliteStore, testkit::PostgresServer,
+};
+use rusqlite::Connection;
 
 use crate::{
     args::Args,
-    floor, folder,
+    floor, folder, postgres_floor,
     reads::opening,
     writers::{TYPE, Writers},
 };
@@ -46,10 +52,10 @@ pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
     );
 
     let store = SqliteStore::open(folder.path(), SqliteOptions::default())?;
-    let db = floor::connect(store.path())?;
+    let db = Arc::new(Mutex::new(floor::connect(store.path())?));
     for _ in 0..args.rounds.min(3) {
         let started = Instant::now();
-        let found = floor::feed(&db, PAGE as i64)?;
+        let found = feed_by_hand(&db).await?;
         let floor = found as f64 / started.elapsed().as_secs_f64();
         anyhow::ensure!(found == events, "the floor found {found} of {events} events");
         let started = Instant::now();
@@ -57,7 +63,7 @@ pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
         let ours = found as f64 / started.elapsed().as_secs_f64();
         anyhow::ensure!(found == events, "the feed had {found} of {events} events");
         println!(
-            "feed     sqlite   {ours:>9.0} events/s   bare query {floor:>9.0}   ours/floor {:.2}   pages of {PAGE}",
+            "feed     sqlite   {ours:>9.0} events/s   by hand {floor:>9.0}   ours/floor {:.2}   pages of {PAGE}",
             ours / floor
         );
     }
@@ -65,11 +71,67 @@ pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn feed(store: &SqliteStore) -> anyhow::Result<u64> {
+async fn feed_by_hand(db: &Arc<Mutex<Connection>>) -> anyhow::Result<u64> {
+    let (mut count, mut after) = (0, 0);
+    loop {
+        let db = Arc::clone(db);
+        let page = move || floor::feed(&db.lock().expect("nobody panics"), after, PAGE as i64);
+        let page = tokio::task::spawn_blocking(page).await??;
+        count += page.len() as u64;
+        match page.last() {
+            Some(last) => after = last.0,
+            None => return Ok(count),
+        }
+    }
+}
+
+/// As [`sqlite`]; how long opening takes is the server's affair.
+pub async fn postgres(args: &Args, server: &PostgresServer) -> anyhow::Result<()> {
+    let url = server.url(&server.create_database()?);
+    let store = PostgresStore::open(PostgresOptions::new(&url), Clock::tokio()).await?;
+    let each = args.events / ENTITIES;
+    Writers::new(store.clone(), ENTITIES as usize, args.payload).await?.fill(each).await?;
+    let events = each * ENTITIES;
+    let client = postgres_floor::connect(&url).await?;
+    client.batch_execute("VACUUM ANALYZE cloudstate.journal").await?;
+    let size = client.query_one("SELECT pg_total_relation_size('cloudstate.journal')", &[]).await?;
+    println!(
+        "bytes    postgres {:>6.1} bytes an event on disk, of which {} are payload ({events} events)",
+        size.get::<_, i64>(0) as f64 / events as f64,
+        args.payload
+    );
+    let query = client.prepare(postgres_floor::FEED).await?;
+    for _ in 0..args.rounds.min(3) {
+        let started = Instant::now();
+        let (mut found, mut after) = (0, (0_i64, 0_i64));
+        loop {
+            let page = postgres_floor::feed(&client, &query, after, PAGE as i64).await?;
+            found += page.len() as u64;
+            match page.last() {
+                Some(last) => after = last.0,
+                None => break,
+            }
+        }
+        let floor = found as f64 / started.elapsed().as_secs_f64();
+        anyhow::ensure!(found == events, "the floor found {found} of {events} events");
+        let started = Instant::now();
+        let found = feed(&store).await?;
+        let ours = found as f64 / started.elapsed().as_secs_f64();
+        anyhow::ensure!(found == events, "the feed had {found} of {events} events");
+        println!(
+            "feed     postgres {ours:>9.0} events/s   by hand {floor:>9.0}   ours/floor {:.2}   pages of {PAGE}",
+            ours / floor
+        );
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn feed(store: &impl EventFeed<RawEvent>) -> anyhow::Result<u64> {
     let limit = ReplayLimit { events: PAGE, bytes: usize::MAX };
     let (mut count, mut after) = (0, Offset::START);
     loop {
-        let page = EventFeed::page(store, FeedQuery::of(TYPE), after, limit).await?;
+        let page = store.page(FeedQuery::of(TYPE), after, limit).await?;
         count += page.events.len() as u64;
         after = page.read_to;
         if page.read_to >= page.end {

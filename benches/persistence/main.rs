@@ -1,8 +1,9 @@
 //! What durable storage costs, each figure beside its floor in the same run: the same work by hand on the same database.
 //!
 //! `cargo bench -p benches --bench persistence -- --help` lists the flags. Parts: *append* (durable events a second at 1,
-//! 16 and 512 writers), *replay* (100 and 10,000 events of one entity), *feed* (all events in commit order), *open* (a
-//! large store, closed well or not, and bytes on disk an event) and *start* (an entity from a snapshot).
+//! 16 and 512 writers), *replay* (100 and 10,000 events of one entity), *open* (a large store: bytes on disk an event, how
+//! long it takes to open, closed well or not, and its feed, all events in commit order), *project* (a table kept by a
+//! projection, exactly once) and *start* (an entity from a snapshot).
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,6 +18,7 @@ mod args;
 mod floor;
 mod large;
 mod postgres_floor;
+mod project;
 mod reads;
 mod start;
 mod writers;
@@ -49,8 +51,12 @@ async fn run(part: Part, store: Store, args: &Args, server: Option<&PostgresServ
         (Part::Replay, Store::Sqlite, _) => reads::sqlite(args).await,
         (Part::Replay, Store::Postgres, Some(server)) => reads::postgres(args, server).await,
         (Part::Open, Store::Sqlite, _) => large::sqlite(args).await,
+        (Part::Open, Store::Postgres, Some(server)) => large::postgres(args, server).await,
+        (Part::Project, Store::Sqlite, _) => project::sqlite(args).await,
+        (Part::Project, Store::Postgres, Some(server)) => project::postgres(args, server).await,
         (Part::Start, Store::Sqlite, _) => start::sqlite(args).await,
-        _ => Ok(()), // the floor of the rest is SQLite's
+        (Part::Start, Store::Postgres, Some(server)) => start::postgres(args, server).await,
+        (_, Store::Postgres, None) => unreachable!("it is started where it is needed"),
     }
 }
 

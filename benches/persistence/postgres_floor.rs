@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{Client, NoTls, Statement};
 
-use crate::writers::{MANIFEST, TYPE};
+use crate::{
+    floor::Row,
+    writers::{MANIFEST, TYPE},
+};
 
 const BATCH: usize = 256;
 const CONNECTIONS: usize = 2;
@@ -92,4 +95,25 @@ pub async fn connect(url: &str) -> anyhow::Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// Up to `$4` events in commit order behind a place. What is not committed yet is nobody's concern here.
+pub const FEED: &str = "SELECT tx::text::bigint, ordering, persistence_id, seq_nr, epoch, time_ms, manifest, payload
+     FROM cloudstate.journal WHERE entity_type = $1 AND generation = 1
+       AND (tx, ordering) > ($2::text::xid8, $3) AND tx < pg_snapshot_xmin(pg_current_snapshot())
+     ORDER BY tx, ordering LIMIT $4";
+
+/// A page of [`FEED`].
+pub async fn feed(
+    client: &Client,
+    query: &Statement,
+    (tx, ordering): (i64, i64),
+    page: i64,
+) -> anyhow::Result<Vec<((i64, i64), String, Row)>> {
+    let rows = client.query(query, &[&TYPE, &tx.to_string(), &ordering, &page]).await?;
+    let row = |row: &tokio_postgres::Row| {
+        let event = (row.get(3), row.get(4), row.get(5), row.get(6), row.get(7));
+        ((row.get(0), row.get(1)), row.get(2), event)
+    };
+    Ok(rows.iter().map(row).collect())
 }

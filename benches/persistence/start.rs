@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actors::{ActorSystem, ReplyTo};
+use actors::{ActorSystem, Clock, ReplyTo};
 use persistence::{
     Coded, Effect, EventSourced, EventSourcedBehavior, Fence, FenceScope, Journal, MessagePack, PersistenceId,
-    SnapshotStore, SqliteOptions, SqliteStore,
+    PostgresOptions, PostgresStore, RawEvent, RawSnapshot, SnapshotStore, SqliteOptions, SqliteStore,
+    testkit::PostgresServer,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{args::Args, floor, folder, median, reads::micros};
+use crate::{args::Args, floor, folder, median, postgres_floor, reads::micros};
 
 const ENTITIES: usize = 500;
 
@@ -50,17 +51,47 @@ impl EventSourced for Account {
 pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
     let folder = folder()?;
     let store = SqliteStore::open(folder.path(), SqliteOptions::default())?;
+    let db = floor::connect(store.path())?;
+    measure(args, "sqlite", store.clone(), async |id| Ok(micros(|| read_snapshot(&db, id))?)).await?;
+    store.close().await;
+    Ok(())
+}
+
+pub async fn postgres(args: &Args, server: &PostgresServer) -> anyhow::Result<()> {
+    let url = server.url(&server.create_database()?);
+    let store = PostgresStore::open(PostgresOptions::new(&url), Clock::tokio()).await?;
+    let client = postgres_floor::connect(&url).await?;
+    let query = "SELECT payload FROM cloudstate.snapshot WHERE persistence_id = $1 ORDER BY seq_nr DESC LIMIT 1";
+    let query = client.prepare(query).await?;
+    let read = async |id: &PersistenceId| {
+        let started = Instant::now();
+        client.query_one(&query, &[&id.as_str()]).await?.get::<_, Vec<u8>>(0);
+        Ok(started.elapsed().as_secs_f64() * 1e6)
+    };
+    measure(args, "postgres", store.clone(), read).await?;
+    store.close().await;
+    Ok(())
+}
+
+async fn measure<S>(
+    args: &Args,
+    name: &str,
+    store: S,
+    read: impl AsyncFn(&PersistenceId) -> anyhow::Result<f64>,
+) -> anyhow::Result<()>
+where
+    S: Journal<RawEvent> + SnapshotStore<RawSnapshot> + Clone,
+{
     let journal = Arc::new(Coded::new(store.clone(), MessagePack::new("account", 1)));
-    let snapshots = Arc::new(Coded::new(store.clone(), MessagePack::new("account", 1)));
+    let snapshots = Arc::new(Coded::new(store, MessagePack::new("account", 1)));
     let mut owned = Vec::new();
     for entity in 0..ENTITIES {
         owned.push(prepare(&journal, &snapshots, entity, args.payload).await?);
     }
     let system = ActorSystem::new("start");
-    let db = floor::connect(store.path())?;
     let (mut starts, mut reads) = (Vec::new(), Vec::new());
     for (entity, (id, fence)) in owned.into_iter().enumerate() {
-        reads.push(micros(|| read_snapshot(&db, &id))?);
+        reads.push(read(&id).await?);
         let started = Instant::now();
         let behavior =
             EventSourcedBehavior::new(Account(id), journal.clone()).snapshots(snapshots.clone()).fence(fence);
@@ -72,17 +103,17 @@ pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
     let worst = starts.iter().copied().fold(0.0, f64::max);
     let (start, read) = (median(starts), median(reads));
     println!(
-        "start    sqlite   {start:>6.0} us from a snapshot (slowest {worst:.0}), one bare read {read:.0} us: {:.0} us more",
+        "start    {name:<8} {start:>6.0} us from a snapshot (slowest {worst:.0}), one bare read {read:.0} us: {:.0} us more",
         start - read
     );
-    store.close().await;
+    system.terminate().await;
     Ok(())
 }
 
 /// Three events, and a snapshot of the last.
-async fn prepare(
-    journal: &Arc<Coded<SqliteStore, MessagePack<Added>>>,
-    snapshots: &Arc<Coded<SqliteStore, MessagePack<Total>>>,
+async fn prepare<S: Journal<RawEvent> + SnapshotStore<RawSnapshot>>(
+    journal: &Arc<Coded<S, MessagePack<Added>>>,
+    snapshots: &Arc<Coded<S, MessagePack<Total>>>,
     entity: usize,
     payload: usize,
 ) -> anyhow::Result<(PersistenceId, Fence)> {

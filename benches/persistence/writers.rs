@@ -28,11 +28,15 @@ impl<J: Journal<RawEvent>> Writers<J> {
     pub async fn new(journal: J, writers: usize, payload: usize) -> anyhow::Result<Self> {
         let fences = journal.claim_all(TYPE.into(), 0..persistence::SLICES).await?;
         let writer = |number: usize| {
-            let id = PersistenceId::of(TYPE, &number.to_string());
+            let id = Self::id(number);
             let (manifest, payload) = (MANIFEST.into(), vec![7; payload].into());
             Writer { fence: fences[usize::from(id.slice())].clone(), id, manifest, payload, next: 1 }
         };
         Ok(Self { journal: Arc::new(journal), writers: (0..writers).map(writer).collect() })
+    }
+
+    pub fn id(number: usize) -> PersistenceId {
+        PersistenceId::of(TYPE, &number.to_string())
     }
 
     /// Events a second, each acknowledged before its writer's next.
