@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::{
     fs,
     io::{self, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener},
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -62,6 +62,9 @@ pub enum PostgresServerError {
 
 /// Between two looks at something that is about to happen.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a server is started that ends at once.
+const STARTS: u32 = 5;
 
 /// Looks until it is given up: a minute, for a machine that does ten other things.
 const LOOKS: u32 = 3_000;
@@ -192,15 +195,43 @@ impl PostgresServer {
     /// Kills every process of the server with SIGKILL, as a machine that loses its power does, and waits until they are
     /// gone. [`restart`](Self::restart) recovers.
     pub fn kill(&self) {
-        if let Some(server) = self.pid() {
-            // The parent first, which else would start others; and none may notice that another has gone.
-            let all: Vec<Pid> = std::iter::once(server).chain(children(server)).collect();
-            for pid in &all {
-                let _ = kill_process(*pid, Signal::KILL);
-            }
-            wait_until(|| !all.iter().any(|pid| is_running(*pid)));
+        let all = self.pause();
+        for pid in &all {
+            let _ = kill_process(*pid, Signal::KILL);
         }
+        assert!(wait_until(|| !all.iter().any(|pid| is_running(*pid))), "the server did not end: {}", self.log());
         self.end_keeper("keep");
+    }
+
+    /// Stops every process of the server with SIGSTOP: connections stay, and nothing is answered any more, until
+    /// [`resume`](Self::resume) or [`kill`](Self::kill).
+    pub fn stop_answering(&self) {
+        self.pause();
+    }
+
+    /// Lets a server go on that was made to [`stop_answering`](Self::stop_answering).
+    pub fn resume(&self) {
+        if let Some(server) = self.pid() {
+            for pid in children(server).into_iter().chain([server]) {
+                let _ = kill_process(pid, Signal::CONT);
+            }
+        }
+    }
+
+    /// Stops the parent before its children are listed, as else it would start others; none notices what becomes of another.
+    fn pause(&self) -> Vec<Pid> {
+        let Some(server) = self.pid() else { return Vec::new() };
+        let _ = kill_process(server, Signal::STOP);
+        assert!(
+            wait_until(|| matches!(state(server), None | Some('T' | 'Z'))),
+            "the server did not stop: {}",
+            self.log()
+        );
+        let all: Vec<Pid> = std::iter::once(server).chain(children(server)).collect();
+        for pid in &all {
+            let _ = kill_process(*pid, Signal::STOP);
+        }
+        all
     }
 
     /// Stops the server as if it had crashed, without a checkpoint, if it runs; starts it, and waits until it answers.
@@ -209,19 +240,28 @@ impl PostgresServer {
     /// The end of the server's log, when it does not come up within a minute.
     pub fn restart(&self) -> Result<(), PostgresServerError> {
         self.end_keeper("keep");
-        let mut keeper = Command::new("sh");
-        keeper.arg("-c").arg(KEEPER).arg("keeper").arg(&self.programs).arg(self.folder.path());
-        keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.unprivileged(&mut keeper);
-        *self.running.lock() = Some(keeper.spawn().map_err(failed("starting the server"))?);
-        let answers = || {
-            let asked = self.program("pg_isready").args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).output();
-            asked.is_ok_and(|asked| asked.status.success())
-        };
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok_and(|_| answers()) || wait_until(answers) {
-            return Ok(());
+        for _ in 0..STARTS {
+            let before = self.log().len();
+            let mut keeper = Command::new("sh");
+            keeper.arg("-c").arg(KEEPER).arg("keeper").arg(&self.programs).arg(self.folder.path());
+            keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            self.unprivileged(&mut keeper);
+            *self.running.lock() = Some(keeper.spawn().map_err(failed("starting the server"))?);
+            let ended = || self.log().get(before..).is_some_and(|said| said.contains("database system is shut down"));
+            wait_until(|| self.answers() || ended());
+            if self.answers() {
+                return Ok(());
+            }
+            // Somebody may have taken the port meanwhile, for a connection of a moment.
+            self.end_keeper("keep");
         }
         Err(PostgresServerError::Failed { what: "starting the server", reason: self.log() })
+    }
+
+    /// Whether it is this server that answers, and not another one at its port.
+    fn answers(&self) -> bool {
+        let asked = self.program("pg_isready").args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).output();
+        self.pid().is_some() && asked.is_ok_and(|asked| asked.status.success())
     }
 
     /// The server's log.
@@ -262,8 +302,10 @@ impl PostgresServer {
     fn pid(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
         let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
-        // The file outlives a server that was killed.
-        is_running(pid).then_some(pid)
+        // The file outlives a server that was killed, and its number may have gone to a stranger.
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        let ours = String::from_utf8_lossy(&command).contains(&*self.data().to_string_lossy());
+        (ours && is_running(pid)).then_some(pid)
     }
 
     fn signal(&self, signal: Signal) {
@@ -274,6 +316,7 @@ impl PostgresServer {
 
     /// Tells the keeper a last word and waits for it.
     fn end_keeper(&self, word: &str) {
+        self.resume(); // who is stopped does not end
         if let Some(mut keeper) = self.running.lock().take() {
             if let Some(mut input) = keeper.stdin.take() {
                 let _ = input.write_all(word.as_bytes());
@@ -334,10 +377,15 @@ fn children(parent: Pid) -> Vec<Pid> {
     listed.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
+/// What a process does, as `ps` names it; `None` for no such process.
+fn state(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether there is such a process and it has not ended.
 fn is_running(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 #[expect(clippy::disallowed_methods, reason = "other processes take real time, and this runs no actor")]
