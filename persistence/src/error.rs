@@ -90,6 +90,12 @@ pub enum JournalError {
         /// What the codec said.
         reason: String,
     },
+    /// What was asked about is nothing that this store can hold, so nothing is stored under it. Permanent.
+    #[error("request rejected: {reason}")]
+    Rejected {
+        /// Which field, and what is wrong with it.
+        reason: String,
+    },
     /// The offset comes from another kind of store, so there is no place after it to read from. Nothing is wrong with the
     /// data: whoever keeps the offset must set it anew.
     #[error("offset {offset} was given out by another kind of store: set the reader's offset anew")]

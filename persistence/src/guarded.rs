@@ -16,7 +16,7 @@ use std::{future::ready, ops::Range, sync::Arc};
 /// entity wait for its end: with [`AppendError::Unavailable`] or [`JournalError::Unavailable`], so certainly without
 /// effect. Failures are unknown outcomes, stores that are unavailable, and calls without an answer in time; a write whose
 /// time is over counts as [`AppendError::Unknown`]. Refusals of what was asked, and full queues
-/// ([`AppendError::Overloaded`]), are answers like others.
+/// ([`AppendError::Overloaded`], [`JournalError::Overloaded`]), are answers like others.
 ///
 /// Clones share the breaker: make one per store and give each entity a clone. The series
 /// `persistence_breaker_opened_total`, `persistence_breaker_refused_total` and `persistence_breaker_open` (0 or 1) carry
@@ -119,7 +119,7 @@ impl<T> Guarded<T> {
                 Err(elapsed) => Err(JournalError::Unavailable { reason: elapsed.to_string() }),
             };
             under_way.ended(match &outcome {
-                Err(error) if !error.is_permanent() => Err(error.to_string()),
+                Err(error @ JournalError::Unavailable { .. }) => Err(error.to_string()),
                 _ => Ok(()),
             });
             outcome

@@ -120,7 +120,7 @@ async fn postgres() {
 
 /// One request a transaction, one connection for each side, and every statement sent anew: no promise hangs on that.
 #[tokio::test]
-async fn postgres_with_the_smallest_settings_behind_a_pooler() {
+async fn postgres_with_the_smallest_settings_and_statements_without_names() {
     let smallest = |options| PostgresOptions { batch_requests: 1, writers: 1, readers: 1, pooler: true, ..options };
     contract(&mut Postgres::new(smallest).await).await;
 }

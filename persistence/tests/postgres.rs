@@ -1,15 +1,15 @@
 //! What only a store shared by several nodes, on a server of its own, can get wrong.
 
 use crate::{
-    postgres_server::{Database, Postgres, open},
+    postgres_server::{Database, Postgres, open, soon, until},
     store::{Entity, recover},
 };
 use actors::Clock;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use persistence::{
-    Append, AppendError, FenceScope, Journal, JournalError, PersistenceId, PostgresOptions, PostgresStore, PutState,
-    RawEvent, RawState, ReplayLimit, StateStore,
+    Append, AppendError, EntityIds, EventFeed, FeedQuery, FenceScope, Guarded, Journal, JournalError, Offset,
+    PersistenceId, PostgresOptions, PostgresStore, PutState, RawEvent, RawState, ReplayLimit, StateFeed, StateStore,
     testkit::{PostgresServer, PostgresServerOptions},
 };
 use std::{sync::Arc, time::Duration};
@@ -26,9 +26,8 @@ async fn beside(database: &Database) -> tokio_postgres::Client {
 async fn until_somebody_waits(client: &tokio_postgres::Client) {
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("somebody waits for a lock", async || client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0)
+        .await;
 }
 
 /// The moment at which fencing is hard: the write was sent while the claim was under way and waits for its lock. A
@@ -145,8 +144,39 @@ async fn text_that_the_server_cannot_store_is_rejected_before_it_is_sent() {
     batch.events[0].manifest = "m\0".into();
     let error = node.store.append(batch).await.unwrap_err();
     assert!(matches!(&error, AppendError::Rejected { reason } if reason.contains("zero character")), "{error}");
-    let error = Journal::claim(&node.store, FenceScope::Entity(PersistenceId::of("t", "\0"))).await.unwrap_err();
-    assert!(error.to_string().contains("zero character"), "{error}");
+    // None of these makes the store look as if it failed.
+    let guarded = Guarded::journal(node.store.clone(), Clock::tokio());
+    let (id, store) = (PersistenceId::of("t", "\0"), &node.store);
+    let all = ReplayLimit { events: 9, bytes: 9 };
+    for _ in 0..20 {
+        let found = [
+            Journal::claim(&guarded, FenceScope::Entity(id.clone())).await.map(drop),
+            guarded.replay(id.clone(), 1, 9, all).await.map(drop),
+            guarded.highest_seq(id.clone()).await.map(drop),
+        ];
+        for refused in found {
+            let named = |reason: &str| reason.contains("id") && reason.contains("zero character");
+            assert!(matches!(&refused, Err(JournalError::Rejected { reason }) if named(reason)), "{refused:?}");
+        }
+    }
+    assert!(guarded.is_closed());
+    let tagged = |entity_type: &str, tag: &str| FeedQuery::of(entity_type).tag(tag);
+    let found = [
+        ("id", persistence::SnapshotStore::load(store, id.clone(), 9).await.map(drop)),
+        ("id", StateStore::load(store, id.clone()).await.map(drop)),
+        ("id", EventFeed::offset_of(store, id.clone(), 1).await.map(drop)),
+        ("id", store.ids(None, Some(id.clone()), 9).await.map(drop)),
+        ("entity type", store.ids(Some("\0".into()), None, 9).await.map(drop)),
+        ("entity type", EventFeed::page(store, tagged("\0", "t"), Offset::START, all).await.map(drop)),
+        ("tag", StateFeed::page(store, tagged("t", "\0"), Offset::START, all).await.map(drop)),
+    ];
+    for (field, refused) in found {
+        assert!(
+            matches!(&refused, Err(JournalError::Rejected { reason }) if reason.contains(field)),
+            "{field}: {refused:?}"
+        );
+    }
+    assert_eq!(node.database.sql("SELECT count(*) FROM cloudstate.entity"), "1", "nothing is stored of them");
     // Far too long for an index: the server says so, and its neighbours in the batch are not held back.
     let long = Entity { id: PersistenceId::of("test", &random_text()), fence: entity.fence.clone(), highest: 0 };
     let claim = Journal::claim(&node.store, FenceScope::Entity(long.id.clone()));
@@ -174,11 +204,10 @@ async fn a_commit_that_was_not_heard_of_is_unknown_and_a_retry_settles_it() {
     server.sql(&database, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'").unwrap();
     server.sql(&database, "SELECT pg_reload_conf()").unwrap();
     let sent = tokio::spawn(store.append(batch.clone()));
-    while server.sql(&database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").unwrap() == "0" {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    until("the commit waits for the replica", async || server.sql(&database, waiting).unwrap() != "0").await;
     server.kill();
-    let outcome = sent.await.unwrap();
+    let outcome = soon("the writer notices", sent).await.unwrap();
     assert!(matches!(&outcome, Err(AppendError::Unknown { .. })), "{outcome:?}");
     let away = store.append(batch.clone()).await;
     assert!(matches!(&away, Err(AppendError::Unavailable { .. })), "never sent, so certainly not stored: {away:?}");
@@ -201,14 +230,16 @@ async fn start(options: PostgresServerOptions) -> Arc<PostgresServer> {
 
 /// Sends the batch until the server is back.
 async fn retried(store: &PostgresStore, batch: &Append<RawEvent>) -> Result<u64, AppendError> {
-    loop {
-        match store.append(batch.clone()).await {
-            Err(AppendError::Unknown { .. } | AppendError::Unavailable { .. }) => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            settled => return settled,
-        }
-    }
+    let mut answer = None;
+    until("the server is back", async || {
+        answer = match store.append(batch.clone()).await {
+            Err(AppendError::Unknown { .. } | AppendError::Unavailable { .. }) => None,
+            settled => Some(settled),
+        };
+        answer.is_some()
+    })
+    .await;
+    answer.expect("waited for")
 }
 
 /// A server that is killed under load: what was acknowledged is there, and nothing is there twice.
@@ -229,9 +260,7 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     let crash = async {
         for _ in 0..2 {
             let before = store.events();
-            while store.events() < before + 40 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            until("some are stored", async || store.events() >= before + 40).await;
             let server = Arc::clone(&server);
             tokio::task::spawn_blocking(move || {
                 server.kill();
@@ -250,9 +279,9 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     }
 }
 
-/// Nobody may wait for ever on a server that has stopped answering.
+/// The server itself gives up a statement that takes too long.
 #[tokio::test]
-async fn a_transaction_that_waits_too_long_is_given_up() {
+async fn a_transaction_that_waits_too_long_for_a_lock_is_given_up() {
     let node =
         Postgres::new(|options| PostgresOptions { statement_timeout: Duration::from_millis(200), ..options }).await;
     let mut entity = Entity::claim(&node.store, "waiting").await;
@@ -264,6 +293,58 @@ async fn a_transaction_that_waits_too_long_is_given_up() {
     entity.append(&node.store, &["a"]).await.unwrap();
 }
 
+/// Nobody waits for ever on a server that has stopped answering, though its connections are there. Time is virtual from
+/// then on: it goes on when there is nothing else to do than to wait.
+#[tokio::test]
+async fn a_server_that_has_stopped_answering_is_given_up() {
+    let server = start(PostgresServerOptions::default()).await;
+    let store = open(PostgresOptions::new(&server.url(&server.create_database().unwrap()))).await;
+    let mut entity = Entity::claim(&store, "silent").await;
+    let batch = entity.batch(&["a"]);
+    server.stop_answering();
+    tokio::time::pause();
+    let outcome = store.append(batch.clone()).await;
+    assert!(
+        matches!(&outcome, Err(AppendError::Unknown { reason }) if reason.contains("did not answer")),
+        "{outcome:?}"
+    );
+    let read = store.highest_seq(entity.id.clone()).await.unwrap_err();
+    assert!(matches!(&read, JournalError::Unavailable { reason } if reason.contains("answer")), "{read:?}");
+    tokio::time::resume();
+    server.resume();
+    assert_eq!(retried(&store, &batch).await, Ok(1), "stored once, whether at first or now");
+    entity.highest = 1;
+    entity.append(&store, &["b"]).await.unwrap();
+}
+
+/// Queues have bounds; beyond them a store says that it works and that there is too much to do.
+#[tokio::test]
+async fn full_queues_are_told_from_a_store_that_fails() {
+    let node = Postgres::new(|options| PostgresOptions { queue_requests: 2, readers: 1, writers: 1, ..options }).await;
+    let entity = Entity::claim(&node.store, "queue").await;
+    let (holder, watcher) = (beside(&node.database).await, beside(&node.database).await);
+    holder.batch_execute("BEGIN; LOCK TABLE cloudstate.journal").await.unwrap();
+    let first = tokio::spawn(node.store.append(entity.batch(&["a"])));
+    until_somebody_waits(&watcher).await;
+    let waiting: Vec<_> = (0..2).map(|_| node.store.append(entity.batch(&["x"]))).collect();
+    let full = node.store.append(entity.batch(&["x"])).await;
+    assert!(matches!(&full, Err(AppendError::Overloaded { reason }) if reason.contains("queue_requests")), "{full:?}");
+    let claim = Journal::claim(&node.store, FenceScope::Entity(entity.id.clone())).await;
+    assert!(matches!(&claim, Err(JournalError::Overloaded { .. })), "{claim:?}");
+    let reads: Vec<_> = (0..8).map(|_| node.store.highest_seq(entity.id.clone())).collect();
+    let guarded = Guarded::journal(node.store.clone(), Clock::tokio());
+    for _ in 0..50 {
+        let full = guarded.highest_seq(entity.id.clone()).await;
+        assert!(matches!(&full, Err(JournalError::Overloaded { .. })), "{full:?}");
+    }
+    assert!(guarded.is_closed(), "a store that works is not left in peace");
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(first.await.unwrap(), Ok(1));
+    join_all(waiting).await;
+    join_all(reads).await;
+    assert_eq!(node.store.events(), 1, "what was refused is not counted as stored");
+}
+
 /// Deleted events are gone for readers at once; their rows follow.
 #[tokio::test]
 async fn rows_of_deleted_events_are_removed() {
@@ -273,9 +354,7 @@ async fn rows_of_deleted_events_are_removed() {
     entity.append(&node.store, &texts).await.unwrap();
     entity.delete_to(&node.store, 1_100).await.unwrap();
     let rows = || node.database.sql("SELECT count(*), (SELECT count(*) FROM cloudstate.sweep) FROM cloudstate.journal");
-    while rows() != "100|0" {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the rows are gone", async || rows() == "100|0").await;
     assert_eq!(recover_count(&node, &entity.id).await, 100);
 }
 

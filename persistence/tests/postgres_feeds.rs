@@ -1,6 +1,9 @@
 //! Feeds of a store that many write to: in commit order, which is the order of no number the server gives out.
 
-use crate::{postgres_server::open, store::Entity};
+use crate::{
+    postgres_server::{open, soon, until},
+    store::Entity,
+};
 use actors::Clock;
 use futures_util::future::join_all;
 use persistence::{
@@ -8,7 +11,7 @@ use persistence::{
     PostgresStore, ProjectionStore, RawEvent, RawState, ReplayLimit, StateFeed, StateStore,
     testkit::{FeedSubject, PostgresServer, PostgresServerOptions, feed_contract},
 };
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::SystemTime};
 use tokio_postgres::Client;
 
 /// A store on a server of its own: a transaction that runs anywhere on a server holds its feeds back.
@@ -81,7 +84,7 @@ async fn postgres() {
 }
 
 #[tokio::test]
-async fn postgres_with_the_smallest_settings_behind_a_pooler() {
+async fn postgres_with_the_smallest_settings_and_statements_without_names() {
     let smallest = |options| PostgresOptions { batch_requests: 1, writers: 1, readers: 1, pooler: true, ..options };
     feed_contract(&mut Alone::new(smallest).await).await;
 }
@@ -128,21 +131,30 @@ async fn who_follows_is_woken_by_other_nodes_and_after_slow_commits() {
     let mut live =
         LiveFeed::new(Arc::new(node.store.clone()), FeedQuery::of("test"), Offset::START, ReplayLimit::default());
     let mut follow = async || loop {
-        let page = tokio::time::timeout(Duration::from_secs(30), live.next()).await.expect("nobody woke it").unwrap();
+        let page = soon("it is woken", live.next()).await.unwrap();
         if !page.events.is_empty() {
             return texts(&page);
         }
     };
+    let watcher = node.beside().await;
+    // Once somebody waits, it is looked again and again for what others have stored.
+    let looks =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%journal_ordering_seq%' AND pid <> pg_backend_pid()
+        AND state = 'idle' AND query_start > $1";
+    let looked = async |since: SystemTime| {
+        until("somebody waits", async || watcher.query_one(looks, &[&since]).await.unwrap().get::<_, i64>(0) > 0).await;
+    };
     let (seen, stored) = futures_util::join!(follow(), async {
-        tokio::time::sleep(Duration::from_millis(300)).await; // it waits by now
+        looked(SystemTime::UNIX_EPOCH).await;
         far.append(&other, &["from another node"]).await
     });
     assert_eq!((seen, stored), (vec!["from another node".to_owned()], Ok(())));
     let writer = node.beside().await;
     writer.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
     far.append(&other, &["held back"]).await.unwrap();
+    let stored = watcher.query_one("SELECT clock_timestamp()", &[]).await.unwrap().get(0);
     let (seen, ()) = futures_util::join!(follow(), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        looked(stored).await; // and found it, and not what it is
         writer.batch_execute("COMMIT").await.unwrap();
     });
     assert_eq!(seen, ["held back"]);
@@ -177,6 +189,7 @@ async fn readers_beside_many_slow_writers_miss_nothing() {
         }
         seen
     };
+    let read = soon("all is read", read);
     let (_, (), seen) = futures_util::join!(join_all((0..ENTITIES).map(write)), hold, read);
     for n in 0..ENTITIES {
         let prefix = format!("{n}.");

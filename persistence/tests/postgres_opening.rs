@@ -1,10 +1,13 @@
 //! Each thing that whoever runs the server may get wrong has an error of its own that says what to do.
 
-use crate::postgres_server::{Database, Postgres, open};
+use crate::{
+    postgres_server::{Database, Postgres, open, soon, until},
+    store::{Entity, recover},
+};
 use actors::Clock;
 use futures_util::future::join_all;
 use persistence::{
-    FenceScope, Journal, PersistenceId, PostgresOpenError, PostgresOptions, PostgresStore, StateStore,
+    FenceScope, Journal, JournalError, PersistenceId, PostgresOpenError, PostgresOptions, PostgresStore, StateStore,
     testkit::{PostgresServer, PostgresServerOptions},
 };
 use std::{net::TcpListener, sync::LazyLock, time::Duration};
@@ -90,15 +93,15 @@ async fn missing_rights_are_named_with_what_grants_them() {
     let sql = |sql: &str| STRICT.server.sql(&database, sql).unwrap();
     missing("CREATE ON DATABASE").await;
     sql("CREATE SCHEMA cloudstate");
-    missing("USAGE, CREATE ON SCHEMA cloudstate").await;
+    missing("USAGE, CREATE ON SCHEMA \"cloudstate\"").await;
     open(PostgresOptions::new(&STRICT.url("cloudstate", "127.0.0.1", &database))).await.close().await;
-    missing("USAGE, CREATE ON SCHEMA cloudstate").await;
+    missing("USAGE, CREATE ON SCHEMA \"cloudstate\"").await;
     sql("GRANT USAGE ON SCHEMA cloudstate TO plain");
-    missing("ALL TABLES IN SCHEMA cloudstate").await;
+    missing("ALL TABLES IN SCHEMA \"cloudstate\"").await;
     sql("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA cloudstate TO plain");
-    missing("ALL TABLES IN SCHEMA cloudstate").await;
+    missing("ALL TABLES IN SCHEMA \"cloudstate\"").await;
     sql("GRANT ALL ON ALL TABLES IN SCHEMA cloudstate TO plain");
-    missing("ALL SEQUENCES IN SCHEMA cloudstate").await;
+    missing("ALL SEQUENCES IN SCHEMA \"cloudstate\"").await;
     sql("GRANT ALL ON ALL SEQUENCES IN SCHEMA cloudstate TO plain");
     let store = open(PostgresOptions::new(&url)).await;
     Journal::claim(&store, FenceScope::Entity(PersistenceId::of("t", "1"))).await.unwrap();
@@ -115,14 +118,17 @@ async fn too_few_connections_show_when_the_store_is_opened() {
     // The connections of the failed attempt end; three are enough for one writer, one reader and one for upkeep.
     let url = STRICT.url("limited:right", "127.0.0.1", &database);
     let few = PostgresOptions { writers: 1, readers: 1, ..PostgresOptions::new(&url) };
-    let store = loop {
-        match PostgresStore::open(few.clone(), Clock::tokio()).await {
-            Ok(store) => break store,
-            Err(PostgresOpenError::TooManyConnections { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+    let mut store = None;
+    until("the connections have ended", async || {
+        store = match PostgresStore::open(few.clone(), Clock::tokio()).await {
+            Ok(store) => Some(store),
+            Err(PostgresOpenError::TooManyConnections { .. }) => None,
             Err(other) => panic!("{other}"),
-        }
-    };
-    store.close().await;
+        };
+        store.is_some()
+    })
+    .await;
+    store.expect("waited for").close().await;
 }
 
 #[tokio::test]
@@ -133,7 +139,7 @@ async fn nobody_at_the_address_is_said_so() {
         connect_timeout: Duration::from_millis(100),
         ..PostgresOptions::new(&format!("postgres://u@{address}/d?sslmode=disable"))
     };
-    let error = refused(silent).await;
+    let error = soon("a silent server is given up", refused(silent)).await;
     assert!(matches!(&error, PostgresOpenError::Unreachable { .. }), "one that never answers: {error:?}");
     drop(listener);
     let error = refused_url(format!("postgres://u@{address}/d")).await;
@@ -158,9 +164,7 @@ async fn tls_is_had_where_it_is_asked_for() {
         let store = open(options).await;
         assert_eq!(STRICT.server.sql(&database, encrypted).unwrap(), expected, "{query}");
         store.close().await;
-        while STRICT.server.sql(&database, encrypted).unwrap() != "0|0" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the connections have ended", async || STRICT.server.sql(&database, encrypted).unwrap() == "0|0").await;
     }
     open(PostgresOptions::new(&url("cloudstate", "localhost", "sslmode=disable".into()))).await.close().await;
     let error = refused_url(url("tls_only", "127.0.0.1", "sslmode=disable".into())).await;
@@ -204,23 +208,23 @@ async fn a_replica_takes_no_writes_until_it_is_promoted() {
     server.restart().unwrap();
     let error = refused(options).await;
     assert!(matches!(&error, PostgresOpenError::ReadOnly { reason, .. } if reason.contains("replica")), "{error:?}");
-    let refused = loop {
-        let refused = claim().await.unwrap_err().to_string();
-        if !refused.contains("outcome unknown") {
-            break refused; // the server had closed the connection, which is noticed once
-        }
-    };
+    let mut refused = String::new();
+    until("the connection of before is given up", async || {
+        refused = claim().await.unwrap_err().to_string();
+        !refused.contains("outcome unknown") // the server had closed it, which is noticed once
+    })
+    .await;
     assert!(refused.contains("read-only") || refused.contains("takes no writes"), "{refused}");
     let known = store.highest_seq(PersistenceId::of("t", "1")).await;
     assert_eq!(known, Ok(0), "reads go on");
     server.sql(&database, "SELECT pg_promote()").unwrap();
-    let again = loop {
-        match claim().await {
-            Ok(fence) => break fence,
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
-    assert_eq!(again.epoch, first.epoch + 1);
+    let mut again = Err(JournalError::Unavailable { reason: String::new() });
+    until("it is promoted", async || {
+        again = claim().await;
+        again.is_ok()
+    })
+    .await;
+    assert_eq!(again.unwrap().epoch, first.epoch + 1);
 }
 
 /// A dump that is restored into another server, where transaction ids begin again.
@@ -254,6 +258,25 @@ async fn a_newer_schema_and_one_of_another_program_are_left_alone() {
     assert!(matches!(&error, PostgresOpenError::Foreign { .. }), "{error:?}");
     open(foreign("ours")).await.close().await;
     assert_eq!(database.sql("SELECT value FROM ours.meta WHERE key = 'generation'"), "1");
+}
+
+/// A schema may be called what the language has a meaning for, or what it does not take for a name.
+#[tokio::test]
+async fn schemas_may_have_any_name() {
+    let database = Database::new();
+    for schema in ["1st", "user", "select"] {
+        let options = PostgresOptions { schema: schema.into(), ..database.options() };
+        for pooler in [false, true] {
+            let store = open(PostgresOptions { pooler, ..options.clone() }).await;
+            let mut entity = Entity::claim(&store, &format!("named-{pooler}")).await;
+            entity.append(&store, &["a", "b"]).await.unwrap();
+            entity.save(&store, 1, "snapshot").await.unwrap();
+            entity.delete_to(&store, 1).await.unwrap();
+            assert_eq!(recover(&store, &entity.id).await.unwrap().highest, 2);
+            store.close().await;
+        }
+        assert_eq!(PostgresStore::adopt(options, Clock::tokio()).await.unwrap(), 1);
+    }
 }
 
 /// Nodes that start together, on a database without tables: one makes them, the others wait for it.

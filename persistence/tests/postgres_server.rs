@@ -5,7 +5,7 @@ use persistence::{
     BoxFuture, PostgresOptions, PostgresStore,
     testkit::{PostgresServer, PostgresServerOptions},
 };
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 static SERVER: LazyLock<PostgresServer> = LazyLock::new(|| {
     PostgresServer::start(&PostgresServerOptions::default()).unwrap_or_else(|error| panic!("{error}"))
@@ -33,6 +33,23 @@ impl Database {
     pub(crate) fn server() -> &'static PostgresServer {
         &SERVER
     }
+}
+
+/// What comes about at some time; a test that waits for longer than anything here takes has failed.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .unwrap_or_else(|_| panic!("not within a minute: {what}"))
+}
+
+/// Looks until it has happened.
+pub(crate) async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    soon(what, async {
+        while !happened().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn open(options: PostgresOptions) -> PostgresStore {

@@ -94,7 +94,7 @@ async fn postgres() {
 }
 
 #[tokio::test]
-async fn postgres_with_the_smallest_settings_behind_a_pooler() {
+async fn postgres_with_the_smallest_settings_and_statements_without_names() {
     let smallest = |options| PostgresOptions { batch_requests: 1, writers: 1, readers: 1, pooler: true, ..options };
     state_contract(&mut Postgres::new(smallest).await).await;
 }

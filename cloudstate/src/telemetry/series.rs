@@ -68,6 +68,12 @@ pub const METRICS: &[Metric] = &[
     c("persistence_breaker_refused_total", "requests refused meanwhile; label store"),
     c("persistence_batches_total", "transactions that wrote to the store"),
     c("persistence_events_total", "events written to the store"),
+    c("persistence_failed_writes_total", "writes that PostgreSQL did not take; label outcome"),
+    g(
+        "persistence_feed_held_back_seconds",
+        Unit::Seconds,
+        "how long the oldest transaction on PostgreSQL has kept what is stored from being followed",
+    ),
     c("persistence_syncs_total", "times the store waited for the disk"),
     g("cloudstate_build_info", Unit::Count, "always 1; label version"),
     g("process_resident_memory_bytes", Unit::Bytes, "resident memory of this process"),

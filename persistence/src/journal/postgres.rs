@@ -41,14 +41,14 @@ impl Journal<RawEvent> for PostgresStore {
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<Vec<Stored<RawEvent>>, JournalError>> {
         let id = Arc::new(id);
-        self.read(move |session| {
+        self.read_of(&[("id", Arc::clone(&id).as_str())], move |session| {
             let id = Arc::clone(&id);
             async move { replay(session, &id, from, to, limit).await }.boxed()
         })
     }
 
     fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
-        self.read(move |session| {
+        self.read_of(&[("id", id.clone().as_str())], move |session| {
             let id = id.clone();
             async move { highest_seq(session, &id).await }.boxed()
         })
@@ -65,6 +65,8 @@ fn claims(store: &PostgresStore, scopes: Vec<FenceScope>) -> BoxFuture<'static, 
         match written.await {
             Ok(Written::Fences(fences)) => Ok(fences),
             Ok(other) => unreachable!("a claim answers fences, not {other:?}"),
+            Err(AppendError::Rejected { reason }) => Err(JournalError::Rejected { reason }),
+            Err(AppendError::Overloaded { reason }) => Err(JournalError::Overloaded { reason }),
             Err(error) => Err(JournalError::Unavailable { reason: error.to_string() }),
         }
     }

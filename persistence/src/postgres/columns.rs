@@ -117,10 +117,6 @@ impl<'a> Appends<'a> {
         self.fences.n.is_empty()
     }
 
-    pub(crate) fn events(&self) -> usize {
-        self.event_n.len()
-    }
-
     pub(crate) fn parameters<'b>(&'b self, generation: &'b i32) -> Vec<Parameter<'b>> {
         let mut all = self.fences.parameters().to_vec();
         all.extend([&self.expected as Parameter<'b>, &self.batch_ids, &self.time_ms, generation]);

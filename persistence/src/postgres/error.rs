@@ -1,6 +1,9 @@
 //! [`PostgresOpenError`]: each thing that keeps a store from being opened, with what to do about it.
 
-use super::options::chain;
+use super::{
+    fault::{SET_POOLER, is_of_a_pooler},
+    options::chain,
+};
 use tokio_postgres::{Error, error::SqlState};
 
 /// Why a store on PostgreSQL could not be opened. Nothing stored was changed. `place` is the server's address as
@@ -133,12 +136,14 @@ pub enum PostgresOpenError {
         reason: String,
     },
     /// Anything else the server said.
-    #[error("{place} failed: {reason}")]
+    #[error("{place} failed: {reason}; {fix}")]
     Server {
         /// The server.
         place: String,
         /// What it said, with the SQLSTATE.
         reason: String,
+        /// What to do about it.
+        fix: &'static str,
     },
 }
 
@@ -175,17 +180,64 @@ pub(crate) fn open_error(error: &Error, place: &str, schema: &str, needed: usize
     } else if *code == SqlState::CANNOT_CONNECT_NOW || *code == SqlState::ADMIN_SHUTDOWN {
         PostgresOpenError::Unreachable { place, reason }
     } else {
-        PostgresOpenError::Server { place, reason: format!("{reason} ({})", code.code()) }
+        PostgresOpenError::Server { place, reason: format!("{reason} ({})", code.code()), fix: fix(code) }
     }
+}
+
+/// What to do about what a server said.
+fn fix(code: &SqlState) -> &'static str {
+    if is_of_a_pooler(code) {
+        return SET_POOLER;
+    }
+    if *code == SqlState::QUERY_CANCELED {
+        return "raise statement_timeout, or see in pg_stat_activity what holds it up";
+    }
+    match code.code().get(..2) {
+        Some("40" | "55") => "something else was in the way: try again, or see in pg_locks what it is",
+        Some("42") => {
+            "tables, columns or functions are not as this program made them: compare with a copy, or restore one"
+        }
+        Some("53") => "give the server more room: disk, memory or connections, as it says",
+        Some("08" | "57") => "wait until the server is up, and try again",
+        _ => "see the server's log",
+    }
+}
+
+/// Rights to everything in the schema.
+pub(crate) fn grant_all(schema: &str) -> String {
+    format!(
+        "GRANT ALL ON ALL TABLES IN SCHEMA \"{schema}\" TO …; GRANT ALL ON ALL SEQUENCES IN SCHEMA \"{schema}\" TO …"
+    )
 }
 
 /// The statement that gives the right whose lack the server's text speaks of.
 fn grant(reason: &str, schema: &str) -> String {
     if reason.contains("for database") {
-        format!("GRANT CONNECT, CREATE ON DATABASE … TO … (or CREATE SCHEMA {schema} AUTHORIZATION …)")
+        format!("GRANT CONNECT, CREATE ON DATABASE … TO … (or CREATE SCHEMA \"{schema}\" AUTHORIZATION …)")
     } else if reason.contains("for schema") {
-        format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO …")
+        format!("GRANT USAGE, CREATE ON SCHEMA \"{schema}\" TO …")
     } else {
-        format!("GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO …; GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO …")
+        grant_all(schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_comes_with_what_to_do() {
+        for (code, part) in [
+            ("26000", "set `pooler`"),
+            ("42P05", "set `pooler`"),
+            ("57014", "statement_timeout"),
+            ("40001", "try again"),
+            ("53100", "disk"),
+            ("42703", "not as this program made them"),
+            ("XX000", "log"),
+        ] {
+            let said = fix(&SqlState::from_code(code));
+            assert!(said.contains(part), "{code}: {said}");
+        }
     }
 }

@@ -28,6 +28,12 @@ impl Fault {
         Self::of(said.code(), format!("{} ({})", said.message(), said.code().code()))
     }
 
+    /// Of an error of the very first statement, which begins the transaction. What was sent behind it then ran outside of
+    /// one, each statement by itself, so that nothing can be said about it.
+    pub(crate) fn in_begin(error: &Error) -> Self {
+        Self::Lost(format!("the transaction was not begun: {}", chain(error)))
+    }
+
     /// Of an error of the commit itself. Even an answer is no proof: a server that shuts down may have committed.
     pub(crate) fn in_commit(error: &Error) -> Self {
         Self::Lost(chain(error))
@@ -41,7 +47,13 @@ impl Fault {
             return Self::Leaving(reason);
         }
         if *code == SqlState::QUERY_CANCELED {
-            return Self::Unavailable(format!("statement_timeout is over: {reason}"));
+            // The text that tells the two apart is in the server's language.
+            return Self::Unavailable(format!(
+                "statement_timeout is over, or somebody cancelled the statement: {reason}"
+            ));
+        }
+        if is_of_a_pooler(code) {
+            return Self::Leaving(format!("{reason}; {SET_POOLER}"));
         }
         match code.code().get(..2) {
             Some("40") => Self::Contended(reason),
@@ -52,6 +64,13 @@ impl Fault {
         }
     }
 }
+
+/// Whether it is what a connection says that leads to another session than the one before.
+pub(crate) fn is_of_a_pooler(code: &SqlState) -> bool {
+    *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
+}
+
+pub(crate) const SET_POOLER: &str = "if a pooler in transaction mode stands between, set `pooler`";
 
 #[cfg(test)]
 mod tests {
@@ -65,7 +84,10 @@ mod tests {
             ("40P01", Fault::Contended("text".into())),
             ("22021", Fault::Refused("text".into())),
             ("54000", Fault::Refused("text".into())),
+            ("40001", Fault::Contended("text".into())),
             ("53100", Fault::Unavailable("text".into())),
+            ("53300", Fault::Unavailable("text".into())),
+            ("53400", Fault::Unavailable("text".into())),
             ("42501", Fault::Unavailable("text".into())),
             ("25006", Fault::Leaving("text".into())),
             ("57P01", Fault::Leaving("text".into())),
@@ -73,5 +95,8 @@ mod tests {
             assert_eq!(of(code), fault, "{code}");
         }
         assert!(matches!(of("57014"), Fault::Unavailable(reason) if reason.contains("statement_timeout")));
+        for code in ["26000", "42P05"] {
+            assert!(matches!(of(code), Fault::Leaving(reason) if reason.contains("set `pooler`")), "{code}");
+        }
     }
 }

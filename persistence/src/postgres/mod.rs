@@ -8,6 +8,8 @@ mod fault;
 mod options;
 mod pending;
 mod reader;
+#[cfg(test)]
+pub(crate) mod real_server;
 mod request;
 mod rows;
 mod schema;
@@ -23,6 +25,7 @@ pub(crate) use columns::{BatchId, clamped};
 pub use error::PostgresOpenError;
 pub(crate) use fault::Fault;
 pub use options::PostgresOptions;
+pub(crate) use options::chain;
 pub(crate) use request::{Work, Written};
 pub(crate) use rows::{ReadError, StoredRow, highest_seq, load_snapshot, load_state, replay, stored_state};
 pub(crate) use schema::{installed_version, prepare as prepare_schema};
@@ -44,6 +47,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch::Sender},
@@ -185,7 +189,7 @@ impl PostgresStore {
         }
     }
 
-    /// Commits since the store was opened, each of one or more requests.
+    /// Commits since the store was opened, each of one or more requests; some of these may have been refused.
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.inner.shared.batches.load(Ordering::Relaxed)
@@ -209,7 +213,15 @@ impl PostgresStore {
 
     /// A connection for whoever writes tables of the program's own.
     pub(crate) async fn plain_client(&self) -> Result<PlainClient, PostgresOpenError> {
-        self.inner.shared.connector.connect_plain().await
+        let shared = &self.inner.shared;
+        let client = shared.connector.connect_plain().await?;
+        shared.check_identity(client.session()).await?;
+        Ok(client)
+    }
+
+    /// How long to wait for an answer of the server.
+    pub(crate) fn answer_within(&self) -> Duration {
+        self.inner.shared.connector.answer_within()
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -230,28 +242,46 @@ impl PostgresStore {
     pub(crate) fn write(&self, work: Work) -> BoxFuture<'static, Result<Written, AppendError>> {
         let inner = &self.inner;
         let options = inner.shared.connector.options();
-        let refused = |error: AppendError| ready(Err(error)).boxed();
-        let unavailable = |reason: &str| refused(AppendError::Unavailable { reason: reason.to_owned() });
+        let refused = |error: AppendError| {
+            count_failure(&error);
+            ready(Err(error)).boxed()
+        };
         if let Err(error) = check(&work, options.payload_bytes_max) {
             return refused(error);
         }
+        let overloaded = |reason: &str| refused(AppendError::Overloaded { reason: reason.to_owned() });
         let Some(backlog) = Backlog::reserve(&inner.queued_bytes, work.weight(), options.queue_bytes) else {
-            return unavailable("too many bytes wait for the writers (queue_bytes)");
+            return overloaded("too many bytes wait for the writers (queue_bytes)");
         };
         let (reply, answer) = oneshot::channel();
         let writer = &inner.writers[writer_of(&work, inner.writers.len())];
         match writer.try_send(WriteRequest { work, reply, attempts: 0, _backlog: backlog }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                return unavailable("too many requests wait for the writer (queue_requests)");
+                return overloaded("too many requests wait for the writer (queue_requests)");
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => return unavailable("store is closed"),
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return refused(AppendError::Unavailable { reason: "store is closed".into() });
+            }
         }
         async move {
             // A writer that ended without an answer may have committed first.
-            answer.await.unwrap_or_else(|_| Err(AppendError::Unknown { reason: "the writer ended".into() }))
+            let ended = |_| Err(AppendError::Unknown { reason: "the writer ended".into() });
+            answer.await.unwrap_or_else(ended).inspect_err(count_failure)
         }
         .boxed()
+    }
+
+    /// A read about what `texts` name, which are refused here and now if the server cannot store such: nothing is there.
+    pub(crate) fn read_of<T, F>(&self, texts: &[(&str, &str)], ask: F) -> BoxFuture<'static, Result<T, JournalError>>
+    where
+        T: Send + 'static,
+        F: for<'s> Fn(&'s Session) -> BoxFuture<'s, Result<T, ReadError>> + Send + Sync + 'static,
+    {
+        match texts.iter().try_for_each(|(what, text)| storable(what, text)) {
+            Ok(()) => self.read(ask),
+            Err(reason) => ready(Err(JournalError::Rejected { reason })).boxed(),
+        }
     }
 
     /// Queues a read at once; the future only waits for the answer. `ask` may be called again on a new connection.
@@ -263,11 +293,13 @@ impl PostgresStore {
         let (reply, answer) = oneshot::channel();
         let unavailable = |reason: &str| JournalError::Unavailable { reason: reason.to_owned() };
         if let Err(error) = self.inner.reads.try_send(Box::new(Question { ask, reply })) {
-            let reason = match error {
-                mpsc::error::TrySendError::Full(_) => "too many reads wait (queue_requests)",
-                mpsc::error::TrySendError::Closed(_) => "store is closed",
-            };
-            return ready(Err(unavailable(reason))).boxed();
+            return ready(Err(match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    JournalError::Overloaded { reason: "too many reads wait (queue_requests)".into() }
+                }
+                mpsc::error::TrySendError::Closed(_) => unavailable("store is closed"),
+            }))
+            .boxed();
         }
         async move { answer.await.unwrap_or_else(|_| Err(unavailable("store is closed"))) }.boxed()
     }
@@ -285,15 +317,21 @@ impl Shared {
     /// A new connection to the same store.
     async fn reconnect(&self, statements: &[&'static Sql]) -> Result<Session, PostgresOpenError> {
         let session = self.connector.connect(statements).await?;
-        let found = schema::identity(&self.connector, &session).await?;
-        if found != self.identity {
-            return Err(PostgresOpenError::Foreign {
-                place: self.connector.place().to_owned(),
-                schema: self.connector.options().schema.clone(),
-                reason: "it is not the store that was opened (another was restored in its place); restart".into(),
-            });
-        }
+        self.check_identity(&session).await?;
         Ok(session)
+    }
+
+    /// Whether a connection leads to the store that was opened.
+    async fn check_identity(&self, session: &Session) -> Result<(), PostgresOpenError> {
+        let found = schema::identity(&self.connector, session).await?;
+        if found == self.identity {
+            return Ok(());
+        }
+        Err(PostgresOpenError::Foreign {
+            place: self.connector.place().to_owned(),
+            schema: self.connector.options().schema.clone(),
+            reason: "it is not the store that was opened (another was restored in its place); restart".into(),
+        })
     }
 
     fn committed(&self, requests: usize, events: usize, states: bool, tx: u64) {
@@ -315,7 +353,25 @@ impl Shared {
     }
 }
 
+/// Why writes fail, for those who watch; each is told to its caller too.
+fn count_failure(error: &AppendError) {
+    let outcome = match error {
+        AppendError::Conflict { .. } => "conflict",
+        AppendError::Stale { .. } => "stale",
+        AppendError::Rejected { .. } => "rejected",
+        AppendError::Unavailable { .. } => "unavailable",
+        AppendError::Overloaded { .. } => "overloaded",
+        AppendError::Unknown { .. } => "unknown",
+    };
+    metrics::counter!("persistence_failed_writes_total", "outcome" => outcome).increment(1);
+}
+
 /// The same writer for the same shard, always.
+///
+/// A claim of many shards goes to that of the first, so it is in no order with what other writers were asked before it and
+/// have not answered: whichever the server locks first counts, which is what callers that do not wait for an answer have
+/// to expect. What they may rely on is settled by the locks: once a claim is answered, no write of an older fence is
+/// stored any more, whoever sends it, and all that were stored can be read.
 fn writer_of(work: &Work, writers: usize) -> usize {
     let slice = |id: &PersistenceId| usize::from(id.slice());
     let shard = match work {
@@ -334,12 +390,7 @@ fn writer_of(work: &Work, writers: usize) -> usize {
 /// What can be refused without asking the server.
 fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
     let rejected = |reason: String| Err(AppendError::Rejected { reason });
-    let storable = |what: &str, text: &str| {
-        if text.contains('\0') {
-            return rejected(format!("{what} {text:?} holds a zero character, which PostgreSQL cannot store"));
-        }
-        Ok(())
-    };
+    let storable = |what: &str, text: &str| storable(what, text).or_else(rejected);
     let size = |bytes: usize| {
         if bytes > payload_bytes_max {
             return rejected(format!("payload and meta hold {bytes} bytes, payload_bytes_max is {payload_bytes_max}"));
@@ -377,9 +428,19 @@ fn check(work: &Work, payload_bytes_max: usize) -> Result<(), AppendError> {
             FenceScope::Entity(id) => storable("id", id.as_str()),
             FenceScope::Shard { entity_type, .. } => storable("entity type", entity_type),
         }),
-        Work::Projection(work) => work.texts().into_iter().try_for_each(|text| storable("text", text)),
+        Work::Projection(work) => {
+            work.texts().into_iter().try_for_each(|text| storable("a projection's group, source, id or reason", text))
+        }
         Work::DeleteSnapshots { .. } | Work::DeleteEvents { .. } | Work::Close => Ok(()),
     }
+}
+
+/// What is wrong with a text that the server would refuse; `what` says where it belongs.
+fn storable(what: &str, text: &str) -> Result<(), String> {
+    if text.contains('\0') {
+        return Err(format!("{what} {text:?} holds a zero character, which PostgreSQL cannot store"));
+    }
+    Ok(())
 }
 
 /// The protocol has no messages of a gigabyte, and the server needs a few times as much memory.

@@ -18,7 +18,7 @@ pub struct PostgresOptions {
     pub url: String,
     /// The password, if it is not part of `url`. Default none.
     pub password: Option<String>,
-    /// Schema of all tables; made if it is missing. Default `cloudstate`; lower-case letters, digits and `_`.
+    /// Schema of all tables; made if it is missing. Default `cloudstate`; lower-case letters, digits and `_`, in any order.
     pub schema: String,
     /// When a write counts as durable. Default [`Durability::Fsync`]: when the server has flushed its log, whatever its
     /// `synchronous_commit` says; with [`Durability::Os`] a crash of the server may lose the last acknowledged writes.
@@ -27,7 +27,7 @@ pub struct PostgresOptions {
     pub writers: usize,
     /// Connections that read. Default 2, 1 to 64.
     pub readers: usize,
-    /// Requests that may wait for each writer, and reads that may wait for all readers; more are refused as unavailable.
+    /// Requests that may wait for each writer, and reads that may wait for all readers; more are refused as overloaded.
     /// Default 16,384, at least 1.
     pub queue_requests: usize,
     /// Bytes of payload that may wait for the writers. Default 64 MiB; a single larger request still passes when nothing
@@ -40,10 +40,10 @@ pub struct PostgresOptions {
     /// Largest payload plus meta of one event, snapshot or state in bytes; larger ones are rejected. Default 64 MiB, at most
     /// 512 MiB, which is also the limit of one batch of events.
     pub payload_bytes_max: usize,
-    /// How long a connection may take to be made. Default 10 s.
+    /// How long each of the hosts may take to take a connection, and what is sent to make it useful. Default 10 s.
     pub connect_timeout: Duration,
-    /// How long the server may work on one statement. Default 30 s. A server that does not answer within this time and
-    /// five seconds is taken for lost.
+    /// How long the server may work on one statement, and one of the store's transactions may do nothing. Default 30 s. A
+    /// server that does not answer within this time and five seconds is taken for lost.
     pub statement_timeout: Duration,
     /// Whether a pooler in transaction mode (such as PgBouncer) stands between: statements are sent unnamed then, and
     /// settings with every transaction. Default no.

@@ -3,13 +3,12 @@
 use super::{
     Shared,
     fault::Fault,
-    options::chain,
     rows::{READERS, ReadError},
     session::Session,
     writer::Link,
 };
 use crate::{BoxFuture, JournalError};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 pub(crate) type ReadQueue = Arc<Mutex<mpsc::Receiver<Box<dyn Read>>>>;
@@ -24,9 +23,6 @@ pub(crate) struct Question<T, F> {
     pub(crate) ask: F,
     pub(crate) reply: oneshot::Sender<Result<T, JournalError>>,
 }
-
-/// Beyond the server's own limit.
-const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(shared: Arc<Shared>, session: Session, queue: ReadQueue) {
     let mut link = Link::new(session);
@@ -81,17 +77,18 @@ where
         Ok(session) => session,
         Err(reason) => return (unavailable(reason), false),
     };
-    let within = shared.connector.options().statement_timeout + ANSWER_GRACE;
+    let within = shared.connector.answer_within();
     match shared.connector.clock().timeout(within, ask(session)).await {
         Ok(Ok(found)) => (Ok(found), false),
         Ok(Err(ReadError::Damaged(damage))) => (Err(damage), false),
-        Ok(Err(ReadError::Postgres(error))) => {
-            let lost = matches!(Fault::before_commit(&error), Fault::Lost(_) | Fault::Leaving(_));
-            if lost {
-                link.lose(shared, &chain(&error));
+        Ok(Err(ReadError::Postgres(error))) => match Fault::before_commit(&error) {
+            Fault::Refused(reason) => (Err(JournalError::Rejected { reason }), false),
+            Fault::Contended(reason) | Fault::Unavailable(reason) => (unavailable(reason), false),
+            Fault::Leaving(reason) | Fault::Lost(reason) => {
+                link.lose(shared, &reason);
+                (unavailable(reason), true)
             }
-            (unavailable(chain(&error)), lost)
-        }
+        },
         Err(elapsed) => {
             let reason = format!("the server did not answer: {elapsed}");
             link.lose(shared, &reason);

@@ -2,7 +2,8 @@
 
 use super::{
     PostgresOpenError,
-    session::{Connector, Session, Sql},
+    error::grant_all,
+    session::{Connector, Session, Sql, in_schema},
 };
 use tokio_postgres::types::Type;
 
@@ -68,7 +69,7 @@ pub(crate) async fn prepare(connector: &Connector, session: &Session) -> Result<
 }
 
 async fn check_server(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
-    let rows = session.query(&SERVER, &[]).await.map_err(|error| connector.error(&error))?;
+    let rows = connector.answer(session.query(&SERVER, &[])).await?;
     let row = &rows[0];
     let place = connector.place().to_owned();
     check_version(&place, row.get(0), row.get(1))?;
@@ -95,7 +96,7 @@ fn check_version(place: &str, number: i32, text: &str) -> Result<(), PostgresOpe
 /// The version of the tables found; 0 for none.
 async fn version(connector: &Connector, session: &Session) -> Result<i64, PostgresOpenError> {
     let schema = &connector.options().schema;
-    let rows = session.query(&TABLES, &[schema]).await.map_err(|error| connector.error(&error))?;
+    let rows = connector.answer(session.query(&TABLES, &[schema])).await?;
     let (meta, tables): (i64, i64) = (rows[0].get(0), rows[0].get(1));
     let foreign = |reason: String| PostgresOpenError::Foreign {
         place: connector.place().to_owned(),
@@ -106,7 +107,8 @@ async fn version(connector: &Connector, session: &Session) -> Result<i64, Postgr
         return if tables == 0 { Ok(0) } else { Err(foreign(format!("{tables} tables, and no table `meta`"))) };
     }
     let meta = match read_meta(connector, session).await {
-        Err(PostgresOpenError::Server { reason, .. }) => return Err(foreign(reason)),
+        // Its columns are not ours: errors of class 42.
+        Err(PostgresOpenError::Server { reason, .. }) if reason.contains("(42") => return Err(foreign(reason)),
         found => found?,
     };
     let found = meta.get("schema_version").and_then(|text| text.parse().ok());
@@ -132,65 +134,59 @@ pub(crate) async fn installed_version(
 
 /// Runs the steps that are missing, in one transaction, while other nodes that start wait.
 async fn upgrade(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
-    let failed = |error| connector.error(&error);
     let schema = &connector.options().schema;
-    session.execute(&format!("BEGIN; {}", lock(schema))).await.map_err(failed)?;
+    connector.answer(session.execute(&format!("BEGIN; {}", lock(schema)))).await?;
     // Another node may have been first.
     let found = match version(connector, session).await {
         Ok(found) => found,
         Err(error) => {
-            let _ = session.execute("ROLLBACK").await;
+            let _ = connector.answer(session.execute("ROLLBACK")).await;
             return Err(error);
         }
     };
     let mut script = String::new();
     if found == 0 {
-        let rows = session.query(&TABLES, &[schema]).await.map_err(failed)?;
+        let rows = connector.answer(session.query(&TABLES, &[schema])).await?;
         if !rows[0].get::<_, bool>(2) {
-            script.push_str(&format!("CREATE SCHEMA {schema};"));
+            script.push_str("CREATE SCHEMA {schema};");
         }
     }
     for (_, step) in (1..).zip(STEPS).filter(|&(version, _)| version > found) {
-        script.push_str(&step.replace("{schema}", schema));
+        script.push_str(step);
     }
     if found == 0 {
         let store_id = format!("{:032x}", rand::random::<u128>());
         script.push_str(&format!(
-            "INSERT INTO {schema}.meta(key, value) VALUES ('schema_version', '0'), ('generation', '1'),
+            "INSERT INTO {{schema}}.meta(key, value) VALUES ('schema_version', '0'), ('generation', '1'),
              ('store_id', '{store_id}'), ('created_ms', '{}'),
              ('system_identifier', (SELECT system_identifier::text FROM pg_control_system()));",
             connector.clock().wall_ms()
         ));
     }
-    script
-        .push_str(&format!("UPDATE {schema}.meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version'; COMMIT"));
-    let applied = session.execute(&script).await;
-    if applied.is_err() {
-        let _ = session.execute("ROLLBACK").await;
-    }
-    applied.map_err(failed)?;
+    script.push_str(&format!(
+        "UPDATE {{schema}}.meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version'; COMMIT"
+    ));
+    change(connector, session, &script).await?;
     tracing::info!(place = %connector.place(), %schema, from = found, to = SCHEMA_VERSION, "schema brought up to date");
     Ok(())
 }
 
 async fn check_rights(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
     let schema = &connector.options().schema;
-    let rows = session.query(&LACKING, &[schema]).await.map_err(|error| connector.error(&error))?;
+    let rows = connector.answer(session.query(&LACKING, &[schema])).await?;
     let Some(row) = rows.first() else { return Ok(()) };
     let table: String = row.get(0);
     Err(PostgresOpenError::NoRights {
         place: connector.place().to_owned(),
         reason: format!("this role may not read and write {schema}.{table}"),
-        grant: format!(
-            "GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO …; GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO …"
-        ),
+        grant: grant_all(schema),
     })
 }
 
 /// What the store is, if it is on the server that wrote it.
 pub(crate) async fn identity(connector: &Connector, session: &Session) -> Result<Identity, PostgresOpenError> {
     let meta = read_meta(connector, session).await?;
-    let rows = session.query(&SYSTEM, &[]).await.map_err(|error| connector.error(&error))?;
+    let rows = connector.answer(session.query(&SYSTEM, &[])).await?;
     let system: String = rows[0].get(0);
     let value = |key: &str| meta.get(key).cloned().unwrap_or_default();
     let stored = value("system_identifier");
@@ -218,22 +214,27 @@ pub(crate) async fn adopt(connector: &Connector, session: &Session) -> Result<Id
     let schema = &connector.options().schema;
     // Numbers of transactions begin again here, so what comes is ordered behind all that was. Adopting twice is harmless.
     let script = format!(
-        "BEGIN; {}; UPDATE {schema}.meta SET value = (value::int + 1)::text WHERE key = 'generation' AND EXISTS
-           (SELECT FROM {schema}.meta m WHERE m.key = 'system_identifier'
+        "BEGIN; {}; UPDATE {{schema}}.meta SET value = (value::int + 1)::text WHERE key = 'generation' AND EXISTS
+           (SELECT FROM {{schema}}.meta m WHERE m.key = 'system_identifier'
              AND m.value <> (SELECT system_identifier::text FROM pg_control_system()));
-         UPDATE {schema}.meta SET value = (SELECT system_identifier::text FROM pg_control_system())
+         UPDATE {{schema}}.meta SET value = (SELECT system_identifier::text FROM pg_control_system())
            WHERE key = 'system_identifier'; COMMIT",
         lock(schema)
     );
-    let adopted = session.execute(&script).await;
-    if adopted.is_err() {
-        let _ = session.execute("ROLLBACK").await;
-    }
-    adopted.map_err(|error| connector.error(&error))?;
+    change(connector, session, &script).await?;
     if version(connector, session).await? != SCHEMA_VERSION {
         upgrade(connector, session).await?;
     }
     identity(connector, session).await
+}
+
+/// The rest of a transaction that changes the schema, up to its commit.
+async fn change(connector: &Connector, session: &Session, script: &str) -> Result<(), PostgresOpenError> {
+    let changed = connector.answer(session.execute(&in_schema(script, &connector.options().schema))).await;
+    if changed.is_err() {
+        let _ = connector.answer(session.execute("ROLLBACK")).await;
+    }
+    changed
 }
 
 /// Held until the end of a transaction by whoever changes the schema.
@@ -245,7 +246,7 @@ async fn read_meta(
     connector: &Connector,
     session: &Session,
 ) -> Result<std::collections::HashMap<String, String>, PostgresOpenError> {
-    let rows = session.query(&META, &[]).await.map_err(|error| connector.error(&error))?;
+    let rows = connector.answer(session.query(&META, &[])).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

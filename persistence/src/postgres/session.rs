@@ -3,10 +3,10 @@
 use super::{PostgresOpenError, PostgresOptions, error::open_error, options::Target, tls};
 use crate::Durability;
 use actors::Clock;
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    Client, Config, Error, NoTls, Row, Statement,
+    Client, Error, NoTls, Row, Statement, Transaction,
     config::TargetSessionAttrs,
     types::{ToSql, Type},
 };
@@ -40,29 +40,49 @@ pub(crate) struct Session {
 
 /// A connection for statements that are not ours.
 pub(crate) struct PlainClient {
-    client: Client,
-    link: JoinHandle<()>,
-    schema: String,
+    session: Session,
+    settings: Option<String>, // where they last for a transaction only
 }
 
+/// Beyond the server's own limit of a statement: after that it is taken for lost.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+
 impl PlainClient {
-    pub(crate) fn client(&mut self) -> &mut Client {
-        &mut self.client
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
+        let transaction = self.session.client.transaction().await?;
+        if let Some(settings) = &self.settings {
+            transaction.batch_execute(settings).await?;
+        }
+        Ok(transaction)
     }
 
     pub(crate) fn schema(&self) -> &str {
-        &self.schema
+        &self.session.schema
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.client.is_closed() || self.link.is_finished()
+        self.session.is_closed() || self.session.link.is_finished()
     }
 }
 
 impl Sql {
     pub(crate) fn text(&self, schema: &str) -> String {
-        self.text.replace("{schema}", schema)
+        in_schema(self.text, schema)
     }
+
+    /// Parameters with their types, for a statement that is sent without a name.
+    pub(crate) fn typed<'a>(&self, parameters: &[Parameter<'a>]) -> Vec<(Parameter<'a>, Type)> {
+        parameters.iter().copied().zip(self.types.iter().cloned()).collect()
+    }
+}
+
+/// A statement's text for a schema, whose name is quoted: it may begin with a digit, or be a word of the language.
+pub(crate) fn in_schema(text: &str, schema: &str) -> String {
+    text.replace("{schema}", &format!("\"{schema}\""))
 }
 
 impl Connector {
@@ -94,55 +114,81 @@ impl Connector {
         open_error(error, self.place(), &self.options.schema, self.needed())
     }
 
-    /// Connects, and prepares `statements` unless a pooler stands between.
-    pub(crate) async fn connect(&self, statements: &[&'static Sql]) -> Result<Session, PostgresOpenError> {
-        let within = self.options.connect_timeout * 2;
-        let connected = self.clock.timeout(within, self.connect_now(statements)).await;
-        connected.unwrap_or_else(|elapsed| {
-            Err(PostgresOpenError::Unreachable { place: self.place().to_owned(), reason: elapsed.to_string() })
-        })
+    /// How long to wait for an answer.
+    pub(crate) fn answer_within(&self) -> Duration {
+        self.options.statement_timeout + ANSWER_GRACE
     }
 
-    async fn connect_now(&self, statements: &[&'static Sql]) -> Result<Session, PostgresOpenError> {
+    /// What the server answers, unless it takes too long.
+    pub(crate) async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, PostgresOpenError> {
+        self.within(self.answer_within(), asked).await
+    }
+
+    /// Connects, and prepares `statements` unless a pooler stands between.
+    pub(crate) async fn connect(&self, statements: &[&'static Sql]) -> Result<Session, PostgresOpenError> {
+        let connected = Box::pin(async {
+            let mut session = self.session().await?;
+            if !self.options.pooler {
+                session.execute(&self.settings("SET")).await?;
+                for sql in statements {
+                    let prepared = session.client.prepare_typed(&sql.text(&session.schema), sql.types).await?;
+                    session.prepared.insert(sql.text, prepared);
+                }
+            }
+            Ok(session)
+        });
+        self.within(self.connect_within(), connected).await
+    }
+
+    /// A connection for statements that are not ours, with nothing but the time limits set.
+    pub(crate) async fn connect_plain(&self) -> Result<PlainClient, PostgresOpenError> {
+        let connected = Box::pin(async {
+            let session = self.session().await?;
+            if self.options.pooler {
+                return Ok(PlainClient { session, settings: Some(self.limits("SET LOCAL")) });
+            }
+            session.execute(&self.limits("SET")).await?;
+            Ok(PlainClient { session, settings: None })
+        });
+        self.within(self.connect_within(), connected).await
+    }
+
+    /// The driver tries the hosts one after the other, and what follows takes a time of its own.
+    pub(crate) fn connect_within(&self) -> Duration {
+        let config = &self.target.config;
+        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+        self.options.connect_timeout * u32::try_from(hosts + 1).unwrap_or(u32::MAX)
+    }
+
+    async fn within<T>(
+        &self,
+        within: Duration,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, PostgresOpenError> {
+        match self.clock.timeout(within, asked).await {
+            Ok(answer) => answer.map_err(|error| self.error(&error)),
+            Err(elapsed) => {
+                let reason = format!("no answer: {elapsed}");
+                Err(PostgresOpenError::Unreachable { place: self.place().to_owned(), reason })
+            }
+        }
+    }
+
+    async fn session(&self) -> Result<Session, Error> {
+        let (client, link) = self.link().await?;
+        let schema = self.options.schema.clone();
+        let begin_read = self.options.pooler.then(|| format!("{} SET TRANSACTION READ ONLY;", self.begin()));
+        Ok(Session { client, link, schema, prepared: HashMap::new(), begin_read })
+    }
+
+    async fn link(&self) -> Result<(Client, JoinHandle<()>), Error> {
         let mut config = self.target.config.clone();
         if config.get_hosts().len().max(config.get_hostaddrs().len()) > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let (client, link) = self.link(&config).await.map_err(|error| self.error(&error))?;
-        let schema = self.options.schema.clone();
-        let begin_read = self.options.pooler.then(|| format!("{} SET TRANSACTION READ ONLY;", self.begin()));
-        let mut session = Session { client, link, schema, prepared: HashMap::new(), begin_read };
-        if !self.options.pooler {
-            session.client.batch_execute(&self.settings("SET")).await.map_err(|error| self.error(&error))?;
-            for sql in statements {
-                let text = sql.text(&session.schema);
-                let prepared = session.client.prepare_typed(&text, sql.types).await;
-                session.prepared.insert(sql.text, prepared.map_err(|error| self.error(&error))?);
-            }
-        }
-        Ok(session)
-    }
-
-    /// A connection for statements that are not ours, with nothing but the time limit set.
-    pub(crate) async fn connect_plain(&self) -> Result<PlainClient, PostgresOpenError> {
-        let within = self.options.connect_timeout * 2;
-        let connected = async {
-            let (client, link) = self.link(&self.target.config).await?;
-            let timeout = self.options.statement_timeout.as_millis();
-            if !self.options.pooler {
-                client.batch_execute(&format!("SET statement_timeout = {timeout}")).await?;
-            }
-            Ok::<_, Error>(PlainClient { client, link, schema: self.options.schema.clone() })
-        };
-        match self.clock.timeout(within, connected).await {
-            Ok(connected) => connected.map_err(|error| self.error(&error)),
-            Err(elapsed) => {
-                Err(PostgresOpenError::Unreachable { place: self.place().to_owned(), reason: elapsed.to_string() })
-            }
-        }
-    }
-
-    async fn link(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
         let ended = |result: Result<(), Error>| {
             if let Err(error) = result {
                 tracing::debug!(error = %super::options::chain(&error), "connection to PostgreSQL ended");
@@ -176,14 +222,20 @@ impl Connector {
             Durability::Os => "{set} synchronous_commit = off;",
         };
         let local = if set == "SET LOCAL" { "true" } else { "false" };
-        let timeout = self.options.statement_timeout.as_millis();
+        let limits = self.limits(set);
         format!(
-            "{synchronous}{{set}} statement_timeout = {timeout};{{set}} enable_seqscan = off;\
-             {{set}} enable_bitmapscan = off;{{set}} max_parallel_workers_per_gather = 0;{{set}} jit = off;\
-             {{set}} plan_cache_mode = force_generic_plan;{{set}} idle_in_transaction_session_timeout = {timeout};"
+            "{synchronous}{limits}{{set}} enable_seqscan = off;{{set}} enable_bitmapscan = off;\
+             {{set}} max_parallel_workers_per_gather = 0;{{set}} jit = off;\
+             {{set}} plan_cache_mode = force_generic_plan;"
         )
         .replace("{set}", set)
         .replace("{local}", local)
+    }
+
+    /// For whatever runs in a transaction: one that does nothing holds locks, and the feeds of all.
+    fn limits(&self, set: &str) -> String {
+        let timeout = self.options.statement_timeout.as_millis();
+        format!("{set} statement_timeout = {timeout};{set} idle_in_transaction_session_timeout = {timeout};")
     }
 }
 
@@ -193,8 +245,7 @@ impl Session {
         if let Some(statement) = self.prepared.get(sql.text) {
             return self.client.query(statement, parameters).await;
         }
-        let typed: Vec<_> = parameters.iter().copied().zip(sql.types.iter().cloned()).collect();
-        self.client.query_typed(&sql.text(&self.schema), &typed).await
+        self.client.query_typed(&sql.text(&self.schema), &sql.typed(parameters)).await
     }
 
     /// As [`query`](Self::query), for a statement that is a transaction by itself and only reads.

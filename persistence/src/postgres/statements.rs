@@ -20,7 +20,8 @@ ORDER BY w.entity_type, w.shard FOR SHARE OF w",
 };
 
 /// What the fences are compared with. `$1` to `$6` are number, id, type, slice, scope and epoch of each request; `fit` says
-/// that its fence is the last one granted, by the rule of `Epochs::check`.
+/// that its fence is the last one granted, by the rule of `Epochs::check`, and that the locks are held: whoever has locked
+/// has a transaction id, and without a transaction there is none yet when a statement begins.
 macro_rules! fenced {
     ($columns:literal, $parameters:literal, $also:literal, $joins:literal) => {
         concat!(
@@ -33,7 +34,7 @@ WITH batch AS (
             ")
 ), found AS MATERIALIZED (
   SELECT b.*, coalesce(e.epoch, 0) AS entity_epoch, coalesce(o.epoch, 0) AS shard_epoch,
-    b.epoch > 0 AND b.epoch = CASE WHEN b.of_shard THEN coalesce(o.epoch, 0) ELSE coalesce(e.epoch, 0) END
+    (SELECT pg_current_xact_id_if_assigned() IS NOT NULL) AND b.epoch > 0 AND b.epoch = CASE WHEN b.of_shard THEN coalesce(o.epoch, 0) ELSE coalesce(e.epoch, 0) END
       AND b.epoch = GREATEST(coalesce(o.epoch, 0), coalesce(e.epoch, 0)) AS fit",
             $also,
             "

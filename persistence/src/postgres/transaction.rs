@@ -29,6 +29,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Committed {
     pub(crate) outcomes: Vec<Outcome>,
+    /// Events stored, of those sent.
     pub(crate) events: usize,
     pub(crate) deleted: bool,
     pub(crate) states: bool,
@@ -77,7 +78,8 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
         session.execute("COMMIT"),
     );
     let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
-    first_fault([begun.map(drop), locked.map(drop)])?;
+    begun.map_err(|error| Fault::in_begin(&error))?;
+    locked.map_err(|error| Fault::before_commit(&error))?;
     let mut tx = 0;
     for rows in [appended, put, saved, dropped, deleted] {
         for row in rows.map_err(|error| Fault::before_commit(&error))? {
@@ -89,13 +91,18 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
         }
     }
     committed.map_err(|error| Fault::in_commit(&error))?;
+    let accepted = |work: &Work, verdict: &Option<Verdict>| match work {
+        Work::Append(append) if verdict.as_ref().is_some_and(|verdict| verdict.accepted) => append.events.len(),
+        _ => 0,
+    };
+    let events = batch.iter().zip(&verdicts).map(|(request, verdict)| accepted(&request.work, verdict)).sum();
     let outcomes = batch.iter().zip(&verdicts).map(|(request, verdict)| match verdict {
         Some(verdict) => verdict.outcome(&request.work),
         None => Outcome::Again, // never: every request is in one statement, which answers for all of its own
     });
     Ok(Committed {
         outcomes: outcomes.collect(),
-        events: appends.events(),
+        events,
         deleted: !deletions.is_empty(),
         states: !states.is_empty(),
         tx,
@@ -136,7 +143,8 @@ pub(crate) async fn claim(session: &Session, frame: &Frame, batch: &[WriteReques
         unless(ids.is_empty(), session, &CLAIM_ENTITIES, vec![&ids, &types, &slices]),
         session.execute("COMMIT"),
     );
-    first_fault([begun.map(drop), named.map(drop), locked.map(drop)])?;
+    begun.map_err(|error| Fault::in_begin(&error))?;
+    named.and(locked).map_err(|error| Fault::before_commit(&error))?;
     let of_shard: HashMap<(String, i32), i64> = shards
         .map_err(|error| Fault::before_commit(&error))?
         .iter()
@@ -180,10 +188,6 @@ async fn unless(
     parameters: Vec<Parameter<'_>>,
 ) -> Result<Vec<Row>, Error> {
     if not { Ok(Vec::new()) } else { session.query(sql, &parameters).await }
-}
-
-fn first_fault<const N: usize>(results: [Result<(), Error>; N]) -> Result<(), Fault> {
-    results.into_iter().collect::<Result<(), Error>>().map_err(|error| Fault::before_commit(&error))
 }
 
 /// What a statement found out about one request.

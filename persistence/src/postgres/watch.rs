@@ -1,6 +1,6 @@
 //! Notices what other nodes have stored, by looking; wakes those who follow a feed.
 
-use super::{Shared, session::Sql, writer::Link};
+use super::{Shared, options::chain, session::Sql, writer::Link};
 use std::{sync::Arc, time::Duration};
 
 /// Between two looks while something happens, and at most while nothing does.
@@ -34,17 +34,22 @@ struct Watch {
     last: Option<Look>,
     /// What was coming has come once no transaction below this one runs.
     until: Option<i64>,
+    /// Since when the oldest transaction is the one that holds it back.
+    held_since: Option<Duration>,
     pace: Duration,
 }
 
 impl Watch {
     fn new() -> Self {
-        Self { last: None, until: None, pace: PACE_MIN }
+        Self { last: None, until: None, held_since: None, pace: PACE_MIN }
     }
 
     /// Answers whether those who wait for events, and for states, should look.
     fn look(&mut self, found: Look) -> (bool, bool) {
         let last = self.last.replace(found).unwrap_or_default();
+        if found.xmin != last.xmin {
+            self.held_since = None;
+        }
         let (events, states) = (found.events != last.events, found.states != last.states);
         if events || states {
             self.until = Some(found.next);
@@ -60,6 +65,16 @@ impl Watch {
         }
         let more = found.xmin != last.xmin;
         (more, more)
+    }
+
+    /// How long the oldest transaction has held back what is coming, at a look at `now`, which is time since any moment.
+    fn held(&mut self, now: Duration) -> Duration {
+        let oldest = self.last.unwrap_or_default().xmin;
+        if self.until.is_none_or(|until| oldest >= until) {
+            self.held_since = None;
+            return Duration::ZERO;
+        }
+        now.saturating_sub(*self.held_since.get_or_insert(now))
     }
 
     /// This node stores something, so others may too.
@@ -82,12 +97,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             continue; // nobody waits
         }
         let Ok(session) = link.session(&shared, &[&LOOK]).await else { continue };
-        let within = shared.connector.options().statement_timeout;
+        let within = shared.connector.answer_within();
         match clock.timeout(within, session.query(&LOOK, &[])).await {
             Ok(Ok(rows)) => {
                 let row = &rows[0];
                 let found = Look { events: row.get(0), states: row.get(1), xmin: row.get(2), next: row.get(3) };
                 let (events, states) = watch.look(found);
+                let held = watch.held(clock.now().since_start());
+                metrics::gauge!("persistence_feed_held_back_seconds").set(held.as_secs_f64());
                 if events {
                     shared.events_stored.send_modify(|looks| *looks += 1);
                 }
@@ -95,7 +112,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     shared.states_stored.send_modify(|looks| *looks += 1);
                 }
             }
-            Ok(Err(error)) => tracing::debug!(place = %shared.connector.place(), %error, "looking for changes failed"),
+            Ok(Err(error)) => {
+                tracing::debug!(place = %shared.connector.place(), error = %chain(&error), "looking for changes failed");
+            }
             Err(elapsed) => link.lose(&shared, &elapsed.to_string()),
         }
     }
@@ -131,6 +150,24 @@ mod tests {
         assert_eq!(watch.look(look(2, 10, 11)), (true, false), "transaction 10 has numbered an event");
         assert_eq!(watch.look(look(2, 10, 11)), (false, false), "it still runs");
         assert_eq!(watch.look(look(2, 11, 11)), (true, true), "it ended");
+    }
+
+    #[test]
+    fn it_is_known_how_long_one_transaction_holds_the_feed_back() {
+        let mut watch = Watch::new();
+        let mut at = |found, seconds| {
+            watch.look(found);
+            watch.held(Duration::from_secs(seconds)).as_secs()
+        };
+        assert_eq!(at(look(1, 10, 10), 0), 0);
+        assert_eq!(at(look(1, 10, 10), 100), 0, "nothing is coming");
+        assert_eq!(at(look(2, 10, 12), 200), 0, "it begins");
+        assert_eq!(at(look(2, 10, 12), 205), 5);
+        assert_eq!(at(look(3, 10, 14), 207), 7, "more is coming, and the same transaction holds it back");
+        assert_eq!(at(look(3, 12, 14), 208), 0, "another one");
+        assert_eq!(at(look(3, 12, 14), 210), 2);
+        assert_eq!(at(look(3, 14, 14), 211), 0, "all is told");
+        assert_eq!(at(look(3, 14, 14), 300), 0);
     }
 
     #[test]

@@ -24,9 +24,6 @@ use tokio::sync::{mpsc, oneshot};
 /// How often a request that others are in the way of is sent.
 const ATTEMPTS: u32 = 8;
 
-/// What a server may take for an answer beyond its own limit.
-const ANSWER_GRACE: Duration = Duration::from_secs(5);
-
 /// Batches looked through for the next one.
 const LOOKAHEAD: usize = 4;
 
@@ -113,7 +110,7 @@ impl Writer {
                     continue;
                 }
             };
-            let within = self.shared.connector.options().statement_timeout + ANSWER_GRACE;
+            let within = self.shared.connector.answer_within();
             let sent = async {
                 match kind {
                     Kind::Claims => transaction::claim(session, &self.frame, &part).await,

@@ -142,7 +142,10 @@ impl<I: Envelope> ProjectionFeed<I> {
     /// both happen or neither. Items are handled one by one, over a connection of the projection's own, and some of them
     /// share a commit.
     ///
-    /// The handler may run again for an item whose transaction was rolled back, for instance because a later one failed.
+    /// The handler may run again for an item whose transaction was rolled back, for instance because a later one failed. An
+    /// open transaction holds feeds back on the whole server, so a call that takes longer than the store's
+    /// `statement_timeout` and five seconds is given up, and so is the connection. Behind a pooler in transaction mode, use
+    /// the statements without a name (`query_typed`).
     #[cfg(feature = "postgres")]
     pub fn exactly_once_postgres(
         self,

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     AppendError, BoxFuture, Offset, PostgresStore,
-    postgres::{PlainClient, clamped},
+    postgres::{PlainClient, chain, clamped},
 };
 use actors::{BoxError, Clock};
 use futures_util::FutureExt;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 use tokio_postgres::{Error, Transaction, error::SqlState};
 
@@ -34,6 +34,12 @@ enum Attempt {
     Failed(usize, String),
 }
 
+/// How long anything may take that a server is asked for.
+struct Patience {
+    clock: Clock,
+    within: Duration,
+}
+
 impl<I: Envelope> Sink<I> for IntoPostgres<I> {
     fn store(&self) -> Arc<dyn ProjectionStore> {
         Arc::new(self.store.clone())
@@ -42,6 +48,7 @@ impl<I: Envelope> Sink<I> for IntoPostgres<I> {
     fn work(&self, work: Work<I>, _: &Clock) -> BoxFuture<'static, Result<Applied, AppendError>> {
         let (store, handler, client) = (self.store.clone(), Arc::clone(&self.handler), Arc::clone(&self.client));
         async move {
+            let patience = Patience { clock: store.clock().clone(), within: store.answer_within() };
             let mut slot = client.lock().await;
             // A connection whose work ended badly, or not at all, is not used again.
             let mut client = match slot.take() {
@@ -52,7 +59,7 @@ impl<I: Envelope> Sink<I> for IntoPostgres<I> {
             let mut applied = Applied { done: count, failure: None };
             // Those before a bad one are handled again without it: nothing of it stays.
             loop {
-                match attempt(&mut client, &work, count, &*handler).await? {
+                match attempt(&mut client, &patience, &work, count, &*handler).await? {
                     Attempt::Committed => break,
                     Attempt::Failed(place, reason) => {
                         applied = Applied { done: place, failure: Some(reason) };
@@ -70,49 +77,66 @@ impl<I: Envelope> Sink<I> for IntoPostgres<I> {
     }
 }
 
+impl Patience {
+    async fn wait<T>(&self, asked: impl Future<Output = T>) -> Result<T, AppendError> {
+        self.clock.timeout(self.within, asked).await.map_err(|elapsed| unavailable(&elapsed))
+    }
+
+    async fn answer<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, AppendError> {
+        self.wait(asked).await?.map_err(|error| unavailable(&error))
+    }
+}
+
 async fn attempt<I: Envelope>(
     client: &mut PlainClient,
+    patience: &Patience,
     work: &Work<I>,
     count: usize,
     handler: &PostgresHandler<I>,
 ) -> Result<Attempt, AppendError> {
     let schema = client.schema().to_owned();
-    let transaction = client.client().transaction().await.map_err(|error| unavailable(&error))?;
-    check(&transaction, &schema, &work.fence).await?;
+    let transaction = patience.answer(client.transaction()).await?;
+    let current = patience.answer(epoch(&transaction, &schema, &work.fence.projection)).await?;
+    if current != work.fence.epoch {
+        return Err(AppendError::Stale { held: work.fence.epoch, current });
+    }
     for (place, item) in work.items[..count].iter().enumerate() {
-        if let Err(error) = handler(&transaction, item).await {
-            if is_the_stores(&error) {
-                return Err(AppendError::Unavailable { reason: format!("the read model's database: {error}") });
+        if let Err(error) = patience.wait(handler(&transaction, item)).await? {
+            if is_the_stores(&*error) {
+                return Err(AppendError::Unavailable {
+                    reason: format!("the read model's database: {}", chain(&*error)),
+                });
             }
-            transaction.rollback().await.map_err(|error| unavailable(&error))?;
-            return Ok(Attempt::Failed(place, error.to_string()));
+            patience.answer(transaction.rollback()).await?;
+            return Ok(Attempt::Failed(place, chain(&*error)));
         }
     }
     match &work.replay_of {
         Some(parked) => {
             for item in &work.items[..count] {
-                forget(&transaction, &schema, parked, item.offset()).await.map_err(|error| unavailable(&error))?;
+                patience.answer(forget(&transaction, &schema, parked, item.offset())).await?;
             }
         }
         None => {
             if let Some(last) = work.items[..count].last() {
-                save(&transaction, &schema, &work.fence, last.offset()).await.map_err(|error| unavailable(&error))?;
+                patience.answer(save(&transaction, &schema, &work.fence, last.offset())).await?;
             }
         }
     }
-    transaction.commit().await.map_err(|error| AppendError::Unknown { reason: error.to_string() })?;
-    Ok(Attempt::Committed)
+    match patience.clock.timeout(patience.within, transaction.commit()).await {
+        Ok(Ok(())) => Ok(Attempt::Committed),
+        // Others were in the way, as a server finds out at the end where transactions are serializable.
+        Ok(Err(error)) if is_of(&error, &["40"]) => Err(unavailable(&error)),
+        Ok(Err(error)) => Err(AppendError::Unknown { reason: chain(&error) }),
+        Err(elapsed) => Err(AppendError::Unknown { reason: elapsed.to_string() }),
+    }
 }
 
-/// Whether the fence is the last one claimed, and stays so until the transaction ends.
-async fn check(transaction: &Transaction<'_>, schema: &str, fence: &ProjectionFence) -> Result<(), AppendError> {
-    let locked = async {
-        let statement = transaction.prepare_typed(&LOCK.text(schema), LOCK.types).await?;
-        let (group, source) = (&*fence.projection.group, &*fence.projection.source);
-        transaction.query_opt(&statement, &[&group, &source]).await?.map(|row| row.try_get::<_, i64>(0)).transpose()
-    };
-    let current = locked.await.map_err(|error: Error| unavailable(&error))?.unwrap_or(0) as u64;
-    if current == fence.epoch { Ok(()) } else { Err(AppendError::Stale { held: fence.epoch, current }) }
+/// The epoch of the last one that claimed it, which stays so until the transaction ends.
+async fn epoch(transaction: &Transaction<'_>, schema: &str, by: &ProjectionId) -> Result<u64, Error> {
+    let (group, source) = (&*by.group, &*by.source);
+    let rows = transaction.query_typed(&LOCK.text(schema), &LOCK.typed(&[&group, &source])).await?;
+    Ok(rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))? as u64)
 }
 
 async fn save(
@@ -121,29 +145,67 @@ async fn save(
     fence: &ProjectionFence,
     offset: Offset,
 ) -> Result<(), Error> {
-    let statement = transaction.prepare_typed(&SAVE_OFFSET.text(schema), SAVE_OFFSET.types).await?;
     let (group, source) = (&*fence.projection.group, &*fence.projection.source);
     let (generation, tx, ordering) = offset_columns(offset);
     let epoch = clamped(fence.epoch);
-    transaction.execute(&statement, &[&group, &source, &epoch, &generation, &tx, &ordering]).await.map(drop)
+    let parameters = SAVE_OFFSET.typed(&[&group, &source, &epoch, &generation, &tx, &ordering]);
+    transaction.query_typed(&SAVE_OFFSET.text(schema), &parameters).await.map(drop)
 }
 
 /// A parked item that was handled after all, whoever had parked it.
 async fn forget(transaction: &Transaction<'_>, schema: &str, by: &ProjectionId, offset: Offset) -> Result<(), Error> {
-    let statement = transaction.prepare_typed(&DROP.text(schema), DROP.types).await?;
     let (group, source) = (&*by.group, &*by.source);
     let (generation, tx, ordering) = offset_columns(offset);
-    transaction.query(&statement, &[&group, &source, &generation, &tx, &ordering]).await.map(drop)
+    let parameters = DROP.typed(&[&group, &source, &generation, &tx, &ordering]);
+    transaction.query_typed(&DROP.text(schema), &parameters).await.map(drop)
 }
 
-fn unavailable(error: &impl std::fmt::Display) -> AppendError {
-    AppendError::Unavailable { reason: error.to_string() }
+fn unavailable(error: &dyn std::error::Error) -> AppendError {
+    AppendError::Unavailable { reason: chain(error) }
 }
 
-/// Whether it is the database that fails, and not this item: then no other item would fare better.
-fn is_the_stores(error: &BoxError) -> bool {
-    let Some(error) = error.downcast_ref::<Error>() else { return false };
-    let classes = ["08", "40", "53", "57", "58"]; // connection, conflicts, resources, operator, system
+/// Whether it is the database that fails, and not this item: then no other item would fare better. The driver's error may
+/// be wrapped in one of the handler's own. A statement that took too long is the item's: another one may be quicker.
+fn is_the_stores(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let Some(error) = causes.find_map(|error| error.downcast_ref::<Error>()) else { return false };
     error.is_closed()
-        || error.code().map(SqlState::code).is_some_and(|code| classes.iter().any(|of| code.starts_with(of)))
+        // Connection, conflicts, resources, operator, system.
+        || is_of(error, &["08", "40", "53", "57", "58"]) && error.code() != Some(&SqlState::QUERY_CANCELED)
+}
+
+fn is_of(error: &Error, classes: &[&str]) -> bool {
+    error.code().is_some_and(|code| classes.iter().any(|class| code.code().starts_with(class)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::real_server::store;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("of the handler")]
+    struct Wrapped(#[source] Error);
+
+    /// What is the database's is tried again; what is the item's is up to the projection's rule for failures.
+    #[tokio::test]
+    async fn the_databases_failures_are_told_from_the_items() {
+        let (store, _) = store().await;
+        let client = store.plain_client().await.unwrap();
+        for (code, is_the_stores_own) in [
+            ("40001", true),
+            ("40P01", true),
+            ("53100", true),
+            ("57P01", true),
+            ("57014", false),
+            ("22012", false),
+            ("23505", false),
+        ] {
+            let raise = format!("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$");
+            let error = client.session().execute(&raise).await.unwrap_err();
+            assert_eq!(is_the_stores(&error), is_the_stores_own, "{code}");
+            assert_eq!(is_the_stores(&Wrapped(error)), is_the_stores_own, "{code}, wrapped");
+        }
+        assert!(!is_the_stores(&*BoxError::from("of the item")));
+    }
 }

@@ -302,7 +302,7 @@ pub(crate) async fn apply(
         session.query(sql, &parameters),
         session.execute("COMMIT"),
     );
-    begun.map_err(|error| Fault::before_commit(&error))?;
+    begun.map_err(|error| Fault::in_begin(&error))?;
     let locked = locked.map_err(|error| Fault::before_commit(&error))?;
     done.map_err(|error| Fault::before_commit(&error))?;
     committed.map_err(|error| Fault::in_commit(&error))?;
@@ -354,7 +354,7 @@ async fn alone(
 ) -> Result<Vec<Row>, Fault> {
     let (begun, done, committed) =
         futures_util::join!(session.execute(begin), session.query(sql, parameters), session.execute("COMMIT"));
-    begun.map_err(|error| Fault::before_commit(&error))?;
+    begun.map_err(|error| Fault::in_begin(&error))?;
     let rows = done.map_err(|error| Fault::before_commit(&error))?;
     committed.map_err(|error| Fault::in_commit(&error))?;
     Ok(rows)

@@ -34,7 +34,7 @@ impl EventFeed<RawEvent> for PostgresStore {
             store.known(after)?;
             let read = || {
                 let (generation, query) = (store.generation(), Arc::clone(&query));
-                store.read(move |session| {
+                store.read_of(&texts(&Arc::clone(&query)), move |session| {
                     let query = Arc::clone(&query);
                     async move { event_page(session, generation, &query, after, limit).await }.boxed()
                 })
@@ -45,7 +45,7 @@ impl EventFeed<RawEvent> for PostgresStore {
     }
 
     fn offset_of(&self, id: PersistenceId, seq_nr: u64) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
-        self.read(move |session| {
+        self.read_of(&[("id", id.clone().as_str())], move |session| {
             let id = id.clone();
             async move {
                 let rows = session.read(&OFFSET_OF, &[&id.as_str(), &clamped(seq_nr)]).await?;
@@ -73,7 +73,7 @@ impl StateFeed<RawState> for PostgresStore {
             store.known(after)?;
             let read = || {
                 let (generation, query) = (store.generation(), Arc::clone(&query));
-                store.read(move |session| {
+                store.read_of(&texts(&Arc::clone(&query)), move |session| {
                     let query = Arc::clone(&query);
                     async move { state_page(session, generation, &query, after, limit).await }.boxed()
                 })
@@ -96,7 +96,8 @@ impl EntityIds for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>> {
         let after = Arc::<str>::from(after.as_ref().map_or("", PersistenceId::as_str));
-        self.read(move |session| {
+        let texts = [("entity type", entity_type.clone().unwrap_or_default()), ("id", Arc::clone(&after))];
+        self.read_of(&texts.each_ref().map(|(what, text)| (*what, &**text)), move |session| {
             let (entity_type, after) = (entity_type.clone(), Arc::clone(&after));
             async move {
                 // Ids of a type begin with it and the separator, so they end before it and the character behind that.
@@ -112,6 +113,11 @@ impl EntityIds for PostgresStore {
             .boxed()
         })
     }
+}
+
+/// What a query names.
+fn texts(query: &FeedQuery) -> [(&'static str, &str); 2] {
+    [("entity type", &query.entity_type), ("tag", query.tag.as_deref().unwrap_or_default())]
 }
 
 impl PostgresStore {

@@ -25,7 +25,7 @@ impl SnapshotStore<RawSnapshot> for PostgresStore {
         id: PersistenceId,
         max_seq: u64,
     ) -> BoxFuture<'static, Result<Option<StoredSnapshot<RawSnapshot>>, JournalError>> {
-        self.read(move |session| {
+        self.read_of(&[("id", id.clone().as_str())], move |session| {
             let id = id.clone();
             async move { load_snapshot(session, &id, max_seq).await }.boxed()
         })

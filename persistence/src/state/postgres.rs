@@ -22,7 +22,7 @@ impl StateStore<RawState> for PostgresStore {
     }
 
     fn load(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<StoredState<RawState>>, JournalError>> {
-        self.read(move |session| {
+        self.read_of(&[("id", id.clone().as_str())], move |session| {
             let id = id.clone();
             async move { load_state(session, &id).await }.boxed()
         })
