@@ -264,7 +264,7 @@ impl PostgresImport {
         let totals = check::sound(self.session.client(), progress, findings).await?;
         self.session.execute("COMMIT").await?;
         // Only a help for plans to come.
-        let _ = self.session.execute(&format!("ANALYZE {}.journal", self.connector.options().schema)).await;
+        let _ = self.session.execute(&format!("ANALYZE \"{}\".journal", self.connector.options().schema)).await;
         Ok(totals)
     }
 }

@@ -172,7 +172,7 @@ impl StoreAdmin for PostgresAdmin {
 pub(super) fn settings(schema: &str) -> String {
     format!(
         "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
-         SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto; SET LOCAL search_path = {schema}; \
+         SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto; SET LOCAL search_path = \"{schema}\"; \
          SELECT set_config('client_connection_check_interval', '1000', true) \
          WHERE current_setting('client_connection_check_interval', true) IS NOT NULL"
     )
