@@ -100,7 +100,7 @@ pub async fn postgres(args: &Args, server: &PostgresServer) -> anyhow::Result<()
         size.get::<_, i64>(0) as f64 / events as f64,
         args.payload
     );
-    let query = client.prepare(postgres_floor::FEED).await?;
+    let query = postgres_floor::prepare_feed(&client).await?;
     for _ in 0..args.rounds.min(3) {
         let started = Instant::now();
         let (mut found, mut after) = (0, (0_i64, 0_i64));

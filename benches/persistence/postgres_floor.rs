@@ -90,18 +90,25 @@ async fn write(client: Client, insert: Statement, mut inbox: mpsc::Receiver<Even
     }
 }
 
-/// A connection whose task ends with the client.
+/// A connection whose task ends with the client. Queries are planned once, go by index and are not compiled, as ours.
 pub async fn connect(url: &str) -> anyhow::Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
+    client.batch_execute("SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan").await?;
     Ok(client)
 }
 
 /// Up to `$4` events in commit order behind a place. What is not committed yet is nobody's concern here.
-pub const FEED: &str = "SELECT tx::text::bigint, ordering, persistence_id, seq_nr, epoch, time_ms, manifest, payload
-     FROM cloudstate.journal WHERE entity_type = $1 AND generation = 1
-       AND (tx, ordering) > ($2::text::xid8, $3) AND tx < pg_snapshot_xmin(pg_current_snapshot())
-     ORDER BY tx, ordering LIMIT $4";
+const FEED: &str = "SELECT tx::text::bigint, ordering, persistence_id, seq_nr, epoch, time_ms, manifest, payload
+     FROM cloudstate.journal
+     WHERE entity_type = $1 AND (generation, tx, ordering) > (1, ($2::bigint)::text::xid8, $3)
+       AND tx < (SELECT pg_snapshot_xmin(pg_current_snapshot()))
+     ORDER BY journal.generation, journal.tx, journal.ordering LIMIT $4";
+
+/// Prepares [`FEED`].
+pub async fn prepare_feed(client: &Client) -> anyhow::Result<Statement> {
+    Ok(client.prepare(FEED).await?)
+}
 
 /// A page of [`FEED`].
 pub async fn feed(
@@ -110,7 +117,7 @@ pub async fn feed(
     (tx, ordering): (i64, i64),
     page: i64,
 ) -> anyhow::Result<Vec<((i64, i64), String, Row)>> {
-    let rows = client.query(query, &[&TYPE, &tx.to_string(), &ordering, &page]).await?;
+    let rows = client.query(query, &[&TYPE, &tx, &ordering, &page]).await?;
     let row = |row: &tokio_postgres::Row| {
         let event = (row.get(3), row.get(4), row.get(5), row.get(6), row.get(7));
         ((row.get(0), row.get(1)), row.get(2), event)

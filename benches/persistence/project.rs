@@ -133,7 +133,7 @@ const ADD: &str = "INSERT INTO total AS t (entity, events, bytes) VALUES ($1, 1,
 /// Each statement by its text, as a handler sends it.
 async fn by_hand_postgres(client: &mut tokio_postgres::Client) -> anyhow::Result<Duration> {
     let settings = ProjectionSettings::default();
-    let query = client.prepare(postgres_floor::FEED).await?;
+    let query = postgres_floor::prepare_feed(client).await?;
     let started = Instant::now();
     let mut after = (0, 0);
     loop {
