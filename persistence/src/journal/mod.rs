@@ -119,9 +119,9 @@ pub struct ReplayLimit {
 }
 
 impl Default for ReplayLimit {
-    /// 512 events or 1 MiB.
+    /// 2,048 events or 1 MiB.
     fn default() -> Self {
-        Self { events: 512, bytes: 1 << 20 }
+        Self { events: 2_048, bytes: 1 << 20 }
     }
 }
 

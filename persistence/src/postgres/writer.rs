@@ -18,7 +18,7 @@ use super::{
 };
 use crate::AppendError;
 use actors::Tick;
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// How often a request that others are in the way of is sent.
@@ -26,6 +26,9 @@ const ATTEMPTS: u32 = 8;
 
 /// Batches looked through for the next one.
 const LOOKAHEAD: usize = 4;
+
+/// How often a writer gives way between two batches.
+const YIELDS: u32 = 4;
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -75,6 +78,7 @@ impl Writer {
             }
             if let Some((kind, batch)) = self.pending.next(limit) {
                 self.serve(kind, batch).await;
+                self.let_others_send().await;
             } else if !self.closed.is_empty() {
                 break;
             }
@@ -82,6 +86,18 @@ impl Writer {
         self.link.session = None;
         for closed in self.closed.drain(..) {
             let _ = closed.send(Ok(Written::Done));
+        }
+    }
+
+    /// Those just answered have their turn first, for as long as more comes of it: what they send next shares a commit.
+    async fn let_others_send(&self) {
+        let mut waiting = self.queue.len();
+        for _ in 0..YIELDS {
+            tokio::task::yield_now().await;
+            let before = mem::replace(&mut waiting, self.queue.len());
+            if waiting <= before {
+                break;
+            }
         }
     }
 
