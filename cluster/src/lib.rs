@@ -1,6 +1,15 @@
 //! Cluster membership, remoting and the tools on top of them.
 //!
-//! This crate holds only its guide for now. It will bring nodes together over SWIM, carry messages
-//! between their actors in order over TCP, decide who survives a split, and offer singletons, a
-//! receptionist and topics. It depends on `actors` and on the internal wire in `proto`, and knows
-//! nothing of entities or journals: what it must remember it keeps through its own `Lease` trait.
+//! So far the decisions are here, as values and pure functions without any network: what a member is and may become
+//! ([`Member`], [`MemberStatus`]), and who goes on when members cannot reach each other ([`Downing`]). Nodes that meet over
+//! SWIM, messages in order over TCP, singletons, the receptionist and topics come on top of them.
+//!
+//! This crate depends on `actors` and on the internal wire in `proto`, and knows nothing of entities or journals: what it
+//! must remember it keeps through its own `Lease` trait.
+
+mod downing;
+mod member;
+mod membership;
+
+pub use downing::Downing;
+pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};

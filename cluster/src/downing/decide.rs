@@ -1,0 +1,159 @@
+//! [`decide`]: the decision, as a function of one node's view.
+//!
+//! The other side decides by its own view, which may differ: a member may have taken a step that only one side knows of. So
+//! whoever concludes that its side goes on counts on its own side only those that the other side cannot think gone, and on
+//! the other side all that may count there. If that is not enough although the plain count is, nobody goes on.
+
+use super::{Downing, MINORITY_WAITS, View};
+use crate::member::{Member, MemberStatus};
+use std::{collections::BTreeSet, time::Duration};
+
+/// What a node does about the members that it cannot reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// There is nothing to decide.
+    Nothing,
+    /// This side goes on. Its leader marks these as Down.
+    GoOn { down: BTreeSet<u64> },
+    /// This node stops.
+    Stop(Stop),
+    /// Who goes on is decided by a lease: asked for after this time, and with it this side goes on.
+    AskForLease { after: Duration, down: BTreeSet<u64> },
+}
+
+/// Why a node stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The other side goes on.
+    OtherSide,
+    /// This node is only partly reached, so the others go on without it.
+    PartlyCut,
+    /// Neither side can be sure of the other, or none is enough: all stop.
+    All,
+}
+
+/// Applies `downing` to what a node sees.
+pub(crate) fn decide(downing: &Downing, view: &View) -> Decision {
+    if view.unreachable.is_empty() && view.indirect.is_empty() {
+        return Decision::Nothing;
+    }
+    if view.indirect.contains(&view.me.uid) {
+        return Decision::Stop(Stop::PartlyCut);
+    }
+    // Those that are partly reached go first; then the rest is decided as if they had never been.
+    let mut rest = view.clone();
+    rest.members.retain(|uid, _| !view.indirect.contains(uid));
+    if rest.unreachable.is_empty() {
+        return Decision::GoOn { down: view.indirect.clone() };
+    }
+    let down: BTreeSet<u64> = rest.unreachable.union(&view.indirect).copied().collect();
+    match outcome(downing, &rest) {
+        Outcome::Mine => Decision::GoOn { down },
+        Outcome::Theirs => Decision::Stop(Stop::OtherSide),
+        Outcome::Nobody => Decision::Stop(Stop::All),
+        Outcome::Lease(after) => Decision::AskForLease { after, down },
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Mine,
+    Theirs,
+    Nobody,
+    Lease(Duration),
+}
+
+fn outcome(downing: &Downing, view: &View) -> Outcome {
+    match downing {
+        Downing::KeepMajority { role } => majority(view, role.as_deref()),
+        Downing::StaticQuorum { size, role } => quorum(view, size.get(), role.as_deref()),
+        Downing::KeepOldest { role, down_if_alone } => oldest(view, role.as_deref(), *down_if_alone),
+        Downing::KeepReferee { address, at_least } => {
+            if view.mine().any(|member| member.node.address == *address && is_sure(member)) {
+                if view.mine().filter(|member| is_sure(member)).count() >= at_least.get() {
+                    Outcome::Mine
+                } else {
+                    Outcome::Nobody
+                }
+            } else {
+                Outcome::Theirs
+            }
+        }
+        Downing::LeaseMajority { role } => {
+            let after = if majority(view, role.as_deref()) == Outcome::Mine { Duration::ZERO } else { MINORITY_WAITS };
+            Outcome::Lease(after)
+        }
+        Downing::DownAll => Outcome::Nobody,
+    }
+}
+
+/// It counts for whoever knows of it, whatever step it takes next.
+fn is_sure(member: &Member) -> bool {
+    member.status.is_full() && member.status != MemberStatus::Leaving
+}
+
+/// It may count for somebody who knows of one step more, or one less.
+fn may_count(member: &Member) -> bool {
+    member.status < MemberStatus::Down
+}
+
+fn count<'a>(members: impl Iterator<Item = &'a Member>, role: Option<&str>, counts: fn(&Member) -> bool) -> usize {
+    members.filter(|member| member.has_role(role) && counts(member)).count()
+}
+
+fn majority(view: &View, role: Option<&str>) -> Outcome {
+    let full: fn(&Member) -> bool = |member| member.status.is_full();
+    let (mine, theirs) = (count(view.mine(), role, full), count(view.theirs(), role, full));
+    if mine < theirs {
+        return Outcome::Theirs;
+    }
+    let (sure, possible) = (count(view.mine(), role, is_sure), count(view.theirs(), role, may_count));
+    if sure > possible {
+        return Outcome::Mine;
+    }
+    if mine > theirs {
+        return Outcome::Nobody;
+    }
+    // As many here as there: only if nobody is on the move can both know who is the lowest.
+    let on_the_move = |member: &Member| member.has_role(role) && !is_sure(member);
+    if mine == 0 || view.members.values().any(on_the_move) {
+        return Outcome::Nobody;
+    }
+    let lowest = |members: &mut dyn Iterator<Item = &Member>| {
+        members.filter(|member| member.has_role(role)).map(|member| member.node.clone()).min()
+    };
+    if lowest(&mut view.mine()) < lowest(&mut view.theirs()) { Outcome::Mine } else { Outcome::Theirs }
+}
+
+fn quorum(view: &View, size: usize, role: Option<&str>) -> Outcome {
+    if count(view.members.values(), role, may_count) > 2 * size - 1 {
+        return Outcome::Nobody;
+    }
+    let enough = count(view.mine(), role, |member| member.status.is_full()) >= size;
+    if enough { Outcome::Mine } else { Outcome::Theirs }
+}
+
+fn oldest(view: &View, role: Option<&str>, down_if_alone: bool) -> Outcome {
+    let oldest_if = |counts: fn(&Member) -> bool| {
+        let counted = view.members.values().filter(|member| member.has_role(role) && counts(member));
+        counted.min_by(|one, two| one.by_age(two))
+    };
+    let Some(oldest) = oldest_if(|member| member.status.is_full()) else { return Outcome::Nobody };
+    let here = |member: &Member| !view.unreachable.contains(&member.node.uid);
+    // One that leaves may be gone for the other side already, and one that leaves here for good still count there.
+    let later = oldest_if(is_sure).is_some_and(|later| here(later) == here(oldest));
+    let earlier = oldest_if(|member| member.up_number.is_some()).is_some_and(|earlier| here(earlier) == here(oldest));
+    if !later || !earlier {
+        return Outcome::Nobody;
+    }
+    let (mine, theirs) = (count(view.mine(), role, is_sure), count(view.theirs(), role, may_count));
+    match (here(oldest), down_if_alone) {
+        (true, false) => Outcome::Mine,
+        (false, false) => Outcome::Theirs,
+        // Alone only if nobody can think otherwise; of two the oldest goes on.
+        (true, true) if mine > 1 || theirs <= 1 => Outcome::Mine,
+        (true, true) => Outcome::Theirs,
+        (false, true) if theirs == 1 && mine > 1 => Outcome::Mine,
+        (false, true) => Outcome::Theirs,
+    }
+}

@@ -1,0 +1,90 @@
+//! [`Downing`]: who goes on when members cannot reach each other, and who stops.
+//!
+//! A crash, a long pause and a partition look the same from outside. Once the view has been stable for a while each node
+//! applies one pure function to its own view. Nodes that conclude that their side loses stop; on the side that goes on the
+//! leader marks the others [`Down`](crate::MemberStatus::Down).
+//!
+//! # What is promised
+//! Two sides that see the same members, up to one step of each member's life that happened just before the cut, never both
+//! go on: checked for every division of up to six members. With a partition that is not a clean cut, or views that are
+//! further apart, the decision is a good guess, and fencing excludes what a wrong one could do.
+
+mod decide;
+mod view;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use decide::{Decision, decide};
+pub(crate) use view::View;
+
+use crate::member::Address;
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+/// Who goes on when members cannot reach each other. All nodes of a cluster must have the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Downing {
+    /// The side with more than half of the full members goes on; of two halves the one with the lowest address. When more
+    /// than half crash at once the rest stops too. The one to take if in doubt.
+    KeepMajority {
+        /// Count only members with this role; all, if there is none.
+        role: Option<Arc<str>>,
+    },
+    /// A side with at least this many full members goes on. With twice as many members both sides could: then all stop, so
+    /// there must never be more than `2 × size - 1`.
+    StaticQuorum {
+        /// How many are enough.
+        size: NonZeroUsize,
+        /// Count only members with this role; all, if there is none.
+        role: Option<Arc<str>>,
+    },
+    /// The side with the oldest full member goes on.
+    KeepOldest {
+        /// Look only at members with this role; at all, if there is none.
+        role: Option<Arc<str>>,
+        /// If the oldest is all alone it stops, and the others go on. Of two members the oldest goes on all the same.
+        down_if_alone: bool,
+    },
+    /// The side with the node at this address goes on. For two nodes and a witness.
+    KeepReferee {
+        /// Where the referee is.
+        address: Address,
+        /// It goes on with at least this many full members, itself included; with fewer all stop.
+        at_least: NonZeroUsize,
+    },
+    /// Whoever gets a lease goes on; a side without a majority asks for it two seconds later. The only one that survives
+    /// the loss of more than half.
+    LeaseMajority {
+        /// Count only members with this role; all, if there is none.
+        role: Option<Arc<str>>,
+    },
+    /// All stop. Right where starting again is quick and cheap.
+    DownAll,
+}
+
+impl Default for Downing {
+    fn default() -> Self {
+        Self::KeepMajority { role: None }
+    }
+}
+
+/// How long a side without a majority waits before it asks for the lease.
+pub(crate) const MINORITY_WAITS: Duration = Duration::from_secs(2);
+
+impl Downing {
+    /// How long members and reachability must have been unchanged before anything is decided, for a cluster of so many
+    /// members: the larger, the longer news takes.
+    pub fn stable_after(members: usize) -> Duration {
+        Duration::from_secs(match members {
+            0..=5 => 7,
+            6..=10 => 10,
+            11..=20 => 13,
+            21..=50 => 17,
+            51..=100 => 20,
+            _ => 30,
+        })
+    }
+}

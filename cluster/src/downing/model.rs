@@ -1,0 +1,116 @@
+//! Every division of a few members, whatever their status: at most one side goes on.
+
+use super::{Decision, Downing, View, decide};
+use crate::member::{Address, Member, MemberStatus, UniqueAddress};
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+/// The steps of a life that make a difference. WeaklyUp counts like Joining, the two of a shutdown like Up.
+const STATUSES: [MemberStatus; 5] =
+    [MemberStatus::Joining, MemberStatus::Up, MemberStatus::Leaving, MemberStatus::Exiting, MemberStatus::Down];
+
+pub(super) fn address(n: usize) -> Address {
+    Address::new(format!("n{n}"), 2551).unwrap()
+}
+
+/// Ages are not in the order of addresses: the last one is the oldest.
+pub(super) fn member(n: usize, of: usize, status: MemberStatus) -> Member {
+    Member {
+        node: UniqueAddress { address: address(n), uid: n as u64 },
+        status,
+        up_number: (status >= MemberStatus::Up).then_some((of - n) as u64),
+        roles: Default::default(),
+        data_center: "".into(),
+        app_version: "".into(),
+    }
+}
+
+fn strategies(members: usize) -> Vec<Downing> {
+    let size = |size| NonZeroUsize::new(size).unwrap();
+    let mut strategies = vec![
+        Downing::KeepMajority { role: None },
+        Downing::KeepOldest { role: None, down_if_alone: false },
+        Downing::KeepOldest { role: None, down_if_alone: true },
+        Downing::KeepReferee { address: address(0), at_least: size(1) },
+        Downing::KeepReferee { address: address(members - 1), at_least: size(2) },
+        Downing::DownAll,
+    ];
+    strategies.extend((1..=members).map(|least| Downing::StaticQuorum { size: size(least), role: None }));
+    strategies
+}
+
+/// What the side `here`, as bits, decides. Whoever joins for one side is younger than all who do for none.
+fn side(downing: &Downing, statuses: &[MemberStatus], other: &[MemberStatus], here: usize) -> Option<Decision> {
+    let mut members: BTreeMap<u64, Member> =
+        (0_u64..).zip(statuses).map(|(uid, status)| (uid, member(uid as usize, statuses.len(), *status))).collect();
+    for (n, member) in (0..).zip(members.values_mut()) {
+        let joins = statuses[n] == MemberStatus::Joining || other[n] == MemberStatus::Joining;
+        member.up_number = member.up_number.map(|number| if joins { number + statuses.len() as u64 } else { number });
+    }
+    let is_here = |uid: &u64| here & (1 << uid) != 0;
+    let me = members.iter().find(|(uid, _)| is_here(uid))?.1.node.clone();
+    let unreachable = members.keys().copied().filter(|uid| !is_here(uid)).collect();
+    Some(decide(downing, &View { me, members, unreachable, indirect: Default::default() }))
+}
+
+fn goes_on(decision: Option<&Decision>) -> bool {
+    matches!(decision, Some(Decision::GoOn { .. }))
+}
+
+/// The sides' own accounts of the same members.
+fn check(one: &[MemberStatus], two: &[MemberStatus]) {
+    let members = one.len();
+    for downing in strategies(members) {
+        for here in 1..(1 << members) - 1 {
+            let mine = side(&downing, one, two, here);
+            if !goes_on(mine.as_ref()) {
+                continue;
+            }
+            let theirs = side(&downing, two, one, !here & ((1 << members) - 1));
+            assert!(
+                !goes_on(theirs.as_ref()),
+                "{downing:?}: members {here:b} see {one:?}, the others {two:?}, and both go on"
+            );
+        }
+    }
+}
+
+fn each_statuses(members: usize, mut f: impl FnMut(&[MemberStatus])) {
+    let mut statuses = vec![MemberStatus::Joining; members];
+    for mut code in 0..STATUSES.len().pow(members as u32) {
+        for status in &mut statuses {
+            *status = STATUSES[code % STATUSES.len()];
+            code /= STATUSES.len();
+        }
+        f(&statuses);
+    }
+}
+
+#[test]
+fn of_two_sides_that_see_the_same_at_most_one_goes_on() {
+    for members in 2..=6 {
+        each_statuses(members, |statuses| check(statuses, statuses));
+    }
+}
+
+/// Any of the members may have taken one step that only one side knows of.
+#[test]
+fn a_step_that_only_one_side_knows_of_lets_no_two_sides_go_on() {
+    for members in 2..=4 {
+        each_statuses(members, |one| {
+            for moved in 1_u32..3_u32.pow(members as u32) {
+                let mut two = one.to_vec();
+                let mut code = moved;
+                for status in &mut two {
+                    let at = STATUSES.iter().position(|known| known == status).unwrap();
+                    *status = match code % 3 {
+                        1 => STATUSES[(at + 1).min(STATUSES.len() - 1)],
+                        2 => STATUSES[at.saturating_sub(1)],
+                        _ => *status,
+                    };
+                    code /= 3;
+                }
+                check(one, &two);
+            }
+        });
+    }
+}

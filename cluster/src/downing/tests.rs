@@ -1,0 +1,112 @@
+//! What each strategy does in the cases it is chosen for.
+
+use super::{
+    Decision, Downing, MINORITY_WAITS, View, decide,
+    decide::Stop,
+    model::{address, member},
+};
+use crate::member::MemberStatus::{self, Exiting, Joining, Leaving, Up, WeaklyUp};
+use std::{num::NonZeroUsize, time::Duration};
+
+/// What the first member that is reached decides.
+fn decision(downing: &Downing, here: &[MemberStatus], there: &[MemberStatus]) -> Decision {
+    let all = here.len() + there.len();
+    let members = here.iter().chain(there).enumerate().map(|(n, status)| member(n, all, *status));
+    let members: Vec<_> = members.collect();
+    let me = members[0].node.clone();
+    let unreachable = (here.len()..all).map(|n| n as u64).collect();
+    let members = members.into_iter().map(|member| (member.node.uid, member)).collect();
+    decide(downing, &View { me, members, unreachable, indirect: Default::default() })
+}
+
+fn goes_on(decision: &Decision) -> bool {
+    matches!(decision, Decision::GoOn { .. })
+}
+
+const MAJORITY: Downing = Downing::KeepMajority { role: None };
+
+#[test]
+fn the_majority_goes_on_without_the_others() {
+    let three = decision(&MAJORITY, &[Up, Up, Up], &[Up, Up]);
+    assert_eq!(three, Decision::GoOn { down: [3, 4].into() });
+    assert_eq!(decision(&MAJORITY, &[Up, Up], &[Up, Up, Up]), Decision::Stop(Stop::OtherSide));
+}
+
+#[test]
+fn of_two_halves_the_one_with_the_lowest_address_goes_on() {
+    assert!(goes_on(&decision(&MAJORITY, &[Up, Up], &[Up, Up])));
+    let members: Vec<_> = (0..4).map(|n| member(n, 4, Up)).collect();
+    let view = View {
+        me: members[2].node.clone(),
+        members: members.into_iter().map(|member| (member.node.uid, member)).collect(),
+        unreachable: [0, 1].into(),
+        indirect: Default::default(),
+    };
+    assert_eq!(decide(&MAJORITY, &view), Decision::Stop(Stop::OtherSide));
+}
+
+#[test]
+fn a_member_on_the_move_that_may_tip_the_scales_stops_all() {
+    assert_eq!(decision(&MAJORITY, &[Up, Up], &[Up, Joining]), Decision::Stop(Stop::All));
+    assert_eq!(decision(&MAJORITY, &[Up, Up, Leaving], &[Up, Up]), Decision::Stop(Stop::All));
+    assert!(goes_on(&decision(&MAJORITY, &[Up, Up, Up], &[Up, WeaklyUp])), "it cannot tip them here");
+}
+
+#[test]
+fn those_that_came_and_went_do_not_count() {
+    assert!(goes_on(&decision(&MAJORITY, &[Up, Up, Up, Up], &[Exiting, Exiting, Joining])));
+}
+
+#[test]
+fn a_quorum_goes_on_and_too_many_members_stop_all() {
+    let three = Downing::StaticQuorum { size: NonZeroUsize::new(3).unwrap(), role: None };
+    assert!(goes_on(&decision(&three, &[Up, Up, Up], &[Up, Up])));
+    assert_eq!(decision(&three, &[Up, Up], &[Up, Up, Up]), Decision::Stop(Stop::OtherSide));
+    assert_eq!(decision(&three, &[Up, Up, Up], &[Up, Up, Up]), Decision::Stop(Stop::All), "both would be enough");
+}
+
+#[test]
+fn the_oldest_goes_on_unless_it_is_alone() {
+    let oldest = |down_if_alone| Downing::KeepOldest { role: None, down_if_alone };
+    // The last member is the oldest.
+    assert_eq!(decision(&oldest(false), &[Up, Up], &[Up]), Decision::Stop(Stop::OtherSide));
+    assert!(goes_on(&decision(&oldest(true), &[Up, Up], &[Up])));
+    assert_eq!(decision(&oldest(true), &[Up], &[Up]), Decision::Stop(Stop::OtherSide), "of two the oldest goes on");
+    assert_eq!(decision(&oldest(true), &[Up, Up], &[Leaving]), Decision::Stop(Stop::All));
+}
+
+#[test]
+fn the_side_with_the_referee_goes_on_if_it_has_enough() {
+    let referee =
+        |at_least| Downing::KeepReferee { address: address(0), at_least: NonZeroUsize::new(at_least).unwrap() };
+    assert!(goes_on(&decision(&referee(1), &[Up], &[Up, Up])));
+    assert_eq!(decision(&referee(2), &[Up], &[Up, Up]), Decision::Stop(Stop::All));
+}
+
+#[test]
+fn the_side_with_less_asks_for_the_lease_later() {
+    let lease = Downing::LeaseMajority { role: None };
+    let asks = |after| Decision::AskForLease { after, down: [2].into() };
+    assert_eq!(decision(&lease, &[Up, Up], &[Up]), asks(Duration::ZERO));
+    let few = decision(&lease, &[Up], &[Up, Up]);
+    assert_eq!(few, Decision::AskForLease { after: MINORITY_WAITS, down: [1, 2].into() });
+}
+
+#[test]
+fn all_stop_if_so_configured_and_nobody_if_all_are_reached() {
+    assert_eq!(decision(&Downing::DownAll, &[Up, Up, Up], &[Up]), Decision::Stop(Stop::All));
+    assert_eq!(decision(&Downing::DownAll, &[Up, Up, Up], &[]), Decision::Nothing);
+}
+
+#[test]
+fn who_is_reached_by_some_only_goes_first() {
+    let members: Vec<_> = (0..5).map(|n| member(n, 5, Up)).collect();
+    let seen_by = |me: usize| View {
+        me: members[me].node.clone(),
+        members: members.iter().map(|member| (member.node.uid, member.clone())).collect(),
+        unreachable: [4].into(),
+        indirect: [2, 3].into(),
+    };
+    assert_eq!(decide(&MAJORITY, &seen_by(2)), Decision::Stop(Stop::PartlyCut));
+    assert_eq!(decide(&MAJORITY, &seen_by(0)), Decision::GoOn { down: [2, 3, 4].into() });
+}
