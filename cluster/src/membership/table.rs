@@ -6,6 +6,10 @@
 //! idempotent, and each thing a member may do is an increase. So it does not matter who tells whom what, how often, and
 //! in which order.
 //!
+//! That somebody was removed is remembered, so that late gossip does not bring it back, and forgotten by all alike: a
+//! tombstone has the era in which it was made, the leader begins a new [era](MemberTable::begin_era) once a day, and all
+//! drop those of the era before the last. So no table ever is again what it was before: who has seen it has seen it.
+//!
 //! # Convergence
 //! A table has a [digest](MemberTable::digest), and with it goes the set of those that are known to have had this very
 //! table. All full members in it, and nobody unreachable but those that are Down or Exiting: then the table is converged,
@@ -30,9 +34,9 @@ pub(crate) struct Digest(pub(crate) u128);
 pub(crate) struct MemberTable {
     members: BTreeMap<u64, Member>,
     reachability: Reachability,
-    /// Lives that ended, so that late gossip does not bring them back. No part of the digest: each node forgets them in
-    /// its own time.
-    removed: BTreeSet<u64>,
+    /// Lives that ended, each with the era in which it was noticed.
+    removed: BTreeMap<u64, u64>,
+    era: u64,
     /// Those that had this very table.
     seen: BTreeSet<u64>,
 }
@@ -42,7 +46,8 @@ pub(crate) struct MemberTable {
 pub(crate) struct Gossip {
     pub(crate) members: Vec<Member>,
     pub(crate) reachability: Reachability,
-    pub(crate) removed: Vec<u64>,
+    pub(crate) removed: BTreeMap<u64, u64>,
+    pub(crate) era: u64,
     pub(crate) seen: Vec<u64>,
 }
 
@@ -85,7 +90,7 @@ impl MemberTable {
     }
 
     pub(crate) fn was_removed(&self, uid: u64) -> bool {
-        self.removed.contains(&uid)
+        self.removed.contains_key(&uid)
     }
 
     pub(crate) fn seen(&self) -> &BTreeSet<u64> {
@@ -95,7 +100,7 @@ impl MemberTable {
     /// Takes `member` up as told by `me`. `false`: it is known, or was removed.
     pub(crate) fn add(&mut self, me: u64, member: Member) -> bool {
         let uid = member.node.uid;
-        if self.members.contains_key(&uid) || self.removed.contains(&uid) {
+        if self.members.contains_key(&uid) || self.removed.contains_key(&uid) {
             return false;
         }
         self.members.insert(uid, member);
@@ -141,7 +146,8 @@ impl MemberTable {
         Gossip {
             members: self.members.values().cloned().collect(),
             reachability: self.reachability.clone(),
-            removed: self.removed.iter().copied().collect(),
+            removed: self.removed.clone(),
+            era: self.era,
             seen: self.seen.iter().copied().collect(),
         }
     }
@@ -149,11 +155,14 @@ impl MemberTable {
     /// Learns what another node told. `true`: something of it was new.
     pub(crate) fn merge(&mut self, me: u64, gossip: &Gossip) -> bool {
         let before = self.digest();
-        self.removed.extend(&gossip.removed);
+        self.era = self.era.max(gossip.era);
+        for (uid, era) in &gossip.removed {
+            let mine = self.removed.entry(*uid).or_insert(*era);
+            *mine = (*mine).max(*era);
+        }
+        self.forget();
         for member in &gossip.members {
-            if member.status == MemberStatus::Removed {
-                self.removed.insert(member.node.uid);
-            } else if !self.removed.contains(&member.node.uid) {
+            if !self.removed.contains_key(&member.node.uid) {
                 self.members
                     .entry(member.node.uid)
                     .and_modify(|mine| mine.merge(member))
@@ -167,7 +176,7 @@ impl MemberTable {
             self.seen.clear();
         }
         // Whoever had what this is now has seen it, and so has this node.
-        if after == digest(gossip.members.iter(), &gossip.reachability) {
+        if after == digest(gossip.members.iter(), &gossip.reachability, &gossip.removed, gossip.era) {
             self.seen.extend(gossip.seen.iter().filter(|uid| self.members.contains_key(uid)));
         }
         self.see(me);
@@ -176,12 +185,15 @@ impl MemberTable {
 
     /// What two nodes compare: equal digests, equal tables.
     pub(crate) fn digest(&self) -> Digest {
-        digest(self.members.values(), &self.reachability)
+        digest(self.members.values(), &self.reachability, &self.removed, self.era)
     }
 
-    /// Forgets that a life has ended. `retain` says which are still remembered.
-    pub(crate) fn forget_removed(&mut self, mut retain: impl FnMut(u64) -> bool) {
-        self.removed.retain(|uid| retain(*uid));
+    /// Has all forget those that were removed in the era before this one. For the leader, once all agree and a day has
+    /// passed.
+    pub(crate) fn begin_era(&mut self, me: u64) {
+        self.era += 1;
+        self.bury();
+        self.changed(me);
     }
 
     /// Who cannot be reached by at least one member whose word counts: not that of one which is on its way out, for it sees
@@ -299,11 +311,18 @@ impl MemberTable {
     /// Those that have just become [`Removed`](MemberStatus::Removed), and all rows by or about them.
     fn bury(&mut self) {
         let gone = self.members.values().filter(|member| member.status == MemberStatus::Removed);
-        self.removed.extend(gone.map(|member| member.node.uid));
+        self.removed.extend(gone.map(|member| (member.node.uid, self.era)));
+        self.forget();
         let (members, removed) = (&mut self.members, &self.removed);
-        members.retain(|uid, _| !removed.contains(uid));
-        self.reachability.retain(|uid| !removed.contains(&uid));
-        self.seen.retain(|uid| !removed.contains(uid));
+        members.retain(|uid, _| !removed.contains_key(uid));
+        self.reachability.retain(|uid| !removed.contains_key(&uid));
+        self.seen.retain(|uid| !removed.contains_key(uid));
+    }
+
+    /// Before anything is judged by tombstones: those that are too old say nothing, whoever still has them.
+    fn forget(&mut self) {
+        let era = self.era;
+        self.removed.retain(|_, made| *made + 1 >= era);
     }
 
     fn changed(&mut self, me: u64) {
@@ -318,7 +337,12 @@ impl MemberTable {
     }
 }
 
-fn digest<'a>(members: impl Iterator<Item = &'a Member>, reachability: &Reachability) -> Digest {
+fn digest<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    reachability: &Reachability,
+    removed: &BTreeMap<u64, u64>,
+    era: u64,
+) -> Digest {
     let mut hash = Xxh3::new();
     let text = |hash: &mut Xxh3, text: &str| {
         hash.write_u64(text.len() as u64);
@@ -343,5 +367,11 @@ fn digest<'a>(members: impl Iterator<Item = &'a Member>, reachability: &Reachabi
         hash.write_u64(row.version);
         hash.write_u8(row.unreachable.into());
     }
+    hash.write_u64(0);
+    for (uid, made) in removed {
+        hash.write_u64(*uid);
+        hash.write_u64(*made);
+    }
+    hash.write_u64(era);
     Digest(hash.digest128())
 }
