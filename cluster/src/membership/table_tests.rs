@@ -216,7 +216,8 @@ proptest! {
         three in proptest::collection::vec(act(), 0..12),
     ) {
         let eras = |acts: &[Act]| acts.iter().filter(|act| matches!(act, Act::BeginEra)).count();
-        let soon = [&one, &two, &three].iter().all(|acts| eras(acts) < 2);
+        // Whoever was away for two eras has to join anew.
+        prop_assume!([&one, &two, &three].iter().all(|acts| eras(acts) < 2));
         let (one, two, three) = (table(1, &one), table(2, &two), table(3, &three));
         let forth = merged(1, &merged(1, &one, &two.gossip()), &three.gossip());
         let back = merged(3, &three, &merged(2, &two, &one.gossip()).gossip());
@@ -225,7 +226,7 @@ proptest! {
         prop_assert_eq!(again.digest(), forth.digest());
         for member in one.members() {
             let status = forth.get(member.node.uid).map_or(Removed, |later| later.status);
-            prop_assert!(status >= member.status || !soon, "nothing goes back, unless its end is forgotten");
+            prop_assert!(status >= member.status, "nothing goes back");
         }
     }
 
