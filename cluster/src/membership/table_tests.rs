@@ -215,9 +215,13 @@ proptest! {
         two in proptest::collection::vec(act(), 0..12),
         three in proptest::collection::vec(act(), 0..12),
     ) {
-        let eras = |acts: &[Act]| acts.iter().filter(|act| matches!(act, Act::BeginEra)).count();
         // Whoever was away for two eras has to join anew.
-        prop_assume!([&one, &two, &three].iter().all(|acts| eras(acts) < 2));
+        let one_era_at_most = |acts: Vec<Act>| -> Vec<Act> {
+            let mut begun = false;
+            let mut keeps = |act: &Act| !matches!(act, Act::BeginEra) || !std::mem::replace(&mut begun, true);
+            acts.into_iter().filter(|act| keeps(act)).collect()
+        };
+        let (one, two, three) = (one_era_at_most(one), one_era_at_most(two), one_era_at_most(three));
         let (one, two, three) = (table(1, &one), table(2, &two), table(3, &three));
         let forth = merged(1, &merged(1, &one, &two.gossip()), &three.gossip());
         let back = merged(3, &three, &merged(2, &two, &one.gossip()).gossip());
