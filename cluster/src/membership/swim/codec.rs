@@ -16,9 +16,16 @@ pub(crate) const HEADER_MAX: usize = 4 + 3 * ENCODED_MAX;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Codec;
 
+const GIVEN_UP: u8 = 10;
+
 /// The incarnation of the sender of a message of foca's, which is raised when it contradicts that it is dead.
 pub(crate) fn incarnation(message: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(*message.get(1..)?.first_chunk()?))
+}
+
+/// Whether a message does nothing but tell its receiver that it was given up.
+pub(crate) fn says_given_up(message: &[u8]) -> bool {
+    message.first() == Some(&GIVEN_UP)
 }
 
 /// Who a message comes from and whom it tells of.
@@ -46,7 +53,7 @@ fn header(bytes: &mut &[u8]) -> Result<Header<Identity>, Undecodable> {
         7 => Message::Feed,
         8 => Message::Gossip,
         9 => Message::Broadcast,
-        10 => Message::TurnUndead,
+        GIVEN_UP => Message::TurnUndead,
         kind => return Err(Undecodable::Kind(kind)),
     };
     Ok(Header { src, src_incarnation, dst, message })
@@ -79,7 +86,7 @@ impl foca::Codec<Identity> for Codec {
             Message::Feed => (7, None, None),
             Message::Gossip => (8, None, None),
             Message::Broadcast => (9, None, None),
-            Message::TurnUndead => (10, None, None),
+            Message::TurnUndead => (GIVEN_UP, None, None),
         };
         let mut bytes = Vec::with_capacity(96);
         bytes.put_u8(kind);

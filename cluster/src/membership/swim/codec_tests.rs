@@ -79,6 +79,7 @@ proptest! {
         Codec.encode_header(&header, &mut bytes).unwrap();
         prop_assert!(bytes.len() <= HEADER_MAX);
         prop_assert_eq!(codec::incarnation(&bytes), Some(header.src_incarnation));
+        prop_assert_eq!(codec::says_given_up(&bytes), header.message == Message::TurnUndead);
         bytes.put_u16(u16::try_from(told.len()).unwrap());
         for member in &told {
             Codec.encode_member(member, &mut bytes).unwrap();
@@ -98,10 +99,10 @@ proptest! {
     fn what_does_not_fit_leaves_nothing_behind(header in headers(), member in members(), room in 0..40_usize) {
         let mut bytes = Vec::new();
         let fits = Codec.encode_member(&member, (&mut bytes).limit(room)).is_ok();
-        prop_assert!(fits == !bytes.is_empty() && bytes.len() <= room);
+        prop_assert!(fits != bytes.is_empty() && bytes.len() <= room);
         bytes.clear();
         let fits = Codec.encode_header(&header, (&mut bytes).limit(room)).is_ok();
-        prop_assert!(fits == !bytes.is_empty() && bytes.len() <= room);
+        prop_assert!(fits != bytes.is_empty() && bytes.len() <= room);
     }
 
     #[test]

@@ -12,7 +12,9 @@
 //!
 //! # Going on under the next generation
 //! Who learns that it was given up goes on as the next generation of the same life: [`News::Renewed`]. That is no restart.
-//! It is not connected then until somebody has answered to the new name.
+//! It is not connected then until somebody has answered to the new name. If that generation is given up at once, too (as one
+//! is that others take for the earlier of two lives at its address), this node waits before it believes it: a second, and
+//! twice as long each time, up to 15 seconds. Else it and the others would answer each other as fast as they can.
 
 use super::{
     codec::{self, Codec},
@@ -75,8 +77,8 @@ pub(crate) struct Swim {
     state: State,
     /// How long after this knock the next one comes.
     patience: Duration,
-    /// Whether this node was renewed since it was last connected.
-    renewed: bool,
+    /// When this node was renewed last, and for how long afterwards it does not believe that it was given up again.
+    renewed: Option<(Tick, Duration)>,
     dropped: BTreeMap<Dropped, u64>,
 }
 
@@ -89,6 +91,9 @@ enum State {
 
 const KNOCK_FIRST: Duration = Duration::from_secs(1);
 const KNOCK_LAST: Duration = Duration::from_secs(15);
+
+/// For how long a generation must have lived for the next one to be believed at once that it was given up.
+const CALM: Duration = Duration::from_secs(60);
 
 /// From how many addresses on, those that are down included, nobody new is taken up.
 const MEMBERS_MAX: usize = KNOWN_MAX;
@@ -118,7 +123,7 @@ impl Swim {
             settings,
             state: State::Alone,
             patience: KNOCK_FIRST,
-            renewed: false,
+            renewed: None,
             dropped: BTreeMap::new(),
         };
         swim.world.timers.set(now, Alarm::Knock);
@@ -274,6 +279,10 @@ impl Swim {
             return Err(Dropped::Malformed);
         }
         let message = self.world.seal.open(datagram, self.world.now)?;
+        let doubts = self.renewed.is_some_and(|(at, doubt)| self.world.now < at + doubt);
+        if doubts && codec::says_given_up(&message) {
+            return Err(Dropped::Doubted);
+        }
         if self.foca.iter_membership_state().len() >= MEMBERS_MAX {
             self.only_of_known(&message)?;
         }
@@ -375,7 +384,6 @@ impl Swim {
 
     fn connected(&mut self, news: &mut Vec<News>) {
         self.state = State::Connected;
-        self.renewed = false;
         self.patience = KNOCK_FIRST;
         self.world.timers.no_knock();
         news.push(News::Connected);
@@ -394,13 +402,15 @@ impl Swim {
         for member in self.foca.iter_members() {
             self.contacts.seen(&member.id().address, self.world.now);
         }
-        // Somebody is there, so soon there will be more of them: but only once, lest two that do not accept each other
-        // keep each other busy.
-        if !self.renewed || self.world.timers.knock().is_none() {
-            self.patience = KNOCK_FIRST;
-            self.world.timers.set(self.world.now + KNOCK_FIRST, Alarm::Knock);
-        }
-        self.renewed = true;
+        let now = self.world.now;
+        let doubt = match self.renewed {
+            Some((before, doubt)) if now < before + CALM => (doubt * 2).min(KNOCK_LAST),
+            _ => KNOCK_FIRST,
+        };
+        self.renewed = Some((now, doubt));
+        // Somebody is there, so there will soon be more of them.
+        self.patience = KNOCK_FIRST;
+        self.world.timers.set(now + doubt, Alarm::Knock);
         self.state = State::Alone;
         news.push(News::Renewed(as_now.generation));
     }

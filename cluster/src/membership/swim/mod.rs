@@ -23,8 +23,11 @@ mod net;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use driver::{Effects, News, Swim};
-pub(crate) use health::Health;
-pub(crate) use identity::Identity;
-pub(crate) use seal::{Dropped, InvalidKeyRing, KeyRing};
-pub(crate) use settings::{InvalidSettings, Settings};
+#[allow(unused_imports, reason = "until the members' daemon drives it")]
+pub(crate) use self::{
+    driver::{Effects, News, Swim},
+    health::Health,
+    identity::Identity,
+    seal::{Dropped, InvalidKeyRing, KeyRing},
+    settings::{InvalidSettings, Settings},
+};

@@ -103,6 +103,8 @@ pub(crate) enum Dropped {
     Replayed,
     /// It comes from this node's own address.
     Own,
+    /// It says that this node was given up, but this generation has only just begun.
+    Doubted,
     /// There are too many senders or members already.
     Crowded,
     /// This node has left.

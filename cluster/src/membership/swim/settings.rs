@@ -1,7 +1,10 @@
 //! [`Settings`]: how fast who is gone is noticed, and by whom one is let in.
 
-use super::{codec, seal};
-use crate::{Address, membership::swim::seal::KeyRing};
+use super::{
+    codec,
+    seal::{self, KeyRing},
+};
+use crate::member::Address;
 use foca::{Config, PeriodicParams};
 use std::{
     num::{NonZeroU8, NonZeroUsize},

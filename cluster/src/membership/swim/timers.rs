@@ -71,11 +71,6 @@ impl Timers {
         Some(alarm)
     }
 
-    /// When the next knock is.
-    pub(crate) fn knock(&self) -> Option<Tick> {
-        self.knock.map(|(at, _)| at)
-    }
-
     pub(crate) fn no_knock(&mut self) {
         self.knock.take().and_then(|key| self.alarms.remove(&key));
     }
