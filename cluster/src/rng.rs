@@ -84,6 +84,6 @@ mod tests {
     #[test]
     fn numbers_stay_what_they_are() {
         // A seed that was written down must tell the same story later.
-        assert_eq!(drawn(Rng::seeded(1))[0], 0);
+        assert_eq!(drawn(Rng::seeded(1))[0], 7_037_237_572_835_827_407);
     }
 }

@@ -125,6 +125,11 @@ impl Net {
         }
     }
 
+    /// What is under way gets lost.
+    pub(super) fn lose(&mut self) {
+        self.wire.clear();
+    }
+
     pub(super) fn heal(&mut self) {
         self.cut.clear();
     }

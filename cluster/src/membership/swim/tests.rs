@@ -175,6 +175,54 @@ fn who_could_not_run_for_a_while_gives_nobody_up_for_it() {
     }
 }
 
+/// A could not run just after it had found a suspect: it has not told anybody of it, when the time of the suspect has passed.
+#[test]
+fn a_suspect_has_its_time_though_this_node_could_not_run() {
+    for seed in SEEDS {
+        let mut net = Net::new(seed);
+        net.add(identity(0, 1), settings(0));
+        net.add(identity(1, 1), Settings { suspicion: secs(60), ..settings(0) });
+        net.run_until(secs(20), Net::all_see_each_other);
+        net.run(secs(5) + millis(net.below(1000)));
+        net.cut(&[0]);
+        net.run_until(secs(5), |net| net.nodes[0].swim.verdict().is_some());
+        net.heal();
+        net.lose();
+        net.busy(0, secs(3) + millis(300 + net.below(5000)));
+        net.run(secs(20));
+        assert_eq!(net.given_up_by(0), [], "{}", net.trace());
+    }
+}
+
+#[test]
+fn who_is_sick_gives_others_more_time() {
+    let mut net = Net::joined(1, 2);
+    for _ in 0..4 {
+        net.busy(0, millis(600));
+        net.run(millis(601));
+    }
+    net.kill(1);
+    net.run_until(secs(20), |net| net.nodes[0].swim.verdict().is_some());
+    let factor = net.nodes[0].swim.health().factor();
+    assert!(factor > 1);
+    assert_eq!(net.nodes[0].swim.verdict(), Some(net.now + secs(3) * factor));
+}
+
+/// The first words under the new name get lost: nobody knows it, and nobody speaks to the old one any more.
+#[test]
+fn who_goes_on_under_the_next_generation_makes_itself_heard() {
+    for seed in SEEDS {
+        let mut net = Net::joined(seed, 3);
+        net.busy(2, secs(10));
+        net.run_until(secs(12), |net| net.news_of(2).any(|news| *news == News::Renewed(1)));
+        net.cut(&[2]);
+        net.lose();
+        net.run(millis(net.below(5000)));
+        net.heal();
+        net.run_until(secs(20), Net::all_see_each_other);
+    }
+}
+
 #[test]
 fn a_late_alarm_says_that_this_node_is_slow() {
     let mut net = Net::joined(1, 3);
