@@ -1,7 +1,7 @@
 //! Several drivers on a network: who is there is found, who is gone is noticed, and nobody stays alone.
 
 use super::{
-    Dropped, Identity, KeyRing, News, Settings, Swim,
+    Dropped, Effects, Identity, KeyRing, News, Settings, Swim,
     net::{Net, address, identity, millis, secs},
 };
 use crate::rng::Rng;
@@ -281,6 +281,12 @@ fn who_leaves_is_given_up_at_once_and_does_not_come_back() {
             assert!(!net.sees(n).contains(&3), "{}", net.trace());
         }
         assert_eq!(net.nodes[3].swim.due(), None);
+        // Whoever knocks there is not heard: to listen would be to come back.
+        let mut late = Swim::new(identity(9, 1), settings(3), Rng::seeded(seed), net.now).unwrap();
+        for (_, knock) in late.time(net.now).send {
+            assert_eq!(net.nodes[3].swim.datagram(&knock, net.now), Effects::default());
+            assert!(net.nodes[3].swim.alive().all(|who| who.uid != identity(9, 1).uid), "{}", net.trace());
+        }
     }
 }
 

@@ -87,3 +87,38 @@ impl Timers {
         self.forget.values_mut().chain(&mut self.knock).for_each(|key| *key = put_off(*key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Tick {
+        Tick::START + Duration::from_secs(secs)
+    }
+
+    fn forget(n: u64, uid: u64) -> Alarm {
+        let address = Address::new(format!("n{n}"), 1).unwrap();
+        Alarm::Foca(Timer::RemoveDown(Identity { uid, ..Identity::whoever(address) }))
+    }
+
+    #[test]
+    fn alarms_go_off_in_order_and_there_are_no_more_than_needed() {
+        let mut timers = Timers::default();
+        let probe = |token| Alarm::Foca(Timer::ProbeRandomMember(token));
+        [2, 1, 3].into_iter().for_each(|token| timers.set(at(5), probe(token)));
+        timers.set(at(4), Alarm::Knock);
+        timers.set(at(6), Alarm::Knock);
+        timers.set(at(9), forget(1, 1));
+        timers.set(at(9), forget(2, 1));
+        timers.set(at(8), forget(1, 2));
+        timers.postpone(Duration::from_secs(10));
+        assert_eq!((timers.first(), timers.len()), (Some(at(15)), 6));
+        assert_eq!(timers.pop(at(14)), None);
+        assert_eq!([(); 2].map(|()| timers.pop(at(15))), [Some(probe(2)), Some(probe(1))]);
+        timers.disconnected();
+        timers.set(at(20), forget(2, 3));
+        let rest: Vec<_> = std::iter::from_fn(|| timers.pop(at(99))).collect();
+        assert_eq!(rest, [Alarm::Knock, forget(1, 2), forget(2, 3)]);
+        assert!(timers.forget.is_empty() && timers.knock.is_none());
+    }
+}
