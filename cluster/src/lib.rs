@@ -10,6 +10,7 @@
 mod downing;
 mod member;
 mod membership;
+mod remote;
 
 pub use downing::Downing;
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};
