@@ -230,10 +230,10 @@ fn nothing_passes_to_or_from_a_quarantined_life_until_it_starts_again() {
     let hang = Effect::Hang { to: address("peer"), lane: Ordinary };
     assert_eq!(effects, [hang, Effect::HangUpOn(life("peer", 2)), ended(2, Ended::Removed)]);
     assert_eq!(node.step(Input::Quarantine(life("peer", 2)), at(0)), [], "once");
-    let refused = dropped(DropReason::Quarantined, 1);
-    assert_eq!(node.step(send(Some(2), Ordinary, "x"), at(3599)), [refused.clone()]);
+    let refused = || dropped(DropReason::Quarantined, 1);
+    assert_eq!(node.step(send(Some(2), Ordinary, "x"), at(3599)), [refused()]);
     let from_there = Input::Arrived { from: life("peer", 2), lane: Ordinary, frame: bytes("x") };
-    assert_eq!(node.step(from_there, at(7198)), [refused, Effect::HangUpOn(life("peer", 2))]);
+    assert_eq!(node.step(from_there, at(7198)), [refused(), Effect::HangUpOn(life("peer", 2))]);
     node.step(Input::Time, at(7198 + 3599));
     assert_eq!(node.lives().standing(&life("peer", 2)), Standing::Quarantined, "for an hour after its last word");
     let again = node.step(Input::Accepted { node: life("peer", 3) }, at(7198 + 3599));

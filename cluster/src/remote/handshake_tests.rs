@@ -33,6 +33,9 @@ fn at(ms: u64) -> Tick {
 
 const UNTIL: u64 = 5000;
 
+/// What comes of a change.
+type Case<Told, Of> = (Told, fn(&mut Of));
+
 /// One that connects, and one that is connected to.
 struct Meeting {
     one: Introduction,
@@ -110,7 +113,7 @@ fn two_that_fit_learn_who_the_other_is() {
 
 #[test]
 fn each_difference_is_refused_and_named() {
-    let cases: [(Kind, fn(&mut Meeting)); 9] = [
+    let cases: [Case<Kind, Meeting>; 9] = [
         (Kind::Cluster, |meeting| meeting.one.cluster = "bank".into()),
         (Kind::Protocol, |meeting| meeting.one.protocol = 3..=4),
         (Kind::Address, |meeting| meeting.to.0 = node("10.0.0.2", 2).address),
@@ -142,7 +145,7 @@ fn a_refusal_lists_all_that_differs() {
 
 #[test]
 fn who_connected_may_refuse_too() {
-    let cases: [(Kind, fn(&mut Meeting)); 2] = [
+    let cases: [Case<Kind, Meeting>; 2] = [
         (Kind::OldLife, |meeting| meeting.lives.0.end(node("two", 2), Standing::Old, at(0))),
         (Kind::Quarantined, |meeting| meeting.lives.0.end(node("two", 2), Standing::Quarantined, at(0))),
     ];
@@ -203,7 +206,7 @@ fn what_no_node_says_is_malformed_and_names_the_field() {
         Said::decode(&Said::Hello(greeting).encode()).map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(told(|_| ()), Ok(()));
-    let cases: [(&str, fn(&mut Greeting)); 6] = [
+    let cases: [Case<&str, Greeting>; 6] = [
         ("`from` has no uid", |greeting| greeting.from.node.uid = 0),
         ("`cluster`", |greeting| greeting.from.cluster = "a\nb".into()),
         ("`protocol`", |greeting| greeting.from.protocol = 0..=1),

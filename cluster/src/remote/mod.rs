@@ -1,8 +1,8 @@
 //! Messages between nodes: in order and at most once per lane, system messages exactly once per life.
 //!
-//! [`association`] decides what is queued, sent and dropped; [`handshake`] who is let in; [`system_messages`] what is sent
-//! again; [`frame`] and [`wire`] are bytes. None of them does I/O: [`transport`] is the door to the network, and [`tcp`]
-//! the real one behind it.
+//! [`associations`] decides what is queued, sent and dropped; [`handshake`] who is let in; [`system_messages`] what is sent
+//! again; [`frame`] and [`wire`] are bytes. None of them does I/O: [`transport`] is the door to the network, [`tcp`] the
+//! real one behind it, and [`connection`] carries handshakes and frames over what comes through.
 
 pub(crate) mod association;
 pub(crate) mod associations;
