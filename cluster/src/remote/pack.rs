@@ -1,8 +1,9 @@
 //! MessagePack within limits: how deep values nest, and that each claimed length is there.
 //!
-//! A reader makes room by what a list claims to hold. So the bytes are walked once before anything is read from them:
-//! a list that claims more items than there are bytes left is refused, and so is what nests deeper than [`DEPTH_MAX`]. The
-//! walk holds a stack of fixed size and allocates nothing.
+//! A reader makes room by what a list claims to hold. So the bytes are walked once before anything is read from them: each
+//! item that is claimed must be there, and none may nest deeper than [`DEPTH_MAX`]. The walk holds a stack of fixed size and
+//! allocates nothing. What is read then takes as much room as its items do as values: for a byte each, and up to a mebibyte
+//! per list before its first item is read, which is serde's own bound.
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
@@ -24,7 +25,7 @@ pub(crate) enum PackError {
     /// Well-formed, but not a value of this type.
     #[error("{0}")]
     Other(String),
-    /// It was written for no other purpose than to know its size.
+    /// Its bytes were counted to the end and not kept.
     #[error("{size} bytes, more than the {max} allowed")]
     TooLarge { size: usize, max: usize },
 }
@@ -72,10 +73,6 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), PackError> {
         open[depth] -= 1;
         let (skip, items) = head(&mut rest)?;
         rest = usize::try_from(skip).ok().and_then(|skip| rest.get(skip..)).ok_or(PackError::TooShort)?;
-        // Each item takes a byte at least.
-        if items > rest.len() as u64 {
-            return Err(PackError::TooShort);
-        }
         if items > 0 {
             depth += 1;
             *open.get_mut(depth).ok_or(PackError::TooDeep)? = items;
