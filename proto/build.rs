@@ -33,13 +33,17 @@ const MODEL: &[&str] = &[
     "valueentity/shoppingcart/persistence/domain.proto",
 ];
 
+/// What the nodes of one cluster say to each other.
+const INTERNAL: &[&str] = &["internal/remote.proto"];
+
 fn main() -> anyhow::Result<()> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     compile("protocol", PROTOCOL, &out)?;
+    compile("internal", INTERNAL, &out)?;
     if std::env::var_os("CARGO_FEATURE_MODEL").is_some() {
         compile("model", MODEL, &out)?;
     }
-    for folder in ["cloudstate", "google", "shoppingcart", "crdts", "valueentity"] {
+    for folder in ["cloudstate", "google", "internal", "shoppingcart", "crdts", "valueentity"] {
         println!("cargo:rerun-if-changed={folder}");
     }
     Ok(())

@@ -11,6 +11,7 @@ mod downing;
 mod member;
 mod membership;
 mod rng;
+mod remote;
 
 pub use downing::Downing;
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};

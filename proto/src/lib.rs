@@ -19,6 +19,16 @@ mod generated {
 
 pub use generated::{cloudstate, google};
 
+/// What the nodes of one cluster say to each other. Of no interest to anybody else, and no part of the protocol.
+pub mod internal {
+    #[allow(missing_docs, nonstandard_style, unreachable_pub, clippy::all, rustdoc::all, reason = "generated code")]
+    mod generated {
+        include!(concat!(env!("OUT_DIR"), "/internal/mod.rs"));
+    }
+
+    pub use generated::internal::remote;
+}
+
 /// The conformance suite's model services and the sample services.
 #[cfg(feature = "model")]
 pub mod model {

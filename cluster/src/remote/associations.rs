@@ -1,0 +1,310 @@
+//! [`Associations`]: all nodes this one talks to, and the lives it never talks to again.
+//!
+//! A pure state machine: what happened goes in, what is to be done comes out. Whoever carries it out tells how it ended.
+//!
+//! # Lives
+//! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
+//! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
+//! dropped. A life that was given up is quarantined: for good, in both directions, and it is told so in the handshake.
+
+use super::{
+    association::{Association, Effect, Ended, Life},
+    dropped::{DropReason, Dropped},
+    handshake::{HandshakeError, Kind},
+    lane_queue::Outgoing,
+    lives::{Lives, Standing},
+    transport::Lane,
+};
+use crate::member::{Address, UniqueAddress};
+use actors::Tick;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Nodes one talks to.
+pub(crate) const PEERS_MAX: usize = 4096;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A message to be sent once, to this life or, if there is none, to whoever is at the address.
+    Send { to: Address, life: Option<u64>, lane: Lane, frame: Bytes },
+    /// A message to be sent until it is acknowledged.
+    SendSystem { to: UniqueAddress, message: Bytes },
+    /// A connection this node made stands: both let each other in.
+    Connected { node: UniqueAddress, lane: Lane },
+    /// An attempt to connect, or to make a handshake, failed: with the reason if it was the handshake.
+    NotConnected { to: Address, life: Option<u64>, lane: Lane, error: Option<HandshakeError> },
+    /// A connection this node made broke.
+    Disconnected { node: UniqueAddress, lane: Lane },
+    /// Another node made a connection, and both let each other in.
+    Accepted { node: UniqueAddress },
+    /// A frame came over a connection that life made.
+    Arrived { from: UniqueAddress, lane: Lane, frame: Bytes },
+    /// It is a member; or is no more, without having been removed here.
+    Member { node: UniqueAddress, is: bool },
+    /// Never talk to it again.
+    Quarantine(UniqueAddress),
+    /// Time passed.
+    Time,
+}
+
+/// All nodes this one talks to.
+#[derive(Debug)]
+pub(crate) struct Associations {
+    me: UniqueAddress,
+    peers: BTreeMap<Address, Association>,
+    lives: Lives,
+    /// Of those that are gone, and of those that never were.
+    dropped: Dropped,
+}
+
+impl Associations {
+    pub(crate) fn new(me: UniqueAddress) -> Self {
+        Self { me, peers: BTreeMap::new(), lives: Lives::default(), dropped: Dropped::default() }
+    }
+
+    /// Those that are over: for handshakes.
+    pub(crate) fn lives(&self) -> &Lives {
+        &self.lives
+    }
+
+    pub(crate) fn get(&self, peer: &Address) -> Option<&Association> {
+        self.peers.get(peer)
+    }
+
+    /// All that was dropped so far.
+    pub(crate) fn dropped(&self) -> Dropped {
+        let mut dropped = self.dropped.clone();
+        self.peers.values().for_each(|peer| dropped.add_all(peer.dropped()));
+        dropped
+    }
+
+    /// When [`Input::Time`] has something to do next.
+    pub(crate) fn due(&self) -> Option<Tick> {
+        self.peers.values().filter_map(Association::due).chain(self.lives.due()).min()
+    }
+
+    /// The next frame for a connection that stands: a head and a body. After [`Effect::Ready`], until there is none.
+    pub(crate) fn take(&mut self, to: &Address, lane: Lane, now: Tick) -> Option<(Bytes, Bytes)> {
+        self.peers.get_mut(to)?.take(lane, now)
+    }
+
+    /// What to do about `input`.
+    pub(crate) fn step(&mut self, input: Input, now: Tick) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let out = &mut effects;
+        match input {
+            Input::Send { to, life, lane, frame } => self.send(to, life, lane, frame, now, out),
+            Input::SendSystem { to, message } => self.send_system(to, message, now, out),
+            Input::Connected { node, lane } => match self.met(&node, now, out) {
+                Some(peer) => peer.connected(lane, now, out),
+                None => out.push(Effect::Hang { to: node.address, lane }),
+            },
+            Input::NotConnected { to, life, lane, error } => self.not_connected(&to, life, lane, error, now, out),
+            Input::Disconnected { node, lane } => {
+                let of_old = |peer: &&mut Association| peer.life() == Life::Met(node.uid);
+                if let Some(peer) = self.peers.get_mut(&node.address).filter(of_old) {
+                    peer.disconnected(lane, now, out);
+                }
+            }
+            Input::Accepted { node } => {
+                if self.met(&node, now, out).is_none() {
+                    out.push(Effect::HangUpOn(node));
+                }
+            }
+            Input::Arrived { from, lane, frame } => self.arrived(from, lane, frame, now, out),
+            Input::Member { node, is } => self.member(&node, is, now, out),
+            Input::Quarantine(node) => self.quarantine(node, Ended::Removed, now, out),
+            Input::Time => self.tick(now, out),
+        }
+        effects
+    }
+
+    fn send(&mut self, to: Address, life: Option<u64>, lane: Lane, frame: Bytes, now: Tick, out: &mut Vec<Effect>) {
+        if let Some(uid) = life {
+            let node = UniqueAddress { address: to.clone(), uid };
+            if let Some(reason) = self.is_over(&node, now) {
+                return self.drop(&to, reason, out);
+            }
+        }
+        let Some(peer) = self.peer(&to, now) else { return self.drop(&to, DropReason::TooManyPeers, out) };
+        let sent = peer.send(lane, Outgoing { to: life, frame }, now, out);
+        self.settle(&to, sent, now, out);
+    }
+
+    fn send_system(&mut self, to: UniqueAddress, message: Bytes, now: Tick, out: &mut Vec<Effect>) {
+        let at = to.address.clone();
+        if let Some(reason) = self.is_over(&to, now) {
+            self.drop(&at, reason, out);
+            // Whoever watches it must learn that it is gone, even if it was long ago.
+            return out.push(Effect::Ended { node: to, why: Ended::NotThere });
+        }
+        let Some(peer) = self.peer(&at, now) else {
+            self.drop(&at, DropReason::TooManyPeers, out);
+            return out.push(Effect::Ended { node: to, why: Ended::NotThere });
+        };
+        match peer.life() {
+            Life::Unknown => peer.expect(to.uid),
+            life if life.uid() == Some(to.uid) => {}
+            // A member that is new is met before anything is sent to it: this is a reference to a life long gone.
+            _ => {
+                peer.drop(DropReason::OldLife, 1, out);
+                return out.push(Effect::Ended { node: to, why: Ended::NotThere });
+            }
+        }
+        let sent = peer.send_system(message, now, out);
+        self.settle(&at, sent, now, out);
+    }
+
+    fn arrived(&mut self, from: UniqueAddress, lane: Lane, frame: Bytes, now: Tick, out: &mut Vec<Effect>) {
+        let is_met = |peer: &Association| peer.life() == Life::Met(from.uid);
+        let reason = match self.is_over(&from, now) {
+            Some(DropReason::Quarantined) => DropReason::Quarantined,
+            None if self.peers.get(&from.address).is_some_and(is_met) => {
+                let at = from.address;
+                let Some(peer) = self.peers.get_mut(&at) else { return };
+                let arrived = peer.arrived(self.me.uid, lane, frame, now, out);
+                return self.settle(&at, arrived, now, out);
+            }
+            _ => DropReason::Stale,
+        };
+        self.drop(&from.address, reason, out);
+        out.push(Effect::HangUpOn(from));
+    }
+
+    fn not_connected(
+        &mut self,
+        to: &Address,
+        life: Option<u64>,
+        lane: Lane,
+        error: Option<HandshakeError>,
+        now: Tick,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(to) else { return };
+        peer.disconnected(lane, now, out);
+        let is_gone = error.is_some_and(|error| error.is_for(Kind::Life));
+        if is_gone && life.is_some() && peer.life().uid() == life {
+            // Somebody answered at the address, and it was not that life: it is over.
+            let ended = peer.node();
+            peer.end_life(true, DropReason::OldLife, out);
+            peer.set_member(false);
+            if let Some(node) = ended {
+                self.lives.end(node.clone(), Standing::Old, now);
+                out.extend([Effect::HangUpOn(node.clone()), Effect::Ended { node, why: Ended::NotThere }]);
+            }
+            if let Some(peer) = self.peers.get_mut(to) {
+                peer.wake_all(now, out);
+            }
+        }
+    }
+
+    fn member(&mut self, node: &UniqueAddress, is: bool, now: Tick, out: &mut Vec<Effect>) {
+        if is {
+            if let Some(peer) = self.met(node, now, out) {
+                peer.set_member(true);
+                peer.wake_all(now, out);
+            }
+        } else if let Some(peer) = self.peers.get_mut(&node.address)
+            && peer.life().uid() == Some(node.uid)
+        {
+            peer.set_member(false);
+        }
+    }
+
+    /// The association of a life that is behind its address, from now on if not before; none if it is over or there is no
+    /// room.
+    fn met(&mut self, node: &UniqueAddress, now: Tick, out: &mut Vec<Effect>) -> Option<&mut Association> {
+        if node.uid == 0 || *node == self.me || self.is_over(node, now).is_some() {
+            return None;
+        }
+        let peer = self.peer(&node.address, now)?;
+        let before = (peer.life(), peer.node());
+        if let (life, Some(old)) = before
+            && life.uid() != Some(node.uid)
+        {
+            peer.end_life(true, DropReason::OldLife, out);
+            peer.set_member(false);
+            out.push(Effect::HangUpOn(old.clone()));
+            out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(node.clone()) });
+            self.lives.end(old, Standing::Old, now);
+        }
+        let peer = self.peers.get_mut(&node.address)?;
+        if peer.life() != Life::Met(node.uid) {
+            peer.meet(node.uid, out);
+            peer.wake_all(now, out);
+        }
+        Some(peer)
+    }
+
+    fn quarantine(&mut self, node: UniqueAddress, why: Ended, now: Tick, out: &mut Vec<Effect>) {
+        let is_news = self.lives.standing(&node) != Standing::Quarantined;
+        self.lives.end(node.clone(), Standing::Quarantined, now);
+        if let Some(mut peer) = self.peers.remove(&node.address) {
+            if peer.life().uid() == Some(node.uid) {
+                peer.end_life(false, DropReason::Quarantined, out);
+                self.dropped.add_all(peer.dropped());
+            } else {
+                self.peers.insert(node.address.clone(), peer);
+            }
+        }
+        if is_news {
+            out.extend([Effect::HangUpOn(node.clone()), Effect::Ended { node, why }]);
+        }
+    }
+
+    fn tick(&mut self, now: Tick, out: &mut Vec<Effect>) {
+        self.lives.tick(now);
+        let mut over = Vec::new();
+        for (address, peer) in &mut self.peers {
+            match peer.tick(now, out) {
+                Ok(false) => {}
+                outcome => over.push((address.clone(), outcome)),
+            }
+        }
+        for (address, outcome) in over {
+            match outcome {
+                Ok(_) => {
+                    let gone = self.peers.remove(&address);
+                    gone.iter().for_each(|peer| self.dropped.add_all(peer.dropped()));
+                }
+                Err(why) => self.settle(&address, Err(why), now, out),
+            }
+        }
+    }
+
+    /// Gives up the life behind `at` if that is how it ended.
+    fn settle(&mut self, at: &Address, outcome: Result<(), Ended>, now: Tick, out: &mut Vec<Effect>) {
+        if let Err(why) = outcome
+            && let Some(node) = self.peers.get(at).and_then(Association::node)
+        {
+            self.quarantine(node, why, now, out);
+        }
+    }
+
+    fn is_over(&mut self, node: &UniqueAddress, now: Tick) -> Option<DropReason> {
+        self.lives.heard(node, now);
+        match self.lives.standing(node) {
+            Standing::Good => None,
+            Standing::Old => Some(DropReason::OldLife),
+            Standing::Quarantined => Some(DropReason::Quarantined),
+        }
+    }
+
+    fn peer(&mut self, at: &Address, now: Tick) -> Option<&mut Association> {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(at) {
+            return None;
+        }
+        Some(self.peers.entry(at.clone()).or_insert_with(|| Association::new(at.clone(), now)))
+    }
+
+    fn drop(&mut self, peer: &Address, reason: DropReason, out: &mut Vec<Effect>) {
+        match self.peers.get_mut(peer) {
+            Some(known) => known.drop(reason, 1, out),
+            None => {
+                self.dropped.add(reason, 1);
+                out.push(Effect::Dropped { peer: peer.clone(), reason, count: 1 });
+            }
+        }
+    }
+}
