@@ -1,5 +1,8 @@
-//! Who belongs to the cluster. [`table`] is what one node knows of it, as a value that merges with those of others.
+//! Who belongs to the cluster. [`table`] is what one node knows of it, as a value that merges with those of others; [`node`]
+//! is what one member does about it, as a state machine without any network.
 
+pub(crate) mod news;
+pub(crate) mod node;
 pub(crate) mod reachability;
 pub(crate) mod table;
 
