@@ -122,7 +122,9 @@ impl Node {
         let goes_on_with = |count: usize| {
             let mut rest = View { indirect: Default::default(), ..view.clone() };
             rest.unreachable = rest.members.keys().copied().filter(|uid| *uid != self.myself.node.uid).collect();
-            answers[..count].iter().for_each(|(_, uid)| drop(rest.unreachable.remove(uid)));
+            for (_, uid) in &answers[..count] {
+                rest.unreachable.remove(uid);
+            }
             matches!(decide(&downing, &rest), Decision::Nothing | Decision::GoOn { .. })
         };
         if goes_on_with(0) {

@@ -62,7 +62,9 @@ impl Leading {
         let exiting = |uid: u64| table.get(uid).is_some_and(|member| member.status == MemberStatus::Exiting);
         super::retain(&mut self.exiting, exiting);
         let members = table.members().filter(|member| member.status == MemberStatus::Exiting);
-        members.for_each(|member| drop(self.exiting.entry(member.node.uid).or_insert(now)));
+        for member in members {
+            self.exiting.entry(member.node.uid).or_insert(now);
+        }
         if table.is_converged() {
             self.agreed = now;
         }

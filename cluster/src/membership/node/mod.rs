@@ -21,6 +21,8 @@ mod reach;
 mod resolver;
 
 #[cfg(test)]
+mod alone_tests;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod network;

@@ -2,7 +2,8 @@
 //! network itself, which knows who can reach whom. What must always hold is checked at each step.
 
 use super::{
-    ClusterEvent, Command, Effect, Input, LeaseAnswer, Message, Node, NodeSettings, StopReason, network_reach::Opinion,
+    ClusterEvent, Command, Effect, Input, LeaseAnswer, Message, Node, NodeSettings, Snapshot, StopReason,
+    network_reach::Opinion,
 };
 use crate::{
     member::{Address, Member, MemberStatus, UniqueAddress},
@@ -27,6 +28,8 @@ pub(super) struct Process {
     pub(super) running: bool,
     pub(super) stopped: Option<(StopReason, Tick)>,
     pub(super) events: Vec<(Tick, ClusterEvent)>,
+    /// Each with how many events came before.
+    pub(super) snapshots: Vec<(usize, Snapshot)>,
     pub(super) refusals: Vec<super::Difference>,
     wake: Option<Tick>,
     quarantined: BTreeSet<u64>,
@@ -93,10 +96,8 @@ impl Net {
         let mut net = Self::new(seed);
         net.settings = settings;
         (0..nodes).for_each(|at| net.start(at, &[0, 1]));
-        net.run(30);
-        for at in 0..nodes {
-            assert_eq!(net.statuses(at), vec![MemberStatus::Up; nodes], "seed {seed}, node {at}");
-        }
+        let all_up = |net: &Self| (0..nodes).all(|at| net.statuses(at) == vec![MemberStatus::Up; nodes]);
+        assert!(net.run_until(30, all_up), "seed {seed}: not up in time");
         net
     }
 
@@ -118,6 +119,7 @@ impl Net {
             running: true,
             stopped: None,
             events: Vec::new(),
+            snapshots: Vec::new(),
             refusals: Vec::new(),
             wake: None,
             quarantined: BTreeSet::new(),
@@ -219,6 +221,18 @@ impl Net {
         self.now = end;
     }
 
+    /// Whether `done` within so many seconds. Goes on for some more, in which it must stay so.
+    pub(super) fn run_until(&mut self, seconds: u64, done: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..seconds {
+            self.run(1);
+            if done(self) {
+                self.run(5);
+                return done(self);
+            }
+        }
+        false
+    }
+
     fn later(&mut self, after: Duration, due: Due) {
         self.next += 1;
         self.due.insert((self.now + after, self.next), due);
@@ -281,7 +295,8 @@ impl Net {
             }
             Effect::ReleaseLease => self.lease_holder = None,
             Effect::WakeAt(at) => process.wake = Some(at),
-            Effect::Hint(_) | Effect::Snapshot { .. } | Effect::HostUntil(_) | Effect::Dropped(_) => {}
+            Effect::Snapshot { snapshot, .. } => process.snapshots.push((process.events.len(), snapshot)),
+            Effect::Hint(_) | Effect::HostUntil(_) | Effect::Dropped(_) => {}
         }
     }
 

@@ -65,8 +65,9 @@ impl Net {
                             inputs.push(Input::News(News::Alive(id)));
                         }
                     }
-                    (Some(opinion), None) if opinion.alive => {
-                        if now >= *opinion.silent_until.get_or_insert(now + patience) {
+                    (Some(opinion), None) => {
+                        let until = *opinion.silent_until.get_or_insert(now + patience);
+                        if opinion.alive && now >= until {
                             opinion.alive = false;
                             inputs.push(Input::News(News::Unreachable(opinion.id.clone())));
                         }

@@ -32,6 +32,8 @@ const UNSTABLE_FOR: Duration = Duration::from_secs(4);
 pub(super) struct Resolver {
     /// Who cannot reach whom, of those whose fate is open.
     rows: BTreeSet<(u64, u64)>,
+    /// Of whom that was confirmed.
+    confirmed: BTreeSet<u64>,
     /// Who counts, and who exits: what becomes so starts the stable period anew.
     full: BTreeSet<u64>,
     exiting: BTreeSet<u64>,
@@ -58,6 +60,7 @@ impl Default for Resolver {
     fn default() -> Self {
         Self {
             rows: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             full: BTreeSet::new(),
             exiting: BTreeSet::new(),
             stable_since: Tick::START,
@@ -92,9 +95,8 @@ impl Node {
         if stable_for < stable_after {
             return self.check_instability(stable_after, now);
         }
-        let confirmed = self.confirmed_unreachable(now);
         let needs_decision = |uid: &u64| self.status_of(*uid).is_some_and(|status| status < MemberStatus::Exiting);
-        if !confirmed.iter().any(needs_decision) {
+        if !self.resolver.confirmed.iter().any(needs_decision) {
             return;
         }
         self.resolver.agreed |= self.side_agrees();
@@ -106,7 +108,7 @@ impl Node {
             return;
         }
         let view = self.view();
-        match self.decision(&view, &confirmed) {
+        match self.decision(&view, &self.resolver.confirmed) {
             Decision::Nothing => {}
             Decision::GoOn { down } => self.go_on(&down),
             Decision::Stop(stop) => self.stop(StopReason::Unreachable(stop), now),
@@ -114,7 +116,7 @@ impl Node {
         }
     }
 
-    /// What starts the stable period anew: who reaches whom, who counts, who exits. Not who is about to come, who wants to
+    /// What starts the stable period anew: who reaches whom and what of it is sure, who counts, who exits. Not who is about to come, who wants to
     /// leave, and who is gone.
     fn notice_changes(&mut self, now: Tick) {
         let is_open = |uid: u64| self.status_of(uid).is_some_and(|status| status < MemberStatus::Down);
@@ -130,8 +132,12 @@ impl Node {
             counts && is_open(*subject)
         });
         let rows_changed = withdrawn || !rows.is_subset(&self.resolver.rows);
+        let mut confirmed = self.confirmed_unreachable(now);
+        confirmed.retain(|uid| is_open(*uid));
+        let surer = !confirmed.iter().eq(self.resolver.confirmed.iter().filter(|uid| is_open(**uid)));
+        self.resolver.confirmed = confirmed;
         let resolver = &mut self.resolver;
-        let changed = rows_changed || !full.is_subset(&resolver.full) || !exiting.is_subset(&resolver.exiting);
+        let changed = rows_changed || surer || !full.is_subset(&resolver.full) || !exiting.is_subset(&resolver.exiting);
         (resolver.full, resolver.exiting) = (full, exiting);
         if changed {
             resolver.stable_since = now;
