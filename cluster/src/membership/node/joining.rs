@@ -98,6 +98,15 @@ impl Node {
         }
     }
 
+    /// A member of the same cluster does not know this one. It may have been cut off from whoever let this one in, which
+    /// ended before it could tell.
+    pub(super) fn join_through(&mut self, member: &UniqueAddress) {
+        if self.my_status().is_some_and(|mine| mine < MemberStatus::Up) {
+            let (me, settings) = (self.myself.clone(), self.settings.shared.clone());
+            self.send(member, Message::Join { member: me, settings });
+        }
+    }
+
     fn welcomed(&mut self, table: &Gossip, now: Tick) {
         let me = &self.myself.node;
         if !is_bounded(table) {

@@ -37,6 +37,8 @@ pub(crate) enum Message {
     HandedOver,
     /// Your life was removed, for good.
     YouAreRemoved,
+    /// You are no member that I know of. Whoever was let in by a node that told nobody joins through this one.
+    WhoAreYou,
     /// I am not in your cluster: I joined another one.
     NotAMember,
 }

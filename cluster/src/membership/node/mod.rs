@@ -161,6 +161,10 @@ impl Node {
                 self.drop(DropReason::Gone);
             }
             Message::Table { table, answer } => self.receive_table(from, &table, answer, now),
+            Message::Summary(_) if self.table.get(from.uid).is_none() => {
+                self.send(from, Message::WhoAreYou);
+                self.drop(DropReason::Stranger);
+            }
             _ if self.table.get(from.uid).is_none() => self.drop(DropReason::Stranger),
             _ if self.status_of(from.uid) == Some(MemberStatus::Down) => {
                 // It may not know yet.
@@ -171,6 +175,7 @@ impl Node {
             Message::Probe { at } => self.probed(from, at, now),
             Message::Echo { at } => self.echoed(from, at, now),
             Message::HandedOver => self.leading.handed_over(from.uid),
+            Message::WhoAreYou => self.join_through(from),
             Message::NotAMember => self.step_member(from.uid, MemberStatus::Down),
         }
     }

@@ -311,3 +311,16 @@ fn a_snapshot_and_the_events_after_it_tell_all() {
     assert_eq!(folded, *after);
     assert_eq!(after.members.len(), 3, "{after:?}");
 }
+
+#[test]
+fn who_was_let_in_by_one_that_told_nobody_is_let_in_by_others() {
+    let mut net = Net::up(19, 3);
+    net.cut(&[2, 3], &[0, 1]);
+    net.start(3, &[2]);
+    net.run(2);
+    assert_eq!(net.statuses(3), [Up, Up, Up, Joining]);
+    net.crash(2);
+    net.heal();
+    net.run(30);
+    assert!([0, 1, 3].into_iter().all(|at| net.statuses(at) == [Up; 3]), "{:?} {:?}", net.statuses(0), net.statuses(3));
+}
