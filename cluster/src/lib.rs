@@ -10,8 +10,8 @@
 mod downing;
 mod member;
 mod membership;
-mod rng;
 mod remote;
+mod rng;
 
 pub use downing::Downing;
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};

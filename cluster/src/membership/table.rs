@@ -51,6 +51,13 @@ pub(crate) struct Gossip {
     pub(crate) seen: Vec<u64>,
 }
 
+impl Gossip {
+    /// That of the table which is told.
+    pub(crate) fn digest(&self) -> Digest {
+        digest(self.members.iter(), &self.reachability, &self.removed, self.era)
+    }
+}
+
 /// What the leader does once all agree, or some time later without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Promotion {
@@ -176,7 +183,7 @@ impl MemberTable {
             self.seen.clear();
         }
         // Whoever had what this is now has seen it, and so has this node.
-        if after == digest(gossip.members.iter(), &gossip.reachability, &gossip.removed, gossip.era) {
+        if after == gossip.digest() {
             self.seen.extend(gossip.seen.iter().filter(|uid| self.members.contains_key(uid)));
         }
         self.see(me);

@@ -1,0 +1,165 @@
+//! One node, without any network: what it takes, and what it does not.
+
+use super::{Command, DropReason, Effect, Input, Message, Node, NodeSettings, StopReason, network::address};
+use crate::{
+    member::{
+        Member,
+        MemberStatus::{self, Joining, Up},
+        UniqueAddress,
+    },
+    membership::table::MemberTable,
+};
+use actors::Tick;
+use rand::{SeedableRng, rngs::ChaCha8Rng};
+use std::time::Duration;
+
+fn member(at: usize, status: MemberStatus) -> Member {
+    Member {
+        node: UniqueAddress { address: address(at), uid: at as u64 },
+        status,
+        up_number: (status >= Up).then_some(at as u64 + 1),
+        roles: Default::default(),
+        data_center: "here".into(),
+        app_version: "1".into(),
+    }
+}
+
+fn node(at: usize) -> Node {
+    Node::new(member(at, Joining), NodeSettings::default(), ChaCha8Rng::seed_from_u64(1))
+}
+
+fn at(seconds: u64) -> Tick {
+    Tick::START + Duration::from_secs(seconds)
+}
+
+fn said(from: usize, message: Message) -> Input {
+    Input::Message { from: member(from, Up).node, message }
+}
+
+/// A cluster of these, as the first of them tells it.
+fn cluster(of: std::ops::Range<usize>) -> MemberTable {
+    let mut table = MemberTable::default();
+    of.clone().for_each(|one| assert!(table.add(of.start as u64, member(one, Up))));
+    table
+}
+
+/// The third of a cluster of four.
+fn third_of_four() -> Node {
+    let mut node = node(2);
+    node.step(Input::Command(Command::Join { seeds: vec![address(0)] }), at(0));
+    node.step(said(0, Message::Ready), at(0));
+    node.step(said(0, Message::Welcome { table: cluster(0..4).gossip() }), at(0));
+    assert_eq!(node.table().members().count(), 4);
+    node
+}
+
+fn why_dropped(effects: &[Effect]) -> Option<DropReason> {
+    effects.iter().find_map(|effect| if let Effect::Dropped(why) = effect { Some(*why) } else { None })
+}
+
+fn why_stopped(effects: &[Effect]) -> Option<StopReason> {
+    effects.iter().find_map(|effect| if let Effect::StopProcess(why) = effect { Some(*why) } else { None })
+}
+
+#[test]
+fn the_first_seed_begins_a_cluster_only_if_nobody_has_one() {
+    let join = || Input::Command(Command::Join { seeds: vec![address(0), address(1)] });
+    for (answer, begins) in [
+        (None, true),
+        (Some(Message::NotReady), true),
+        (Some(Message::Ready), false),
+        (Some(Message::Wait), false),
+        (Some(Message::Refused { differing: Vec::new() }), false),
+    ] {
+        let mut node = node(0);
+        node.step(join(), at(0));
+        if let Some(answer) = answer.clone() {
+            node.step(said(1, answer), at(1));
+        }
+        node.step(Input::Time, at(4));
+        assert_eq!(node.table().members().count(), 0);
+        (5..100).for_each(|second| drop(node.step(Input::Time, at(second))));
+        assert_eq!(node.table().members().count(), usize::from(begins), "{answer:?}");
+    }
+}
+
+#[test]
+fn others_never_begin_a_cluster() {
+    let mut node = node(1);
+    node.step(Input::Command(Command::Join { seeds: vec![address(0), address(1)] }), at(0));
+    let asks = |node: &mut Node, second| {
+        let effects = node.step(Input::Time, at(second));
+        effects.iter().filter(|effect| matches!(effect, Effect::SendTo { message: Message::Ask { .. }, .. })).count()
+    };
+    assert_eq!((1..40).map(|second| asks(&mut node, second)).sum::<usize>(), 3, "each ten seconds");
+    assert_eq!(node.table().members().count(), 0);
+}
+
+#[test]
+fn one_that_cuts_this_node_off_does_not_stop_it_and_most_do() {
+    let mut node = third_of_four();
+    for by in 0..2 {
+        let effects = node.step(Input::Quarantined { by: member(by, Up).node }, at(1));
+        assert_eq!(why_stopped(&effects), None);
+    }
+    let effects = node.step(Input::Quarantined { by: member(3, Up).node }, at(1));
+    assert_eq!(why_stopped(&effects), Some(StopReason::Quarantined));
+    assert_eq!(why_dropped(&node.step(Input::Time, at(2))), Some(DropReason::Stopped));
+}
+
+#[test]
+fn a_failing_connection_is_told_after_five_seconds_and_withdrawn_at_once() {
+    let mut node = third_of_four();
+    let peer = member(0, Up).node;
+    node.step(Input::News(crate::membership::news::News::Alive(peer.clone())), at(0));
+    node.step(Input::Link { peer: peer.clone(), works: false }, at(1));
+    node.step(Input::Time, at(5));
+    assert!(node.table().unreachable().is_empty());
+    node.step(Input::Time, at(6));
+    assert_eq!(node.table().unreachable(), [0].into());
+    node.step(Input::Link { peer, works: true }, at(6));
+    assert!(node.table().unreachable().is_empty());
+}
+
+#[test]
+fn a_full_member_that_swim_never_heard_of_is_unreachable() {
+    let mut node = third_of_four();
+    node.step(Input::Time, at(9));
+    assert!(node.table().unreachable().is_empty());
+    node.step(Input::Time, at(10));
+    assert_eq!(node.table().unreachable(), [0, 1, 3].into());
+}
+
+#[test]
+fn what_strangers_say_changes_nothing() {
+    let mut node = third_of_four();
+    let before = node.table().digest();
+    let strangers = cluster(6..8).gossip();
+    let effects = node.step(said(6, Message::Table { table: strangers, answer: true }), at(1));
+    assert_eq!(why_dropped(&effects), Some(DropReason::Stranger));
+    let mut with_me = cluster(6..8);
+    with_me.add(6, member(2, Up));
+    let effects = node.step(said(6, Message::Table { table: with_me.gossip(), answer: true }), at(1));
+    assert!(effects.iter().any(|it| matches!(it, Effect::Send { message: Message::NotAMember, .. })));
+    // One that the others have let in and this node has not heard of is no stranger.
+    let mut newer = cluster(0..4);
+    newer.add(0, member(9, Joining));
+    let effects = node.step(said(9, Message::Table { table: newer.gossip(), answer: true }), at(1));
+    assert!(!effects.iter().any(|it| matches!(it, Effect::Send { message: Message::NotAMember, .. })));
+    assert_eq!(why_stopped(&node.step(said(6, Message::YouAreRemoved), at(1))), None);
+    assert_eq!(node.table().digest(), before);
+}
+
+#[test]
+fn an_answer_from_the_future_extends_nothing() {
+    let mut node = third_of_four();
+    (0..4).filter(|other| *other != 2).for_each(|other| {
+        let effects = node.step(said(other, Message::Echo { at: at(100) }), at(1));
+        assert_eq!(why_dropped(&effects), Some(DropReason::Malformed));
+    });
+    node.step(Input::Time, at(2));
+    assert_eq!(node.hosting_valid_until(), None);
+    (0..2).for_each(|other| drop(node.step(said(other, Message::Echo { at: at(1) }), at(2))));
+    node.step(Input::Time, at(3));
+    assert_eq!(node.hosting_valid_until(), Some(at(1) + Duration::from_secs(9)), "two of the others are enough");
+}

@@ -1,0 +1,144 @@
+//! For how long a node may serve what it hosts without hearing from others.
+//!
+//! Each round it asks some of the others whether it is one of them, all of them within a third of the time that an answer
+//! is good for. An answer proves that whoever gave it could reach this node, and had not given it up, when the question was
+//! *asked* or later. If those that answered would go on with this node though nobody else did, then nobody else goes on
+//! without it before two stable periods are over: one until that is decided, and one that whoever takes over waits.
+
+use super::{DropReason, Message, Node};
+use crate::{
+    downing::{Decision, Downing, View, decide},
+    member::{MemberStatus, UniqueAddress},
+};
+use actors::Tick;
+use std::{collections::BTreeMap, time::Duration};
+
+/// What news takes, and clocks differ, at most.
+const SAFETY: Duration = Duration::from_secs(5);
+/// The shortest time without an answer that means something.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(super) struct Hosting {
+    /// When the question was asked that was answered last.
+    answered: BTreeMap<u64, Tick>,
+    /// Who was asked last.
+    asked: u64,
+    until: Option<Tick>,
+    ended: bool,
+}
+
+impl Hosting {
+    pub(super) fn until(&self) -> Option<Tick> {
+        self.until
+    }
+
+    /// It hosts nothing any more, and never will.
+    pub(super) fn end(&mut self) {
+        self.until = None;
+        self.ended = true;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether a member, asked again and again, has not answered for longer than it takes to ask all.
+    pub(super) fn is_silent(&self, uid: u64, members: usize, now: Tick) -> bool {
+        let limit = SILENT_AFTER.max(length(members) / 3 + Duration::from_secs(2));
+        self.answered.get(&uid).is_none_or(|at| now - *at >= limit)
+    }
+}
+
+/// How long an answer is good for. Only full members are counted: others know of at least as many, and wait as long.
+pub(super) fn length(full: usize) -> Duration {
+    (Downing::stable_after(full) * 2).saturating_sub(SAFETY)
+}
+
+impl Node {
+    fn full_members(&self) -> usize {
+        self.table.members().filter(|member| member.status.is_full()).count()
+    }
+
+    /// Asks the next few.
+    pub(super) fn probe(&mut self, now: Tick) {
+        let table = &self.table;
+        super::retain(&mut self.hosting.answered, |uid| table.get(uid).is_some());
+        let others: Vec<UniqueAddress> = self.others().map(|member| member.node.clone()).collect();
+        let rounds = (length(self.full_members()).as_secs() as usize / 3).max(1);
+        let next = others.partition_point(|other| other.uid <= self.hosting.asked);
+        let in_turn = others.iter().cycle().skip(next).take(others.len().div_ceil(rounds));
+        for other in in_turn {
+            self.hosting.asked = other.uid;
+            self.send(other, Message::Probe { at: now });
+        }
+    }
+
+    pub(super) fn probed(&mut self, from: &UniqueAddress, at: Tick, now: Tick) {
+        // Whoever is about to be given up here must not take this for an answer.
+        if !self.confirmed_unreachable(now).contains(&from.uid) {
+            self.send(from, Message::Echo { at });
+        }
+    }
+
+    pub(super) fn echoed(&mut self, from: &UniqueAddress, at: Tick, now: Tick) {
+        if at > now {
+            return self.drop(DropReason::Malformed);
+        }
+        let answered = self.hosting.answered.entry(from.uid).or_insert(at);
+        *answered = at.max(*answered);
+    }
+
+    /// Once a round.
+    pub(super) fn extend_hosting(&mut self, now: Tick) {
+        let hosts = self.my_status().is_some_and(|mine| mine.is_full() || mine == MemberStatus::Exiting);
+        if !hosts || self.hosting.ended {
+            return;
+        }
+        if let Some(evidence) = self.evidence(now) {
+            let until = evidence + length(self.full_members());
+            if self.hosting.until != Some(until) {
+                self.hosting.until = Some(until);
+                self.out.push(super::Effect::HostUntil(until));
+            }
+        }
+    }
+
+    /// The latest time at which so many could reach this node that they would go on with it.
+    fn evidence(&self, now: Tick) -> Option<Tick> {
+        let view = View::of(&self.myself.node, &self.table);
+        let undecided = !view.unreachable.is_empty() || !view.indirect.is_empty();
+        let downing = match &self.settings.downing {
+            // Whoever gets the lease goes on: the majority may be the one that does not.
+            Downing::LeaseMajority { .. } if undecided && !self.resolver.has_lease() => return None,
+            Downing::LeaseMajority { role } => Downing::KeepMajority { role: role.clone() },
+            other => other.clone(),
+        };
+        let mut answers: Vec<(Tick, u64)> = self
+            .others()
+            .filter_map(|member| self.hosting.answered.get(&member.node.uid).map(|at| (*at, member.node.uid)))
+            .collect();
+        answers.sort_by(|one, two| two.cmp(one));
+        let goes_on_with = |count: usize| {
+            let mut rest = View { indirect: Default::default(), ..view.clone() };
+            rest.unreachable = rest.members.keys().copied().filter(|uid| *uid != self.myself.node.uid).collect();
+            for (_, uid) in &answers[..count] {
+                rest.unreachable.remove(uid);
+            }
+            matches!(decide(&downing, &rest), Decision::Nothing | Decision::GoOn { .. })
+        };
+        if goes_on_with(0) {
+            return Some(now);
+        }
+        // The more, the likelier they go on. Where that is not so less is extended than could be.
+        let (mut too_few, mut enough) = (0, answers.len());
+        if !goes_on_with(enough) {
+            return None;
+        }
+        while enough - too_few > 1 {
+            let half = too_few.midpoint(enough);
+            *(if goes_on_with(half) { &mut enough } else { &mut too_few }) = half;
+        }
+        answers.get(enough - 1).map(|(at, _)| *at)
+    }
+}

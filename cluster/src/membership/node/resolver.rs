@@ -1,0 +1,289 @@
+//! What becomes of those that cannot be reached.
+//!
+//! Each node decides by itself, once nothing has changed for the stable period and those that it can reach have the same
+//! table. Each may conclude that it must stop; only the leader of a side that goes on gives the others up.
+//!
+//! # What counts
+//! A member counts as unreachable when that was confirmed: by two observers, or by one that the member for its part cannot
+//! reach, or by this node's own connection. One row alone removes nobody. While some are confirmed and others are not, a
+//! node decides only what it would decide either way.
+
+use super::{Effect, LeaseAnswer, Node, StopReason};
+use crate::{
+    downing::{Decision, Downing, View, decide},
+    member::MemberStatus,
+};
+use actors::Tick;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How long the lease is kept after the last of those it was needed for is gone.
+const LEASE_KEPT: Duration = Duration::from_secs(40);
+/// When a lease that could not be asked for is asked for again.
+const LEASE_ASKED_AGAIN: Duration = Duration::from_secs(1);
+/// So many changes are one cut that is noticed one after the other.
+const CHANGES_OF_ONE_CUT: u32 = 2;
+/// The least that a network may be unstable beyond the stable period.
+const UNSTABLE_FOR: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+pub(super) struct Resolver {
+    /// Who cannot reach whom, of those whose fate is open.
+    rows: BTreeSet<(u64, u64)>,
+    /// Of whom that was confirmed.
+    confirmed: BTreeSet<u64>,
+    /// Who counts, and who exits: what becomes so starts the stable period anew.
+    full: BTreeSet<u64>,
+    exiting: BTreeSet<u64>,
+    stable_since: Tick,
+    /// When the first became unreachable, of those that still are, and how often the rows changed since.
+    unstable: Option<(Tick, u32)>,
+    /// Whether those on this side had one table since then.
+    agreed: bool,
+    lease: Lease,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Lease {
+    None,
+    /// A side with less asks later.
+    AskAt(Tick),
+    Asked,
+    Held,
+    /// Nobody is unreachable any more.
+    ReleaseAt(Tick),
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            rows: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
+            full: BTreeSet::new(),
+            exiting: BTreeSet::new(),
+            stable_since: Tick::START,
+            unstable: None,
+            agreed: false,
+            lease: Lease::None,
+        }
+    }
+}
+
+impl Resolver {
+    pub(super) fn begin(&mut self, now: Tick) {
+        self.stable_since = now;
+    }
+
+    pub(super) fn has_lease(&self) -> bool {
+        matches!(self.lease, Lease::Held | Lease::ReleaseAt(_))
+    }
+}
+
+impl Node {
+    pub(super) fn resolve(&mut self, now: Tick) {
+        self.notice_changes(now);
+        let stable_after = Downing::stable_after(self.table.members().count());
+        let stable_for = now - self.resolver.stable_since;
+        if self.resolver.rows.is_empty() {
+            return self.release_lease(now);
+        }
+        if self.my_status().is_none_or(|mine| mine >= MemberStatus::Exiting) {
+            return;
+        }
+        if stable_for < stable_after {
+            return self.check_instability(stable_after, now);
+        }
+        let needs_decision = |uid: &u64| self.status_of(*uid).is_some_and(|status| status < MemberStatus::Exiting);
+        if !self.resolver.confirmed.iter().any(needs_decision) {
+            return;
+        }
+        self.resolver.agreed |= self.side_agrees();
+        if !self.side_agrees() {
+            // A side that has agreed waits for its leader, who tells it something new.
+            if !self.resolver.agreed && stable_for >= stable_after * 2 {
+                self.stop(StopReason::NoAgreement, now);
+            }
+            return;
+        }
+        let view = self.view();
+        match self.decision(&view, &self.resolver.confirmed) {
+            Decision::Nothing => {}
+            Decision::GoOn { down } => self.go_on(&down),
+            Decision::Stop(stop) => self.stop(StopReason::Unreachable(stop), now),
+            Decision::AskForLease { after, down } => self.ask_for_lease(after, &down, now),
+        }
+    }
+
+    /// What starts the stable period anew: who reaches whom and what of it is sure, who counts, who exits. Not who is about to come, who wants to
+    /// leave, and who is gone.
+    fn notice_changes(&mut self, now: Tick) {
+        let is_open = |uid: u64| self.status_of(uid).is_some_and(|status| status < MemberStatus::Down);
+        let rows: BTreeSet<(u64, u64)> =
+            self.table.accusations().into_iter().filter(|(_, subject)| is_open(*subject)).collect();
+        let of = |wanted: fn(MemberStatus) -> bool| -> BTreeSet<u64> {
+            let members = self.table.members().filter(|member| wanted(member.status));
+            members.map(|member| member.node.uid).collect()
+        };
+        let (full, exiting) = (of(MemberStatus::is_full), of(|status| status == MemberStatus::Exiting));
+        let withdrawn = self.resolver.rows.difference(&rows).any(|(observer, subject)| {
+            let counts = self.status_of(*observer).is_some_and(|status| status < MemberStatus::Leaving);
+            counts && is_open(*subject)
+        });
+        let rows_changed = withdrawn || !rows.is_subset(&self.resolver.rows);
+        let mut confirmed = self.confirmed_unreachable(now);
+        confirmed.retain(|uid| is_open(*uid));
+        let surer = !confirmed.iter().eq(self.resolver.confirmed.iter().filter(|uid| is_open(**uid)));
+        self.resolver.confirmed = confirmed;
+        let resolver = &mut self.resolver;
+        let changed = rows_changed || surer || !full.is_subset(&resolver.full) || !exiting.is_subset(&resolver.exiting);
+        (resolver.full, resolver.exiting) = (full, exiting);
+        if changed {
+            resolver.stable_since = now;
+            resolver.agreed = false;
+            if matches!(resolver.lease, Lease::AskAt(_)) {
+                resolver.lease = Lease::None;
+            }
+        }
+        resolver.unstable = match resolver.unstable {
+            _ if rows.is_empty() => None,
+            None => Some((now, 0)),
+            Some((since, changes)) => Some((since, changes + u32::from(rows_changed))),
+        };
+        resolver.rows = rows;
+    }
+
+    fn check_instability(&mut self, stable_after: Duration, now: Tick) {
+        let limit = stable_after + UNSTABLE_FOR.max(stable_after * 3 / 4);
+        let unstable = |(since, changes)| changes > CHANGES_OF_ONE_CUT && now - since >= limit;
+        if self.settings.down_all_when_unstable && self.resolver.unstable.is_some_and(unstable) {
+            self.stop(StopReason::Unstable, now);
+        }
+    }
+
+    /// Who cannot reach whom. What somebody says counts for nothing who cannot be reached and has not seen this table: that
+    /// is from before it was cut off, and its side decides by it.
+    fn counted_rows(&self) -> BTreeSet<(u64, u64)> {
+        let unreachable = self.table.unreachable();
+        let is_lost = |uid: &u64| unreachable.contains(uid) && !self.table.seen().contains(uid);
+        self.table.accusations().into_iter().filter(|(observer, _)| !is_lost(observer)).collect()
+    }
+
+    /// Of those that somebody cannot reach, those of whom more than one row says so.
+    pub(super) fn confirmed_unreachable(&self, now: Tick) -> BTreeSet<u64> {
+        let me = self.myself.node.uid;
+        let rows = self.counted_rows();
+        let mut observers: BTreeMap<u64, usize> = BTreeMap::new();
+        rows.iter().for_each(|(_, subject)| *observers.entry(*subject).or_default() += 1);
+        let full = self.table.members().filter(|member| member.status.is_full()).count();
+        let own = |uid: u64| {
+            self.reach.is_dead(uid) && (self.reach.is_failing(uid) || self.hosting.is_silent(uid, full, now))
+        };
+        let is_sure = |&(observer, subject): &(u64, u64)| {
+            observers[&subject] > 1 || rows.contains(&(subject, observer)) || (observer == me && own(subject))
+        };
+        rows.iter().filter(|row| is_sure(row)).map(|(_, subject)| *subject).collect()
+    }
+
+    /// The members as this node sees them, by the rows that count.
+    fn view(&self) -> View {
+        let mut view = View::of(&self.myself.node, &self.table);
+        let rows = self.counted_rows();
+        let observers: BTreeSet<u64> = rows.iter().map(|(observer, _)| *observer).collect();
+        let subjects = rows.into_iter().map(|(_, subject)| subject).filter(|uid| view.members.contains_key(uid));
+        let is_partly_cut =
+            |uid: &u64| *uid == view.me.uid || observers.contains(uid) || self.table.seen().contains(uid);
+        (view.indirect, view.unreachable) = subjects.partition(is_partly_cut);
+        view
+    }
+
+    /// Whether the full members that can be reached have this very table.
+    fn side_agrees(&self) -> bool {
+        let unreachable = self.table.unreachable();
+        let full = self.table.members().filter(|member| member.status.is_full());
+        full.filter(|member| !unreachable.contains(&member.node.uid))
+            .all(|member| self.table.seen().contains(&member.node.uid))
+    }
+
+    /// What is decided whether those that were not confirmed are there or not.
+    fn decision(&self, view: &View, confirmed: &BTreeSet<u64>) -> Decision {
+        let mut sure = view.clone();
+        sure.unreachable.retain(|uid| confirmed.contains(uid));
+        sure.indirect.retain(|uid| confirmed.contains(uid));
+        let of_sure = decide(&self.settings.downing, &sure);
+        let same = sure.unreachable == view.unreachable && sure.indirect == view.indirect;
+        let kind = std::mem::discriminant::<Decision>;
+        if same || kind(&of_sure) == kind(&decide(&self.settings.downing, view)) { of_sure } else { Decision::Nothing }
+    }
+
+    /// The lowest of those that count on this side, of whom nobody says that they cannot be reached.
+    fn leads_side(&self) -> bool {
+        let unreachable = self.table.unreachable();
+        let full = self.table.members().filter(|member| member.status.is_full());
+        let lowest = full.filter(|member| !unreachable.contains(&member.node.uid)).map(|member| &member.node).min();
+        lowest == Some(&self.myself.node)
+    }
+
+    fn go_on(&mut self, down: &BTreeSet<u64>) {
+        if !self.leads_side() {
+            return;
+        }
+        for uid in down {
+            if self.status_of(*uid).is_some_and(|status| status < MemberStatus::Exiting) {
+                self.step_member(*uid, MemberStatus::Down);
+            }
+        }
+    }
+
+    fn ask_for_lease(&mut self, after: Duration, down: &BTreeSet<u64>, now: Tick) {
+        if !self.leads_side() {
+            return;
+        }
+        match self.resolver.lease {
+            Lease::None if !after.is_zero() => self.resolver.lease = Lease::AskAt(now + after),
+            Lease::AskAt(at) if now < at => {}
+            Lease::None | Lease::AskAt(_) => {
+                self.resolver.lease = Lease::Asked;
+                self.out.push(Effect::AskForLease);
+            }
+            Lease::Asked => {}
+            Lease::Held | Lease::ReleaseAt(_) => {
+                self.resolver.lease = Lease::Held;
+                self.go_on(down);
+            }
+        }
+    }
+
+    pub(super) fn lease_answered(&mut self, answer: LeaseAnswer, now: Tick) {
+        if self.resolver.lease != Lease::Asked {
+            return self.drop(super::DropReason::WrongPhase);
+        }
+        match answer {
+            LeaseAnswer::Granted => self.resolver.lease = Lease::Held,
+            LeaseAnswer::Unknown => self.resolver.lease = Lease::AskAt(now + LEASE_ASKED_AGAIN),
+            LeaseAnswer::Denied if self.resolver.rows.is_empty() => self.resolver.lease = Lease::None,
+            // The other side has it: this one ends, whoever of it still can be reached first.
+            LeaseAnswer::Denied => {
+                let unreachable = self.table.unreachable();
+                let here = self.others().filter(|member| !unreachable.contains(&member.node.uid));
+                let here: BTreeSet<u64> = here.map(|member| member.node.uid).collect();
+                self.go_on(&here);
+                self.stop(StopReason::LeaseDenied, now);
+            }
+        }
+    }
+
+    fn release_lease(&mut self, now: Tick) {
+        let settled = self.table.members().all(|member| member.status != MemberStatus::Down);
+        match self.resolver.lease {
+            Lease::Held if settled => self.resolver.lease = Lease::ReleaseAt(now + LEASE_KEPT),
+            Lease::ReleaseAt(at) if at <= now => {
+                self.resolver.lease = Lease::None;
+                self.out.push(Effect::ReleaseLease);
+            }
+            Lease::AskAt(_) => self.resolver.lease = Lease::None,
+            _ => {}
+        }
+    }
+}
