@@ -91,6 +91,41 @@ async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
     store.close().await;
 }
 
+/// Somebody looks at the store from outside and takes his time: the store comes back from a failed sync all the same. What
+/// was not there then does not come back either, though the process be killed before anything else is written.
+#[tokio::test]
+async fn a_look_from_outside_does_not_keep_a_store_closed() {
+    let disk = FaultyVfs::register("sync-fails-beside-a-look");
+    let (folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "looked at").await;
+    entity.append(&store, &["a"]).await.unwrap();
+    let outside = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    outside.execute_batch("BEGIN; SELECT count(*) FROM journal").unwrap();
+
+    disk.set_failing_syncs(true);
+    let lost = entity.batch(&["lost"]);
+    assert!(matches!(store.append(lost).await, Err(AppendError::Unknown { .. })));
+    disk.set_failing_syncs(false);
+    let refusal = entity.batch(&["too early"]);
+    let refused = append_when_reopened(&store, &persistence::Append { expected_seq: 9, ..refusal }).await;
+    assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
+    assert_eq!(texts(&store, &entity).await, ["a"], "it is not there");
+
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["store.db", "store.db-wal"] {
+        std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let next = SqliteStore::open(killed.path(), SqliteOptions::default()).unwrap();
+    assert_eq!(texts(&next, &entity).await, ["a"], "nor is it there later");
+    next.close().await;
+
+    entity.append(&store, &["b"]).await.unwrap();
+    outside.execute_batch("COMMIT").unwrap();
+    entity.append(&store, &["c"]).await.unwrap();
+    assert_eq!(texts(&store, &entity).await, ["a", "b", "c"]);
+    store.close().await;
+}
+
 /// Reads come back by themselves, even if nobody writes.
 #[tokio::test]
 async fn a_store_reopens_without_being_asked() {
