@@ -1,9 +1,10 @@
 //! `cloudstate store`, beside a sidecar that runs and without one.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use cloudstate::demo::SNAPSHOT_EVERY;
 use serde_json::Value;
@@ -216,7 +217,7 @@ async fn refusals_name_the_fix_and_leave_nothing() {
         (&store, &["events", "shopping-cart|eve"], 1, "there is no entity shopping-cart|eve"),
         (&store, &["events", "shopping-cart|ada", "--at", "7"], 1, "it has events 1 to 1"),
         (&store, &["sql", "DELETE FROM journal"], 1, "only statements that read"),
-        (&store, &["restore", &path("nothing")], 4, "there is no store in"),
+        (&store, &["restore", &path("nothing")], 4, "name the file or folder that `cloudstate store backup` wrote"),
         (&store, &["import", &path("nothing")], 1, "No such file"),
         (&store, &["backup", &path("no/such/folder.db")], 1, "No such file"),
         (&store, &["export", &path("no/such/folder.jsonl")], 1, "No such file"),
@@ -250,6 +251,7 @@ async fn refusals_name_the_fix_and_leave_nothing() {
     fs::write(&cut, &whole[..whole.len() - 30]).expect("written");
     let (status, error) = refused(&nowhere, &["import", &cut]);
     assert!(status == 1 && error.contains("line ") && error.contains("nothing was imported"), "{status} {error}");
+    assert!(!folder.path().join("nowhere").exists());
     assert_eq!(refused(&nowhere, &["info"]).0, 4);
     assert_eq!(client.get("ada", false).await.expect("served").len(), 1);
 }
@@ -277,10 +279,69 @@ async fn a_check_names_what_is_wrong() {
         (&lines[0]["subject"], &lines[0]["seq_nr"], &lines[1]["findings"]),
         (&"event".into(), &3.into(), &1.into())
     );
-    let (status, error) =
-        refused(&running.store(), &["backup", running.folder.path().join("copy.db").to_str().expect("text")]);
-    assert!(status == 1 && error.contains("not sound: 1 findings"), "{status} {error}");
-    assert!(!running.folder.path().join("copy.db").exists());
+    let copy = running.folder.path().join("copy.db");
+    let path = copy.to_str().expect("text");
+    let (status, error) = refused(&running.store(), &["backup", path]);
+    assert!(status == 1 && error.contains("not sound: 1 findings") && error.contains("--no-check"), "{status} {error}");
+    assert!(!copy.exists());
+    // Whoever wants it all the same can have it, there and back.
+    assert!(printed(&running.store(), &["backup", path, "--no-check"]).contains("not checked"));
+    let restored = running.folder.path().join("restored");
+    let store = store_of(&restored);
+    let (status, error) = refused(&store, &["restore", path]);
+    assert!(status == 1 && error.contains("not sound: 1 findings") && error.contains("--no-check"), "{status} {error}");
+    assert!(!restored.exists(), "nothing is left of a restore that failed");
+    assert!(printed(&store, &["restore", path, "--no-check"]).contains("not checked"));
+    assert_eq!(refused(&store, &["check"]).0, 1);
+}
+
+/// Ctrl-C ends a command that waits for its standard input, and what was begun is gone.
+#[test]
+fn a_command_that_waits_for_input_can_be_interrupted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begun = folder.path().join("begun");
+    let store = store_of(&begun);
+    let mut import = command(&store, &["import", "-"]).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = import.stdin.take().expect("an input");
+    let whole = archive(3, 2);
+    input.write_all(&whole[..whole.len() / 2]).expect("written");
+    while !begun.join("store.lock").exists() {
+        std::thread::yield_now();
+    }
+    interrupt(&import);
+    assert_eq!(import.wait().expect("it ends").code(), Some(130));
+    assert!(!begun.exists());
+    drop(input);
+
+    self::import(&store, &whole);
+    let mut sql = command(&store, &["sql", "--json"]).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = sql.stdin.take().expect("an input");
+    input.write_all(b"SELECT 1 AS one;\n").expect("written");
+    let mut line = String::new();
+    BufReader::new(sql.stdout.take().expect("an output")).read_line(&mut line).expect("an answer");
+    assert_eq!(line, "{\"one\":1}\n");
+    interrupt(&sql);
+    assert_eq!(sql.wait().expect("it ends").code(), Some(130));
+}
+
+fn interrupt(child: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).expect("sent");
+}
+
+/// Half an export is none, and half a check says nothing of the rest: their reader must not go.
+#[test]
+fn a_reader_that_goes_away_fails_what_must_be_read_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store_of(folder.path());
+    import(&store, &archive(3, 2));
+    for (words, status) in
+        [(&["check"][..], 1), (&["export"], 1), (&["export", "-"], 1), (&["info"], 0), (&["entities"], 0)]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(&store, words).stdout(writer).output().expect("the command starts");
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {}", text(&output.stderr));
+    }
 }
 
 /// Statements come from standard input, and a reader that has seen enough is no error.
@@ -326,15 +387,8 @@ fn a_big_store_needs_no_big_process() {
     for (store, words) in commands {
         let mut command = command(store, words);
         let output = fs::File::create(folder.path().join("output")).expect("a file");
-        let mut child = command.stdout(output).stderr(Stdio::inherit()).spawn().expect("it starts");
-        let mut peak = 0;
-        let status = loop {
-            peak = peak.max(peak_memory(child.id()));
-            match child.try_wait().expect("a child") {
-                Some(status) => break status,
-                None => std::thread::sleep(std::time::Duration::from_millis(5)),
-            }
-        };
+        let child = command.stdout(output).stderr(Stdio::inherit()).spawn().expect("it starts");
+        let (status, peak) = wait_for(child);
         assert!(status.success(), "{words:?}");
         assert!(peak < LIMIT_KIB, "{words:?} took {peak} KiB");
     }
@@ -342,11 +396,16 @@ fn a_big_store_needs_no_big_process() {
     assert!(sizes[0].abs_diff(sizes[1]) < 1_000, "{sizes:?}");
 }
 
-/// KiB that the process had at most so far.
-fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+/// How the process ended, and the KiB that it had at most.
+#[expect(unsafe_code, reason = "the only call that tells how much memory a process took that has ended")]
+fn wait_for(child: Child) -> (ExitStatus, u64) {
+    let mut status = 0;
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the types that the call writes.
+    let ended = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) };
+    assert_eq!(ended, child.id().cast_signed(), "{}", std::io::Error::last_os_error());
+    (ExitStatus::from_raw(status), u64::try_from(usage.ru_maxrss).expect("a size"))
 }
 
 fn import(store: &str, archive: &[u8]) {

@@ -183,6 +183,9 @@ pub struct RestoreArgs {
     /// Which store.
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Do not check what is restored: damage and all
+    #[arg(long)]
+    pub no_check: bool,
 }
 
 /// Arguments of `store export`.
@@ -260,8 +263,9 @@ impl PlaceArgs {
 
 /// What stands below the help of `store`.
 pub const HELP: &str = "\
-All of these may be used while a sidecar runs on the store: they read beside it and hold it up nowhere, except restore
-and import, which only make new stores.
+All of these may be used while a sidecar runs on the store: they read beside it and change nothing; restore and import
+make new stores only. While one of them reads, the store's write-ahead log grows by what is written, and from a certain
+length on the sidecar waits for it now and then, up to 100 ms: have long ones run when there is little to do.
 
 Examples:
   cloudstate store info
@@ -310,7 +314,7 @@ Exit status:
 
 const BACKUP_HELP: &str = "\
 SQLite: a copy of the database, page by page, of one moment: that at which the command starts. The sidecar is not held
-up; its write-ahead log grows meanwhile by what is written. The copy is checked as by `store check` before it gets its
+up for longer than a moment; its write-ahead log grows meanwhile by what is written. The copy is checked as by `store check` before it gets its
 name, and is on the disk when the command ends. Copying store.db by other means while a sidecar runs gives no backup.
 
 Examples:
@@ -319,7 +323,7 @@ Examples:
 
 const RESTORE_HELP: &str = "\
 --store names the place for the store, which must be empty or not exist. The backup itself stays as it is. What was
-copied is checked as by `store check` and only then put in place. Everything is as it was, epochs included: whoever was
+copied is checked as by `store check` and only then put in place, unless --no-check is given. Everything is as it was, epochs included: whoever was
 shut out before stays shut out.
 
 Example:

@@ -26,6 +26,23 @@ pub enum StoreCommandError {
     /// The store could not do it.
     #[error("{}", hinted(.0))]
     Store(#[from] AdminError),
+    /// There is nothing to restore.
+    #[error("there is no store in {}; name the file or folder that `cloudstate store backup` wrote", path.display())]
+    NoBackup {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// What was copied or imported is not sound.
+    #[error(
+        "what was copied is not sound: {findings} findings, which are named on standard output; nothing was put in \
+         place; {fix}"
+    )]
+    Unsound {
+        /// How many things are wrong with it.
+        findings: u64,
+        /// What can be done.
+        fix: &'static str,
+    },
     /// The text is no persistence id.
     #[error(
         "{0:?} is no persistence id: it must be type|entity, in quotes for the shell; `cloudstate store entities` lists them"
@@ -95,7 +112,7 @@ impl StoreCommandError {
                 | AdminError::OlderSchema { .. }
                 | AdminError::NotEmpty { .. },
             ) => Exit::Store,
-            Self::Open(_) => Exit::Store,
+            Self::Open(_) | Self::NoBackup { .. } => Exit::Store,
             Self::Store(AdminError::Cancelled) => Exit::Interrupted,
             _ => Exit::Failed,
         }

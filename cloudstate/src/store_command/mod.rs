@@ -61,8 +61,13 @@ pub async fn run(
         StoreAction::Sql(args) => sql::sql(&Opened::open(config).await?, args, &bar, &mut out).await,
     };
     match done.and_then(|exit| out.flush().map(|()| exit)) {
-        // Whoever read the output has seen enough, as `head` has.
-        Err(StoreCommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Stopped),
+        // Whoever read the output has seen enough, as `head` has. Half an export or half a check is nothing, though.
+        Err(StoreCommandError::Output(error))
+            if error.kind() == io::ErrorKind::BrokenPipe
+                && !matches!(action, StoreAction::Check(_) | StoreAction::Export(_)) =>
+        {
+            Ok(Exit::Stopped)
+        }
         done => done,
     }
 }

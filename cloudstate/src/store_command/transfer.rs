@@ -1,15 +1,15 @@
 //! `export` and `import`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use persistence::admin::{AdminError, Record, Totals};
+use persistence::admin::{AdminError, Record, Totals, UnfinishedFile};
 use tokio::sync::mpsc;
 
 use super::archive::{ArchiveError, ArchiveReader, ArchiveWriter};
 use super::bar::Bar;
-use super::check::{print_findings, summary};
+use super::check::{print_findings, sound, summary};
 use super::opened::begin_import;
 use super::{ExportArgs, ImportArgs, Opened, Out, StoreCommandError};
 use crate::cli::Exit;
@@ -31,13 +31,18 @@ pub(super) async fn export(store: &Opened, args: &ExportArgs, bar: &Bar, out: &m
         let _ = writeln!(io::stderr(), "exported {}", summary(&totals));
         return Ok(Exit::Stopped);
     }
-    let file = NewFile::create(&args.target)?;
     let path = args.target.as_path();
-    let writer = BufWriter::with_capacity(256 << 10, file.file()?);
+    let named = |error| match error {
+        AdminError::NotEmpty { .. } => StoreCommandError::FileExists { path: path.to_owned() },
+        other => other.into(),
+    };
+    let file = UnfinishedFile::begin(path).map_err(named)?;
+    let writer = File::create_new(file.path()).map_err(StoreCommandError::file(path))?;
+    let writer = BufWriter::with_capacity(256 << 10, writer);
     let failed = |reason| StoreCommandError::File { path: path.to_owned(), reason };
     let (writer, totals) = bar.during(write_archive(store, bar, writer, failed)).await?;
-    writer.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-    file.publish()?;
+    writer.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.publish().map_err(named)?;
     out.line(format_args!("{}: {}", path.display(), summary(&totals)))?;
     Ok(Exit::Stopped)
 }
@@ -89,7 +94,12 @@ pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, o
         // Dropped when a batch is wrong, which ends the reading.
         let mut batches = batches;
         let mut lines = (1, 1);
-        while let Some(batch) = batches.recv().await {
+        // Who feeds standard input may take for ever.
+        while let Some(batch) = tokio::select! {
+            biased;
+            () = progress.cancelled() => return Err(AdminError::Cancelled.into()),
+            batch = batches.recv() => batch,
+        } {
             let (records, last): (Vec<Record>, u64) = batch?;
             lines = (lines.1 + 1, last);
             import.take(records).await.map_err(|error| wrong_records(path, lines, error))?;
@@ -101,8 +111,8 @@ pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, o
     let (sender, findings) = mpsc::channel(64);
     let finished = import.finish(bar.progress(), sender);
     let (totals, printed) = bar.during(async { tokio::join!(finished, print_findings(findings, out)) }).await;
+    let totals = sound(totals, "the file is no export of a sound store: correct it, or restore a backup")?;
     printed?;
-    let totals = totals?;
     out.line(format_args!("imported {}", summary(&totals)))?;
     if sent.parked > totals.parked {
         let gone = sent.parked - totals.parked;
@@ -178,37 +188,5 @@ impl<R: Read> Read for Counted<R> {
         let read = self.from.read(buffer)?;
         self.progress.add(read as u64);
         Ok(read)
-    }
-}
-
-/// A file that gets its name when it is complete.
-struct NewFile {
-    unfinished: PathBuf,
-    target: PathBuf,
-}
-
-impl NewFile {
-    fn create(target: &Path) -> Result<Self, StoreCommandError> {
-        if target.symlink_metadata().is_ok() {
-            return Err(StoreCommandError::FileExists { path: target.to_owned() });
-        }
-        let mut name = target.as_os_str().to_owned();
-        name.push(".unfinished");
-        Ok(Self { unfinished: name.into(), target: target.to_owned() })
-    }
-
-    fn file(&self) -> Result<File, StoreCommandError> {
-        File::create(&self.unfinished).map_err(StoreCommandError::file(&self.unfinished))
-    }
-
-    fn publish(&self) -> Result<(), StoreCommandError> {
-        fs::rename(&self.unfinished, &self.target).map_err(StoreCommandError::file(&self.target))
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        // Has its name by now, or is of no use.
-        let _ = fs::remove_file(&self.unfinished);
     }
 }
