@@ -156,7 +156,7 @@ pub use projection::{
     Claimed, Envelope, InMemoryProjections, InvalidProjectionSettings, OnFailure, ParkedEvent, Place, Position,
     Progress, Projection, ProjectionActor, ProjectionFailed, ProjectionFeed, ProjectionFence, ProjectionId,
     ProjectionMessage, ProjectionSettings, ProjectionStatus, ProjectionStore, Projections, ReadModelError, ResetError,
-    Selection, SqliteReadModel, slice_ranges,
+    Selection, SqliteReadModel, WaitError, slice_ranges,
 };
 pub use query::{
     Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveFeed, StateChange, StateFeed, StatePage,

@@ -69,9 +69,11 @@ pub(crate) static READERS: &[&Sql] = &[
     &query::EVENTS,
     &query::STATES,
     &query::OFFSET_OF,
+    &query::STATE_OFFSET,
     &query::IDS,
     &projection::POSITIONS,
     &projection::PARKED,
+    &projection::PARKED_COUNT,
 ];
 
 pub(crate) async fn replay(

@@ -83,6 +83,17 @@ impl StateFeed<RawState> for PostgresStore {
         .boxed()
     }
 
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.read(move |session| {
+            let id = id.clone();
+            async move {
+                let rows = session.read(&STATE_OFFSET, &[&id.as_str()]).await?;
+                Ok(rows.first().map(|row| offset(row, 0)).transpose()?)
+            }
+            .boxed()
+        })
+    }
+
     fn changes(&self) -> Changes {
         Changes::of(self.states_stored())
     }
@@ -267,6 +278,11 @@ SELECT generation, tx::text::bigint, ordering FROM {schema}.journal WHERE persis
   1 + coalesce((SELECT e.deleted_to FROM {schema}.entity e WHERE e.persistence_id = $1), 0))
 ORDER BY seq_nr LIMIT 1",
     types: &[Type::TEXT, Type::INT8],
+};
+
+pub(crate) static STATE_OFFSET: Sql = Sql {
+    text: "SELECT generation, tx::text::bigint, ordering FROM {schema}.state WHERE persistence_id = $1",
+    types: &[Type::TEXT],
 };
 
 /// In the order of the primary key. `$3` and `$4` bound the texts of one type.

@@ -49,6 +49,10 @@ impl StateFeed<RawState> for SqliteStore {
         }
     }
 
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.read(|reply| ReadRequest::StateOffset { id, reply })
+    }
+
     fn changes(&self) -> Changes {
         Changes::of(self.states_stored())
     }
@@ -219,6 +223,15 @@ pub(crate) fn state_page(
         }
     }
     Ok(StatePage { states, read_to: Offset::of_ordering(read_to), end: Offset::of_ordering(end) })
+}
+
+const STATE_OFFSET: &str = "
+SELECT s.change FROM entity e CROSS JOIN state s ON s.pid = e.pid WHERE e.persistence_id = ?1";
+
+pub(crate) fn state_offset(db: &Connection, id: &PersistenceId) -> Result<Option<Offset>, ReadError> {
+    let mut statement = db.prepare_cached(STATE_OFFSET)?;
+    let found = statement.query_row([id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(found.map(|change| Offset::of_ordering(change as u64)))
 }
 
 /// In the order of the index on `persistence_id`. `?3` and `?4` bound the texts of one type.

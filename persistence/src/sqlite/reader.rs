@@ -54,6 +54,9 @@ impl Reader {
                     let id = named(&query.entity_type);
                     self.answer(reply, &id, 0, |db| query::state_page(db, &query, after, limit));
                 }
+                Some(ReadRequest::StateOffset { id, reply }) => {
+                    self.answer(reply, &id, 0, |db| query::state_offset(db, &id));
+                }
                 Some(ReadRequest::Ids { entity_type, after, limit, reply }) => {
                     let id = named(entity_type.as_deref().unwrap_or("entity"));
                     self.answer(reply, &id, 0, |db| query::ids(db, entity_type.as_deref(), after.as_ref(), limit));
@@ -63,9 +66,12 @@ impl Reader {
                         projection::positions(db, &projection::STORE, &selection)
                     });
                 }
-                Some(ReadRequest::Parked { selection, after, limit, reply }) => {
+                Some(ReadRequest::Parked { page, reply }) => {
+                    self.answer(reply, &named("parked"), 0, |db| projection::parked(db, &projection::STORE, &page));
+                }
+                Some(ReadRequest::ParkedCount { selection, reply }) => {
                     self.answer(reply, &named("parked"), 0, |db| {
-                        projection::parked(db, &projection::STORE, &selection, after.as_ref(), limit)
+                        projection::parked_count(db, &projection::STORE, &selection)
                     });
                 }
                 Some(ReadRequest::LoadState { id, reply }) => {
