@@ -1,23 +1,23 @@
 //! The actor of a projection: carries out what [`State`] decides.
 
+mod effects;
 mod parked;
 mod shares;
+mod status;
 mod waiting;
 
 use self::{
     parked::{Looked, Looks},
-    shares::{Beginning, begin, forget_others},
+    shares::{Beginning, begin},
     waiting::{WAITING_MAX, Waiting, find},
 };
 use super::{
-    Envelope, ParkedEvent, Progress, ProjectionFence, ProjectionId, ProjectionStatus,
+    Envelope, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStatus,
     behavior::Setup,
     meter::Meter,
-    sink::Work,
-    source::Page,
-    state::{Applied, Effect, Replay, State},
+    state::{Applied, Effect, State},
 };
-use crate::{AppendError, JournalError, Offset, PersistenceId, ReplayLimit};
+use crate::{AppendError, JournalError, Offset, PersistenceId};
 use actors::{Actor, ActorContext, Behavior, Clock, Handled, ReplyTo, Signal};
 use std::{any::Any, collections::VecDeque, sync::Arc, time::Duration};
 
@@ -171,25 +171,6 @@ impl<I: Envelope> ProjectionActor<I> {
         std::mem::take(&mut self.stashed).into_iter().try_for_each(|message| self.asked(ctx, message))
     }
 
-    fn read(&self, ctx: &mut Context, after: Offset, turn: u64) {
-        let source = Arc::clone(&self.setup.source);
-        let query = self.setup.query.clone();
-        let limit = ReplayLimit { events: (self.setup.settings.read_ahead / 2).max(1), bytes: 4 << 20 };
-        let mut changes = source.changes();
-        let read = async move {
-            loop {
-                // Before the read: what is stored from here on ends the wait below.
-                changes.mark();
-                let page = source.page(query.clone(), after, limit).await?;
-                if page.read_to > after {
-                    return Ok(Box::new(page) as Box<dyn Any + Send>);
-                }
-                changes.changed().await;
-            }
-        };
-        Self::pipe(ctx, read, move |page| Own::Page(turn, page));
-    }
-
     /// Has the state decide, and does what it says.
     fn turn(&mut self, ctx: &mut Context, decide: impl FnOnce(&mut State<I>) -> Vec<Effect<I>>) -> Turn {
         match &mut self.life {
@@ -199,60 +180,6 @@ impl<I: Envelope> ProjectionActor<I> {
             }
             None => Ok(()),
         }
-    }
-
-    fn perform(&mut self, ctx: &mut Context, effects: Vec<Effect<I>>) -> Turn {
-        let Some(life) = &self.life else { return Ok(()) };
-        let (setup, fence) = (Arc::clone(&self.setup), life.fence.clone());
-        let store = setup.sink.store();
-        let work = |items, replay| Work { fence: fence.clone(), items, replay, within: setup.settings.save_within };
-        for effect in effects {
-            match effect {
-                Effect::Read { after, turn } => self.read(ctx, after, turn),
-                Effect::Apply(items) => {
-                    let applied = setup.sink.work(work(items, false), ctx.clock());
-                    Self::pipe(ctx, applied, Own::Applied);
-                }
-                Effect::Save(offset) => {
-                    let saved = store.save_offset(fence.clone(), offset);
-                    Self::pipe(ctx, saved, move |result| Own::Saved { offset, result });
-                }
-                Effect::SaveSoon(after) => Self::later(ctx, "save", after, Own::SaveDue),
-                Effect::GroupSoon(after) => Self::later(ctx, "group", after, Own::GroupDue),
-                Effect::Retry(after) => Self::later(ctx, "retry", after, Own::Retry),
-                Effect::Park { item, attempts, reason } => {
-                    tracing::error!(
-                        projection = %setup.id, offset = %item.offset(), entity = %item.id(), attempts, %reason,
-                        "item is parked"
-                    );
-                    let parked = ParkedEvent {
-                        projection: setup.id.clone(),
-                        offset: item.offset(),
-                        id: item.id().clone(),
-                        seq_nr: item.number(),
-                        attempts,
-                        reason,
-                        time_ms: ctx.clock().wall_ms(),
-                        replay: false,
-                    };
-                    Self::pipe(ctx, store.park(fence.clone(), parked), Own::Parked);
-                }
-                Effect::Replay(Replay { parked, item }) => {
-                    let applied = setup.sink.work(work(vec![item], true), ctx.clock());
-                    Self::pipe(ctx, applied, move |result| Own::Replayed { parked, result });
-                }
-                Effect::Reset(offset) => {
-                    let (setup, fence) = (Arc::clone(&setup), fence.clone());
-                    let reset = async move {
-                        forget_others(&*setup.sink.store(), &setup.id, offset).await?;
-                        setup.sink.reset(fence, offset).await
-                    };
-                    Self::pipe(ctx, reset, move |result| Own::WasReset { offset, result });
-                }
-                Effect::Fail(reason) => return Err(End::Failed(reason)),
-            }
-        }
-        Ok(())
     }
 
     /// Whether a write was stored.
@@ -335,25 +262,6 @@ impl<I: Envelope> ProjectionActor<I> {
         }
     }
 
-    fn page(&mut self, ctx: &mut Context, turn: u64, page: Result<Box<dyn Any + Send>, JournalError>) -> Turn {
-        if !self.life.as_ref().is_some_and(|life| life.state.is_current(turn)) {
-            return Ok(()); // from before a reset, whatever it was
-        }
-        match page {
-            Ok(page) => match page.downcast::<Page<I>>() {
-                Ok(page) => self.turn(ctx, |state| state.page(turn, *page)),
-                Err(_) => Ok(()),
-            },
-            Err(error) if error.is_permanent() => Err(End::Failed(error.to_string())),
-            Err(error) => {
-                tracing::warn!(projection = %self.setup.id, %error, "feed cannot be read, trying on");
-                self.problem = Some(error.to_string());
-                Self::later(ctx, "read", READ_PAUSE, Own::ReadAgain(turn));
-                Ok(())
-            }
-        }
-    }
-
     fn was_reset(&mut self, ctx: &mut Context, offset: Offset, result: Result<(), AppendError>) -> Turn {
         if let Some(reply_to) = self.resets.pop_front() {
             reply_to.tell(result.clone());
@@ -408,40 +316,6 @@ impl<I: Envelope> ProjectionActor<I> {
         self.looks.paused_changed();
         let stored = self.setup.sink.store().set_paused(self.setup.id.clone(), paused);
         Self::pipe(ctx, stored, move |result| Own::Paused { paused, result, reply_to });
-    }
-
-    fn status(&mut self, ctx: &Context) -> ProjectionStatus {
-        let projection = self.setup.id.clone();
-        let problem = self.problem.clone();
-        let Some(Life { state, meter, .. }) = &mut self.life else {
-            return ProjectionStatus { projection, problem, ..ProjectionStatus::default() };
-        };
-        let now = ctx.clock().now();
-        let age = state.oldest_ms().map_or(0, |oldest| ctx.clock().wall_ms().saturating_sub(oldest));
-        ProjectionStatus {
-            projection,
-            running: true,
-            paused: state.is_paused(),
-            offset: state.done_to(),
-            behind: state.end().ordering().saturating_sub(state.done_to().ordering()),
-            age: Duration::from_millis(age),
-            parked: state.parked_count(),
-            progress: meter.progress(state.handled(), state.done_to(), state.end(), now),
-            problem,
-        }
-    }
-
-    fn measure(&mut self, ctx: &Context) {
-        let ProjectionStatus { behind, age, parked, progress, .. } = self.status(ctx);
-        let now = ctx.clock().now();
-        if let Some(life) = &mut self.life {
-            life.meter.measured(behind, age, parked);
-            if life.meter.is_to_be_told(behind, now) {
-                let Progress { done, of_about, per_second } = progress;
-                let projection = &self.setup.id;
-                tracing::info!(%projection, done, of_about, per_second = per_second.round(), "projection is catching up");
-            }
-        }
     }
 
     /// The offset is saved at the end of a life too, so that little is handled again in the next.
