@@ -98,6 +98,7 @@ mod breaker;
 mod chained;
 mod checksum;
 mod codec;
+mod common;
 mod dedupe;
 mod durable_state;
 mod durable_state_actor;
@@ -167,7 +168,7 @@ pub use recovery_limit::{RecoveryLimit, RecoveryMode};
 pub use rusqlite;
 pub use snapshot::{
     InMemorySnapshotStore, ProjectionGuard, RawSnapshot, ReplayCost, Retention, RetentionGuard, RetentionStep,
-    SnapshotStore, StoredSnapshot,
+    SnapshotSearch, SnapshotStore, StoredSnapshot,
 };
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};
