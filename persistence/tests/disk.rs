@@ -116,7 +116,8 @@ async fn a_look_from_outside_does_not_keep_a_store_closed() {
     assert!(matches!(store.append(lost).await, Err(AppendError::Unknown { .. })));
     disk.set_failing_syncs(false);
     let refusal = entity.batch(&["too early"]);
-    let refused = append_when_reopened(&store, &persistence::Append { expected_seq: 9, ..refusal }).await;
+    let refusal = persistence::Append { expected_seq: 9, ..refusal };
+    let refused = when_reopened(|| store.append(refusal.clone())).await;
     assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
     assert_eq!(texts(&store, &entity).await, ["a"], "it is not there");
 
