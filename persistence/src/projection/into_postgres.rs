@@ -187,7 +187,31 @@ fn is_of(error: &Error, classes: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::real_server::store;
+    use crate::{FeedEvent, PersistenceId, Stored, postgres::real_server::store};
+
+    /// What is told of an item that failed says what the server said, and those before it stay done.
+    #[tokio::test]
+    async fn what_a_failed_item_is_told_with_names_the_cause() {
+        let (store, _) = store().await;
+        let projection = ProjectionId { group: "model".into(), source: "all".into() };
+        let fence = store.take_over(projection).await.unwrap().fence;
+        let items = [1, 0, 1].into_iter().zip(1..).map(|(event, number)| {
+            let stored = Stored { seq_nr: number, epoch: 1, time_ms: 0, event };
+            Arc::new(FeedEvent { offset: Offset::of_ordering(number), id: PersistenceId::of("t", "1"), stored })
+        });
+        let handler: Arc<PostgresHandler<FeedEvent<u64>>> = Arc::new(|db, event| {
+            Box::pin(async move {
+                let divided = format!("SELECT 1 / {}", event.stored.event);
+                db.batch_execute(&divided).await?;
+                Ok(())
+            })
+        });
+        let work = Work { fence, items: items.collect(), replay: false, within: Duration::from_secs(60) };
+        let sink = IntoPostgres { store: store.clone(), handler, idle: Arc::default() };
+        let applied = sink.work(work, store.clock()).await.unwrap();
+        let reason = applied.failure.expect("the second divides by zero");
+        assert!(applied.done == 1 && reason.contains("division by zero"), "{} done, {reason}", applied.done);
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("of the handler")]
