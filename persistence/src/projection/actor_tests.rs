@@ -275,13 +275,14 @@ fn at(ordering: u64) -> Offset {
 fn a_look_from_before_a_pause_does_not_end_it() {
     let scene = Scene::new(&[1]);
     let actor = scene.start(scene.projection());
-    let seen = scene.offsets.hold(Op::Positions);
+    let (seen, next) = (scene.offsets.hold(Op::Positions), scene.offsets.hold(Op::Positions));
     actor.tell(ProjectionMessage::ParkedChanged);
     scene.kit.settle();
     scene.kit.block_on(actor.ask(ProjectionMessage::Pause, LONG)).unwrap().unwrap();
     drop(seen);
     scene.kit.settle();
     assert!(scene.status(&actor).paused, "what was seen before the pause has ended it");
+    drop(next);
     scene.append("a", &[2]);
     scene.kit.advance(LONG);
     assert_eq!(scene.handled(), [1]);
