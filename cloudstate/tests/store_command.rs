@@ -12,44 +12,44 @@ use serde_json::Value;
 use crate::cart_client::CartClient;
 use crate::process::{Function, Sidecar, cloudstate, free_port};
 
-fn store_of(folder: &Path) -> String {
+pub(crate) fn store_of(folder: &Path) -> String {
     format!("sqlite:{}", folder.display())
 }
 
 /// `cloudstate store WORDS --store STORE`.
-fn command(store: &str, words: &[&str]) -> Command {
+pub(crate) fn command(store: &str, words: &[&str]) -> Command {
     let mut command = cloudstate();
     command.arg("store").args(words).args(["--store", store]).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn run(store: &str, words: &[&str]) -> Output {
+pub(crate) fn run(store: &str, words: &[&str]) -> Output {
     command(store, words).output().expect("the command starts")
 }
 
 /// What a command prints that ends well.
-fn printed(store: &str, words: &[&str]) -> String {
+pub(crate) fn printed(store: &str, words: &[&str]) -> String {
     let output = run(store, words);
     assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
 /// The exit status and the error of one that does not.
-fn refused(store: &str, words: &[&str]) -> (i32, String) {
+pub(crate) fn refused(store: &str, words: &[&str]) -> (i32, String) {
     let output = run(store, words);
     (output.status.code().expect("an exit status"), text(&output.stderr))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
 /// Words of a text, so that a test says nothing of the space between them.
-fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -385,15 +385,20 @@ fn a_big_store_needs_no_big_process() {
         (&restored, &["sql", "SELECT * FROM journal ORDER BY payload"]),
     ];
     for (store, words) in commands {
-        let mut command = command(store, words);
-        let output = fs::File::create(folder.path().join("output")).expect("a file");
-        let child = command.stdout(output).stderr(Stdio::inherit()).spawn().expect("it starts");
-        let (status, peak) = wait_for(child);
-        assert!(status.success(), "{words:?}");
+        let peak = peak_of(store, words, &folder.path().join("output"));
         assert!(peak < LIMIT_KIB, "{words:?} took {peak} KiB");
     }
     let sizes = ["big.jsonl", "again.jsonl"].map(|name| fs::metadata(path(name)).expect("a file").len());
     assert!(sizes[0].abs_diff(sizes[1]) < 1_000, "{sizes:?}");
+}
+
+/// KiB that a command had at most, which ends well and whose output goes into a file.
+pub(crate) fn peak_of(store: &str, words: &[&str], output: &Path) -> u64 {
+    let mut command = command(store, words);
+    let output = fs::File::create(output).expect("a file");
+    let (status, peak) = wait_for(command.stdout(output).stderr(Stdio::inherit()).spawn().expect("it starts"));
+    assert!(status.success(), "{words:?}");
+    peak
 }
 
 /// How the process ended, and the KiB that it had at most.
@@ -408,7 +413,7 @@ fn wait_for(child: Child) -> (ExitStatus, u64) {
     (ExitStatus::from_raw(status), u64::try_from(usage.ru_maxrss).expect("a size"))
 }
 
-fn import(store: &str, archive: &[u8]) {
+pub(crate) fn import(store: &str, archive: &[u8]) {
     let mut import = command(store, &["import", "-"]).stdin(Stdio::piped()).spawn().expect("it starts");
     import.stdin.take().expect("an input").write_all(archive).expect("written");
     let output = import.wait_with_output().expect("an output");
@@ -416,7 +421,7 @@ fn import(store: &str, archive: &[u8]) {
 }
 
 /// What an export of so many entities with so many events each looks like: the format that is documented, made by hand.
-fn archive(entities: u64, events: u64) -> Vec<u8> {
+pub(crate) fn archive(entities: u64, events: u64) -> Vec<u8> {
     let mut lines = String::new();
     let mut line = |line: String| lines.push_str(&format!("{line}\n"));
     line(r#"{"cloudstate_store":1,"from":"sqlite","exported_at_ms":1,"program":"a test"}"#.into());
