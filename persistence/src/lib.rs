@@ -160,7 +160,8 @@ pub use projection::{
     Selection, SqliteReadModel, WaitError, slice_ranges,
 };
 pub use query::{
-    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveFeed, StateChange, StateFeed, StatePage,
+    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveEvents, LiveFeed, StateChange, StateFeed,
+    StatePage,
 };
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};

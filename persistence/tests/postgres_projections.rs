@@ -129,6 +129,47 @@ async fn exactly_once_holds_over_sudden_ends_failures_and_changes_of_number() {
     node.store.close().await;
 }
 
+/// Groups are handled whole: one that fails leaves nothing, and is handled again in its whole length or by and by in smaller
+/// ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_handled_exactly_once_or_not_at_all() {
+    const EVENTS: u64 = 40;
+    let node = Node::new().await;
+    let client = node.client().await;
+    client.batch_execute("CREATE TABLE total(entity TEXT PRIMARY KEY, sum BIGINT, events BIGINT)").await.unwrap();
+    let values = Coded::new(node.store.clone(), MessagePack::<u64>::new("account.Added", 1));
+    let (id, last) = append(&values, "a", &(1..=EVENTS).collect::<Vec<_>>()).await;
+    let calls = Arc::new(AtomicU64::new(0));
+    let largest = Arc::new(AtomicU64::new(0));
+    let (called, seen) = (Arc::clone(&calls), Arc::clone(&largest));
+    let settings =
+        ProjectionSettings { group_max: 10, group_within: Duration::from_millis(1), ..ProjectionSettings::default() };
+    let projection = Projection::events("total", values, FeedQuery::of("account"))
+        .exactly_once_grouped_postgres(&node.store, move |db, group: &[Arc<FeedEvent<u64>>]| {
+            let call = called.fetch_add(1, Ordering::SeqCst);
+            seen.fetch_max(group.len() as u64, Ordering::SeqCst);
+            Box::pin(async move {
+                for event in group {
+                    add(db, event).await?;
+                }
+                if call.is_multiple_of(2) { Err("every other time".into()) } else { Ok(()) }
+            })
+        })
+        .on_failure(OnFailure::retry_then_fail().delay(Duration::ZERO))
+        .settings(settings)
+        .unwrap();
+    let system = ActorSystem::new("projections");
+    let running = Projections::spawn(&system, projection, 1);
+    running.wait_until(&id, last, SOON).await.expect("handled in time");
+    system.terminate().await;
+    let row = client.query_one("SELECT sum, events FROM total", &[]).await.unwrap();
+    let found = (row.get::<_, i64>(0) as u64, row.get::<_, i64>(1) as u64);
+    assert_eq!(found, ((1..=EVENTS).sum::<u64>(), EVENTS), "each event once");
+    assert!((2..=10).contains(&largest.load(Ordering::SeqCst)), "{largest:?} in the largest group");
+    assert!(calls.load(Ordering::SeqCst) >= 2 * (EVENTS / 10), "half of the calls failed");
+    node.store.close().await;
+}
+
 /// Instances do not wait for each other: each handles its first item only while the other one does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_of_one_projection_work_at_the_same_time() {

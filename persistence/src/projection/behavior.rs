@@ -1,5 +1,7 @@
 //! [`Projection`]: what is read, by whom it is handled, and how that becomes an actor.
 
+#[cfg(feature = "postgres")]
+use super::into_postgres::{IntoPostgres, PostgresHandling};
 use super::{
     Envelope, InvalidProjectionSettings, OnFailure, Progress, ProjectionActor, ProjectionId, ProjectionSettings,
     ProjectionStore, SqliteReadModel,
@@ -154,9 +156,34 @@ impl<I: Envelope> ProjectionFeed<I> {
         + Sync
         + 'static,
     ) -> Projection<I> {
+        self.into_postgres(store, PostgresHandling::OneByOne(Box::new(handler)), Delivery::ExactlyOnce)
+    }
+
+    /// As [`exactly_once_postgres`](Self::exactly_once_postgres), a group of items at a time.
+    #[cfg(feature = "postgres")]
+    pub fn exactly_once_grouped_postgres(
+        self,
+        store: &crate::PostgresStore,
+        handler: impl for<'t> Fn(
+            &'t tokio_postgres::Transaction<'t>,
+            &'t [Arc<I>],
+        ) -> crate::BoxFuture<'t, Result<(), BoxError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Projection<I> {
+        self.into_postgres(store, PostgresHandling::ByGroup(Box::new(handler)), Delivery::ExactlyOnceGrouped)
+    }
+
+    #[cfg(feature = "postgres")]
+    fn into_postgres(
+        self,
+        store: &crate::PostgresStore,
+        handler: PostgresHandling<I>,
+        delivery: Delivery,
+    ) -> Projection<I> {
         let (store, handler) = (store.clone(), Arc::new(handler));
-        let sink = super::into_postgres::IntoPostgres { store, handler, idle: Arc::default() };
-        self.with(Arc::new(sink), Delivery::ExactlyOnce)
+        self.with(Arc::new(IntoPostgres { store, handler, idle: Arc::default() }), delivery)
     }
 
     /// Handles each item, and saves the offset some time after.

@@ -20,10 +20,20 @@ use tokio_postgres::{Error, Transaction, error::SqlState};
 pub(super) type PostgresHandler<I> =
     dyn for<'t> Fn(&'t Transaction<'t>, &'t I) -> BoxFuture<'t, Result<(), BoxError>> + Send + Sync;
 
+/// What a user does with a group of items in a transaction.
+pub(super) type PostgresGroupHandler<I> =
+    dyn for<'t> Fn(&'t Transaction<'t>, &'t [Arc<I>]) -> BoxFuture<'t, Result<(), BoxError>> + Send + Sync;
+
+/// What a user does in a transaction.
+pub(super) enum PostgresHandling<I> {
+    OneByOne(Box<PostgresHandler<I>>),
+    ByGroup(Box<PostgresGroupHandler<I>>),
+}
+
 /// With connections of its own, made when they are needed: one for each instance that is at work.
 pub(super) struct IntoPostgres<I> {
     pub(super) store: PostgresStore,
-    pub(super) handler: Arc<PostgresHandler<I>>,
+    pub(super) handler: Arc<PostgresHandling<I>>,
     pub(super) idle: Arc<Mutex<Vec<PlainClient>>>,
 }
 
@@ -98,7 +108,7 @@ async fn attempt<I: Envelope>(
     patience: &Patience,
     work: &Work<I>,
     count: usize,
-    handler: &PostgresHandler<I>,
+    handler: &PostgresHandling<I>,
 ) -> Result<Attempt, AppendError> {
     let schema = client.schema().to_owned();
     let transaction = patience.answer(client.transaction()).await?;
@@ -106,24 +116,41 @@ async fn attempt<I: Envelope>(
     if current != work.fence.epoch {
         return Err(AppendError::Stale { held: work.fence.epoch, current });
     }
-    for (place, item) in work.items[..count].iter().enumerate() {
+    let items = &work.items[..count];
+    if work.replay {
         // In the same transaction, and first: whoever else forgets or handles it waits, and finds it gone.
-        if work.replay {
+        for item in items {
             let parked = forget(&transaction, &schema, &work.fence.projection, item.offset());
             if patience.answer(parked).await? == 0 {
                 patience.answer(transaction.rollback()).await?;
                 return Ok(Attempt::Gone);
             }
         }
-        if let Err(error) = patience.wait(caught_later(async { handler(&transaction, item).await })).await? {
-            if is_the_stores(&*error) {
-                return Err(AppendError::Unavailable {
-                    reason: format!("the read model's database: {}", chain(&*error)),
-                });
-            }
-            patience.answer(transaction.rollback()).await?;
-            return Ok(Attempt::Failed(place, chain(&*error)));
+    }
+    let failed = match handler {
+        PostgresHandling::ByGroup(handle) => {
+            let handled = patience.wait(caught_later(async { handle(&transaction, items).await })).await?;
+            handled.err().map(|error| (0, error))
         }
+        PostgresHandling::OneByOne(handle) => {
+            let mut failed = None;
+            for (place, item) in items.iter().enumerate() {
+                let handled = patience.wait(caught_later(async { handle(&transaction, item).await })).await?;
+                if let Err(error) = handled {
+                    failed = Some((place, error));
+                    break;
+                }
+            }
+            failed
+        }
+    };
+    if let Some((place, error)) = failed {
+        if is_the_stores(&*error) {
+            let reason = format!("the read model's database: {}", chain(&*error));
+            return Err(AppendError::Unavailable { reason });
+        }
+        patience.answer(transaction.rollback()).await?;
+        return Ok(Attempt::Failed(place, chain(&*error)));
     }
     if let (Some(last), false) = (work.items[..count].last(), work.replay) {
         patience.answer(save(&transaction, &schema, &work.fence, last.offset())).await?;
@@ -199,7 +226,7 @@ mod tests {
             let stored = Stored { seq_nr: number, epoch: 1, time_ms: 0, event };
             Arc::new(FeedEvent { offset: Offset::of_ordering(number), id: PersistenceId::of("t", "1"), stored })
         });
-        let handler: Arc<PostgresHandler<FeedEvent<u64>>> = Arc::new(|db, event| {
+        let handler: Box<PostgresHandler<FeedEvent<u64>>> = Box::new(|db, event| {
             Box::pin(async move {
                 let divided = format!("SELECT 1 / {}", event.stored.event);
                 db.batch_execute(&divided).await?;
@@ -207,6 +234,7 @@ mod tests {
             })
         });
         let work = Work { fence, items: items.collect(), replay: false, within: Duration::from_secs(60) };
+        let handler = Arc::new(PostgresHandling::OneByOne(handler));
         let sink = IntoPostgres { store: store.clone(), handler, idle: Arc::default() };
         let applied = sink.work(work, store.clock()).await.unwrap();
         let reason = applied.failure.expect("the second divides by zero");

@@ -9,7 +9,7 @@ pub(crate) mod postgres;
 mod sqlite;
 
 pub use feed_query::FeedQuery;
-pub use live::{Changes, LiveFeed};
+pub use live::{Changes, LiveEvents, LiveFeed};
 pub(crate) use sqlite::{ids, offset_of, page, state_offset, state_page};
 
 use crate::{BoxFuture, JournalError, Offset, PersistenceId, ReplayLimit, Stored, StoredState};
