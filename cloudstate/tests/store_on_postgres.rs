@@ -258,7 +258,8 @@ fn refusals_on_postgres_name_the_fix_and_leave_nothing() {
     let sound = archive(2, 2);
     fs::write(path("cut.jsonl"), &sound[..sound.len() - 30]).expect("written");
     let unreachable = format!("postgres://app:hunter2@127.0.0.1:{}/shop", free_port());
-    let cases: [(&str, &[&str], i32, &str); 10] = [
+    let cases: [(&str, &[&str], i32, &str); 11] = [
+        (&nowhere, &["restore", &path("cut.jsonl"), "--no-check"], 2, "--no-check is for a SQLite database"),
         (&nowhere, &["info"], 4, "there is no store in schema cloudstate"),
         (&nowhere, &["adopt"], 4, "there is no store to adopt"),
         (&unreachable, &["info"], 4, "no PostgreSQL server answers at app@127.0.0.1"),
