@@ -13,18 +13,17 @@ use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, checksum::IdChecksum,
     manifests::Manifests, projection, query,
 };
-use parking_lot::Mutex;
+use crossbeam_channel::Receiver;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
-use tokio::sync::mpsc::Receiver;
 
 pub(crate) struct Reader {
     pub(crate) path: PathBuf,
     pub(crate) options: SqliteOptions,
-    pub(crate) queue: Arc<Mutex<Receiver<ReadRequest>>>,
+    pub(crate) queue: Receiver<ReadRequest>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) db: Option<Connection>, // `None` after an error that may lie in the connection
 }
@@ -33,9 +32,7 @@ impl Reader {
     /// Serves until every handle is gone or [`ReadRequest::Close`] arrives.
     pub(crate) fn run(mut self) {
         loop {
-            // Whoever holds the lock is the one that waits; the others wait for the lock.
-            let request = self.queue.lock().blocking_recv();
-            match request {
+            match self.queue.recv().ok() {
                 None | Some(ReadRequest::Close) => return,
                 Some(ReadRequest::Replay { id, from, to, limit, reply }) => {
                     self.answer(reply, &id, from, |db| replay(db, &id, from, to, limit));
