@@ -48,6 +48,27 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
+/// What is said of Ada's three events and Bob's one, whatever keeps them.
+pub(crate) fn two_carts_are_looked_into(store: &str) {
+    let entities = printed(store, &["entities"]);
+    assert!(entities.contains("shopping-cart|ada") && entities.contains("shopping-cart|bob"), "{entities}");
+    let one = printed(store, &["entities", "--type", "shopping-cart", "--prefix", "b", "--json"]);
+    assert_eq!(json_lines(&one).iter().map(|it| it["id"].as_str()).collect::<Vec<_>>(), [Some("shopping-cart|bob")]);
+
+    let events = printed(store, &["events", "shopping-cart|ada"]);
+    assert_eq!(events.lines().filter(|line| line.starts_with('#')).count(), 3, "{events}");
+    assert!(events.contains("ItemAdded") && events.contains(r#"1: {1: "pear" 2: "name of pear" 3: 3}"#), "{events}");
+    let second = printed(store, &["events", "shopping-cart|ada", "--at", "2"]);
+    assert!(second.starts_with("#2 ") && second.contains("batch") && second.contains("pear"), "{second}");
+    let some = json_lines(&printed(store, &["events", "shopping-cart|ada", "--from", "2", "--to", "3", "--json"]));
+    assert_eq!(some.iter().map(|it| it["seq_nr"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
+    assert!(some[0]["payload"].is_string() && some[0]["decoded"].as_str().expect("fields").contains("pear"));
+
+    let state = words(&printed(store, &["state", "shopping-cart|ada"]));
+    assert!(state.contains("it has events 1 to 3") && state.contains("snapshot none"), "{state}");
+    assert!(printed(store, &["check"]).starts_with("nothing is wrong; checked 2 entities, 4 events"));
+}
+
 /// Words of a text, so that a test says nothing of the space between them.
 pub(crate) fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -94,23 +115,7 @@ async fn a_store_is_looked_into_while_its_sidecar_serves() {
     let info: Value = serde_json::from_str(&printed(&store, &["info", "--json"])).expect("JSON");
     assert_eq!((&info["events"], &info["highest_offset"]), (&4.into(), &"4".into()));
 
-    let entities = printed(&store, &["entities"]);
-    assert!(entities.contains("shopping-cart|ada") && entities.contains("shopping-cart|bob"), "{entities}");
-    let one = printed(&store, &["entities", "--type", "shopping-cart", "--prefix", "b", "--json"]);
-    assert_eq!(json_lines(&one).iter().map(|it| it["id"].as_str()).collect::<Vec<_>>(), [Some("shopping-cart|bob")]);
-
-    let events = printed(&store, &["events", "shopping-cart|ada"]);
-    assert_eq!(events.lines().filter(|line| line.starts_with('#')).count(), 3, "{events}");
-    assert!(events.contains("ItemAdded") && events.contains(r#"1: {1: "pear" 2: "name of pear" 3: 3}"#), "{events}");
-    let second = printed(&store, &["events", "shopping-cart|ada", "--at", "2"]);
-    assert!(second.starts_with("#2 ") && second.contains("batch") && second.contains("pear"), "{second}");
-    let some = json_lines(&printed(&store, &["events", "shopping-cart|ada", "--from", "2", "--to", "3", "--json"]));
-    assert_eq!(some.iter().map(|it| it["seq_nr"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
-    assert!(some[0]["payload"].is_string() && some[0]["decoded"].as_str().expect("fields").contains("pear"));
-
-    let state = words(&printed(&store, &["state", "shopping-cart|ada"]));
-    assert!(state.contains("it has events 1 to 3") && state.contains("snapshot none"), "{state}");
-    assert!(printed(&store, &["check"]).starts_with("nothing is wrong; checked 2 entities, 4 events"));
+    two_carts_are_looked_into(&store);
     let sql = printed(&store, &["sql", "SELECT count(*) AS n FROM journal; SELECT max(seq_nr) FROM journal"]);
     assert_eq!(sql, "n\n4\nmax(seq_nr)\n          3\n");
 

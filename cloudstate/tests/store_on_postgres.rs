@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::cart_client::CartClient;
 use crate::process::{Function, Sidecar, free_port};
 use crate::store_command::{
-    archive, command, import, json_lines, peak_of, printed, refused, run, store_of, text, words,
+    archive, command, import, json_lines, peak_of, printed, refused, run, store_of, text, two_carts_are_looked_into,
+    words,
 };
 
 static SERVER: LazyLock<PostgresServer> = LazyLock::new(|| {
@@ -95,22 +96,7 @@ async fn a_store_on_postgres_is_looked_into_while_its_sidecar_serves() {
     assert_eq!((&info["events"], &info["backend"]), (&4.into(), &"postgres".into()));
     assert!(info["highest_offset"].as_str().expect("text").starts_with("1."), "{info}");
 
-    let entities = printed(&store, &["entities"]);
-    assert!(entities.contains("shopping-cart|ada") && entities.contains("shopping-cart|bob"), "{entities}");
-    let one = printed(&store, &["entities", "--type", "shopping-cart", "--prefix", "b", "--json"]);
-    assert_eq!(json_lines(&one).iter().map(|it| it["id"].as_str()).collect::<Vec<_>>(), [Some("shopping-cart|bob")]);
-
-    let events = printed(&store, &["events", "shopping-cart|ada"]);
-    assert_eq!(events.lines().filter(|line| line.starts_with('#')).count(), 3, "{events}");
-    assert!(events.contains("ItemAdded") && events.contains(r#"1: {1: "pear" 2: "name of pear" 3: 3}"#), "{events}");
-    let second = printed(&store, &["events", "shopping-cart|ada", "--at", "2"]);
-    assert!(second.starts_with("#2 ") && second.contains("batch") && second.contains("pear"), "{second}");
-    let some = json_lines(&printed(&store, &["events", "shopping-cart|ada", "--from", "2", "--to", "3", "--json"]));
-    assert_eq!(some.iter().map(|it| it["seq_nr"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
-
-    let state = words(&printed(&store, &["state", "shopping-cart|ada"]));
-    assert!(state.contains("it has events 1 to 3") && state.contains("snapshot none"), "{state}");
-    assert!(printed(&store, &["check"]).starts_with("nothing is wrong; checked 2 entities, 4 events"));
+    two_carts_are_looked_into(&store);
     let sql = printed(&store, &["sql", "SELECT count(*) AS n FROM journal; SELECT max(seq_nr) FROM journal"]);
     assert_eq!(sql, "n\n4\nmax\n  3\n");
     assert!(printed(&store, &["adopt"]).contains("as generation 1"), "the server that wrote it has it already");
