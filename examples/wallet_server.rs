@@ -12,7 +12,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program for people to watch")]
 
-use actors::{Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, BoxError, Handled, ReplyTo};
+use actors::{Actor, ActorContext, ActorRef, ActorSystem, Behavior, BoxError, Handled, ReplyTo};
 use anyhow::Context;
 use axum::{
     Json, Router,
@@ -185,7 +185,7 @@ async fn richest(
     Ok(Json(rows.await.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))?))
 }
 
-fn unavailable(error: AskError) -> Refusal {
+fn unavailable(error: impl std::fmt::Display) -> Refusal {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{error}: whether it was stored is not known\n"))
 }
 

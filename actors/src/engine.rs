@@ -527,10 +527,7 @@ impl<A: Actor> Engine<A> {
                 self.came = true;
                 Some(Step::Handle(message))
             }
-            Envelope::Adapted(adapt) => {
-                self.came = true;
-                Some(Step::Handle(adapt()))
-            }
+            Envelope::Adapted(adapt) => self.opened(adapt(), run),
             Envelope::Ended(ended) => self.ended(*ended),
             Envelope::Inspect(probe) => {
                 self.reached(*probe);

@@ -17,8 +17,8 @@ pub(crate) enum Envelope<M> {
     Until(M, Tick),
     /// Part of an ask made inside another actor's handler. Boxed, so that it does not make every message larger.
     Asked(Box<(M, Arc<Link>)>),
-    /// Came through a message adapter, whose function runs in the receiver's turn.
-    Adapted(Box<dyn FnOnce() -> M + Send>),
+    /// Came through a message adapter, whose function runs in the receiver's turn and makes a message, asked or not, of it.
+    Adapted(Box<dyn FnOnce() -> Self + Send>),
     /// An element of a stream that the actor handles.
     Streamed(Box<Streamed<M>>),
     /// An actor has ended. In this lane because the notice must not overtake what that actor said before.

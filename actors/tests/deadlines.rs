@@ -34,8 +34,12 @@ enum ClerkMessage {
     Chain(Vec<ActorRef<ClerkMessage>>, ReplyTo<Result<u32, AskError>>),
     Answered(Result<u32, AskError>, Duration, ActorRef<Outcome>),
     Left(ReplyTo<Option<Duration>>),
+    /// References through which it is counted, and asked for the time left, in other words.
+    Adapters(ReplyTo<Adapters>),
     Fail(ReplyTo<u32>),
 }
+type Adapters = (ActorRef<ReplyTo<u32>>, ActorRef<ReplyTo<Option<Duration>>>);
+
 use ClerkMessage::{AskOther, AskOtherUnasked, Chain, Count, Fail, Keep, Left, Nap, NapThenCount};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,6 +119,7 @@ impl Actor for Clerk {
                 let left = ctx.deadline().map(|deadline| deadline - ctx.clock().now());
                 reply_to.tell(left);
             }
+            ClerkMessage::Adapters(reply_to) => reply_to.tell((ctx.message_adapter(Count), ctx.message_adapter(Left))),
             Fail(reply_to) => {
                 self.kept.push(reply_to);
                 return Err("told to".into());
@@ -147,6 +152,20 @@ fn a_question_whose_time_is_over_is_not_handled() {
     assert_eq!(expired(&kit), 0, "it still waits");
     assert_eq!(kit.block_on(in_time), Ok(1), "the first that is handled");
     assert_eq!((expired(&kit), kit.system().event_stream().dead_letters_total()), (2, 2));
+}
+
+#[test]
+fn a_question_through_an_adapter_has_a_deadline_like_any_other() {
+    let kit = TestKit::new();
+    let clerk = clerk(&kit, "clerk");
+    let (count, left) = kit.block_on(clerk.ask(ClerkMessage::Adapters, LONG)).unwrap();
+    assert_eq!(kit.block_on(left.ask(|reply_to| reply_to, SECOND * 5)), Ok(Some(SECOND * 5)));
+    clerk.tell(Nap(SECOND * 5));
+    let late = count.ask(|reply_to| reply_to, SECOND);
+    let in_time = count.ask(|reply_to| reply_to, SECOND * 10);
+    assert_eq!(kit.block_on(late), Err(AskError::Timeout));
+    assert_eq!(kit.block_on(in_time), Ok(1), "the first that is handled");
+    assert_eq!(expired(&kit), 1);
 }
 
 #[test]

@@ -26,7 +26,7 @@ struct Flags {
     /// Bytes of an event's payload
     #[arg(long, default_value_t = 256)]
     payload: usize,
-    /// Events of the store in the open part
+    /// Events of the store in the open part, which reads its feed too
     #[arg(long, default_value_t = 2_000_000)]
     events: u64,
     /// As short as it can be: only whether it works
@@ -73,11 +73,7 @@ impl Args {
         anyhow::ensure!(flags.events >= 20_000, "--events: at least 20000");
         let all = |parts: Vec<Part>| if parts.is_empty() { Part::value_variants().to_vec() } else { parts };
         let skipped = flags.filter.is_some_and(|filter| !"persistence".contains(&filter));
-        let stores = match () {
-            () if flags.test && flags.store.is_empty() => vec![Store::Sqlite],
-            () if flags.store.is_empty() => Store::value_variants().to_vec(),
-            () => flags.store,
-        };
+        let stores = if flags.store.is_empty() { Store::value_variants().to_vec() } else { flags.store };
         Ok(Self {
             parts: if skipped { Vec::new() } else { all(flags.part) },
             stores: if skipped { Vec::new() } else { stores },

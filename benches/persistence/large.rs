@@ -53,20 +53,7 @@ pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
 
     let store = SqliteStore::open(folder.path(), SqliteOptions::default())?;
     let db = Arc::new(Mutex::new(floor::connect(store.path())?));
-    for _ in 0..args.rounds.min(3) {
-        let started = Instant::now();
-        let found = feed_by_hand(&db).await?;
-        let floor = found as f64 / started.elapsed().as_secs_f64();
-        anyhow::ensure!(found == events, "the floor found {found} of {events} events");
-        let started = Instant::now();
-        let found = feed(&store).await?;
-        let ours = found as f64 / started.elapsed().as_secs_f64();
-        anyhow::ensure!(found == events, "the feed had {found} of {events} events");
-        println!(
-            "feed     sqlite   {ours:>9.0} events/s   by hand {floor:>9.0}   ours/floor {:.2}   pages of {PAGE}",
-            ours / floor
-        );
-    }
+    feeds("sqlite", args, &store, events, async || feed_by_hand(&db).await).await?;
     store.close().await;
     Ok(())
 }
@@ -101,29 +88,44 @@ pub async fn postgres(args: &Args, server: &PostgresServer) -> anyhow::Result<()
         args.payload
     );
     let query = postgres_floor::prepare_feed(&client).await?;
-    for _ in 0..args.rounds.min(3) {
-        let started = Instant::now();
+    let by_hand = async || {
         let (mut found, mut after) = (0, (0_i64, 0_i64));
         loop {
             let page = postgres_floor::feed(&client, &query, after, PAGE as i64).await?;
             found += page.len() as u64;
             match page.last() {
                 Some(last) => after = last.0,
-                None => break,
+                None => return Ok(found),
             }
         }
+    };
+    feeds("postgres", args, &store, events, by_hand).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// All events by hand and through the store's feed, in turns.
+async fn feeds(
+    name: &str,
+    args: &Args,
+    store: &impl EventFeed<RawEvent>,
+    events: u64,
+    by_hand: impl AsyncFn() -> anyhow::Result<u64>,
+) -> anyhow::Result<()> {
+    for _ in 0..args.rounds.min(3) {
+        let started = Instant::now();
+        let found = by_hand().await?;
         let floor = found as f64 / started.elapsed().as_secs_f64();
         anyhow::ensure!(found == events, "the floor found {found} of {events} events");
         let started = Instant::now();
-        let found = feed(&store).await?;
+        let found = feed(store).await?;
         let ours = found as f64 / started.elapsed().as_secs_f64();
         anyhow::ensure!(found == events, "the feed had {found} of {events} events");
         println!(
-            "feed     postgres {ours:>9.0} events/s   by hand {floor:>9.0}   ours/floor {:.2}   pages of {PAGE}",
+            "feed     {name:<8} {ours:>9.0} events/s   by hand {floor:>9.0}   ours/floor {:.2}   pages of {PAGE}",
             ours / floor
         );
     }
-    store.close().await;
     Ok(())
 }
 

@@ -68,6 +68,11 @@ enum Reason {
 }
 
 impl StoreError {
+    #[cfg(not(feature = "postgres"))]
+    pub(crate) fn not_built() -> Self {
+        Self { reason: Reason::NotBuilt }
+    }
+
     /// Whether another process has the store open.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
@@ -107,7 +112,7 @@ impl Store {
                 Ok(Self::durable(store.clone(), Durable::Postgres(store)))
             }
             #[cfg(not(feature = "postgres"))]
-            StoreLocation::Postgres(_) => Err(StoreError { reason: Reason::NotBuilt }),
+            StoreLocation::Postgres(_) => Err(StoreError::not_built()),
         }
     }
 
@@ -197,7 +202,7 @@ pub async fn adopt(config: &StoreConfig) -> Result<u32, StoreError> {
             adopted.map_err(|reason| StoreError { reason: reason.into() })
         }
         #[cfg(not(feature = "postgres"))]
-        StoreLocation::Postgres(_) => Err(StoreError { reason: Reason::NotBuilt }),
+        StoreLocation::Postgres(_) => Err(StoreError::not_built()),
     }
 }
 
@@ -211,7 +216,7 @@ fn options(config: &SqliteConfig) -> SqliteOptions {
 }
 
 #[cfg(feature = "postgres")]
-fn postgres_options(url: &Secret, config: &PostgresConfig) -> PostgresOptions {
+pub(crate) fn postgres_options(url: &Secret, config: &PostgresConfig) -> PostgresOptions {
     PostgresOptions {
         password: config.password.as_ref().map(|password| password.reveal().to_owned()),
         schema: config.schema.clone(),

@@ -184,6 +184,13 @@ async fn open(
     stream
 }
 
+/// Waits until others, which have been idle for a shorter time than whoever is idle now, have been passivated.
+async fn until_idle_ones_are_passivated(function: &mut ScriptedFunction, sidecar: &TestSidecar) {
+    for id in ["later", "still later"] {
+        open(function, sidecar, id, None).await.closed().await;
+    }
+}
+
 /// The entity of the second service with the same value, and what it was told of it.
 async fn open_two(
     function: &mut ScriptedFunction,
@@ -536,8 +543,7 @@ async fn a_deletion_is_final_and_says_so() {
     assert_eq!(failed(process(&sidecar, "ada")).await, failure("Entity deleted"));
     let status = soon("the failure", process_streamed(&sidecar, "ada")).await.expect("no panic");
     assert_eq!(status.expect_err("deleted").message(), "Entity deleted");
-    // Long enough for the entity to be passivated: its successor finds the key deleted.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until_idle_ones_are_passivated(&mut function, &sidecar).await; // its successor finds the key deleted
     assert_eq!(failed(process(&sidecar, "ada")).await, failure("Entity deleted"));
     assert!(function.has_no_crdt());
 }
@@ -634,7 +640,7 @@ async fn an_entity_is_not_passivated_while_a_client_listens() {
     stream.reply(CrdtReply { streamed: true, ..reply(1, None) }).await;
     let mut elements = opened(call).await;
     next(&mut elements).await.expect("an element");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until_idle_ones_are_passivated(&mut function, &sidecar).await;
     stream.element(element(1, 7, true)).await;
     assert_eq!(next(&mut elements).await.expect("an element"), Some(7));
     stream.closed().await;

@@ -1,8 +1,12 @@
 //! Event-sourced entities as the protocol wants them, with a user function played by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloudstate::store::Store;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use persistence::testkit::FaultySnapshots;
+use persistence::{JournalError, PersistenceId};
 use proto::cloudstate::eventsourced::EventSourcedReply;
 use tonic::Code;
 
@@ -79,6 +83,58 @@ async fn events_and_snapshots_are_replayed_byte_for_byte() {
     assert_eq!(stream.command().await.id, 1);
     stream.reply(reply(1, "done", &[])).await;
     assert_eq!(answer(call).await.expect("served"), "done");
+}
+
+/// A snapshot is an optimisation: with a damaged one the entity starts from the one before it, and with none left from
+/// all its events.
+#[tokio::test]
+async fn a_damaged_snapshot_is_passed_over() {
+    let mut function = ScriptedFunction::start(model_spec()).await;
+    let mut store = Store::in_memory();
+    let snapshots = FaultySnapshots::new(store.snapshots.clone());
+    store.snapshots = Arc::new(snapshots.clone());
+    let sidecar = TestSidecar::over(store, &function, |_| {}).ready().await;
+    let client = sidecar.client();
+    let mut stream = open(&mut function, &client, "ada", &["a"]).await;
+    for (id, total, event) in [(2, "ab", "b"), (3, "abc", "c")] {
+        let call = client.process("ada");
+        stream.command().await;
+        stream.reply(with_snapshot(reply(id, total, &[event]), total)).await;
+        answer(call).await.expect("served");
+    }
+    stream.over().await;
+    let damaged = |seq_nr| JournalError::Damaged {
+        id: PersistenceId::of("model", "ada"),
+        seq_nr,
+        place: "snapshot".to_owned(),
+        reason: "as told".to_owned(),
+    };
+    for (damage, snapshot, events) in
+        [(&[3][..], Some((2, "ab")), &[(3, "c")][..]), (&[3, 2], None, &[(1, "a"), (2, "b"), (3, "c")])]
+    {
+        damage.iter().for_each(|&seq_nr| snapshots.fail_next_load(damaged(seq_nr)));
+        let call = client.process("ada");
+        let mut stream = function.stream().await;
+        let found = stream.init().await.snapshot.map(|found| (found.snapshot_sequence, text(found.snapshot)));
+        assert_eq!(found, snapshot.map(|(sequence, state)| (sequence, state.to_owned())));
+        for (sequence, name) in events {
+            let event = stream.event().await;
+            assert_eq!((event.sequence, text(event.payload).as_str()), (*sequence, *name));
+        }
+        stream.command().await;
+        stream.reply(reply(1, "served", &[])).await;
+        assert_eq!(answer(call).await.expect("it starts all the same"), "served");
+        stream.over().await;
+    }
+}
+
+/// Not every store can keep it, so no entity has it: the same command means the same everywhere.
+#[tokio::test]
+async fn the_character_nul_in_an_entity_id_is_refused() {
+    let (_function, _sidecar, client) = start().await;
+    let status = answer(client.process("a\0b")).await.expect_err("refused");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "entity key in field id must not contain the character NUL: leave it out");
 }
 
 #[tokio::test]

@@ -35,5 +35,6 @@ mod soak;
 mod spec;
 mod storage;
 mod store_command;
+mod store_on_postgres;
 mod tck;
 mod value_entities;

@@ -18,6 +18,7 @@ use proto::model::tck::valueentity::value_entity_tck_model_client::ValueEntityTc
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::process::{Function, Sidecar, free_port};
@@ -82,7 +83,7 @@ async fn half_an_hour_of_everything() {
 
     let begin = Instant::now();
     let mut memory = Vec::new();
-    while begin.elapsed() < duration {
+    while begin.elapsed() < duration && !clients.iter().any(JoinHandle::is_finished) {
         tokio::time::sleep(KILL_EVERY).await;
         memory.push(resident(sidecar.id()));
         function.kill();
@@ -90,7 +91,8 @@ async fn half_an_hour_of_everything() {
     }
     stop.send_replace(true);
     for client in clients {
-        client.await.expect("a client found something wrong");
+        let ended = tokio::time::timeout(STUCK * 2, client).await.expect("a client does not end");
+        ended.expect("a client found something wrong");
     }
     for (kind, Counts { acknowledged, failed }) in counts.iter().map(|(kind, counts)| (kind, &**counts)) {
         let acknowledged = acknowledged.load(Ordering::Relaxed);
@@ -105,6 +107,7 @@ async fn half_an_hour_of_everything() {
         sorted.get(sorted.len() / 2).copied().unwrap_or_default()
     };
     let third = memory.len() / 3;
+    assert!(third > 0, "{} samples are too few to see whether memory grows", memory.len());
     let (middle, last) = (median(&memory[third..2 * third]), median(&memory[2 * third..]));
     eprintln!("resident: {:?} MB, middle {} MB, last {} MB", megabytes(&memory), middle >> 20, last >> 20);
     assert!(last <= middle + middle / 10 + (8 << 20), "memory grows");

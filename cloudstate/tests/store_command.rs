@@ -1,9 +1,10 @@
 //! `cloudstate store`, beside a sidecar that runs and without one.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use cloudstate::demo::SNAPSHOT_EVERY;
 use serde_json::Value;
@@ -11,44 +12,65 @@ use serde_json::Value;
 use crate::cart_client::CartClient;
 use crate::process::{Function, Sidecar, cloudstate, free_port};
 
-fn store_of(folder: &Path) -> String {
+pub(crate) fn store_of(folder: &Path) -> String {
     format!("sqlite:{}", folder.display())
 }
 
 /// `cloudstate store WORDS --store STORE`.
-fn command(store: &str, words: &[&str]) -> Command {
+pub(crate) fn command(store: &str, words: &[&str]) -> Command {
     let mut command = cloudstate();
     command.arg("store").args(words).args(["--store", store]).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn run(store: &str, words: &[&str]) -> Output {
+pub(crate) fn run(store: &str, words: &[&str]) -> Output {
     command(store, words).output().expect("the command starts")
 }
 
 /// What a command prints that ends well.
-fn printed(store: &str, words: &[&str]) -> String {
+pub(crate) fn printed(store: &str, words: &[&str]) -> String {
     let output = run(store, words);
     assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
 /// The exit status and the error of one that does not.
-fn refused(store: &str, words: &[&str]) -> (i32, String) {
+pub(crate) fn refused(store: &str, words: &[&str]) -> (i32, String) {
     let output = run(store, words);
     (output.status.code().expect("an exit status"), text(&output.stderr))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
+/// What is said of Ada's three events and Bob's one, whatever keeps them.
+pub(crate) fn two_carts_are_looked_into(store: &str) {
+    let entities = printed(store, &["entities"]);
+    assert!(entities.contains("shopping-cart|ada") && entities.contains("shopping-cart|bob"), "{entities}");
+    let one = printed(store, &["entities", "--type", "shopping-cart", "--prefix", "b", "--json"]);
+    assert_eq!(json_lines(&one).iter().map(|it| it["id"].as_str()).collect::<Vec<_>>(), [Some("shopping-cart|bob")]);
+
+    let events = printed(store, &["events", "shopping-cart|ada"]);
+    assert_eq!(events.lines().filter(|line| line.starts_with('#')).count(), 3, "{events}");
+    assert!(events.contains("ItemAdded") && events.contains(r#"1: {1: "pear" 2: "name of pear" 3: 3}"#), "{events}");
+    let second = printed(store, &["events", "shopping-cart|ada", "--at", "2"]);
+    assert!(second.starts_with("#2 ") && second.contains("batch") && second.contains("pear"), "{second}");
+    let some = json_lines(&printed(store, &["events", "shopping-cart|ada", "--from", "2", "--to", "3", "--json"]));
+    assert_eq!(some.iter().map(|it| it["seq_nr"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
+    assert!(some[0]["payload"].is_string() && some[0]["decoded"].as_str().expect("fields").contains("pear"));
+
+    let state = words(&printed(store, &["state", "shopping-cart|ada"]));
+    assert!(state.contains("it has events 1 to 3") && state.contains("snapshot none"), "{state}");
+    assert!(printed(store, &["check"]).starts_with("nothing is wrong; checked 2 entities, 4 events"));
+}
+
 /// Words of a text, so that a test says nothing of the space between them.
-fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -93,23 +115,7 @@ async fn a_store_is_looked_into_while_its_sidecar_serves() {
     let info: Value = serde_json::from_str(&printed(&store, &["info", "--json"])).expect("JSON");
     assert_eq!((&info["events"], &info["highest_offset"]), (&4.into(), &"4".into()));
 
-    let entities = printed(&store, &["entities"]);
-    assert!(entities.contains("shopping-cart|ada") && entities.contains("shopping-cart|bob"), "{entities}");
-    let one = printed(&store, &["entities", "--type", "shopping-cart", "--prefix", "b", "--json"]);
-    assert_eq!(json_lines(&one).iter().map(|it| it["id"].as_str()).collect::<Vec<_>>(), [Some("shopping-cart|bob")]);
-
-    let events = printed(&store, &["events", "shopping-cart|ada"]);
-    assert_eq!(events.lines().filter(|line| line.starts_with('#')).count(), 3, "{events}");
-    assert!(events.contains("ItemAdded") && events.contains(r#"1: {1: "pear" 2: "name of pear" 3: 3}"#), "{events}");
-    let second = printed(&store, &["events", "shopping-cart|ada", "--at", "2"]);
-    assert!(second.starts_with("#2 ") && second.contains("batch") && second.contains("pear"), "{second}");
-    let some = json_lines(&printed(&store, &["events", "shopping-cart|ada", "--from", "2", "--to", "3", "--json"]));
-    assert_eq!(some.iter().map(|it| it["seq_nr"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
-    assert!(some[0]["payload"].is_string() && some[0]["decoded"].as_str().expect("fields").contains("pear"));
-
-    let state = words(&printed(&store, &["state", "shopping-cart|ada"]));
-    assert!(state.contains("it has events 1 to 3") && state.contains("snapshot none"), "{state}");
-    assert!(printed(&store, &["check"]).starts_with("nothing is wrong; checked 2 entities, 4 events"));
+    two_carts_are_looked_into(&store);
     let sql = printed(&store, &["sql", "SELECT count(*) AS n FROM journal; SELECT max(seq_nr) FROM journal"]);
     assert_eq!(sql, "n\n4\nmax(seq_nr)\n          3\n");
 
@@ -216,7 +222,7 @@ async fn refusals_name_the_fix_and_leave_nothing() {
         (&store, &["events", "shopping-cart|eve"], 1, "there is no entity shopping-cart|eve"),
         (&store, &["events", "shopping-cart|ada", "--at", "7"], 1, "it has events 1 to 1"),
         (&store, &["sql", "DELETE FROM journal"], 1, "only statements that read"),
-        (&store, &["restore", &path("nothing")], 4, "there is no store in"),
+        (&store, &["restore", &path("nothing")], 4, "name the file or folder that `cloudstate store backup` wrote"),
         (&store, &["import", &path("nothing")], 1, "No such file"),
         (&store, &["backup", &path("no/such/folder.db")], 1, "No such file"),
         (&store, &["export", &path("no/such/folder.jsonl")], 1, "No such file"),
@@ -250,6 +256,7 @@ async fn refusals_name_the_fix_and_leave_nothing() {
     fs::write(&cut, &whole[..whole.len() - 30]).expect("written");
     let (status, error) = refused(&nowhere, &["import", &cut]);
     assert!(status == 1 && error.contains("line ") && error.contains("nothing was imported"), "{status} {error}");
+    assert!(!folder.path().join("nowhere").exists());
     assert_eq!(refused(&nowhere, &["info"]).0, 4);
     assert_eq!(client.get("ada", false).await.expect("served").len(), 1);
 }
@@ -277,10 +284,69 @@ async fn a_check_names_what_is_wrong() {
         (&lines[0]["subject"], &lines[0]["seq_nr"], &lines[1]["findings"]),
         (&"event".into(), &3.into(), &1.into())
     );
-    let (status, error) =
-        refused(&running.store(), &["backup", running.folder.path().join("copy.db").to_str().expect("text")]);
-    assert!(status == 1 && error.contains("not sound: 1 findings"), "{status} {error}");
-    assert!(!running.folder.path().join("copy.db").exists());
+    let copy = running.folder.path().join("copy.db");
+    let path = copy.to_str().expect("text");
+    let (status, error) = refused(&running.store(), &["backup", path]);
+    assert!(status == 1 && error.contains("not sound: 1 findings") && error.contains("--no-check"), "{status} {error}");
+    assert!(!copy.exists());
+    // Whoever wants it all the same can have it, there and back.
+    assert!(printed(&running.store(), &["backup", path, "--no-check"]).contains("not checked"));
+    let restored = running.folder.path().join("restored");
+    let store = store_of(&restored);
+    let (status, error) = refused(&store, &["restore", path]);
+    assert!(status == 1 && error.contains("not sound: 1 findings") && error.contains("--no-check"), "{status} {error}");
+    assert!(!restored.exists(), "nothing is left of a restore that failed");
+    assert!(printed(&store, &["restore", path, "--no-check"]).contains("not checked"));
+    assert_eq!(refused(&store, &["check"]).0, 1);
+}
+
+/// Ctrl-C ends a command that waits for its standard input, and what was begun is gone.
+#[test]
+fn a_command_that_waits_for_input_can_be_interrupted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begun = folder.path().join("begun");
+    let store = store_of(&begun);
+    let mut import = command(&store, &["import", "-"]).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = import.stdin.take().expect("an input");
+    let whole = archive(3, 2);
+    input.write_all(&whole[..whole.len() / 2]).expect("written");
+    while !begun.join("store.lock").exists() {
+        std::thread::yield_now();
+    }
+    interrupt(&import);
+    assert_eq!(import.wait().expect("it ends").code(), Some(130));
+    assert!(!begun.exists());
+    drop(input);
+
+    self::import(&store, &whole);
+    let mut sql = command(&store, &["sql", "--json"]).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = sql.stdin.take().expect("an input");
+    input.write_all(b"SELECT 1 AS one;\n").expect("written");
+    let mut line = String::new();
+    BufReader::new(sql.stdout.take().expect("an output")).read_line(&mut line).expect("an answer");
+    assert_eq!(line, "{\"one\":1}\n");
+    interrupt(&sql);
+    assert_eq!(sql.wait().expect("it ends").code(), Some(130));
+}
+
+fn interrupt(child: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).expect("sent");
+}
+
+/// Half an export is none, and half a check says nothing of the rest: their reader must not go.
+#[test]
+fn a_reader_that_goes_away_fails_what_must_be_read_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store_of(folder.path());
+    import(&store, &archive(3, 2));
+    for (words, status) in
+        [(&["check"][..], 1), (&["export"], 1), (&["export", "-"], 1), (&["info"], 0), (&["entities"], 0)]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(&store, words).stdout(writer).output().expect("the command starts");
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {}", text(&output.stderr));
+    }
 }
 
 /// Statements come from standard input, and a reader that has seen enough is no error.
@@ -324,32 +390,35 @@ fn a_big_store_needs_no_big_process() {
         (&restored, &["sql", "SELECT * FROM journal ORDER BY payload"]),
     ];
     for (store, words) in commands {
-        let mut command = command(store, words);
-        let output = fs::File::create(folder.path().join("output")).expect("a file");
-        let mut child = command.stdout(output).stderr(Stdio::inherit()).spawn().expect("it starts");
-        let mut peak = 0;
-        let status = loop {
-            peak = peak.max(peak_memory(child.id()));
-            match child.try_wait().expect("a child") {
-                Some(status) => break status,
-                None => std::thread::sleep(std::time::Duration::from_millis(5)),
-            }
-        };
-        assert!(status.success(), "{words:?}");
+        let peak = peak_of(store, words, &folder.path().join("output"));
         assert!(peak < LIMIT_KIB, "{words:?} took {peak} KiB");
     }
     let sizes = ["big.jsonl", "again.jsonl"].map(|name| fs::metadata(path(name)).expect("a file").len());
     assert!(sizes[0].abs_diff(sizes[1]) < 1_000, "{sizes:?}");
 }
 
-/// KiB that the process had at most so far.
-fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+/// KiB that a command had at most, which ends well and whose output goes into a file.
+pub(crate) fn peak_of(store: &str, words: &[&str], output: &Path) -> u64 {
+    let mut command = command(store, words);
+    let output = fs::File::create(output).expect("a file");
+    let (status, peak) = wait_for(command.stdout(output).stderr(Stdio::inherit()).spawn().expect("it starts"));
+    assert!(status.success(), "{words:?}");
+    peak
 }
 
-fn import(store: &str, archive: &[u8]) {
+/// How the process ended, and the KiB that it had at most.
+#[expect(unsafe_code, reason = "the only call that tells how much memory a process took that has ended")]
+fn wait_for(child: Child) -> (ExitStatus, u64) {
+    let mut status = 0;
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the types that the call writes.
+    let ended = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) };
+    assert_eq!(ended, child.id().cast_signed(), "{}", std::io::Error::last_os_error());
+    (ExitStatus::from_raw(status), u64::try_from(usage.ru_maxrss).expect("a size"))
+}
+
+pub(crate) fn import(store: &str, archive: &[u8]) {
     let mut import = command(store, &["import", "-"]).stdin(Stdio::piped()).spawn().expect("it starts");
     import.stdin.take().expect("an input").write_all(archive).expect("written");
     let output = import.wait_with_output().expect("an output");
@@ -357,7 +426,7 @@ fn import(store: &str, archive: &[u8]) {
 }
 
 /// What an export of so many entities with so many events each looks like: the format that is documented, made by hand.
-fn archive(entities: u64, events: u64) -> Vec<u8> {
+pub(crate) fn archive(entities: u64, events: u64) -> Vec<u8> {
     let mut lines = String::new();
     let mut line = |line: String| lines.push_str(&format!("{line}\n"));
     line(r#"{"cloudstate_store":1,"from":"sqlite","exported_at_ms":1,"program":"a test"}"#.into());

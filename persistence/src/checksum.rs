@@ -1,4 +1,8 @@
 //! The `crc` column of the SQL stores: CRC-32C over everything a row says about an event, snapshot or state.
+//!
+//! Tags are not part of it. They are an index, by which readers select: those of events are in a table of their own, and
+//! that of a deleted state is taken over by the database, whose writer does not know it. A damaged tag can hide an event
+//! or a state from who reads by that tag, and never changes what it says.
 
 use crate::PersistenceId;
 

@@ -146,15 +146,8 @@ impl<E: 'static, J: Journal<RawEvent>, C: Codec<E>> Journal<E> for Coded<J, C> {
         to: u64,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<Vec<Stored<E>>, JournalError>> {
-        let page = self.store.replay(id.clone(), from, to, limit);
-        let codec = Arc::clone(&self.codec);
-        let decode = move |Stored { seq_nr, epoch, time_ms, event: raw }: Stored<RawEvent>| {
-            let event = codec
-                .decode(&raw.manifest, &raw.payload)
-                .map_err(|error| undecodable(&id, seq_nr, &raw.manifest, error))?;
-            Ok(Stored { seq_nr, epoch, time_ms, event })
-        };
-        async move { page.await?.into_iter().map(decode).collect() }.boxed()
+        let (page, codec) = (self.store.replay(id.clone(), from, to, limit), Arc::clone(&self.codec));
+        decoded_page(id, page, move |raw, _| codec.decode(&raw.manifest, &raw.payload))
     }
 
     fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
@@ -188,15 +181,8 @@ impl<S: 'static, J: SnapshotStore<RawSnapshot>, C: Codec<S>> SnapshotStore<S> fo
         id: PersistenceId,
         max_seq: u64,
     ) -> BoxFuture<'static, Result<Option<StoredSnapshot<S>>, JournalError>> {
-        let loaded = self.store.load(id.clone(), max_seq);
-        let codec = Arc::clone(&self.codec);
-        let decode = move |StoredSnapshot { seq_nr, epoch, time_ms, snapshot: raw }: StoredSnapshot<RawSnapshot>| {
-            let snapshot = codec
-                .decode(&raw.manifest, &raw.payload)
-                .map_err(|error| undecodable(&id, seq_nr, &raw.manifest, error))?;
-            Ok(StoredSnapshot { seq_nr, epoch, time_ms, snapshot })
-        };
-        async move { loaded.await?.map(decode).transpose() }.boxed()
+        let (loaded, codec) = (self.store.load(id.clone(), max_seq), Arc::clone(&self.codec));
+        decoded_snapshot(id, loaded, move |raw| codec.decode(&raw.manifest, &raw.payload))
     }
 
     fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
@@ -218,17 +204,8 @@ impl<S: 'static, J: StateStore<RawState>, C: Codec<S>> StateStore<S> for Coded<J
     }
 
     fn load(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<StoredState<S>>, JournalError>> {
-        let loaded = self.store.load(id.clone());
-        let codec = Arc::clone(&self.codec);
-        let decode = move |StoredState { revision, epoch, time_ms, state: raw, marker }: StoredState<RawState>| {
-            let state = raw.map(|raw| {
-                codec
-                    .decode(&raw.manifest, &raw.payload)
-                    .map_err(|error| undecodable(&id, revision, &raw.manifest, error))
-            });
-            Ok(StoredState { revision, epoch, time_ms, state: state.transpose()?, marker })
-        };
-        async move { loaded.await?.map(decode).transpose() }.boxed()
+        let (loaded, codec) = (self.store.load(id.clone()), Arc::clone(&self.codec));
+        decoded_state(id, loaded, move |raw| codec.decode(&raw.manifest, &raw.payload))
     }
 
     fn upsert(&self, put: PutState<S>) -> BoxFuture<'static, Result<u64, AppendError>> {
@@ -243,6 +220,48 @@ impl<S: 'static, J: StateStore<RawState>, C: Codec<S>> StateStore<S> for Coded<J
     }
 }
 
-pub(crate) fn undecodable(id: &PersistenceId, seq_nr: u64, manifest: &str, error: CodecError) -> JournalError {
+/// A page of a log, with what `read` makes of each event and its time.
+pub(crate) fn decoded_page<E: 'static>(
+    id: PersistenceId,
+    page: BoxFuture<'static, Result<Vec<Stored<RawEvent>>, JournalError>>,
+    read: impl Fn(&RawEvent, u64) -> Result<E, CodecError> + Send + 'static,
+) -> BoxFuture<'static, Result<Vec<Stored<E>>, JournalError>> {
+    let decode = move |Stored { seq_nr, epoch, time_ms, event: raw }| {
+        let event = read(&raw, time_ms).map_err(|error| undecodable(&id, seq_nr, &raw.manifest, error))?;
+        Ok(Stored { seq_nr, epoch, time_ms, event })
+    };
+    async move { page.await?.into_iter().map(decode).collect() }.boxed()
+}
+
+/// A snapshot, with what `read` makes of it.
+pub(crate) fn decoded_snapshot<S: 'static>(
+    id: PersistenceId,
+    loaded: BoxFuture<'static, Result<Option<StoredSnapshot<RawSnapshot>>, JournalError>>,
+    read: impl FnOnce(&RawSnapshot) -> Result<S, CodecError> + Send + 'static,
+) -> BoxFuture<'static, Result<Option<StoredSnapshot<S>>, JournalError>> {
+    async move {
+        let Some(StoredSnapshot { seq_nr, epoch, time_ms, snapshot: raw }) = loaded.await? else { return Ok(None) };
+        let snapshot = read(&raw).map_err(|error| undecodable(&id, seq_nr, &raw.manifest, error))?;
+        Ok(Some(StoredSnapshot { seq_nr, epoch, time_ms, snapshot }))
+    }
+    .boxed()
+}
+
+/// A state, with what `read` makes of it.
+pub(crate) fn decoded_state<S: 'static>(
+    id: PersistenceId,
+    loaded: BoxFuture<'static, Result<Option<StoredState<RawState>>, JournalError>>,
+    read: impl FnOnce(&RawState) -> Result<S, CodecError> + Send + 'static,
+) -> BoxFuture<'static, Result<Option<StoredState<S>>, JournalError>> {
+    async move {
+        let Some(StoredState { revision, epoch, time_ms, state: raw, marker }) = loaded.await? else { return Ok(None) };
+        let decode = |raw: RawState| read(&raw).map_err(|error| undecodable(&id, revision, &raw.manifest, error));
+        let state = raw.map(decode).transpose()?;
+        Ok(Some(StoredState { revision, epoch, time_ms, state, marker }))
+    }
+    .boxed()
+}
+
+fn undecodable(id: &PersistenceId, seq_nr: u64, manifest: &str, error: CodecError) -> JournalError {
     JournalError::Undecodable { id: id.clone(), seq_nr, manifest: manifest.to_owned(), reason: error.0 }
 }

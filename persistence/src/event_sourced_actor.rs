@@ -4,12 +4,13 @@
 //! no other command runs in between.
 
 use crate::{
-    Append, AppendError, CommandId, CommandWindow, Effect, EventSourced, Fence, Found, NotOwner, PersistFailed,
-    PersistenceSignal, Record, WithCommands,
+    Append, AppendError, CommandId, CommandWindow, Effect, EventSourced, Fence, PersistFailed, PersistenceSignal,
+    Record, WithCommands,
     chained::{Chain, Performed},
+    common::Waiting,
+    dedupe::{Repeated, repeated},
     effect::Primary,
     event_sourced_behavior::Setup,
-    lost::Lost,
     recovering::{Ready, recover},
     recovery_limit::RecoveryMode,
     settling::{AfterFailure, Overwritten, WriteFailure, write_settled},
@@ -18,20 +19,16 @@ use crate::{
         taking::{Report, Snapshot, UnderWay, take},
     },
 };
-use actors::{Actor, ActorContext, Behavior, Clock, Handled, Signal, StashBuffer};
+use actors::{Actor, ActorContext, Behavior, Clock, Handled, Signal};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
-
-/// Commands an entity may [`stash`](Effect::stash).
-const STASH: usize = 4_096;
 
 /// What [`EventSourcedBehavior`](crate::EventSourcedBehavior) turns into when it is spawned.
 pub struct EventSourcedActor<E: EventSourced> {
     setup: Arc<Setup<E>>,
     life: Option<Life<E>>, // `None` until recovered, and after a failed write: then the state is not to be believed
-    stash: StashBuffer<E::Command>,
-    lost: Option<Lost>,
+    waiting: Waiting<E::Command>,
 }
 
 struct Life<E: EventSourced> {
@@ -49,34 +46,7 @@ type Context<E> = ActorContext<<E as EventSourced>::Command>;
 
 impl<E: EventSourced> EventSourcedActor<E> {
     pub(crate) fn new(setup: Arc<Setup<E>>) -> Self {
-        Self { setup, life: None, stash: StashBuffer::with_capacity(STASH), lost: None }
-    }
-
-    /// Answers a command that was carried out before. `None` gives it back, with its id if it has one.
-    fn repeated(
-        &self,
-        ctx: &mut Context<E>,
-        life: &Life<E>,
-        command: &mut E::Command,
-        now_ms: u64,
-    ) -> Result<Option<CommandId>, ()> {
-        let Some(once) = self.setup.entity.once(command) else { return Ok(None) };
-        let id = once.command_id().clone();
-        match life.commands.find(&id, now_ms) {
-            Found::New => Ok(Some(id)),
-            Found::Answered(reply) => {
-                metrics::counter!("persistence_commands_repeated_total").increment(1);
-                if let Err(error) = once.answer_again(reply) {
-                    tracing::warn!(entity = %self.setup.entity.persistence_id(), command = id.as_str(), %error, "repeated command cannot be answered");
-                }
-                Err(())
-            }
-            Found::Reused => {
-                tracing::warn!(entity = %self.setup.entity.persistence_id(), command = id.as_str(), "command dropped: its id is that of another one");
-                self.setup.entity.on_signal(&life.state, ctx, &PersistenceSignal::CommandIdReused { command: id });
-                Err(())
-            }
-        }
+        Self { setup, life: None, waiting: Waiting::new() }
     }
 
     /// Stores `events` and applies them, or says why not; the state is untouched then.
@@ -110,7 +80,7 @@ impl<E: EventSourced> EventSourcedActor<E> {
             time_ms,
         });
         let (write, clock) = (|| setup.journal.append(append.lock().clone()), ctx.clock().clone());
-        write_settled(&clock, setup.write_timeout, Overwritten::Never, write).await?;
+        write_settled(&clock, setup.common.write_timeout, Overwritten::Never, write).await?;
         let append = append.into_inner();
         life.highest_seq = after;
         match applied_before {
@@ -133,36 +103,18 @@ impl<E: EventSourced> EventSourcedActor<E> {
         Ok(())
     }
 
-    /// What the failure table says: certainly not stored, go on; else stop, and only an unknown outcome may restart.
     fn persist_failed(
         &mut self,
         ctx: &mut Context<E>,
         chained: Chain<E::Command, E::State>,
         failure: WriteFailure,
     ) -> Handled {
-        let id = self.setup.entity.persistence_id();
-        let WriteFailure { error, after } = failure;
-        if after == AfterFailure::GoOn {
-            tracing::warn!(%id, %error, "events not stored, entity goes on");
-            self.signal(ctx, &PersistenceSignal::PersistRejected(error.clone()));
-        } else {
-            tracing::error!(%id, %error, "persisting failed, entity stops");
-            self.signal(ctx, &PersistenceSignal::PersistFailed(error.clone()));
+        self.signal(ctx, &failure.signal());
+        if failure.after != AfterFailure::GoOn {
             self.life = None;
         }
-        chained.write_failed(&error);
-        match (after, &self.setup.not_owner) {
-            (AfterFailure::GoOn, _) => Ok(Behavior::Same),
-            (AfterFailure::StopForGood, None) => Ok(Behavior::Stopped),
-            (AfterFailure::StopForGood, Some(told)) => {
-                told(NotOwner::Lost { id, error });
-                // What is held back comes first, then what waits in the mailbox.
-                ctx.unstash_all(&mut self.stash);
-                self.lost = Some(Lost::begin(ctx));
-                Ok(Behavior::Same)
-            }
-            (AfterFailure::StartOver, _) => Err(PersistFailed(error).into()),
-        }
+        let id = self.setup.entity.persistence_id();
+        self.setup.common.write_failed(ctx, id, chained, failure, &mut self.waiting)
     }
 
     /// The snapshot to take now, if one is due.
@@ -237,7 +189,7 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
         let clock = ctx.clock().clone();
         match recover(&self.setup, &clock).await {
             Ok(Ready { state, highest_seq, snapshot, commands, fence }) => {
-                self.setup.failures.lock().clear();
+                self.setup.common.failures.lock().clear();
                 self.life = Some(Life {
                     state,
                     highest_seq,
@@ -251,31 +203,25 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
                 self.signal(ctx, &PersistenceSignal::RecoveryCompleted { highest_seq });
                 Ok(Behavior::Same)
             }
-            Err(failure) => {
-                let id = self.setup.entity.persistence_id();
-                if self.setup.failures.lock().note(&failure) {
-                    metrics::counter!("persistence_parked_total").increment(1);
-                    tracing::error!(%id, %failure, "entity parked: recovery keeps failing in the same way");
-                    return Ok(Behavior::Stopped);
-                }
-                tracing::warn!(%id, %failure, "recovery failed");
-                Err(failure.into())
-            }
+            Err(failure) => self.setup.common.recovery_failed(&self.setup.entity.persistence_id(), failure),
         }
     }
 
     async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, mut command: Self::Message) -> Handled {
         let Some(life) = &self.life else {
-            if let (Some(_), Some(told)) = (&self.lost, &self.setup.not_owner) {
-                told(NotOwner::Command(command));
-                return Ok(Behavior::Same);
-            }
-            // Only a supervisor told to resume comes here without a state; it does not get its way.
-            return Err(PersistFailed::not_recovered().into());
+            return self.setup.common.without_state(self.waiting.lost.as_ref(), command);
         };
         let clock = ctx.clock().clone();
         let now_ms = clock.wall_ms();
-        let Ok(id) = self.repeated(ctx, life, &mut command, now_ms) else { return Ok(Behavior::Same) };
+        let entity = &self.setup.entity;
+        let id = match repeated(|| entity.persistence_id(), &life.commands, entity.once(&mut command), now_ms) {
+            Repeated::No(id) => id,
+            Repeated::Answered => return Ok(Behavior::Same),
+            Repeated::Reused(command) => {
+                self.signal(ctx, &PersistenceSignal::CommandIdReused { command });
+                return Ok(Behavior::Same);
+            }
+        };
         let effect = self.setup.entity.handle_command(&life.state, command);
         let Some(Effect { primary, chained, answer }) = decided(&self.setup, &clock, effect).await else {
             return Ok(Behavior::Same);
@@ -295,11 +241,7 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
                     return self.persist_failed(ctx, chained, failure);
                 }
             }
-            Primary::Stash(command) => {
-                if let Err(full) = self.stash.stash(command) {
-                    tracing::warn!(id = %self.setup.entity.persistence_id(), %full, "command dropped");
-                }
-            }
+            Primary::Stash(command) => self.waiting.stash(&self.setup.entity.persistence_id(), command),
             Primary::Unhandled => unhandled = true,
             Primary::None | Primary::Later(_) => {
                 if let (Some(id), Some(answer), Some(life)) = (id, answer, &mut self.life) {
@@ -309,7 +251,8 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
             }
         }
         let Some(life) = &mut self.life else { return Ok(Behavior::Same) };
-        let Performed { behavior, snapshot } = chained.perform(&life.state, life.highest_seq, ctx, &mut self.stash);
+        let Performed { behavior, snapshot } =
+            chained.perform(&life.state, life.highest_seq, ctx, &mut self.waiting.stash);
         if snapshot {
             life.schedule.asked();
         }
@@ -321,7 +264,7 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
         let (Signal::Terminated(child) | Signal::ChildFailed { child, .. }) = &signal else {
             return Ok(Behavior::Unhandled);
         };
-        if let Some(lost) = &self.lost {
+        if let Some(lost) = &self.waiting.lost {
             return Ok(lost.ended(child));
         }
         let Some(life) = &mut self.life else { return Ok(Behavior::Unhandled) };
@@ -353,8 +296,8 @@ fn apply<'e, E: EventSourced>(
 /// Awaits an effect that is decided later; nothing, if it takes too long.
 async fn decided<E: EventSourced>(setup: &Setup<E>, clock: &Clock, mut effect: Effect<E>) -> Option<Effect<E>> {
     while let Primary::Later(decision) = effect.primary {
-        let Ok(decided) = clock.timeout(setup.asynchronous_timeout, decision).await else {
-            let (id, limit) = (setup.entity.persistence_id(), setup.asynchronous_timeout);
+        let Ok(decided) = clock.timeout(setup.common.asynchronous_timeout, decision).await else {
+            let (id, limit) = (setup.entity.persistence_id(), setup.common.asynchronous_timeout);
             tracing::warn!(%id, ?limit, "asynchronous effect dropped: it took too long");
             return None;
         };

@@ -1,13 +1,14 @@
 //! [`EventSourcedBehavior`]: how an [`EventSourced`] entity becomes an actor.
 
 use crate::{
-    Adapted, Codec, EventAdapter, EventSourced, Fence, Journal, NotOwner, PersistedEvent, PersistenceId, RawEvent,
-    RawSnapshot, Record, RecoveryLimit, RecoveryMode, ReplayCost, RetentionGuard, SnapshotStore, WindowLimits,
-    WithCommands, adapted::Plain, event_sourced_actor::EventSourcedActor, recovery_limit::EqualFailures,
+    Adapted, Codec, EventAdapter, EventSourced, Journal, PersistedEvent, PersistenceId, RawEvent, RawSnapshot, Record,
+    RecoveryMode, ReplayCost, RetentionGuard, SnapshotStore, WindowLimits, WithCommands,
+    adapted::Plain,
+    common::{Common, Spawning, common_settings},
+    event_sourced_actor::EventSourcedActor,
 };
-use actors::{ActorContext, Mailbox, Props, SupervisorStrategy};
-use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use actors::{ActorContext, Props};
+use std::sync::Arc;
 
 /// Makes an actor of an [`EventSourced`] entity; spawn it as it is.
 ///
@@ -34,8 +35,7 @@ use std::{sync::Arc, time::Duration};
 /// [`then_reply_outcome`]: crate::Effect::then_reply_outcome
 pub struct EventSourcedBehavior<E: EventSourced> {
     pub(crate) setup: Arc<Setup<E>>,
-    strategy: SupervisorStrategy,
-    mailbox: Mailbox,
+    spawning: Spawning,
 }
 
 /// What all lives of one entity share.
@@ -43,19 +43,12 @@ pub(crate) struct Setup<E: EventSourced> {
     pub(crate) entity: E,
     pub(crate) journal: Arc<dyn Journal<Record<E::Event>>>,
     pub(crate) snapshots: Option<Snapshots<E::State>>,
-    pub(crate) fence: Option<Fence>,
+    pub(crate) common: Common<E::Command>,
     pub(crate) apply_before: Option<Copy<E::State>>,
-    pub(crate) write_timeout: Duration,
-    pub(crate) asynchronous_timeout: Duration,
-    pub(crate) recovery_timeout: Duration,
-    pub(crate) recovery_limit: Option<RecoveryLimit>,
     pub(crate) recovery_mode: RecoveryMode,
-    pub(crate) window: WindowLimits,
     pub(crate) replay_cost: ReplayCost,
     pub(crate) needed_by: Option<Arc<dyn RetentionGuard>>,
     pub(crate) publish: Option<Publish<E>>,
-    pub(crate) not_owner: Option<ToldNotOwner<E>>,
-    pub(crate) failures: Mutex<EqualFailures>,
 }
 
 pub(crate) struct Snapshots<S> {
@@ -67,11 +60,6 @@ pub(crate) struct Snapshots<S> {
 type Copy<S> = fn(&S) -> S;
 
 type Publish<E> = fn(&ActorContext<<E as EventSourced>::Command>, PersistenceId, u64, u64, &<E as EventSourced>::Event);
-
-type ToldNotOwner<E> = Box<dyn Fn(NotOwner<<E as EventSourced>::Command>) + Send + Sync>;
-
-/// Commands that may wait while an entity writes or recovers.
-const COMMANDS_WAITING: usize = 4_096;
 
 impl<E: EventSourced> EventSourcedBehavior<E> {
     /// The entity over a journal of its events, without snapshots. It claims the right to write each time it starts.
@@ -90,25 +78,14 @@ impl<E: EventSourced> EventSourcedBehavior<E> {
             entity,
             journal: Arc::new(journal),
             snapshots: None,
-            fence: None,
+            common: Common::new(WindowLimits::default()),
             apply_before: None,
-            write_timeout: Duration::from_secs(10),
-            asynchronous_timeout: Duration::from_secs(30),
-            recovery_timeout: Duration::from_secs(30),
-            recovery_limit: None,
             recovery_mode: RecoveryMode::default(),
-            window: WindowLimits::default(),
             replay_cost: ReplayCost::default(),
             needed_by: None,
             publish: None,
-            not_owner: None,
-            failures: Mutex::default(),
         };
-        Self {
-            setup: Arc::new(setup),
-            strategy: SupervisorStrategy::stop(),
-            mailbox: Mailbox::bounded(COMMANDS_WAITING),
-        }
+        Self { setup: Arc::new(setup), spawning: Spawning::default() }
     }
 
     /// Saves snapshots there, as [`EventSourced::retention`] says, and starts from them.
@@ -164,18 +141,6 @@ impl<E: EventSourced> EventSourcedBehavior<E> {
         self.with(|setup| setup.apply_before = Some(E::State::clone))
     }
 
-    /// Writes with a right that was claimed for the entity's shard, instead of claiming one.
-    #[must_use]
-    pub fn fence(self, fence: Fence) -> Self {
-        self.with(|setup| setup.fence = Some(fence))
-    }
-
-    /// How much of the past answers repeated commands; see [`EventSourced::once`].
-    #[must_use]
-    pub fn command_window(self, limits: WindowLimits) -> Self {
-        self.with(|setup| setup.window = limits)
-    }
-
     /// Publishes each event, once it is stored and applied, on the system's event stream as a [`PersistedEvent`], to
     /// whoever subscribes to that. Best effort and in this process only: who must not miss any reads the
     /// [`EventFeed`](crate::EventFeed).
@@ -189,75 +154,22 @@ impl<E: EventSourced> EventSourcedBehavior<E> {
         })
     }
 
-    /// Calls `told` when another writer has taken the log over, and then with each command that waited, or arrives within
-    /// the next second, so that it can be sent to where the entity is now. Without this such commands end as dead
-    /// letters, and their asks with `Stopped`.
-    #[must_use]
-    pub fn on_not_owner(self, told: impl Fn(NotOwner<E::Command>) + Send + Sync + 'static) -> Self {
-        self.with(|setup| setup.not_owner = Some(Box::new(told)))
-    }
-
-    /// How long a write may take before its outcome counts as unknown, and how long it is tried to settle that. Default
-    /// 10 s.
-    #[must_use]
-    pub fn write_timeout(self, within: Duration) -> Self {
-        self.with(|setup| setup.write_timeout = within)
-    }
-
-    /// How long [`Effect::asynchronous`](crate::Effect::asynchronous) may take. Default 30 s.
-    #[must_use]
-    pub fn asynchronous_timeout(self, within: Duration) -> Self {
-        self.with(|setup| setup.asynchronous_timeout = within)
-    }
-
-    /// How long recovery may wait for the next answer of the store. Default 30 s.
-    #[must_use]
-    pub fn recovery_timeout(self, within: Duration) -> Self {
-        self.with(|setup| setup.recovery_timeout = within)
-    }
-
-    /// Recovers only while `limit` has room.
-    #[must_use]
-    pub fn recovery_limit(self, limit: RecoveryLimit) -> Self {
-        self.with(|setup| setup.recovery_limit = Some(limit))
-    }
-
     /// What the entity reads of its log when it starts. Default: all of it.
     #[must_use]
     pub fn recovery_mode(self, mode: RecoveryMode) -> Self {
         self.with(|setup| setup.recovery_mode = mode)
     }
 
-    /// Starts again after a failure, with a growing delay, from what the journal says. Default: stop. There is no other
-    /// way to restart, for a store that is down would be hammered.
-    ///
-    /// # Panics
-    /// When `min` is zero or `max` is shorter than `min`.
-    #[must_use]
-    pub fn restart_with_backoff(mut self, min: Duration, max: Duration) -> Self {
-        self.strategy = SupervisorStrategy::restart_with_backoff(min, max);
-        self
-    }
-
-    /// How many commands may wait. Default 4096.
-    #[must_use]
-    pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
-        self.mailbox = mailbox;
-        self
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Setup<E>)) -> Self {
-        // Nobody else holds it before it is spawned.
-        if let Some(setup) = Arc::get_mut(&mut self.setup) {
-            change(setup);
-        }
-        self
+    common_settings! {
+        Setup<E>,
+        effect = "Effect",
+        window = "How much of the past answers repeated commands; see [`EventSourced::once`]."
     }
 }
 
 impl<E: EventSourced> From<EventSourcedBehavior<E>> for Props<EventSourcedActor<E>> {
     fn from(behavior: EventSourcedBehavior<E>) -> Self {
-        let EventSourcedBehavior { setup, strategy, mailbox } = behavior;
+        let EventSourcedBehavior { setup, spawning: Spawning { strategy, mailbox } } = behavior;
         Self::new(move || EventSourcedActor::new(Arc::clone(&setup))).supervise(strategy).mailbox(mailbox)
     }
 }

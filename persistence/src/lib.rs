@@ -98,6 +98,7 @@ mod breaker;
 mod chained;
 mod checksum;
 mod codec;
+mod common;
 mod dedupe;
 mod durable_state;
 mod durable_state_actor;
@@ -156,10 +157,11 @@ pub use projection::{
     Claimed, Envelope, InMemoryProjections, InvalidProjectionSettings, OnFailure, ParkedEvent, Place, Position,
     Progress, Projection, ProjectionActor, ProjectionFailed, ProjectionFeed, ProjectionFence, ProjectionId,
     ProjectionMessage, ProjectionSettings, ProjectionStatus, ProjectionStore, Projections, ReadModelError, ResetError,
-    Selection, SqliteReadModel, slice_ranges,
+    Selection, SqliteReadModel, WaitError, slice_ranges,
 };
 pub use query::{
-    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveFeed, StateChange, StateFeed, StatePage,
+    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveEvents, LiveFeed, StateChange, StateFeed,
+    StatePage,
 };
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};
@@ -167,7 +169,7 @@ pub use recovery_limit::{RecoveryLimit, RecoveryMode};
 pub use rusqlite;
 pub use snapshot::{
     InMemorySnapshotStore, ProjectionGuard, RawSnapshot, ReplayCost, Retention, RetentionGuard, RetentionStep,
-    SnapshotStore, StoredSnapshot,
+    SnapshotSearch, SnapshotStore, StoredSnapshot,
 };
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 pub use state::{DeleteState, InMemoryStateStore, PutState, RawState, StateStore, StoredState};

@@ -2,8 +2,8 @@
 
 use crate::{
     CommandWindow, DurableState, EventSourced, Fence, FenceScope, JournalError, PersistenceId, Recovery, RecoveryError,
-    RecoveryLimit, RecoveryMode, ReplayLimit, StoredSnapshot, WindowLimits, WithCommands, adapted::answered_before,
-    durable_state_behavior::StateSetup, event_sourced_behavior::Setup,
+    RecoveryLimit, RecoveryMode, ReplayLimit, SnapshotSearch, StoredSnapshot, WindowLimits, WithCommands,
+    adapted::answered_before, durable_state_behavior::StateSetup, event_sourced_behavior::Setup,
 };
 use actors::Clock;
 use std::{
@@ -12,9 +12,6 @@ use std::{
     time::Duration,
 };
 use tokio::sync::SemaphorePermit;
-
-/// Snapshots that may be unreadable before recovery falls back to all events.
-const SNAPSHOTS_TRIED: usize = 8;
 
 /// A state read back, and the right to go on from it.
 pub(crate) struct Ready<S> {
@@ -80,10 +77,10 @@ pub(crate) async fn recover<E: EventSourced>(
     setup: &Setup<E>,
     clock: &Clock,
 ) -> Result<Ready<E::State>, RecoveryFailure> {
-    let store = Asker { clock, within: setup.recovery_timeout, id: setup.entity.persistence_id() };
-    let _permit = permit(setup.recovery_limit.as_ref()).await;
+    let store = Asker { clock, within: setup.common.recovery_timeout, id: setup.entity.persistence_id() };
+    let _permit = permit(setup.common.recovery_limit.as_ref()).await;
     // Fence, then read: after the claim no older writer can change what is read here.
-    let fence = match &setup.fence {
+    let fence = match &setup.common.fence {
         Some(fence) => fence.clone(),
         None => store.ask(setup.journal.claim(FenceScope::Entity(store.id.clone()))).await?,
     };
@@ -91,12 +88,12 @@ pub(crate) async fn recover<E: EventSourced>(
         RecoveryMode::All => {}
         RecoveryMode::Nothing => {
             let highest_seq = store.ask(setup.journal.highest_seq(store.id.clone())).await?;
-            return Ok(Ready { highest_seq, ..Ready::new(setup.window, fence) });
+            return Ok(Ready { highest_seq, ..Ready::new(setup.common.window, fence) });
         }
-        RecoveryMode::LastEvent => return last_event(setup, &store, Ready::new(setup.window, fence)).await,
+        RecoveryMode::LastEvent => return last_event(setup, &store, Ready::new(setup.common.window, fence)).await,
     }
     let (snapshot, unread) = newest_readable_snapshot(setup, &store).await?;
-    let mut ready = Ready::new(setup.window, fence);
+    let mut ready = Ready::new(setup.common.window, fence);
     match replay(setup, &store, &mut ready, snapshot).await {
         Ok(()) => Ok(ready),
         // Without the snapshot that could not be asked for, the log need not begin at its beginning.
@@ -174,13 +171,13 @@ pub(crate) async fn recover_state<D: DurableState>(
     setup: &StateSetup<D>,
     clock: &Clock,
 ) -> Result<Ready<D::State>, RecoveryFailure> {
-    let store = Asker { clock, within: setup.recovery_timeout, id: setup.entity.persistence_id() };
-    let _permit = permit(setup.recovery_limit.as_ref()).await;
-    let fence = match &setup.fence {
+    let store = Asker { clock, within: setup.common.recovery_timeout, id: setup.entity.persistence_id() };
+    let _permit = permit(setup.common.recovery_limit.as_ref()).await;
+    let fence = match &setup.common.fence {
         Some(fence) => fence.clone(),
         None => store.ask(setup.store.claim(FenceScope::Entity(store.id.clone()))).await?,
     };
-    let mut ready = Ready::new(setup.window, fence);
+    let mut ready = Ready::new(setup.common.window, fence);
     if let Some(stored) = store.ask(setup.store.load(store.id.clone())).await? {
         let answered = answered_before(&store.id, &stored)
             .map_err(|error| RecoveryFailure::Store { id: store.id.clone(), error })?;
@@ -201,18 +198,12 @@ async fn newest_readable_snapshot<E: EventSourced>(
     store: &Asker<'_>,
 ) -> Result<Newest<E::State>, RecoveryFailure> {
     let Some(snapshots) = &setup.snapshots else { return Ok((None, None)) };
-    let mut max_seq = u64::MAX;
-    for _ in 0..SNAPSHOTS_TRIED {
+    let mut search = SnapshotSearch::default();
+    while let Some(max_seq) = search.max_seq() {
         match store.ask(snapshots.store.load(store.id.clone(), max_seq)).await {
             Err(RecoveryFailure::Store { error, .. }) if error.is_permanent() => {
                 tracing::warn!(id = %store.id, %error, "snapshot is unreadable, falling back to an older one");
-                let (JournalError::Damaged { seq_nr, .. } | JournalError::Undecodable { seq_nr, .. }) = error else {
-                    return Ok((None, None));
-                };
-                let Some(below) = seq_nr.checked_sub(1).filter(|&below| below < max_seq) else {
-                    return Ok((None, None));
-                };
-                max_seq = below;
+                search.unreadable(&error);
             }
             Err(failure) => {
                 tracing::warn!(id = %store.id, %failure, "snapshots cannot be read, replaying all events");

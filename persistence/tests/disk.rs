@@ -1,12 +1,21 @@
 //! Full and failing disks: what is certain is said, what is not is called unknown, and reading goes on.
 
-use crate::store::{Entity, recover};
+use crate::store::{Entity, recover, soon, until_it_syncs, when_reopened};
 use futures_util::FutureExt;
 use persistence::{
     AppendError, FenceScope, Journal, JournalError, ReplayLimit, SqliteOptions, SqliteStore, testkit::FaultyVfs,
 };
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    future::poll_fn,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 fn open_on(disk: FaultyVfs) -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
@@ -84,10 +93,46 @@ async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
     assert!(matches!(read, Err(JournalError::Unavailable { .. })), "{read:?}");
 
     disk.set_failing_syncs(false);
-    assert_eq!(append_when_reopened(&store, &batch).await, Ok(3), "the same batch again");
+    assert_eq!(when_reopened(|| store.append(batch.clone())).await, Ok(3), "the same batch again");
     assert_eq!(texts(&store, &entity).await, ["a", "b", "c"], "once each");
     entity.highest = 3;
     entity.append(&store, &["d"]).await.unwrap();
+    store.close().await;
+}
+
+/// Somebody looks at the store from outside and takes his time: the store comes back from a failed sync all the same. What
+/// was not there then does not come back either, though the process be killed before anything else is written.
+#[tokio::test]
+async fn a_look_from_outside_does_not_keep_a_store_closed() {
+    let disk = FaultyVfs::register("sync-fails-beside-a-look");
+    let (folder, store) = open_on(disk);
+    let mut entity = Entity::claim(&store, "looked at").await;
+    entity.append(&store, &["a"]).await.unwrap();
+    let outside = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    outside.execute_batch("BEGIN; SELECT count(*) FROM journal").unwrap();
+
+    disk.set_failing_syncs(true);
+    let lost = entity.batch(&["lost"]);
+    assert!(matches!(store.append(lost).await, Err(AppendError::Unknown { .. })));
+    disk.set_failing_syncs(false);
+    let refusal = entity.batch(&["too early"]);
+    let refusal = persistence::Append { expected_seq: 9, ..refusal };
+    let refused = when_reopened(|| store.append(refusal.clone())).await;
+    assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
+    assert_eq!(texts(&store, &entity).await, ["a"], "it is not there");
+
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["store.db", "store.db-wal"] {
+        std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let next = SqliteStore::open(killed.path(), SqliteOptions::default()).unwrap();
+    assert_eq!(texts(&next, &entity).await, ["a"], "nor is it there later");
+    next.close().await;
+
+    entity.append(&store, &["b"]).await.unwrap();
+    outside.execute_batch("COMMIT").unwrap();
+    entity.append(&store, &["c"]).await.unwrap();
+    assert_eq!(texts(&store, &entity).await, ["a", "b", "c"]);
     store.close().await;
 }
 
@@ -101,16 +146,15 @@ async fn a_store_reopens_without_being_asked() {
     disk.set_failing_syncs(true);
     entity.append(&store, &["b"]).await.unwrap_err();
     disk.set_failing_syncs(false);
-    loop {
-        match store.highest_seq(entity.id.clone()).await {
-            Ok(highest) => {
-                assert!((1..=2).contains(&highest));
-                break;
+    let read = async {
+        loop {
+            match store.highest_seq(entity.id.clone()).await {
+                Err(JournalError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+                answer => return answer.unwrap(),
             }
-            Err(JournalError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-            Err(other) => panic!("{other:?}"),
         }
-    }
+    };
+    assert!((1..=2).contains(&soon("the opening of the file", read).await));
     store.close().await;
 }
 
@@ -125,7 +169,7 @@ async fn a_failed_write_leaves_whole_batches() {
         disk.set_failing_writes(true);
         store.append(batch.clone()).await.unwrap_err();
         disk.set_failing_writes(false);
-        entity.highest = append_when_reopened(&store, &batch).await.unwrap();
+        entity.highest = when_reopened(|| store.append(batch.clone())).await.unwrap();
     }
     assert_eq!(entity.highest, 11, "each batch is there once");
     let before = texts(&store, &entity).await;
@@ -170,9 +214,7 @@ async fn writers_that_come_during_a_sync_share_the_next() {
     let before = (disk.syncs(), store.syncs());
     disk.hold_syncs();
     let mut appends = vec![store.append(entities[0].batch(&["first"]))];
-    while disk.syncs() == before.0 {
-        tokio::task::yield_now().await; // until the writer thread waits for the disk
-    }
+    until_it_syncs(disk, before.0).await;
     assert!((&mut appends[0]).now_or_never().is_none(), "acknowledged before its sync");
     appends.extend(entities[1..].iter().map(|entity| store.append(entity.batch(&["event"]))));
     disk.release_syncs();
@@ -203,9 +245,7 @@ async fn a_full_queue_refuses() {
         let before = disk.syncs();
         disk.hold_syncs();
         let mut waiting = vec![store.append(entity.batch(&["ten bytes!"]))];
-        while disk.syncs() == before {
-            tokio::task::yield_now().await;
-        }
+        until_it_syncs(disk, before).await;
         for _ in 0..8 {
             entity.highest += 1;
             waiting.push(store.append(entity.batch(&["ten bytes!"])));
@@ -238,19 +278,18 @@ async fn a_store_with_a_full_queue_can_be_closed() {
     let before = disk.syncs();
     disk.hold_syncs();
     let append = store.append(entity.batch(&["a batch that is larger than the whole queue may be"]));
-    while disk.syncs() == before {
-        tokio::task::yield_now().await;
-    }
+    until_it_syncs(disk, before).await;
     let claim = store.claim(FenceScope::Entity(entity.id.clone()));
-    let close = store.close();
-    let release = async {
-        tokio::time::sleep(Duration::from_millis(20)).await; // until the request to close is on its way
-        disk.release_syncs();
-    };
-    let all = async { futures_util::join!(append, claim, close, release) };
-    let (appended, claimed, (), ()) = tokio::time::timeout(Duration::from_secs(20), all).await.expect("closes");
+    let close = begin_to_close(&store).await;
+    let behind = store.claim(FenceScope::Entity(entity.id.clone()));
+    disk.release_syncs();
+    let all = async { futures_util::join!(append, claim, behind, close) };
+    let (appended, claimed, behind, closed) = soon("the end of the store", all).await;
     assert_eq!(appended, Ok(1));
     assert_eq!(claimed.expect("a claim holds no bytes").epoch, entity.fence.epoch + 1);
+    let refused = behind.expect_err("the request to close was in the full queue before it");
+    assert!(matches!(refused, JournalError::Unavailable { .. }), "{refused:?}");
+    closed.unwrap();
 }
 
 /// Who comes after the request to close is certainly not stored, and is told so.
@@ -262,38 +301,45 @@ async fn a_write_behind_the_close_is_certainly_not_stored() {
     let before = disk.syncs();
     disk.hold_syncs();
     let mut appends = vec![store.append(entity.batch(&["1"]))];
-    while disk.syncs() == before {
-        tokio::task::yield_now().await;
-    }
-    let write_on = async {
-        for _ in 0..40 {
+    until_it_syncs(disk, before).await;
+    let mut write_on = |writes| {
+        for _ in 0..writes {
             entity.highest += 1;
             appends.push(store.append(entity.batch(&["next"])));
-            tokio::time::sleep(Duration::from_millis(1)).await; // some come before the request to close, some after it
         }
-        disk.release_syncs();
-        futures_util::future::join_all(appends).await
     };
-    let (outcomes, ()) = futures_util::join!(write_on, store.close());
+    write_on(19);
+    let close = begin_to_close(&store).await;
+    write_on(20);
+    disk.release_syncs();
+    let outcomes = soon("the end of the store", futures_util::future::join_all(appends)).await;
     let stored = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
-    assert!(stored < outcomes.len(), "all came before the request to close");
+    assert_eq!(stored, 20, "all that came before the request to close: {outcomes:?}");
     for outcome in &outcomes[stored..] {
         assert!(matches!(outcome, Err(AppendError::Unavailable { .. })), "{outcome:?}");
     }
+    close.await.unwrap();
     let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
     assert_eq!(store.highest_seq(entity.id).await, Ok(stored as u64));
     store.close().await;
 }
 
-/// The writer reopens in its own time; until then it says that it is not there.
-async fn append_when_reopened(
-    store: &SqliteStore,
-    batch: &persistence::Append<persistence::RawEvent>,
-) -> Result<u64, AppendError> {
-    loop {
-        match store.append(batch.clone()).await {
-            Err(AppendError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-            settled => return settled,
+/// Asks `store` to close, and is back once that request waits for the writer: then it has been woken by the end of the
+/// readers, and waits for nothing else before.
+async fn begin_to_close(store: &SqliteStore) -> JoinHandle<()> {
+    let (store, polls) = (store.clone(), Arc::new(AtomicUsize::new(0)));
+    let mut close = Box::pin(async move { store.close().await });
+    let counted = Arc::clone(&polls);
+    let closing = tokio::spawn(poll_fn(move |cx| {
+        let polled = close.as_mut().poll(cx);
+        counted.fetch_add(1, Ordering::SeqCst);
+        polled
+    }));
+    let asked = async {
+        while polls.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
         }
-    }
+    };
+    soon("the request to close", asked).await;
+    closing
 }

@@ -178,18 +178,23 @@ async fn append(journal: &impl Journal<RawEvent>, kind: &str, count: usize) {
     journal.append(append).await.unwrap();
 }
 
-/// Many rows of other types cost a page each so many rows, and lead on all the same.
+/// Many rows of other types cost a page each so many rows, as many as it may hold, and lead on all the same.
 #[tokio::test]
 async fn a_rare_type_is_found_behind_many_events_of_another() {
     let subject = Sqlite::new(SqliteOptions::default());
     let store = &subject.store;
     append(store, "common", 20_500).await;
     append(store, "rare", 1).await;
-    let page = |after| EventFeed::page(store, FeedQuery::of("rare"), after, ReplayLimit::default());
-    let first = page(Offset::START).await.unwrap();
-    let (scanned, end) = (Offset::of_ordering(20_000), Offset::of_ordering(20_501));
-    assert_eq!((first.events.len(), first.read_to, first.end), (0, scanned, end));
-    let second = page(first.read_to).await.unwrap();
+    let page = |after, events| {
+        let limit = ReplayLimit { events, bytes: usize::MAX };
+        EventFeed::page(store, FeedQuery::of("rare"), after, limit)
+    };
+    let end = Offset::of_ordering(20_501);
+    for (events, scanned) in [(1, 1_000), (5_000, 5_000), (usize::MAX, 20_000)] {
+        let first = page(Offset::START, events).await.unwrap();
+        assert_eq!((first.events.len(), first.read_to, first.end), (0, Offset::of_ordering(scanned), end));
+    }
+    let second = page(Offset::of_ordering(20_000), 1).await.unwrap();
     assert_eq!((second.events.len(), second.read_to), (1, end));
 }
 

@@ -4,9 +4,9 @@ use crate::postgres_server::Postgres;
 use persistence::{
     BoxFuture, InMemoryJournal, InMemorySnapshotStore, Journal, PersistenceId, PostgresOptions, RawEvent, RawSnapshot,
     SnapshotStore, SqliteOptions, SqliteStore,
-    testkit::{FaultyJournal, FaultySnapshots, Subject, contract},
+    testkit::{FaultyJournal, FaultySnapshots, FaultyVfs, Subject, contract},
 };
-use std::{any::Any, num::NonZeroU32, sync::Arc};
+use std::{any::Any, num::NonZeroU32, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 struct InMemory(InMemoryJournal<RawEvent>, InMemorySnapshotStore<RawSnapshot>);
@@ -29,13 +29,16 @@ struct Sqlite {
     folder: TempDir,
     options: SqliteOptions,
     store: SqliteStore,
+    disk: FaultyVfs,
 }
 
 impl Sqlite {
-    fn new(options: SqliteOptions) -> Self {
+    fn new(name: &str, options: SqliteOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let disk = FaultyVfs::register(name);
+        let options = SqliteOptions { vfs: Some(disk.name().into()), ..options };
         let store = SqliteStore::open(folder.path(), options.clone()).unwrap();
-        Self { folder, options, store }
+        Self { folder, options, store, disk }
     }
 }
 
@@ -53,6 +56,27 @@ impl Subject for Sqlite {
             self.store.close().await;
             self.store = SqliteStore::open(self.folder.path(), self.options.clone()).unwrap();
             true
+        })
+    }
+
+    fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
+        self.disk.set_full(full);
+        Box::pin(async { true })
+    }
+
+    fn damage(&mut self, id: PersistenceId, seq_nr: u64, at: usize) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let db = rusqlite::Connection::open(self.store.path()).unwrap();
+            db.busy_timeout(Duration::from_secs(30)).unwrap();
+            let found = "FROM journal j JOIN entity e USING (pid) WHERE e.persistence_id = ?1 AND j.seq_nr = ?2";
+            let (ordering, mut payload): (i64, Vec<u8>) = db
+                .query_row(&format!("SELECT j.ordering, j.payload {found}"), (id.as_str(), seq_nr as i64), |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .unwrap();
+            payload[at] ^= 0x10;
+            let changed = db.execute("UPDATE journal SET payload = ?1 WHERE ordering = ?2", (payload, ordering));
+            changed.unwrap() == 1
         })
     }
 }
@@ -85,6 +109,38 @@ impl Subject for Postgres {
             Some(Box::new(client) as Box<dyn Any + Send>)
         })
     }
+
+    /// The server says of every row what it says when it cannot make a file longer.
+    fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            for table in ["journal", "snapshot"] {
+                client.batch_execute(&format!("DROP TRIGGER IF EXISTS full_disk ON cloudstate.{table}")).await.unwrap();
+                if full {
+                    let trigger = format!(
+                        "CREATE OR REPLACE FUNCTION cloudstate.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                           RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+                         END $$;
+                         CREATE TRIGGER full_disk AFTER INSERT ON cloudstate.{table}
+                           FOR EACH ROW EXECUTE FUNCTION cloudstate.full_disk()"
+                    );
+                    client.batch_execute(&trigger).await.unwrap();
+                }
+            }
+            true
+        })
+    }
+
+    fn damage(&mut self, id: PersistenceId, seq_nr: u64, at: usize) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let flip = "UPDATE cloudstate.journal SET payload = set_byte(payload, $3, get_byte(payload, $3) # 16)
+                        WHERE persistence_id = $1 AND seq_nr = $2";
+            client.execute(flip, &[&id.as_str(), &(seq_nr as i64), &(at as i32)]).await.unwrap() == 1
+        })
+    }
 }
 
 #[tokio::test]
@@ -96,20 +152,23 @@ async fn in_memory() {
 
 #[tokio::test]
 async fn sqlite() {
-    contract(&mut Sqlite::new(SqliteOptions::default())).await;
+    contract(&mut Sqlite::new("contract", SqliteOptions::default())).await;
 }
 
 /// The smallest batches, one reader, and a checkpoint after nearly every commit: no promise hangs on the settings.
 #[tokio::test]
 async fn sqlite_with_the_smallest_settings() {
-    contract(&mut Sqlite::new(SqliteOptions {
-        batch_requests: 1,
-        readers: 1,
-        checkpoint_pages: 1,
-        cache_kib: 64,
-        pages_max: NonZeroU32::new(1 << 20),
-        ..SqliteOptions::default()
-    }))
+    contract(&mut Sqlite::new(
+        "contract-smallest",
+        SqliteOptions {
+            batch_requests: 1,
+            readers: 1,
+            checkpoint_pages: 1,
+            cache_kib: 64,
+            pages_max: NonZeroU32::new(1 << 20),
+            ..SqliteOptions::default()
+        },
+    ))
     .await;
 }
 

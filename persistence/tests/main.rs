@@ -15,6 +15,7 @@ mod evolution;
 mod feeds;
 
 mod feeds_under_load;
+mod from_akka;
 mod golden;
 mod guarded;
 mod journal_contract;

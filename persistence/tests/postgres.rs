@@ -203,10 +203,18 @@ async fn a_commit_that_was_not_heard_of_is_unknown_and_a_retry_settles_it() {
     let batch = entity.batch(&["b", "c"]);
     server.sql(&database, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'").unwrap();
     server.sql(&database, "SELECT pg_reload_conf()").unwrap();
-    let sent = tokio::spawn(store.append(batch.clone()));
+    // The setting is in force some time after that: when somebody else's commit waits.
+    let probe = {
+        let (server, database) = (Arc::clone(&server), database.clone());
+        let commits = move || while server.sql(&database, "CREATE TABLE probe(); DROP TABLE probe").is_ok() {};
+        tokio::task::spawn_blocking(commits)
+    };
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    until("the commit waits for the replica", async || server.sql(&database, waiting).unwrap() != "0").await;
+    until("a commit waits for the replica", async || server.sql(&database, waiting).unwrap() == "1").await;
+    let sent = tokio::spawn(store.append(batch.clone()));
+    until("the store's commit waits too", async || server.sql(&database, waiting).unwrap() == "2").await;
     server.kill();
+    soon("the other one notices", probe).await.unwrap();
     let outcome = soon("the writer notices", sent).await.unwrap();
     assert!(matches!(&outcome, Err(AppendError::Unknown { .. })), "{outcome:?}");
     let away = store.append(batch.clone()).await;

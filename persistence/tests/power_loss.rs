@@ -230,9 +230,13 @@ async fn power_loss_after_a_failed_sync_takes_nothing() {
         let FailedSync { _folder, store, batch, failing_from, acknowledged: [first, second] } =
             fail_a_sync(disk, turns).await;
         disk.set_failing_syncs(false);
-        while store.append(batch.clone()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await; // until the store is open again
-        }
+        let open_again = async {
+            while store.append(batch.clone()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let opened = tokio::time::timeout(Duration::from_secs(60), open_again).await;
+        opened.expect("the store is not open again a minute after the last failed sync");
         let settled = disk.recorded();
         assert_eq!(disk.syncs_after_failure(), 0, "a sync that failed was tried again");
         let tape = disk.take_tape();

@@ -57,6 +57,20 @@ async fn until(actor: &ActorRef<ProjectionMessage>, (id, number): (PersistenceId
     actor.ask(|reply_to| ProjectionMessage::WaitUntil(place, reply_to), SOON).await.expect("handled in time");
 }
 
+/// Each life answers its own asks, so whoever waits asks again.
+async fn until_some_life_has(actor: &ActorRef<ProjectionMessage>, (id, number): &(PersistenceId, u64)) {
+    let place = || Place::Number(id.clone(), *number);
+    let asking = async {
+        while actor.ask(|to| ProjectionMessage::WaitUntil(place(), to), Duration::from_millis(100)).await.is_err() {}
+    };
+    soon("the projection has started again and handled all", asking).await;
+}
+
+/// Waits, but not for ever, for what has to happen.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
+}
+
 async fn status(actor: &ActorRef<ProjectionMessage>) -> ProjectionStatus {
     actor.ask(ProjectionMessage::Status, SOON).await.expect("a status")
 }
@@ -120,9 +134,7 @@ async fn a_projection_that_fails_goes_on_where_it_failed() {
         .unwrap();
     let system = ActorSystem::new("projections");
     let actor = system.spawn("log", projection);
-    // Each life answers its own asks, so whoever waits asks again.
-    let place = || Place::Number(last.0.clone(), last.1);
-    while actor.ask(|to| ProjectionMessage::WaitUntil(place(), to), Duration::from_millis(100)).await.is_err() {}
+    until_some_life_has(&actor, &last).await;
     let events: Vec<_> = handled.lock().iter().map(|(_, event)| *event).collect();
     assert_eq!(events, [1, 2, 2, 2, 2, 3], "the first one was saved when the projection failed");
 }
@@ -166,7 +178,7 @@ async fn a_bad_item_is_parked_and_handled_when_asked_for() {
                 if parked.first().map_or(0, |event| event.attempts) == attempts {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(SOON, tried).await.expect("tried again");
@@ -206,9 +218,12 @@ async fn a_paused_projection_waits_and_a_reset_begins_anew() {
 
     // From outside, as another process would: noticed by and by.
     offsets.set_paused(id, true).await.unwrap();
-    while !status(&actor).await.paused {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let noticed = async {
+        while !status(&actor).await.paused {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a pause from outside is noticed", noticed).await;
 }
 
 /// The instance that started last has the offset; the one before it notices and stops, and moves it no more.
@@ -226,7 +241,7 @@ async fn an_instance_that_was_taken_over_stops() {
     let second = spawn("second");
     let gone = async {
         while !first.is_stopped() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(SOON, gone).await.expect("the first one stops");
@@ -355,48 +370,41 @@ fn accounts_query() -> FeedQuery {
 async fn a_late_instance_writes_nothing() {
     let accounts = Accounts::new();
     let (values, model) = (accounts.values(), accounts.model());
-    append(&values, "a", &[5]).await;
+    let second = append(&values, "a", &[5]).await;
+    let (entered_tx, entered) = std::sync::mpsc::channel::<()>();
     let (gate, opened) = std::sync::mpsc::channel::<()>();
-    let (opened, entered) = (Mutex::new(opened), Arc::new(AtomicBool::new(false)));
-    let at_gate = Arc::clone(&entered);
-    // Waits before the transaction begins: at most the page is read.
+    let opened = Mutex::new(opened);
     let feed = Projection::events("total", values.clone(), accounts_query());
-    let projection = feed.exactly_once(&model, add).settings(hasty()).unwrap();
+    // The second event is handled with the gate shut: the writer of the tables does nothing else meanwhile.
+    let at_gate = move |db: &Transaction<'_>, event: &FeedEvent<u64>| {
+        if event.stored.event == 6 {
+            let _ = entered_tx.send(());
+            let _ = opened.lock().recv();
+        }
+        add(db, event)
+    };
+    let settings = ProjectionSettings { transaction_max: 1, ..hasty() };
+    let projection = feed.exactly_once(&model, at_gate).settings(settings).unwrap();
     let id = projection.id().clone();
-    let blocked = model.clone();
-    let holding = tokio::spawn(async move {
-        let hold = move |_: &Transaction<'_>| {
-            at_gate.store(true, Ordering::SeqCst);
-            opened.lock().recv().ok();
-            Ok(())
-        };
-        blocked.write(hold).await
-    });
-    while !entered.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
     let system = ActorSystem::new("projections");
     let actor = system.spawn("total", projection);
-    let second = tokio::spawn({
-        let (model, id) = (model.clone(), id.clone());
-        async move {
-            // Queued behind the first claim, before its first transaction.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            model.take_over(id).await
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until(&actor, second).await;
+    append(&values, "a", &[6, 7]).await;
+    let entered = tokio::task::spawn_blocking(move || entered.recv_timeout(SOON));
+    entered.await.unwrap().expect("the second one is being handled");
+    // Its transaction is open, so the take-over waits for it, and comes before the one of the third event.
+    let mut taken = Box::pin(model.take_over(id));
+    assert!(futures_util::poll!(&mut taken).is_pending(), "queued");
     gate.send(()).unwrap();
-    holding.await.unwrap().unwrap();
-    let claimed = second.await.unwrap().unwrap();
-    assert_eq!((claimed.fence.epoch, claimed.offset), (2, Offset::START));
+    let claimed = soon("the take-over", taken).await.unwrap();
+    assert_eq!((claimed.fence.epoch, claimed.offset), (2, Offset::of_ordering(2)));
     let gone = async {
         while !actor.is_stopped() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(SOON, gone).await.expect("the late one stops");
-    assert_eq!(totals(&model).await, HashMap::new(), "what it wrote was rolled back");
+    soon("the late one stops", gone).await;
+    assert_eq!(totals(&model).await, HashMap::from([("a".to_owned(), (11, 2))]), "the third was rolled back");
 }
 
 #[tokio::test]
@@ -495,8 +503,7 @@ async fn at_most_once_an_item_that_failed_is_not_seen_again() {
     let projection = feed.at_most_once(offsets, handler).on_failure(OnFailure::fail()).settings(hasty()).unwrap();
     let system = ActorSystem::new("projections");
     let actor = system.spawn("once", projection);
-    let place = || Place::Number(last.0.clone(), last.1);
-    while actor.ask(|to| ProjectionMessage::WaitUntil(place(), to), Duration::from_millis(100)).await.is_err() {}
+    until_some_life_has(&actor, &last).await;
     let events: Vec<_> = handled.lock().iter().map(|(_, event)| *event).collect();
     assert_eq!(events, [1, 2, 3], "not even after the projection failed and started again");
 }

@@ -1,6 +1,9 @@
 //! Every state store keeps the same contract; damage, epochs and failing disks as for events.
 
-use crate::{postgres_server::Postgres, store::Entity};
+use crate::{
+    postgres_server::Postgres,
+    store::{Entity, until_it_syncs, when_reopened},
+};
 use bytes::Bytes;
 use persistence::{
     AppendError, BoxFuture, Coded, DeleteState, Fence, FenceScope, InMemoryJournal, InMemoryStateStore, Journal,
@@ -8,7 +11,7 @@ use persistence::{
     SqliteStore, StateStore,
     testkit::{FaultyStates, FaultyVfs, StateSubject, state_contract},
 };
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 struct InMemory<S>(S);
@@ -287,12 +290,7 @@ async fn a_failed_sync_is_unknown_and_a_retry_settles_it() {
     let read = StateStore::load(store, owned.id.clone()).await;
     assert!(matches!(read, Err(JournalError::Unavailable { .. })), "{read:?}");
     disk.set_failing_syncs(false);
-    let settled = loop {
-        match store.upsert(put.clone()).await {
-            Err(AppendError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-            settled => break settled,
-        }
-    };
+    let settled = when_reopened(|| store.upsert(put.clone())).await;
     assert_eq!(settled, Ok(2));
     store.close().await;
 }
@@ -309,9 +307,7 @@ async fn states_share_commits_and_limits_with_events() {
     let before = (disk.syncs(), store.batches());
     disk.hold_syncs();
     let first = store.upsert(owned[0].put(0, "first"));
-    while disk.syncs() == before.0 {
-        tokio::task::yield_now().await; // until the writer thread waits for the disk
-    }
+    until_it_syncs(disk, before.0).await;
     let shared = (store.append(entity.batch(&["a"])), store.upsert(owned[1].put(0, "one")));
     let last = StateStore::delete(store, owned[0].delete(1));
     disk.release_syncs();

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use persistence::{
     Append, AppendError, Fence, FenceScope, Journal, JournalError, PersistenceId, RawEvent, RawSnapshot, Recovery,
-    RecoveryError, ReplayLimit, SnapshotStore,
+    RecoveryError, ReplayLimit, SnapshotStore, testkit::FaultyVfs,
 };
+use std::time::Duration;
 
 /// An entity that owns its log.
 pub(crate) struct Entity {
@@ -107,4 +108,35 @@ pub(crate) async fn recover(
     let highest = store.highest_seq(id.clone()).await.map_err(RecoverError::Journal)?;
     recovery.finish(highest).map_err(RecoverError::Log)?;
     Ok(Recovered { snapshot, events, highest })
+}
+
+/// Longest wait for what must happen: only a test that fails waits that long.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Fails the test when `wait` takes too long.
+pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Waits until the writer stands in a sync of `disk` that was not there when it had made `before` of them.
+pub(crate) async fn until_it_syncs(disk: FaultyVfs, before: u64) {
+    let wait = async {
+        while disk.syncs() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a sync", wait).await;
+}
+
+/// Asks until the store, which opens its file anew in its own time, is there.
+pub(crate) async fn when_reopened<T>(ask: impl AsyncFn() -> Result<T, AppendError>) -> Result<T, AppendError> {
+    let wait = async {
+        loop {
+            match ask().await {
+                Err(AppendError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+                settled => return settled,
+            }
+        }
+    };
+    soon("the opening of the file", wait).await
 }

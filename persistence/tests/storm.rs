@@ -1,6 +1,6 @@
 //! A disk on which anything fails at random, by seeds: what was acknowledged stays, once, whatever it took to settle it.
 
-use crate::store::{Entity, recover};
+use crate::store::{Entity, recover, soon};
 use persistence::{
     AppendError, Durability, Journal, SqliteOptions, SqliteStore,
     testkit::{FaultPlan, Faults, FaultyVfs, Files},
@@ -35,17 +35,20 @@ async fn weather_with(disk: FaultyVfs, plan: FaultPlan, checkpoint_pages: u32) -
     for turn in 0..BATCHES {
         let texts: Vec<_> = (1..=1 + turn % 3).map(|next| text(entity.highest + next)).collect();
         let batch = entity.batch(&texts);
-        entity.highest = loop {
-            match store.append(batch.clone()).await {
-                Ok(highest) => break highest,
-                Err(AppendError::Unknown { .. }) => weathered.unknown += 1,
-                Err(AppendError::Unavailable { .. }) => {
-                    weathered.refused += 1;
-                    tokio::time::sleep(Duration::from_micros(200)).await;
+        let settled = async {
+            loop {
+                match store.append(batch.clone()).await {
+                    Ok(highest) => return highest,
+                    Err(AppendError::Unknown { .. }) => weathered.unknown += 1,
+                    Err(AppendError::Unavailable { .. }) => {
+                        weathered.refused += 1;
+                        tokio::time::sleep(Duration::from_micros(200)).await;
+                    }
+                    Err(other) => panic!("{plan:?}: {other:?}"),
                 }
-                Err(other) => panic!("{plan:?}: {other:?}"),
             }
         };
+        entity.highest = soon("a write's being settled", settled).await;
         assert_eq!(entity.highest, batch.expected_seq + texts.len() as u64 - 1, "{plan:?}");
     }
     // A refusal writes nothing; when it is answered, the checkpoint after the last commit is over.

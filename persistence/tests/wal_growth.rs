@@ -66,6 +66,7 @@ async fn a_reader_that_never_ends_does_not_stop_the_writer() {
     let text = ["y".repeat(3_000)];
     while log_pages(folder.path()) < u64::from(CHECKPOINT_PAGES) * 6 {
         entity.append(&store, &text).await.unwrap();
+        assert!(entity.highest < u64::from(CHECKPOINT_PAGES) * 100, "the log does not grow behind the reader");
     }
     outside.execute_batch("COMMIT").unwrap();
     let kept = log_pages(folder.path());

@@ -16,7 +16,7 @@ impl<M: Send + 'static> ActorContext<M> {
     /// turn: a panic in it fails this actor.
     ///
     /// Any number of adapters may exist; they live as long as the actor, restarts included. Adapted messages keep
-    /// their order with plain ones from the same sender. When the mailbox is full for those, as much room again is
+    /// their order with plain ones from the same sender, and their deadlines if they were asked. When the mailbox is full for those, as much room again is
     /// left for adapted ones. Each costs one allocation; [`ActorRef::map`] costs none but runs in the sender's turn.
     pub fn message_adapter<R: Send + 'static>(&self, adapt: impl Fn(R) -> M + Send + Sync + 'static) -> ActorRef<R> {
         self.record(|| Effect::MessageAdapter { message_type: std::any::type_name::<R>() });
@@ -30,13 +30,13 @@ struct Adapter<M, F> {
 }
 
 impl<M: Send + 'static, F> Adapter<M, F> {
-    fn envelope<R>(&self, message: R) -> Envelope<M>
+    fn envelope<R>(&self, message: R, question: Option<Question>) -> Envelope<M>
     where
         R: Send + 'static,
         F: Fn(R) -> M + Send + Sync + 'static,
     {
         let adapt = self.adapt.clone();
-        Envelope::Adapted(Box::new(move || adapt(message)))
+        Envelope::Adapted(Box::new(move || Envelope::new(adapt(message), question)))
     }
 }
 
@@ -54,14 +54,14 @@ where
         self.cell.clone().into()
     }
 
-    fn try_tell_with(&self, make: &mut dyn FnMut() -> R, _question: Option<Question>) -> Result<(), Refusal> {
-        self.cell.try_deliver_with(Room::Adapted, || self.envelope(make()))
+    fn try_tell_with(&self, make: &mut dyn FnMut() -> R, question: Option<Question>) -> Result<(), Refusal> {
+        self.cell.try_deliver_with(Room::Adapted, || self.envelope(make(), question))
     }
 
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> R + Send)) -> Sending<'a> {
         Box::pin(async move {
-            match self.cell.try_deliver_with(Room::Adapted, || self.envelope(make())) {
-                Err(Refusal::Full) => self.cell.deliver_with(|| self.envelope(make())).await,
+            match self.cell.try_deliver_with(Room::Adapted, || self.envelope(make(), None)) {
+                Err(Refusal::Full) => self.cell.deliver_with(|| self.envelope(make(), None)).await,
                 done => done,
             }
         })

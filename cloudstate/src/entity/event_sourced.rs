@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use persistence::{
-    Answered, Append, AppendError, CommandWindow, Fence, Journal, RawEvent, RawSnapshot, Recovery, ReplayLimit,
-    SnapshotStore, WindowLimits, decode_answered, decode_window, encode_answered, encode_window,
+    Answered, Append, AppendError, CodecError, CommandWindow, Fence, Journal, JournalError, PersistenceId, RawEvent,
+    RawSnapshot, Recovery, ReplayLimit, SnapshotSearch, SnapshotStore, StoredSnapshot, WindowLimits, decode_answered,
+    decode_window, encode_answered, encode_window,
 };
 use proto::Any;
 use proto::cloudstate::eventsourced::{
@@ -18,7 +19,9 @@ use proto::cloudstate::eventsourced::{
 };
 use proto::cloudstate::{Command, client_action};
 
-use super::durable::{ActivationError, Change, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write};
+use super::durable::{
+    ActivationError, Change, Conflict, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write, settled,
+};
 use crate::telemetry::EntityMetrics;
 
 /// Events and bytes read from the store at once; the next page is read when this one has been sent.
@@ -105,20 +108,18 @@ impl Protocol for EventSourced {
     }
 
     async fn begin(&self, entity: &Identity, metrics: &EntityMetrics) -> Result<Beginning, ActivationError> {
-        let stored = self.snapshots.load(entity.id.clone(), u64::MAX).await.map_err(failed)?;
+        let (stored, answered) = self.newest_readable_snapshot(&entity.id).await.map_err(failed)?.unzip();
         let mut recovery = Recovery::new(entity.id.clone());
         recovery.snapshot(stored.as_ref().map(|stored| (stored.seq_nr, stored.epoch)));
-        let from = stored.as_ref().map_or(1, |stored| stored.seq_nr + 1);
+        let from = recovery.next_seq();
         if let Some(stored) = &stored {
             metrics.snapshot_loaded(stored.snapshot.payload.len() as u64);
         }
-        let meta = stored.as_ref().and_then(|stored| stored.snapshot.meta.as_ref());
-        let answered = decode_window(meta).map_err(failed)?;
         let snapshot = stored.map(|stored| EventSourcedSnapshot {
             snapshot_sequence: stored.seq_nr.cast_signed(),
             snapshot: Some(Any { type_url: stored.snapshot.manifest.to_string(), value: stored.snapshot.payload }),
         });
-        Ok(Beginning { recovery, snapshot, answered, from })
+        Ok(Beginning { recovery, snapshot, answered: answered.unwrap_or_default(), from })
     }
 
     async fn replay(
@@ -173,7 +174,8 @@ impl Protocol for EventSourced {
             tags: Vec::new(),
             time_ms,
         };
-        append_settled(self.journal.clone(), append)
+        let journal = self.journal.clone();
+        settled(Conflict::Settles, move || journal.append(append.clone()))
     }
 
     fn save_snapshot(
@@ -194,6 +196,40 @@ impl Protocol for EventSourced {
             }
         }
         .boxed()
+    }
+}
+
+impl EventSourced {
+    /// The newest snapshot, or the newest before those that are damaged, with the answers kept in it.
+    async fn newest_readable_snapshot(
+        &self,
+        id: &PersistenceId,
+    ) -> Result<Option<(StoredSnapshot<RawSnapshot>, Vec<Answered>)>, JournalError> {
+        let mut search = SnapshotSearch::default();
+        while let Some(max_seq) = search.max_seq() {
+            let loaded = self.snapshots.load(id.clone(), max_seq).await;
+            match loaded.and_then(|loaded| loaded.map(|stored| with_answers(id, stored)).transpose()) {
+                Err(error) if error.is_permanent() => {
+                    tracing::warn!(%id, %error, "snapshot is unreadable, falling back to an older one");
+                    search.unreadable(&error);
+                }
+                answer => return answer,
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn with_answers(
+    id: &PersistenceId,
+    stored: StoredSnapshot<RawSnapshot>,
+) -> Result<(StoredSnapshot<RawSnapshot>, Vec<Answered>), JournalError> {
+    match decode_window(stored.snapshot.meta.as_ref()) {
+        Ok(answered) => Ok((stored, answered)),
+        Err(CodecError(reason)) => {
+            let manifest = stored.snapshot.manifest.to_string();
+            Err(JournalError::Undecodable { id: id.clone(), seq_nr: stored.seq_nr, manifest, reason })
+        }
     }
 }
 
@@ -220,31 +256,6 @@ fn read(reply: EventSourcedReply) -> Reply<Events> {
         restart,
         mistake: pointless.then_some("a snapshot without events is ignored"),
     }
-}
-
-/// Appends; when the outcome is unknown it is asked for once, by sending the same batch again: the journal
-/// takes a batch it has for success and stores one that it has not.
-fn append_settled(
-    journal: Arc<dyn Journal<RawEvent>>,
-    append: Append<RawEvent>,
-) -> BoxFuture<'static, Result<(), AppendError>> {
-    // Handed over at once: appends have to reach the journal in the order of the commands.
-    let appended = journal.append(append.clone());
-    async move {
-        let first = appended.await.map(drop);
-        let Err(AppendError::Unknown { .. }) = first else { return first };
-        match journal.append(append).await {
-            // What this says of the second attempt does not settle the first.
-            Err(
-                AppendError::Unavailable { .. }
-                | AppendError::Overloaded { .. }
-                | AppendError::Rejected { .. }
-                | AppendError::Stale { .. },
-            ) => first,
-            settled => settled.map(drop),
-        }
-    }
-    .boxed()
 }
 
 fn stored_event(event: Any, meta: Option<Bytes>) -> RawEvent {

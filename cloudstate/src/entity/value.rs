@@ -17,7 +17,9 @@ use proto::cloudstate::valueentity::{
     value_entity_action as state_action, value_entity_stream_in as stream_in, value_entity_stream_out as stream_out,
 };
 
-use super::durable::{ActivationError, Change, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write};
+use super::durable::{
+    ActivationError, Change, Conflict, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write, settled,
+};
 use crate::telemetry::EntityMetrics;
 
 /// The protocol `cloudstate.valueentity.ValueEntity` and its store.
@@ -141,12 +143,12 @@ impl Protocol for ValueEntity {
                 let state = RawState { manifest: Arc::from(type_url), payload: value, meta: window };
                 let put = PutState { id, expected_revision, fence, batch_id, time_ms, state, tag: None };
                 let states = self.states.clone();
-                settled(move || states.upsert(put.clone()))
+                settled(Conflict::SaysNothing, move || states.upsert(put.clone()))
             }
             ValueChange::Delete => {
                 let delete = DeleteState { id, expected_revision, fence, batch_id, time_ms, marker: window };
                 let states = self.states.clone();
-                settled(move || states.delete(delete.clone()))
+                settled(Conflict::SaysNothing, move || states.delete(delete.clone()))
             }
         }
     }
@@ -192,31 +194,4 @@ fn read(reply: ValueEntityReply) -> FromFunction<ValueChange> {
         restart: false,
         mistake: None,
     }))
-}
-
-/// Writes; when the outcome is unknown it is asked for once, by asking for the same write again: the store takes
-/// one that it has for success and carries one out that it has not.
-fn settled<F>(write: F) -> BoxFuture<'static, Result<(), AppendError>>
-where
-    F: Fn() -> BoxFuture<'static, Result<u64, AppendError>> + Send + 'static,
-{
-    // Handed over at once: writes have to reach the store in the order of the commands.
-    let written = write();
-    async move {
-        let first = written.await.map(drop);
-        let Err(AppendError::Unknown { .. }) = first else { return first };
-        match write().await {
-            // What this says of the second attempt does not settle the first: a conflict may come from a later
-            // write, which followed the first one.
-            Err(
-                AppendError::Unavailable { .. }
-                | AppendError::Overloaded { .. }
-                | AppendError::Rejected { .. }
-                | AppendError::Conflict { .. }
-                | AppendError::Stale { .. },
-            ) => first,
-            settled => settled.map(drop),
-        }
-    }
-    .boxed()
 }

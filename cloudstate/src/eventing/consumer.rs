@@ -7,7 +7,7 @@ use actors::{Actor, ActorContext, Behavior, Handled, ReplyTo};
 use arc_swap::ArcSwap;
 use persistence::{
     AppendError, Claimed, FeedEvent, FeedPage, FeedQuery, Journal, JournalError, LiveFeed, Offset, ParkedEvent,
-    ProjectionFence, ProjectionId, RawEvent, ReplayLimit, Selection,
+    Position, ProjectionFence, ProjectionId, RawEvent, ReplayLimit, Selection,
 };
 use tracing::Instrument;
 
@@ -20,7 +20,7 @@ use crate::telemetry::metrics::ConsumerMetrics;
 
 /// A consumer's protocol.
 pub enum ConsumerMessage {
-    /// Somebody has changed what is parked.
+    /// Somebody has changed what is parked, or whether it is to wait.
     ParkedChanged,
     /// How it is doing.
     Status(ReplyTo<ConsumerStatus>),
@@ -60,12 +60,14 @@ enum Own {
     Delivered { offset: Offset, result: Result<(), Failure> },
     Retry(Offset),
     Parked { offset: Offset, result: Result<(), AppendError> },
+    ParkedAgain { offset: Offset, result: Result<(), AppendError> },
     Unparked { offset: Offset, result: Result<(), AppendError> },
     SaveDue,
     Saved { offset: Offset, result: Result<(), AppendError> },
     Listed(Result<Vec<ParkedEvent>, JournalError>),
     Replays(Vec<Replay>),
     Measure,
+    Looked(Result<Vec<Position>, JournalError>),
 }
 
 /// A parked event that is to be tried again, and what the journal says of it.
@@ -99,7 +101,9 @@ pub struct ConsumerActor {
 /// Replays looked up at once; the rest is when these are done.
 const REPLAYS_MAX: usize = 64;
 const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// How often lag is measured, and looked whether the consumer is to wait.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+const PAUSED: &str = "paused: it goes on once it is resumed";
 
 type Context = ActorContext<ConsumerMessage>;
 
@@ -183,14 +187,14 @@ impl ConsumerActor {
         };
         self.failures = 0;
         self.problem = None;
-        tracing::info!(offset = %claimed.offset, parked = parked.len(), "consumer started");
+        tracing::info!(offset = %claimed.offset, parked = parked.len(), paused = claimed.paused, "consumer started");
         let source = self.projection.source.clone();
         let limit = ReplayLimit { events: self.settings.read_ahead / 2, bytes: 1 << 20 };
         self.feed =
             Some(Box::new(LiveFeed::new(self.events.feed.clone(), FeedQuery::of(source), claimed.offset, limit)));
         self.claim = Some(claimed.fence);
         self.state = State::new(self.settings.clone(), claimed.offset, parked.iter().map(|parked| parked.offset));
-        let effects = self.state.start();
+        let effects = self.state.start(claimed.paused);
         self.perform(ctx, effects);
         self.look_up(ctx, parked);
     }
@@ -274,17 +278,41 @@ impl ConsumerActor {
                 Ok(None) => "the event has been deleted from the journal; drop it here too".to_owned(),
                 Err(error) => error.to_string(),
             };
-            let again = ParkedEvent { reason: why, ..parked };
-            self.park(ctx, again);
+            let (offset, again) = (parked.offset, ParkedEvent { reason: why, ..parked });
+            self.park(ctx, again, move |result| Own::ParkedAgain { offset, result });
         }
         self.state.replay(events)
     }
 
-    fn park(&mut self, ctx: &mut Context, event: ParkedEvent) {
+    fn park(
+        &mut self,
+        ctx: &mut Context,
+        event: ParkedEvent,
+        done: impl FnOnce(Result<(), AppendError>) -> Own + Send + 'static,
+    ) {
         let Some(claim) = self.claim.clone() else { return };
-        let offset = event.offset;
-        let parked = self.events.projections.park(claim, event);
-        Self::pipe(ctx, parked, move |result| Own::Parked { offset, result });
+        Self::pipe(ctx, self.events.projections.park(claim, event), done);
+    }
+
+    /// Looks whether others have told this consumer to wait, or to go on.
+    fn look(&mut self, ctx: &mut Context) {
+        if self.claim.is_some() {
+            Self::pipe(ctx, self.events.projections.positions(Selection::of(&self.projection)), Own::Looked);
+        }
+    }
+
+    fn looked(&mut self, positions: Result<Vec<Position>, JournalError>) -> Vec<Effect> {
+        let positions = positions.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether the consumer is to wait cannot be read, trying on");
+            Vec::new()
+        });
+        match positions.first() {
+            Some(position) if position.paused != self.state.is_paused() => {
+                tracing::info!(paused = position.paused, "consumer was told to wait, or to go on");
+                self.state.set_paused(position.paused)
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn save(&mut self, ctx: &mut Context, offset: Offset) {
@@ -323,7 +351,8 @@ impl ConsumerActor {
                         time_ms: ctx.clock().wall_ms(),
                         replay: false,
                     };
-                    self.park(ctx, parked);
+                    let offset = parked.offset;
+                    self.park(ctx, parked, move |result| Own::Parked { offset, result });
                 }
                 Effect::ParkedFull { offset } => {
                     let parked = self.state.parked_len();
@@ -386,6 +415,12 @@ impl ConsumerActor {
                 let stored = stored(self, "a parked event", result);
                 self.state.parked(offset, stored)
             }
+            Own::ParkedAgain { offset, result } => {
+                if stored(self, "why a parked event cannot be tried again", result) {
+                    self.state.parked_again(offset);
+                }
+                Vec::new()
+            }
             Own::Unparked { offset, result } => {
                 // If not, it is tried once more after the next start: at least once.
                 if stored(self, "the end of a parked event", result) {
@@ -410,8 +445,10 @@ impl ConsumerActor {
             Own::Replays(replays) => self.replays(ctx, replays),
             Own::Measure => {
                 Self::later(ctx, "measure".to_owned(), MEASURE_EVERY, Own::Measure);
+                self.look(ctx);
                 Vec::new()
             }
+            Own::Looked(positions) => self.looked(positions),
         };
         if taken_over {
             return self.stop();
@@ -457,13 +494,16 @@ impl ConsumerActor {
             offset: self.state.done_to(),
             behind: self.state.behind(),
             parked: self.state.parked_len(),
-            problem: self.problem.clone(),
+            problem: self.problem.clone().or_else(|| self.state.is_paused().then(|| PAUSED.to_owned())),
         }
     }
 
     fn turn(&mut self, ctx: &mut Context, message: ConsumerMessage) -> Behavior {
         match message {
-            ConsumerMessage::ParkedChanged if self.claim.is_some() => self.list(ctx),
+            ConsumerMessage::ParkedChanged if self.claim.is_some() => {
+                self.list(ctx);
+                self.look(ctx);
+            }
             ConsumerMessage::ParkedChanged => {} // listed when it starts
             ConsumerMessage::Status(reply_to) => reply_to.tell(self.status()),
             ConsumerMessage::Drain(reply_to) => {

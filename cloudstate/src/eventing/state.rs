@@ -88,6 +88,7 @@ pub(super) struct State {
     save_soon: bool,
     since_save: u64,
     reading: bool,
+    paused: bool,
     stopping: bool,
 }
 
@@ -109,6 +110,7 @@ impl State {
             save_soon: false,
             since_save: 0,
             reading: false,
+            paused: false,
             stopping: false,
         }
     }
@@ -151,14 +153,25 @@ impl State {
         self.items.values().filter(|item| item.replayed_after.is_some()).count()
     }
 
-    /// What to do first.
-    pub(super) fn start(&mut self) -> Vec<Effect> {
-        self.next()
+    /// What to do first; nothing, if it is paused.
+    pub(super) fn start(&mut self, paused: bool) -> Vec<Effect> {
+        self.set_paused(paused)
     }
 
     /// No further event is delivered.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// From now on nothing more is read or delivered, until told otherwise. What is under way is finished.
+    pub(super) fn set_paused(&mut self, paused: bool) -> Vec<Effect> {
+        self.paused = paused;
+        self.next()
+    }
+
+    /// Whether it waits to be told to go on.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// A page was read.
@@ -248,6 +261,11 @@ impl State {
         self.next()
     }
 
+    /// An event that was parked before could not be looked up, and is parked still. Nothing was delivered.
+    pub(super) fn parked_again(&mut self, offset: Offset) {
+        self.parked.insert(offset);
+    }
+
     /// The offset to save now, if it has moved.
     pub(super) fn save(&mut self) -> Option<Offset> {
         self.save_soon = false;
@@ -297,7 +315,7 @@ impl State {
         Some(Effect::Park { event: item.event.clone(), attempts, reason: item.reason.clone() })
     }
 
-    /// An event leaves its lane; the next one of its entity takes its turn.
+    /// An event leaves its lane; if it was the first there, the next one of its entity takes its turn.
     fn finish(&mut self, offset: Offset) {
         let Some(item) = self.items.remove(&offset) else { return };
         if self.pending.remove(&offset).is_some() {
@@ -305,10 +323,11 @@ impl State {
         }
         let id = &item.event.id;
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        lane.pop_front();
+        let Some(place) = lane.iter().position(|other| *other == offset) else { return };
+        lane.remove(place);
         if lane.is_empty() {
             self.lanes.remove(id);
-        } else {
+        } else if place == 0 {
             self.ready.push_back(id.clone());
         }
     }
@@ -318,7 +337,8 @@ impl State {
         if self.stopping {
             return effects;
         }
-        while self.delivering < self.settings.parallelism
+        while !self.paused
+            && self.delivering < self.settings.parallelism
             && let Some(id) = self.ready.pop_front()
         {
             let first = self.lanes.get(&id).and_then(|lane| lane.front()).and_then(|offset| self.items.get(offset));
@@ -327,7 +347,7 @@ impl State {
                 effects.push(Effect::Deliver(item.event.clone()));
             }
         }
-        if !self.reading && self.items.len() <= self.settings.read_ahead / 2 {
+        if !self.reading && !self.paused && self.items.len() <= self.settings.read_ahead / 2 {
             self.reading = true;
             effects.push(Effect::Read);
         }

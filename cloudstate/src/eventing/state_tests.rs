@@ -58,7 +58,7 @@ fn delivered(effects: &[Effect]) -> Vec<u64> {
 /// A consumer that has begun to read after `offset`.
 fn started(offset: u64, parked: &[u64]) -> State {
     let mut state = State::new(settings(), at(offset), parked.iter().copied().map(at));
-    assert_eq!(state.start(), [Effect::Read]);
+    assert_eq!(state.start(false), [Effect::Read]);
     state
 }
 
@@ -141,6 +141,34 @@ fn a_parked_event_is_not_delivered_unless_it_is_asked_for() {
     assert_eq!((state.parked_len(), state.done_to()), (0, at(2)));
 }
 
+/// The journal could not be read when it was looked up, and could when it was asked for again.
+#[test]
+fn the_parking_of_an_event_that_waits_lets_no_other_overtake() {
+    let mut state = started(10, &[1]);
+    assert_eq!(delivered(&state.page(page(&[(11, "a"), (12, "a")], 12))), [11]);
+    state.replay(vec![(event(1, "a"), 3)]);
+    assert_eq!(delivered(&state.parked(at(1), true)), [0_u64; 0], "11 is being delivered");
+    assert_eq!(delivered(&state.delivered(at(11), Ok(()))), [12]);
+    assert_eq!(delivered(&state.delivered(at(12), Ok(()))), [0_u64; 0], "1 is parked");
+    state.replay(vec![(event(1, "a"), 3), (event(2, "a"), 3)]);
+    state.parked_again(at(1));
+    assert_eq!(delivered(&state.delivered(at(1), Ok(()))), [2], "1 was being delivered, and is done only now");
+}
+
+#[test]
+fn paused_it_begins_nothing_and_goes_on_where_it_was() {
+    let mut state = State::new(settings(), at(0), []);
+    assert_eq!(state.start(true), []);
+    assert_eq!(state.set_paused(false), [Effect::Read]);
+    assert_eq!(delivered(&state.page(page(&[(1, "a"), (2, "a"), (3, "b"), (4, "c")], 4))), [1, 3]);
+    assert_eq!(state.set_paused(true), []);
+    assert_eq!(delivered(&state.delivered(at(1), Ok(()))), [0_u64; 0]);
+    state.delivered(at(3), failed());
+    assert_eq!(state.retry(at(3)), []);
+    assert_eq!((state.done_to(), state.is_idle()), (at(1), true), "what was under way is finished");
+    assert_eq!(delivered(&state.set_paused(false)), [4, 2]);
+}
+
 #[test]
 fn an_event_dropped_while_it_is_tried_again_is_not_parked_anew() {
     let mut state = started(5, &[1]);
@@ -190,7 +218,7 @@ proptest! {
         let all: Vec<(u64, &str)> = (1..).zip(names.iter().map(String::as_str)).collect();
         let end = all.len() as u64;
         let mut state = State::new(ConsumerSettings { parked_max: 1_000, ..settings() }, Offset::START, []);
-        let mut queue = state.start();
+        let mut queue = state.start(false);
         let (mut flying, mut waiting): (Vec<Offset>, Vec<Effect>) = (Vec::new(), Vec::new());
         let (mut ended, mut last): (BTreeSet<Offset>, BTreeMap<String, Offset>) = (BTreeSet::new(), BTreeMap::new());
         let mut unread = all.chunks(7);

@@ -37,6 +37,12 @@ pub enum KeyError {
         /// Length of the whole key.
         length: usize,
     },
+    /// It holds the character NUL, which not every store can keep in an id.
+    #[error("entity key in field {field} must not contain the character NUL: leave it out")]
+    Nul {
+        /// The field.
+        field: String,
+    },
     /// The payload is not a valid message.
     #[error("request is not a valid protobuf message: {reason}")]
     Malformed {
@@ -197,6 +203,7 @@ impl KeyField {
         let text = match (&self.kind, value) {
             (KeyKind::Text, None) => String::new(),
             (KeyKind::Text, Some(WireValue::Bytes(bytes))) => match std::str::from_utf8(bytes) {
+                Ok(text) if text.contains('\0') => return Err(KeyError::Nul { field: self.name.to_string() }),
                 Ok(text) => text.to_owned(),
                 Err(_) => {
                     let reason = format!("field {} is not UTF-8", self.name);

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The version written here, and the only one there has been.
 const VERSION: u32 = 1;
 
-/// The longest line that is read: twice the largest payload a store takes, as base64.
-const LINE_MAX: u64 = 2 << 30;
+/// The longest line that is read: the largest payload that any store takes is 512 MiB, which is two thirds of this as
+/// base64. Stores take 64 MiB unless they are told to take more.
+const LINE_MAX: u64 = 1 << 30;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +184,9 @@ impl<R: BufRead> ArchiveReader<R> {
         }
         self.number += 1;
         self.crc = crc32c::crc32c_append(self.crc, &self.line);
+        if read as u64 == LINE_MAX && self.line.last() != Some(&b'\n') {
+            return Err(ArchiveError::Line(format!("the line is longer than {LINE_MAX} bytes, as no record is")));
+        }
         if self.line.pop_if(|last| *last == b'\n').is_none() {
             return Err(ArchiveError::Line("the line has no end: the file was cut off".into()));
         }

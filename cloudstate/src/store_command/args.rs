@@ -53,7 +53,7 @@ pub enum StoreAction {
 /// Which store.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
-    /// sqlite:FOLDER [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
+    /// sqlite:FOLDER or postgres://USER@HOST/DATABASE [env: CLOUDSTATE_STORE] [default: sqlite:./cloudstate-data]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// The sidecar's configuration file, TOML [env: CLOUDSTATE_CONFIG]
@@ -163,7 +163,7 @@ pub struct CheckArgs {
 /// Arguments of `store backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// The file to write, or a folder, which then is a store of its own
+    /// The file to write, or a folder; of a SQLite store the folder then is a store of its own
     #[arg(value_name = "FILE|FOLDER")]
     pub target: PathBuf,
     /// Which store.
@@ -183,6 +183,9 @@ pub struct RestoreArgs {
     /// Which store.
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Do not check what is restored, damage and all: a SQLite database as one again
+    #[arg(long)]
+    pub no_check: bool,
 }
 
 /// Arguments of `store export`.
@@ -260,8 +263,9 @@ impl PlaceArgs {
 
 /// What stands below the help of `store`.
 pub const HELP: &str = "\
-All of these may be used while a sidecar runs on the store: they read beside it and hold it up nowhere, except restore
-and import, which only make new stores.
+All of these may be used while a sidecar runs on the store: they read beside it and change nothing; restore and import
+make new stores only. While one of them reads, the write-ahead log of a store on SQLite grows by what is written, and from
+a certain length on the sidecar waits for it now and then, up to 100 ms: have long ones run when there is little to do.
 
 Examples:
   cloudstate store info
@@ -270,6 +274,7 @@ Examples:
   cloudstate store check --store sqlite:/var/lib/cloudstate
   cloudstate store backup /backup/monday.db
   cloudstate store restore /backup/monday.db --store sqlite:/var/lib/restored
+  cloudstate store export --store postgres://shop@db/shop | cloudstate store import - --store sqlite:/var/lib/shop
   cloudstate store sql 'SELECT entity_type, count(*) FROM entity GROUP BY 1'
 
 Exit status:
@@ -294,10 +299,10 @@ For an entity that keeps a history this is its newest snapshot and how many even
 only the user function knows. `cloudstate store events ID` shows them.";
 
 const CHECK_HELP: &str = "\
-Looked at are: the pages of the database and whether its indexes agree with its tables; the checksum of every event,
-snapshot and state; that the events of each entity have no holes, are in order and never fall to an older epoch; that
-nothing was written with an epoch that was never claimed; that events, tags, snapshots, states, offsets and parked events
-belong to something.
+Looked at are: in SQLite the pages of the database and whether its indexes agree with its tables, for which PostgreSQL
+has pg_amcheck; the checksum of every event, snapshot and state; that the events of each entity have no holes, are in
+order and never fall to an older epoch; that nothing was written with an epoch that was never claimed; that events, tags,
+snapshots, states, offsets and parked events belong to something.
 
 A finding is a line on standard output. Nothing is repaired: restore a backup, or start the sidecar, which refuses the
 damaged entities and serves the others. A warning is a line that begins with \"warning: \": what it tells of may be meant
@@ -310,20 +315,35 @@ Exit status:
 
 const BACKUP_HELP: &str = "\
 SQLite: a copy of the database, page by page, of one moment: that at which the command starts. The sidecar is not held
-up; its write-ahead log grows meanwhile by what is written. The copy is checked as by `store check` before it gets its
-name, and is on the disk when the command ends. Copying store.db by other means while a sidecar runs gives no backup.
+up for longer than a moment; its write-ahead log grows meanwhile by what is written. The copy is checked as by `store
+check` before it gets its name, and is on the disk when the command ends. Copying store.db by other means while a sidecar
+runs gives no backup.
+
+PostgreSQL: lines of JSON as `store export` writes them, of one moment: that of a transaction which only reads. It is
+checked as by `store check` first, and so read twice. Sidecars are not held up; the server keeps what is deleted meanwhile
+until the command ends. `restore` and `import` make a store of it, of either kind. Backups of whole databases and of
+points in time are the administrator's: pg_dump or a base backup hold the store like any other tables. Once pg_restore
+has put it on another server: `cloudstate store adopt`.
 
 Examples:
   cloudstate store backup /backup/$(date +%F).db
-  cloudstate store backup /backup/monday/      a folder that can be used as a store: sqlite:/backup/monday";
+  cloudstate store backup /backup/monday/      a folder that can be used as a store: sqlite:/backup/monday
+  cloudstate store backup /backup/monday.jsonl --store postgres://shop@db/shop";
 
 const RESTORE_HELP: &str = "\
 --store names the place for the store, which must be empty or not exist. The backup itself stays as it is. What was
-copied is checked as by `store check` and only then put in place. Everything is as it was, epochs included: whoever was
-shut out before stays shut out.
+copied is checked as by `store check` and only then put in place; of a SQLite database that becomes one again that can be
+left out (--no-check). Everything is as it was, epochs included: whoever was shut out before stays shut out. A backup of
+either kind of store can be restored as either.
 
-Example:
-  cloudstate store restore /backup/monday.db --store sqlite:/var/lib/cloudstate";
+PostgreSQL: into a schema whose tables are empty or not there (--set postgres.schema=NAME for another one), in one
+transaction: all or nothing. No sidecar may run on that schema meanwhile. The store begins a new generation, so that what
+is written from now on comes after everything before in the order in which consumers read, and consumers go on where they
+were. It belongs to this server at once: there is nothing to adopt.
+
+Examples:
+  cloudstate store restore /backup/monday.db --store sqlite:/var/lib/cloudstate
+  cloudstate store restore /backup/monday.jsonl --store postgres://shop@db/restored";
 
 const EXPORT_HELP: &str = "\
 The first line names the version of the format. Then comes a line for each owner of a shard, offset of a consumer, parked
@@ -336,17 +356,20 @@ Examples:
   cloudstate store export | zstd > everything.jsonl.zst";
 
 const IMPORT_HELP: &str = "\
---store names the place for the store, which must be empty or not exist. All of the file or nothing is taken: the new
-store is checked as by `store check` and only then put in place. Epochs stay, so whoever was shut out before stays shut
-out; consumers go on where they were.
+--store names the place for the store, which must be empty or not exist; in PostgreSQL that is a schema whose tables are
+empty or not there, on which no sidecar runs meanwhile. All of the file or nothing is taken: the new store is checked as
+by `store check` and only then put in place. Epochs stay, so whoever was shut out before stays shut out; consumers go on
+where they were.
 
 Examples:
   cloudstate store import everything.jsonl --store sqlite:/var/lib/other
-  zstd -dc everything.jsonl.zst | cloudstate store import - --store sqlite:/var/lib/other";
+  zstd -dc everything.jsonl.zst | cloudstate store import - --store postgres://shop@db/shop";
 
 const SQL_HELP: &str = "\
-Nothing can be changed: the database is opened read-only, and statements that do anything but read are refused. Bytes are
-shown as x'hexadecimal digits'. Without a statement on a terminal it is a shell.
+Nothing can be changed: the database is opened read-only, in PostgreSQL by a transaction for each statement that can only
+read, and statements that do anything but read are refused. Bytes are shown as x'hexadecimal digits'. Without a statement
+on a terminal it is a shell. In PostgreSQL tables need no schema before their names, and there is no limit to how long a
+statement may take.
 
 Examples:
   cloudstate store sql 'SELECT entity_type, count(*) FROM entity GROUP BY 1'
@@ -355,4 +378,13 @@ Examples:
   cloudstate store sql < report.sql";
 
 const ADOPT_HELP: &str = "\
-A store in SQLite needs no such thing: a restored one can be used at once.";
+For a store that pg_restore put on another server, or that came to another server by an upgrade with pg_dump: sidecars
+refuse it there, because the numbers of transactions, by which its events are ordered, begin anew on each server. Adopting
+it says that nobody writes to the original any more: the store begins a new generation, whose events come after all those
+before. A second time it does nothing, as on the server that wrote the store. What `cloudstate store restore` or `import`
+made needs no adoption.
+
+A store in SQLite needs no such thing: a restored one can be used at once.
+
+Example:
+  pg_restore -d shop shop.dump && cloudstate store adopt --store postgres://shop@newdb/shop";

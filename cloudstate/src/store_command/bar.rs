@@ -31,6 +31,10 @@ impl Bar {
         self.progress.clone()
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Wall clock, ms since 1970.
     pub(super) fn now_ms(&self) -> u64 {
         self.clock.wall_ms()

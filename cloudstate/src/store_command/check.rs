@@ -1,6 +1,6 @@
 //! `check`: every row is looked at, everything wrong is named.
 
-use persistence::admin::{Finding, Totals};
+use persistence::admin::{AdminError, Finding, Totals};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -55,6 +55,14 @@ pub(super) async fn print_findings(
         out.line(&finding)?;
     }
     Ok(())
+}
+
+/// What a new store holds, if it is sound; else `fix` says what to do.
+pub(super) fn sound<T>(found: Result<T, AdminError>, fix: &'static str) -> Result<T, StoreCommandError> {
+    found.map_err(|error| match error {
+        AdminError::Unsound { findings } => StoreCommandError::Unsound { findings, fix },
+        other => other.into(),
+    })
 }
 
 /// How much there is, in words; kinds of which there is nothing are left out.

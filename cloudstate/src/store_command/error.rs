@@ -12,20 +12,39 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreCommandError {
     /// The setting names no store that can be looked at from here.
-    #[error("`store` is memory, which only the sidecar itself can see; name a store with --store sqlite:FOLDER")]
-    InMemory,
-    /// The command is not there for stores on PostgreSQL.
     #[error(
-        "`store` is on PostgreSQL, for which there is only `cloudstate store adopt` so far; use psql to look into it, \
-         pg_dump and pg_restore to copy it"
+        "`store` is memory, which only the sidecar itself can see; name a store with --store sqlite:FOLDER or --store \
+         postgres://USER@HOST/DATABASE"
     )]
-    OnPostgres,
+    InMemory,
     /// The store could not be opened.
     #[error(transparent)]
     Open(#[from] StoreError),
     /// The store could not do it.
     #[error("{}", hinted(.0))]
     Store(#[from] AdminError),
+    /// There is nothing to restore.
+    #[error("there is no store in {}; name the file or folder that `cloudstate store backup` wrote", path.display())]
+    NoBackup {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The check cannot be left out.
+    #[error(
+        "--no-check is for a SQLite database that is restored as one: else records are stored anew, which needs sound ones"
+    )]
+    AlwaysChecked,
+    /// What was copied or imported is not sound.
+    #[error(
+        "what was copied is not sound: {findings} findings, which are named on standard output; nothing was put in \
+         place; {fix}"
+    )]
+    Unsound {
+        /// How many things are wrong with it.
+        findings: u64,
+        /// What can be done.
+        fix: &'static str,
+    },
     /// The text is no persistence id.
     #[error(
         "{0:?} is no persistence id: it must be type|entity, in quotes for the shell; `cloudstate store entities` lists them"
@@ -88,14 +107,16 @@ impl StoreCommandError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::InMemory | Self::OnPostgres | Self::NoId(_) | Self::Descriptors { .. } => Exit::Usage,
+            Self::InMemory | Self::AlwaysChecked | Self::NoId(_) | Self::Descriptors { .. } => Exit::Usage,
             Self::Store(
                 AdminError::NoStore { .. }
                 | AdminError::Open(_)
                 | AdminError::OlderSchema { .. }
                 | AdminError::NotEmpty { .. },
             ) => Exit::Store,
-            Self::Open(_) => Exit::Store,
+            #[cfg(feature = "postgres")]
+            Self::Store(AdminError::NoTables { .. } | AdminError::OpenPostgres(_)) => Exit::Store,
+            Self::Open(_) | Self::NoBackup { .. } => Exit::Store,
             Self::Store(AdminError::Cancelled) => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -110,6 +131,14 @@ impl StoreCommandError {
 fn hinted(error: &AdminError) -> String {
     match error {
         AdminError::NoStore { .. } => format!("{error}; name one with --store or CLOUDSTATE_STORE"),
+        #[cfg(feature = "postgres")]
+        AdminError::NoTables { .. } => {
+            format!(
+                "{error}; name a database with --store or CLOUDSTATE_STORE, a schema with --set postgres.schema=NAME"
+            )
+        }
+        #[cfg(feature = "postgres")]
+        AdminError::OpenPostgres(_) => format!("{error} (`store` is chosen with --store or CLOUDSTATE_STORE)"),
         AdminError::OlderSchema { place, found, supported } => format!(
             "store {place} has schema version {found}, and this program reads {supported}; a sidecar of this version \
              upgrades it when it starts"

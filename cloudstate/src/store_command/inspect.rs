@@ -38,10 +38,14 @@ fn info_text(info: &StoreInfo, now_ms: u64) -> String {
     let mut fact = |name: &str, value: String| facts.row(vec![name.to_owned(), value]);
     let generation = if info.generation > 0 { format!(", generation {}", info.generation) } else { String::new() };
     fact("kind", format!("{}, schema version {}{generation}", info.backend, info.schema_version));
-    fact("in use by", info.writer.map_or("no process".into(), |pid| format!("process {pid}")));
     let sizes = &info.sizes;
-    let log = if sizes.log > 0 { format!(", log {}", bytes(sizes.log)) } else { String::new() };
-    fact("size", format!("{}, of which {} free{log}", bytes(sizes.database), bytes(sizes.free)));
+    if info.backend == "sqlite" {
+        fact("in use by", info.writer.map_or("no process".into(), |pid| format!("process {pid}")));
+        let log = if sizes.log > 0 { format!(", log {}", bytes(sizes.log)) } else { String::new() };
+        fact("size", format!("{}, of which {} free{log}", bytes(sizes.database), bytes(sizes.free)));
+    } else {
+        fact("size", bytes(sizes.database));
+    }
     fact("entities", number(info.entities));
     fact("events", number(info.events));
     fact("snapshots", number(info.snapshots));

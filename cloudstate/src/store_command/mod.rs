@@ -51,18 +51,23 @@ pub async fn run(
         StoreAction::Restore(args) => copy::restore(config, args, &bar, &mut out).await,
         StoreAction::Import(args) => transfer::import(config, args, &bar, &mut out).await,
         StoreAction::Adopt(_) => opened::adopt(config, &mut out).await,
-        StoreAction::Info(args) => inspect::info(&Opened::open(config).await?, args, clock, &mut out).await,
-        StoreAction::Entities(args) => inspect::entities(&Opened::open(config).await?, args, &mut out).await,
-        StoreAction::Events(args) => inspect::events(&Opened::open(config).await?, args, &mut out).await,
-        StoreAction::State(args) => inspect::state(&Opened::open(config).await?, args, &mut out).await,
-        StoreAction::Check(args) => check::check(&Opened::open(config).await?, args, &bar, &mut out).await,
-        StoreAction::Backup(args) => copy::backup(&Opened::open(config).await?, args, &bar, &mut out).await,
-        StoreAction::Export(args) => transfer::export(&Opened::open(config).await?, args, &bar, &mut out).await,
-        StoreAction::Sql(args) => sql::sql(&Opened::open(config).await?, args, &bar, &mut out).await,
+        StoreAction::Info(args) => inspect::info(&Opened::open(config, clock).await?, args, clock, &mut out).await,
+        StoreAction::Entities(args) => inspect::entities(&Opened::open(config, clock).await?, args, &mut out).await,
+        StoreAction::Events(args) => inspect::events(&Opened::open(config, clock).await?, args, &mut out).await,
+        StoreAction::State(args) => inspect::state(&Opened::open(config, clock).await?, args, &mut out).await,
+        StoreAction::Check(args) => check::check(&Opened::open(config, clock).await?, args, &bar, &mut out).await,
+        StoreAction::Backup(args) => copy::backup(&Opened::open(config, clock).await?, args, &bar, &mut out).await,
+        StoreAction::Export(args) => transfer::export(&Opened::open(config, clock).await?, args, &bar, &mut out).await,
+        StoreAction::Sql(args) => sql::sql(&Opened::open(config, clock).await?, args, &bar, &mut out).await,
     };
     match done.and_then(|exit| out.flush().map(|()| exit)) {
-        // Whoever read the output has seen enough, as `head` has.
-        Err(StoreCommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Stopped),
+        // Whoever read the output has seen enough, as `head` has. Half an export or half a check is nothing, though.
+        Err(StoreCommandError::Output(error))
+            if error.kind() == io::ErrorKind::BrokenPipe
+                && !matches!(action, StoreAction::Check(_) | StoreAction::Export(_)) =>
+        {
+            Ok(Exit::Stopped)
+        }
         done => done,
     }
 }

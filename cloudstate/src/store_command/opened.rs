@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use actors::Clock;
 use persistence::admin::{AdminError, Progress, Row, SqliteAdmin, SqliteImport, StoreAdmin, StoreImport};
+#[cfg(feature = "postgres")]
+use persistence::admin::{PostgresAdmin, PostgresImport};
 use tokio::sync::mpsc;
 
 use super::{Out, StoreCommandError};
@@ -13,13 +16,22 @@ use crate::store;
 /// A store that is there.
 pub(super) enum Opened {
     Sqlite(SqliteAdmin),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresAdmin),
 }
 
 impl Opened {
-    pub(super) async fn open(config: &StoreConfig) -> Result<Self, StoreCommandError> {
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "only servers need a clock"))]
+    pub(super) async fn open(config: &StoreConfig, clock: &Clock) -> Result<Self, StoreCommandError> {
         match &config.location {
             StoreLocation::Memory => Err(StoreCommandError::InMemory),
-            StoreLocation::Postgres(_) => Err(StoreCommandError::OnPostgres),
+            #[cfg(feature = "postgres")]
+            StoreLocation::Postgres(url) => {
+                let options = store::postgres_options(url, &config.postgres);
+                Ok(Self::Postgres(PostgresAdmin::open(options, clock.clone()).await?))
+            }
+            #[cfg(not(feature = "postgres"))]
+            StoreLocation::Postgres(_) => Err(store::StoreError::not_built().into()),
             StoreLocation::Sqlite(folder) => Ok(Self::Sqlite(sqlite(folder).await?)),
         }
     }
@@ -27,6 +39,8 @@ impl Opened {
     pub(super) fn admin(&self) -> &dyn StoreAdmin {
         match self {
             Self::Sqlite(admin) => admin,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(admin) => admin,
         }
     }
 
@@ -38,15 +52,27 @@ impl Opened {
     ) -> Result<(), AdminError> {
         match self {
             Self::Sqlite(admin) => admin.query(sql, progress, rows).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(admin) => admin.query(sql, progress, rows).await,
         }
     }
 }
 
 /// A store that is to be made where `config` says.
-pub(super) async fn begin_import(config: &StoreConfig) -> Result<Box<dyn StoreImport>, StoreCommandError> {
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "only servers need a clock"))]
+pub(super) async fn begin_import(
+    config: &StoreConfig,
+    clock: &Clock,
+) -> Result<Box<dyn StoreImport>, StoreCommandError> {
     match &config.location {
         StoreLocation::Memory => Err(StoreCommandError::InMemory),
-        StoreLocation::Postgres(_) => Err(StoreCommandError::OnPostgres),
+        #[cfg(feature = "postgres")]
+        StoreLocation::Postgres(url) => {
+            let options = store::postgres_options(url, &config.postgres);
+            Ok(Box::new(PostgresImport::begin(options, clock.clone()).await?))
+        }
+        #[cfg(not(feature = "postgres"))]
+        StoreLocation::Postgres(_) => Err(store::StoreError::not_built().into()),
         StoreLocation::Sqlite(folder) => Ok(Box::new(begin_sqlite(folder).await?)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use persistence::admin::{Cell, Row};
+use persistence::admin::{AdminError, Cell, Row};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
@@ -50,11 +50,16 @@ async fn from_input(store: &Opened, json: bool, bar: &Bar, out: &mut Out) -> Res
     if terminal {
         prompt("statements that read, each ended by a semicolon; Ctrl-D ends\n");
     }
-    let mut lines = read_lines();
+    let (mut lines, progress) = (read_lines(), bar.progress());
     let mut statements = Statements::default();
     loop {
         prompt(if statements.waiting() > 1 { "...> " } else { "sql> " });
-        let Some(text) = lines.recv().await else { break };
+        let text = tokio::select! {
+            biased;
+            () = progress.cancelled() => return Err(AdminError::Cancelled.into()),
+            text = lines.recv() => text,
+        };
+        let Some(text) = text else { break };
         statements
             .add(&text.map_err(|error| StoreCommandError::File { path: "standard input".into(), reason: error })?);
         while let Some(statement) = statements.next() {
@@ -84,7 +89,7 @@ fn read_lines() -> mpsc::Receiver<io::Result<String>> {
     let (sender, lines) = mpsc::channel(1);
     // Not one of the runtime's threads: it may wait for a person for ever.
     std::thread::spawn(move || {
-        let mut input = io::BufReader::new(io::Read::take(io::stdin(), u64::MAX));
+        let mut input = io::stdin().lock();
         loop {
             let mut line = Vec::new();
             let read = io::Read::take(&mut input, STATEMENT_MAX as u64).read_until(b'\n', &mut line);

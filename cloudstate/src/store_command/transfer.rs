@@ -1,15 +1,15 @@
 //! `export` and `import`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use persistence::admin::{AdminError, Record, Totals};
+use persistence::admin::{AdminError, Record, StoreAdmin, StoreImport, Totals, UnfinishedFile};
 use tokio::sync::mpsc;
 
 use super::archive::{ArchiveError, ArchiveReader, ArchiveWriter};
 use super::bar::Bar;
-use super::check::{print_findings, summary};
+use super::check::{print_findings, sound, summary};
 use super::opened::begin_import;
 use super::{ExportArgs, ImportArgs, Opened, Out, StoreCommandError};
 use crate::cli::Exit;
@@ -25,32 +25,56 @@ const BATCH_BYTES: u64 = 256 << 10;
 type Done = Result<Exit, StoreCommandError>;
 
 pub(super) async fn export(store: &Opened, args: &ExportArgs, bar: &Bar, out: &mut Out) -> Done {
+    let admin = store.admin();
+    let export = |records| admin.export(bar.progress(), records);
     if args.target.as_os_str() == "-" {
-        let (_, totals) = bar.during(write_archive(store, bar, &mut *out, StoreCommandError::Output)).await?;
+        let written = write_archive(admin.kind(), bar, &mut *out, StoreCommandError::Output, export);
+        let (_, totals) = bar.during(written).await?;
         // Standard output is the archive's.
         let _ = writeln!(io::stderr(), "exported {}", summary(&totals));
         return Ok(Exit::Stopped);
     }
-    let file = NewFile::create(&args.target)?;
-    let path = args.target.as_path();
-    let writer = BufWriter::with_capacity(256 << 10, file.file()?);
-    let failed = |reason| StoreCommandError::File { path: path.to_owned(), reason };
-    let (writer, totals) = bar.during(write_archive(store, bar, writer, failed)).await?;
-    writer.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-    file.publish()?;
-    out.line(format_args!("{}: {}", path.display(), summary(&totals)))?;
+    let totals = bar.during(write_file(&args.target, admin.kind(), bar, export)).await?;
+    out.line(format_args!("{}: {}", args.target.display(), summary(&totals)))?;
     Ok(Exit::Stopped)
 }
 
-async fn write_archive<W: Write>(
-    store: &Opened,
+/// Writes what `export` sends into a new file, which gets its name when it is complete and on the disk.
+pub(super) async fn write_file<E>(
+    path: &Path,
+    kind: &str,
+    bar: &Bar,
+    export: impl FnOnce(mpsc::Sender<Vec<Record>>) -> E,
+) -> Result<Totals, StoreCommandError>
+where
+    E: Future<Output = Result<Totals, AdminError>>,
+{
+    let named = |error| match error {
+        AdminError::NotEmpty { .. } => StoreCommandError::FileExists { path: path.to_owned() },
+        other => other.into(),
+    };
+    let file = UnfinishedFile::begin(path).map_err(named)?;
+    let writer = File::create_new(file.path()).map_err(StoreCommandError::file(path))?;
+    let writer = BufWriter::with_capacity(256 << 10, writer);
+    let failed = |reason| StoreCommandError::File { path: path.to_owned(), reason };
+    let (writer, totals) = write_archive(kind, bar, writer, failed, export).await?;
+    writer.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.publish().map_err(named)?;
+    Ok(totals)
+}
+
+async fn write_archive<W: Write, E>(
+    kind: &str,
     bar: &Bar,
     to: W,
     failed: impl Fn(io::Error) -> StoreCommandError,
-) -> Result<(W, Totals), StoreCommandError> {
-    let kind = store.admin().kind();
+    export: impl FnOnce(mpsc::Sender<Vec<Record>>) -> E,
+) -> Result<(W, Totals), StoreCommandError>
+where
+    E: Future<Output = Result<Totals, AdminError>>,
+{
     let (sender, batches) = mpsc::channel::<Vec<Record>>(QUEUE);
-    let exported = store.admin().export(bar.progress(), sender);
+    let exported = export(sender);
     let written = async {
         // Dropped when writing fails, which ends the export.
         let mut batches = batches;
@@ -69,7 +93,11 @@ async fn write_archive<W: Write>(
 }
 
 pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, out: &mut Out) -> Done {
-    let path = args.source.as_path();
+    import_archive(config, &args.source, "imported", bar, out).await
+}
+
+/// Makes a store of an archive; `done` is the word for that.
+pub(super) async fn import_archive(config: &StoreConfig, path: &Path, done: &str, bar: &Bar, out: &mut Out) -> Done {
     // Opened before anything is begun: a wrong name must not leave a folder.
     let (source, size): (Box<dyn Read + Send>, u64) = if path.as_os_str() == "-" {
         (Box::new(io::stdin()), 0)
@@ -78,7 +106,7 @@ pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, o
         let size = file.metadata().map_or(0, |file| file.len());
         (Box::new(file), size)
     };
-    let mut import = begin_import(config).await?;
+    let mut import = begin_import(config, bar.clock()).await?;
     let (sender, batches) = mpsc::channel(QUEUE);
     let progress = bar.progress();
     progress.begin("reading", size);
@@ -89,7 +117,12 @@ pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, o
         // Dropped when a batch is wrong, which ends the reading.
         let mut batches = batches;
         let mut lines = (1, 1);
-        while let Some(batch) = batches.recv().await {
+        // Who feeds standard input may take for ever.
+        while let Some(batch) = tokio::select! {
+            biased;
+            () = progress.cancelled() => return Err(AdminError::Cancelled.into()),
+            batch = batches.recv() => batch,
+        } {
             let (records, last): (Vec<Record>, u64) = batch?;
             lines = (lines.1 + 1, last);
             import.take(records).await.map_err(|error| wrong_records(path, lines, error))?;
@@ -98,12 +131,9 @@ pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, o
     };
     bar.during(taken).await?;
     let sent = reading.await.unwrap_or_else(|panic| Err(StoreCommandError::Output(io::Error::other(panic))))?;
-    let (sender, findings) = mpsc::channel(64);
-    let finished = import.finish(bar.progress(), sender);
-    let (totals, printed) = bar.during(async { tokio::join!(finished, print_findings(findings, out)) }).await;
-    printed?;
-    let totals = totals?;
-    out.line(format_args!("imported {}", summary(&totals)))?;
+    let totals =
+        finish(import, "the file is no export of a sound store: correct it, or restore a backup", bar, out).await?;
+    out.line(format_args!("{done} {}", summary(&totals)))?;
     if sent.parked > totals.parked {
         let gone = sent.parked - totals.parked;
         out.line(format_args!(
@@ -111,6 +141,41 @@ pub(super) async fn import(config: &StoreConfig, args: &ImportArgs, bar: &Bar, o
         ))?;
     }
     Ok(Exit::Stopped)
+}
+
+/// Makes a store of all that another one holds, without a file between.
+pub(super) async fn import_store(config: &StoreConfig, source: &dyn StoreAdmin, bar: &Bar, out: &mut Out) -> Done {
+    let mut import = begin_import(config, bar.clock()).await?;
+    let (sender, batches) = mpsc::channel(QUEUE);
+    let exported = source.export(bar.progress(), sender);
+    let taken = async {
+        // Dropped when a batch cannot be taken, which ends the export.
+        let mut batches = batches;
+        while let Some(batch) = batches.recv().await {
+            import.take(batch).await?;
+        }
+        Ok::<_, AdminError>(())
+    };
+    let (exported, taken) = bar.during(async { tokio::join!(exported, taken) }).await;
+    taken?;
+    exported?;
+    let totals = finish(import, "restore another backup", bar, out).await?;
+    out.line(format_args!("restored {}", summary(&totals)))?;
+    Ok(Exit::Stopped)
+}
+
+async fn finish(
+    import: Box<dyn StoreImport>,
+    fix: &'static str,
+    bar: &Bar,
+    out: &mut Out,
+) -> Result<Totals, StoreCommandError> {
+    let (sender, findings) = mpsc::channel(64);
+    let finished = import.finish(bar.progress(), sender);
+    let (totals, printed) = bar.during(async { tokio::join!(finished, print_findings(findings, out)) }).await;
+    let totals = sound(totals, fix)?;
+    printed?;
+    Ok(totals)
 }
 
 type Batch = Result<(Vec<Record>, u64), StoreCommandError>;
@@ -178,37 +243,5 @@ impl<R: Read> Read for Counted<R> {
         let read = self.from.read(buffer)?;
         self.progress.add(read as u64);
         Ok(read)
-    }
-}
-
-/// A file that gets its name when it is complete.
-struct NewFile {
-    unfinished: PathBuf,
-    target: PathBuf,
-}
-
-impl NewFile {
-    fn create(target: &Path) -> Result<Self, StoreCommandError> {
-        if target.symlink_metadata().is_ok() {
-            return Err(StoreCommandError::FileExists { path: target.to_owned() });
-        }
-        let mut name = target.as_os_str().to_owned();
-        name.push(".unfinished");
-        Ok(Self { unfinished: name.into(), target: target.to_owned() })
-    }
-
-    fn file(&self) -> Result<File, StoreCommandError> {
-        File::create(&self.unfinished).map_err(StoreCommandError::file(&self.unfinished))
-    }
-
-    fn publish(&self) -> Result<(), StoreCommandError> {
-        fs::rename(&self.unfinished, &self.target).map_err(StoreCommandError::file(&self.target))
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        // Has its name by now, or is of no use.
-        let _ = fs::remove_file(&self.unfinished);
     }
 }

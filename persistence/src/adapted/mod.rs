@@ -8,9 +8,11 @@ pub(crate) use record::{Plain, answered_before, marker};
 pub use record::{Record, WithCommands};
 
 use crate::{
-    Append, AppendError, BoxFuture, Codec, CodecError, DeleteState, Fence, FenceScope, Journal, JournalError,
-    PersistenceId, PutState, RawEvent, RawSnapshot, RawState, ReplayLimit, SnapshotStore, StateStore, Stored,
-    StoredSnapshot, StoredState, codec::undecodable, decode_answered, decode_window, encode_answered, encode_window,
+    Append, AppendError, BoxFuture, Codec, DeleteState, Fence, FenceScope, Journal, JournalError, PersistenceId,
+    PutState, RawEvent, RawSnapshot, RawState, ReplayLimit, SnapshotStore, StateStore, Stored, StoredSnapshot,
+    StoredState,
+    codec::{decoded_page, decoded_snapshot, decoded_state},
+    decode_answered, decode_window, encode_answered, encode_window,
 };
 use futures_util::FutureExt;
 use std::{future::ready, ops::Range, sync::Arc};
@@ -78,17 +80,11 @@ impl<E: Send + 'static, J: Journal<RawEvent>, A: EventAdapter<E>> Journal<Record
         to: u64,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<Vec<Stored<Record<E>>>, JournalError>> {
-        let page = self.store.replay(id.clone(), from, to, limit);
-        let adapter = Arc::clone(&self.adapter);
-        let read = move |Stored { seq_nr, epoch, time_ms, event: raw }: Stored<RawEvent>| {
-            let read = || {
-                let answered = raw.meta.as_ref().map_or(Ok(None), |meta| decode_answered(meta, time_ms))?;
-                Ok(Record::read(adapter.read_journal(&raw.manifest, &raw.payload)?, answered))
-            };
-            let event = read().map_err(|error: CodecError| undecodable(&id, seq_nr, &raw.manifest, error))?;
-            Ok(Stored { seq_nr, epoch, time_ms, event })
-        };
-        async move { page.await?.into_iter().map(read).collect() }.boxed()
+        let (page, adapter) = (self.store.replay(id.clone(), from, to, limit), Arc::clone(&self.adapter));
+        decoded_page(id, page, move |raw, time_ms| {
+            let answered = raw.meta.as_ref().map_or(Ok(None), |meta| decode_answered(meta, time_ms))?;
+            Ok(Record::read(adapter.read_journal(&raw.manifest, &raw.payload)?, answered))
+        })
     }
 
     fn highest_seq(&self, id: PersistenceId) -> BoxFuture<'static, Result<u64, JournalError>> {
@@ -123,17 +119,11 @@ impl<S: Send + 'static, J: SnapshotStore<RawSnapshot>, C: Codec<S>> SnapshotStor
         id: PersistenceId,
         max_seq: u64,
     ) -> BoxFuture<'static, Result<Option<StoredSnapshot<WithCommands<S>>>, JournalError>> {
-        let loaded = self.store.load(id.clone(), max_seq);
-        let codec = Arc::clone(&self.adapter);
-        let read = move |StoredSnapshot { seq_nr, epoch, time_ms, snapshot: raw }: StoredSnapshot<RawSnapshot>| {
-            let read = || {
-                let state = codec.decode(&raw.manifest, &raw.payload)?;
-                Ok(WithCommands { state, answered: decode_window(raw.meta.as_ref())? })
-            };
-            let snapshot = read().map_err(|error: CodecError| undecodable(&id, seq_nr, &raw.manifest, error))?;
-            Ok(StoredSnapshot { seq_nr, epoch, time_ms, snapshot })
-        };
-        async move { loaded.await?.map(read).transpose() }.boxed()
+        let (loaded, codec) = (self.store.load(id.clone(), max_seq), Arc::clone(&self.adapter));
+        decoded_snapshot(id, loaded, move |raw| {
+            let state = codec.decode(&raw.manifest, &raw.payload)?;
+            Ok(WithCommands { state, answered: decode_window(raw.meta.as_ref())? })
+        })
     }
 
     fn delete(&self, id: PersistenceId, up_to_seq: u64, fence: Fence) -> BoxFuture<'static, Result<(), AppendError>> {
@@ -158,19 +148,11 @@ impl<S: Send + 'static, J: StateStore<RawState>, C: Codec<S>> StateStore<WithCom
         &self,
         id: PersistenceId,
     ) -> BoxFuture<'static, Result<Option<StoredState<WithCommands<S>>>, JournalError>> {
-        let loaded = self.store.load(id.clone());
-        let codec = Arc::clone(&self.adapter);
-        let read = move |StoredState { revision, epoch, time_ms, state: raw, marker }: StoredState<RawState>| {
-            let read = |raw: RawState| {
-                let read = || {
-                    let state = codec.decode(&raw.manifest, &raw.payload)?;
-                    Ok(WithCommands { state, answered: decode_window(raw.meta.as_ref())? })
-                };
-                read().map_err(|error: CodecError| undecodable(&id, revision, &raw.manifest, error))
-            };
-            Ok(StoredState { revision, epoch, time_ms, state: raw.map(read).transpose()?, marker })
-        };
-        async move { loaded.await?.map(read).transpose() }.boxed()
+        let (loaded, codec) = (self.store.load(id.clone()), Arc::clone(&self.adapter));
+        decoded_state(id, loaded, move |raw| {
+            let state = codec.decode(&raw.manifest, &raw.payload)?;
+            Ok(WithCommands { state, answered: decode_window(raw.meta.as_ref())? })
+        })
     }
 
     fn upsert(&self, put: PutState<WithCommands<S>>) -> BoxFuture<'static, Result<u64, AppendError>> {

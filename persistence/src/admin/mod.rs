@@ -1,7 +1,12 @@
 //! A store seen from outside, for the people who run it: what is in it, whether it is sound, copies of it.
 //!
-//! Nothing here is needed to run entities. Everything that reads works beside the process that writes, holds it up
-//! nowhere, and reads in pages or streams: memory does not grow with the store.
+//! Nothing here is needed to run entities. Everything that reads works beside the process that writes, and reads in pages
+//! or streams: memory does not grow with the store.
+//!
+//! A look takes no lock that a writer needs, but it is of one moment, and what that moment needs is kept as long as it
+//! takes. On SQLite this is the write-ahead log: it grows by what is written while a check, a copy, an export or a
+//! statement runs, and starts again afterwards. Now and then, each time the log has grown by another
+//! [`checkpoint_pages`](crate::SqliteOptions::checkpoint_pages), the writer waits up to 100 ms for those who read.
 //!
 //! - [`StoreAdmin`]: the questions, the same for every kind of store.
 //! - [`SqliteAdmin`]: a store folder or a backup file, read-only; [`backup`](SqliteAdmin::backup) and
@@ -21,6 +26,7 @@ mod record;
 mod sound;
 mod sqlite;
 mod table;
+mod unfinished;
 
 pub use finding::{Finding, Subject};
 pub use info::{
@@ -36,6 +42,7 @@ pub use record::{
 };
 pub use sqlite::{SqliteAdmin, SqliteImport};
 pub use table::{Cell, Row};
+pub use unfinished::UnfinishedFile;
 
 #[cfg(feature = "postgres")]
 use crate::PostgresOpenError;
@@ -46,7 +53,7 @@ use tokio::sync::mpsc;
 /// What can be asked of every kind of store.
 ///
 /// # Promises of every implementation
-/// - Nothing stored is changed, and no writer waits.
+/// - Nothing stored is changed, and no writer waits for longer than a moment; the [module](self) says for what.
 /// - One answer describes one moment: what is committed meanwhile is in it entirely or not at all.
 /// - Memory is bounded by one page, whatever the store holds.
 pub trait StoreAdmin: Send + Sync + 'static {

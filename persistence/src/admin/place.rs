@@ -11,6 +11,9 @@ use std::{
 /// The database file in a store's folder.
 pub(crate) const DATABASE: &str = "store.db";
 
+/// What stands between the name a file is to have and the digits that make it another's while it grows.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
 /// The database that `path` means: the file itself, or the one in that folder.
 pub(crate) fn database_of(path: &Path) -> Result<PathBuf, AdminError> {
     let no_store = || AdminError::NoStore { path: path.to_owned() };

@@ -5,6 +5,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+use tokio::sync::Notify;
 
 /// Shared between a task and whoever shows how far it is. A cheap handle.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,7 @@ struct Counters {
     total: AtomicU64,
     stage: Mutex<&'static str>,
     cancelled: AtomicBool,
+    told: Notify,
 }
 
 impl Progress {
@@ -37,6 +39,17 @@ impl Progress {
     /// milliseconds.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
+        self.0.told.notify_waiters();
+    }
+
+    /// Ends once [`cancel`](Self::cancel) was called: for a task that waits for something else meanwhile. Cancel safe.
+    pub async fn cancelled(&self) {
+        let mut told = std::pin::pin!(self.0.told.notified());
+        // Before the look: what is said between the two is heard.
+        told.as_mut().enable();
+        if !self.is_cancelled() {
+            told.await;
+        }
     }
 
     /// Whether [`cancel`](Self::cancel) was called.

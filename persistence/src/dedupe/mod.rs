@@ -4,10 +4,12 @@
 //! are there or neither. [`CommandWindow`] holds the latest answers of an entity; its snapshots carry it on.
 
 mod once;
+mod repeated;
 mod window;
 mod wire;
 
 pub use once::{Once, ReplyOnce};
+pub(crate) use repeated::{Repeated, repeated};
 pub use window::{CommandWindow, Found, WindowLimits};
 pub use wire::{decode_answered, decode_window, encode_answered, encode_window};
 

@@ -278,6 +278,20 @@ impl FromSql<'_> for BatchId {
     }
 }
 
+/// The number of a transaction, as a server counts them over its whole life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransactionId(pub(crate) u64);
+
+impl FromSql<'_> for TransactionId {
+    fn from_sql(_: &Type, raw: &[u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(u64::from_be_bytes(raw.try_into()?)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::XID8
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

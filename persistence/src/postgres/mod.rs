@@ -21,7 +21,7 @@ mod transaction;
 mod watch;
 mod writer;
 
-pub(crate) use columns::{BatchId, clamped};
+pub(crate) use columns::{BatchId, TransactionId, clamped};
 pub use error::PostgresOpenError;
 pub(crate) use fault::Fault;
 pub use options::PostgresOptions;

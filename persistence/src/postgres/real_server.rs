@@ -8,6 +8,7 @@ use super::{
     session::{Connector, Sql},
     statements,
     transaction::{self, Frame},
+    watch::LOOK,
 };
 use crate::{
     Append, Fence, FenceScope, Journal, PersistenceId, RawEvent,
@@ -27,6 +28,7 @@ fn server() -> PostgresServer {
 }
 
 static SHOW: Sql = Sql { text: "SHOW statement_timeout", types: &[] };
+static PORT: Sql = Sql { text: "SHOW port", types: &[] };
 
 /// A store in a database of its own.
 pub(crate) async fn store() -> (PostgresStore, PostgresOptions) {
@@ -131,4 +133,45 @@ fn there_is_time_for_every_host() {
     };
     assert_eq!(of("one"), Duration::from_secs(6));
     assert_eq!(of("one:1,two:2,three:3"), Duration::from_secs(12));
+}
+
+/// What runs may be above the highest id that a snapshot knows of, and is below the next one all the same.
+#[tokio::test]
+async fn a_look_knows_a_bound_above_all_that_runs() {
+    let (_, options) = store().await;
+    let connector = connector(&options);
+    let (mut first, mut second) = (connector.connect_plain().await.unwrap(), connector.connect_plain().await.unwrap());
+    let session = connector.connect(&[&LOOK]).await.unwrap();
+    let mut ids = Vec::new();
+    let mut running = Vec::new();
+    for client in [&mut first, &mut second] {
+        let transaction = client.transaction().await.unwrap();
+        let row = transaction.query_typed("SELECT pg_current_xact_id()::text::bigint", &[]).await.unwrap().remove(0);
+        ids.push(row.get::<_, i64>(0));
+        running.push(transaction);
+    }
+    let row = session.query(&LOOK, &[]).await.unwrap().remove(0);
+    let (oldest, next): (i64, i64) = (row.get(2), row.get(3));
+    assert!(oldest <= ids[0] && next > ids[1], "{ids:?} run, {oldest} is the oldest, {next} the next");
+}
+
+/// Of several hosts, connections of every kind lead to the one that takes writes.
+#[tokio::test]
+async fn every_connection_leads_to_the_host_that_takes_writes() {
+    let reading = server();
+    let (here, there) = (reading.create_database().unwrap(), SERVER.create_database().unwrap());
+    let read_only = format!("ALTER DATABASE {here} SET default_transaction_read_only = on");
+    reading.sql("postgres", &read_only).unwrap();
+    if here != there {
+        reading.sql("postgres", &format!("ALTER DATABASE {here} RENAME TO {there}")).unwrap();
+    }
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", reading.port(), SERVER.port());
+    let connector =
+        connector(&PostgresOptions::new(&format!("postgres://{}@{hosts}/{there}", PostgresServer::SUPERUSER)));
+    let plain = connector.connect_plain().await.unwrap();
+    let ours = connector.connect(&[]).await.unwrap();
+    for session in [plain.session(), &ours] {
+        let row = session.query(&PORT, &[]).await.unwrap().remove(0);
+        assert_eq!(row.get::<_, &str>(0), SERVER.port().to_string());
+    }
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, RawState, ReplayLimit, Stored, StoredSnapshot, StoredState,
     checksum::{Checked, CheckedState},
+    manifests::Manifests,
     projection::postgres as projection,
     query::postgres as query,
 };
@@ -69,9 +70,11 @@ pub(crate) static READERS: &[&Sql] = &[
     &query::EVENTS,
     &query::STATES,
     &query::OFFSET_OF,
+    &query::STATE_OFFSET,
     &query::IDS,
     &projection::POSITIONS,
     &projection::PARKED,
+    &projection::PARKED_COUNT,
 ];
 
 pub(crate) async fn replay(
@@ -84,9 +87,9 @@ pub(crate) async fn replay(
     let events_max = clamped(limit.events.max(1) as u64);
     let bytes_max = clamped(limit.bytes.max(1) as u64);
     let rows = session.read(&REPLAY, &[&id.as_str(), &clamped(from), &clamped(to), &events_max, &bytes_max]).await?;
-    let mut events = Vec::with_capacity(rows.len());
+    let (mut events, mut manifests) = (Vec::with_capacity(rows.len()), Manifests::default());
     for row in &rows {
-        let row = StoredRow::read(row, 0)?;
+        let row = StoredRow::read(row, 0, &mut manifests)?;
         match row.check(id, "journal") {
             Ok(()) => events.push(row.into_event()),
             // What comes before the damage can still be read.
@@ -109,7 +112,7 @@ pub(crate) async fn load_snapshot(
 ) -> Result<Option<StoredSnapshot<RawSnapshot>>, ReadError> {
     let rows = session.read(&SNAPSHOT, &[&id.as_str(), &clamped(max_seq)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let row = StoredRow::read(row, 0)?;
+    let row = StoredRow::read(row, 0, &mut Manifests::default())?;
     row.check(id, "snapshot")?;
     Ok(Some(StoredSnapshot {
         seq_nr: row.seq_nr as u64,
@@ -142,13 +145,13 @@ pub(crate) struct StoredRow {
 
 impl StoredRow {
     /// The columns from `first` on.
-    pub(crate) fn read(row: &Row, first: usize) -> Result<Self, Error> {
+    pub(crate) fn read(row: &Row, first: usize, manifests: &mut Manifests) -> Result<Self, Error> {
         Ok(Self {
             seq_nr: row.try_get(first)?,
             epoch: row.try_get(first + 1)?,
             time_ms: row.try_get(first + 2)?,
             batch_id: row.try_get(first + 3)?,
-            manifest: row.try_get::<_, &str>(first + 4)?.into(),
+            manifest: manifests.of(row.try_get(first + 4)?),
             payload: Bytes::copy_from_slice(row.try_get(first + 5)?),
             meta: row.try_get::<_, Option<&[u8]>>(first + 6)?.map(Bytes::copy_from_slice),
             crc: row.try_get(first + 7)?,

@@ -1,17 +1,25 @@
 //! The actor of a projection: carries out what [`State`] decides.
 
+mod effects;
+mod parked;
+mod shares;
+mod status;
+mod waiting;
+
+use self::{
+    parked::{Looked, Looks},
+    shares::{Beginning, begin},
+    waiting::{WAITING_MAX, Waiting, find},
+};
 use super::{
-    Claimed, Envelope, ParkedEvent, Position, Progress, ProjectionFence, ProjectionId, ProjectionStatus,
-    ProjectionStore, Selection,
+    Envelope, ParkedEvent, ProjectionFence, ProjectionId, ProjectionStatus,
     behavior::Setup,
     meter::Meter,
-    sink::Work,
-    source::{Page, overlap, parse},
-    state::{Applied, Effect, Replay, Start, State},
+    state::{Applied, Effect, State},
 };
-use crate::{AppendError, JournalError, Offset, PersistenceId, ReplayLimit};
-use actors::{Actor, ActorContext, Behavior, Handled, ReplyTo, Signal};
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use crate::{AppendError, JournalError, Offset, PersistenceId};
+use actors::{Actor, ActorContext, Behavior, Clock, Handled, ReplyTo, Signal};
+use std::{any::Any, collections::VecDeque, sync::Arc, time::Duration};
 
 /// A projection's protocol.
 pub enum ProjectionMessage {
@@ -24,12 +32,14 @@ pub enum ProjectionMessage {
     Pause(ReplyTo<Result<(), AppendError>>),
     /// Goes on.
     Resume(ReplyTo<Result<(), AppendError>>),
-    /// Goes on from this offset, [`Offset::START`] for everything again, once what is under way has ended. Of a projection
-    /// that is divided, reset all instances: see [`Projections::reset`](super::Projections::reset).
+    /// Goes on from this offset, [`Offset::START`] for everything again, once what is under way has ended. What is behind it
+    /// is not parked any more. One that comes meanwhile follows. When it is not known whether the offset was stored, the
+    /// projection starts again from what the store says. Of a projection that is divided, reset all instances: see
+    /// [`Projections::reset`](super::Projections::reset).
     Reset(Offset, ReplyTo<Result<(), AppendError>>),
     /// Somebody has dropped parked items, or wants them tried again; else that is noticed by and by.
     ParkedChanged,
-    /// Finishes what is under way, saves the offset, answers and stops.
+    /// Finishes what is under way, saves the offset, answers and stops. Of one that fails meanwhile it is the end too.
     Stop(ReplyTo<()>),
     #[doc(hidden)]
     Internal(Internal),
@@ -49,7 +59,7 @@ pub struct Internal(Own);
 
 enum Own {
     Claimed(Result<Box<Beginning>, String>),
-    Page(u64, Result<Box<dyn std::any::Any + Send>, JournalError>),
+    Page(u64, Result<Box<dyn Any + Send>, JournalError>),
     ReadAgain(u64),
     Applied(Result<Applied, AppendError>),
     Saved { offset: Offset, result: Result<(), AppendError> },
@@ -57,33 +67,21 @@ enum Own {
     GroupDue,
     Retry,
     Parked(Result<(), AppendError>),
-    Replays(Box<dyn std::any::Any + Send>),
-    Replayed { parked: ParkedEvent, result: Result<Applied, AppendError> },
     WasReset { offset: Offset, result: Result<(), AppendError> },
     Paused { paused: bool, result: Result<(), AppendError>, reply_to: ReplyTo<Result<(), AppendError>> },
     Found(Option<Offset>, ReplyTo<Offset>),
     Look,
-    Looked(Result<(Vec<Position>, Vec<ParkedEvent>), JournalError>),
+    Looked(Result<Looked, JournalError>),
+    LookedUp { replays: Box<dyn Any + Send>, changed: bool },
+    Replayed { parked: ParkedEvent, result: Result<Applied, AppendError> },
+    ParkedAgain(Result<(), AppendError>),
 }
-
-/// What is known once the offset is ours.
-struct Beginning {
-    claimed: Claimed,
-    ahead: Vec<(RangeInclusive<u16>, Offset)>,
-    parked: Vec<ParkedEvent>,
-}
-
-/// Asks that may wait for a place.
-const WAITING_MAX: usize = 10_000;
-
-/// Parked items tried again at once; the rest is when these are done.
-const REPLAYS_MAX: usize = 64;
 
 /// Between two attempts to read a store that could not be read.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether an ask that waits for an event that there is not is over.
-const ASK_CHECK: Duration = Duration::from_secs(1);
+/// How long the end of a life waits for its offset to be saved.
+const SAVE_AT_END: Duration = Duration::from_secs(5);
 
 type Context = ActorContext<ProjectionMessage>;
 
@@ -92,9 +90,11 @@ pub struct ProjectionActor<I: Envelope> {
     setup: Arc<Setup<I>>,
     /// `None` until the offset is ours.
     life: Option<Life<I>>,
+    looks: Looks,
     problem: Option<String>,
-    waiting: BTreeMap<Offset, Vec<ReplyTo<Offset>>>,
-    resets: Vec<ReplyTo<Result<(), AppendError>>>,
+    waiting: Waiting,
+    /// Who asked for the resets that are under way, in their order.
+    resets: VecDeque<ReplyTo<Result<(), AppendError>>>,
     stopping: Vec<ReplyTo<()>>,
     stashed: Vec<ProjectionMessage>,
 }
@@ -103,7 +103,6 @@ struct Life<I> {
     fence: ProjectionFence,
     state: State<I>,
     meter: Meter,
-    working: bool,
 }
 
 /// Why a projection ended this life.
@@ -116,22 +115,25 @@ pub struct ProjectionFailed {
     pub reason: String,
 }
 
-/// What a turn leads to.
-enum Turn {
-    On,
+/// Why nothing more may follow in this life.
+enum End {
     /// Another instance has the offset.
     TakenOver,
     Failed(String),
 }
+
+/// What a turn leads to.
+type Turn = Result<(), End>;
 
 impl<I: Envelope> ProjectionActor<I> {
     pub(super) fn new(setup: Arc<Setup<I>>) -> Self {
         Self {
             setup,
             life: None,
+            looks: Looks::default(),
             problem: Some("starting".to_owned()),
-            waiting: BTreeMap::new(),
-            resets: Vec::new(),
+            waiting: Waiting::default(),
+            resets: VecDeque::new(),
             stopping: Vec::new(),
             stashed: Vec::new(),
         }
@@ -149,149 +151,42 @@ impl<I: Envelope> ProjectionActor<I> {
         ctx.timers().start_single(key, after, ProjectionMessage::Internal(Internal(own)));
     }
 
-    /// Takes the offset over, and those of instances that read some of the same slices: what they have handled is not
-    /// handled again.
-    fn claim(&self, ctx: &mut Context) {
-        let (store, ours) = (self.setup.sink.store(), self.setup.id.clone());
-        let limit = self.setup.settings.parked_max.saturating_add(1);
-        let begun = async move {
-            let text = |error: AppendError| error.to_string();
-            let claimed = store.take_over(ours.clone()).await.map_err(text)?;
-            let group = Selection { group: Some(ours.group.clone()), ..Selection::default() };
-            let rows = store.positions(group).await.map_err(|error| error.to_string())?;
-            let mut ahead = Vec::new();
-            for row in rows {
-                let Some(slices) = overlap(&ours, &row.projection) else { continue };
-                let theirs = store.take_over(row.projection).await.map_err(text)?;
-                if theirs.offset > claimed.offset {
-                    ahead.push((slices, theirs.offset));
-                }
-            }
-            let parked = store.parked(Selection::of(&ours), None, limit).await.map_err(|error| error.to_string())?;
-            Ok(Box::new(Beginning { claimed, ahead, parked }))
-        };
-        Self::pipe(ctx, begun, Own::Claimed);
-    }
-
     fn claimed(&mut self, ctx: &mut Context, begun: Result<Box<Beginning>, String>) -> Turn {
-        let Beginning { claimed, ahead, parked } = match begun {
-            Ok(begun) => *begun,
-            Err(reason) => return Turn::Failed(reason),
-        };
-        let Claimed { fence, offset, paused } = claimed;
-        // From where on there is anything to do: all slices are handled up to there by somebody.
-        let query = &self.setup.query;
-        let everywhere = query.slices.clone().map(|slice| {
-            let by_others = ahead.iter().filter(|(slices, _)| slices.contains(&slice)).map(|(_, offset)| *offset);
-            by_others.max().unwrap_or(offset)
-        });
-        let offset = everywhere.min().unwrap_or(offset).max(offset);
-        let parked_count = parked.len();
-        let parked = parked.into_iter().map(|event| event.offset).filter(|place| *place > offset).collect();
-        tracing::info!(projection = %self.setup.id, %offset, parked = parked_count, paused, "projection started");
-        let start = Start { offset, paused, ahead, parked, parked_count };
+        let begun = *begun.map_err(End::Failed)?;
+        let fence = begun.claimed.fence.clone();
+        let start = begun.start(&self.setup.query.slices);
+        let (offset, paused, parked) = (start.offset, start.paused, start.parked_count);
+        tracing::info!(projection = %self.setup.id, %offset, parked, paused, "projection started");
         let Setup { settings, delivery, on_failure, .. } = &*self.setup;
         let mut state = State::new(settings.clone(), *delivery, *on_failure, start);
+        if !self.stopping.is_empty() {
+            state.stop();
+        }
         let effects = state.start();
         let meter = Meter::new(&self.setup.id, offset, ctx.clock().now());
-        self.life = Some(Life { fence, state, meter, working: false });
+        self.life = Some(Life { fence, state, meter });
         self.problem = None;
-        Self::later(ctx, "look", Duration::ZERO, Own::Look);
-        let turn = self.perform(ctx, effects);
-        for message in std::mem::take(&mut self.stashed) {
-            self.asked(ctx, message);
-        }
-        turn
+        self.look_soon(ctx);
+        self.perform(ctx, effects)?;
+        std::mem::take(&mut self.stashed).into_iter().try_for_each(|message| self.asked(ctx, message))
     }
 
-    fn read(&self, ctx: &mut Context, after: Offset, turn: u64) {
-        let source = Arc::clone(&self.setup.source);
-        let query = self.setup.query.clone();
-        let limit = ReplayLimit { events: (self.setup.settings.read_ahead / 2).max(1), bytes: 4 << 20 };
-        let mut changes = source.changes();
-        let read = async move {
-            loop {
-                // Before the read: what is stored from here on ends the wait below.
-                changes.mark();
-                let page = source.page(query.clone(), after, limit).await?;
-                if page.read_to > after {
-                    return Ok(Box::new(page) as Box<dyn std::any::Any + Send>);
-                }
-                changes.changed().await;
+    /// Has the state decide, and does what it says.
+    fn turn(&mut self, ctx: &mut Context, decide: impl FnOnce(&mut State<I>) -> Vec<Effect<I>>) -> Turn {
+        match &mut self.life {
+            Some(life) => {
+                let effects = decide(&mut life.state);
+                self.perform(ctx, effects)
             }
-        };
-        Self::pipe(ctx, read, move |page| Own::Page(turn, page));
-    }
-
-    fn perform(&mut self, ctx: &mut Context, effects: Vec<Effect<I>>) -> Turn {
-        let Some(life) = &mut self.life else { return Turn::On };
-        let (setup, fence) = (Arc::clone(&self.setup), life.fence.clone());
-        let store = setup.sink.store();
-        for effect in effects {
-            match effect {
-                Effect::Read { after, turn } => self.read(ctx, after, turn),
-                Effect::Apply(items) => {
-                    self.set_working(true);
-                    let work = Work { fence: fence.clone(), items, replay_of: None };
-                    let applied = setup.sink.work(work, ctx.clock());
-                    Self::pipe(ctx, applied, Own::Applied);
-                }
-                Effect::Save(offset) => {
-                    let saved = store.save_offset(fence.clone(), offset);
-                    Self::pipe(ctx, saved, move |result| Own::Saved { offset, result });
-                }
-                Effect::SaveSoon(after) => Self::later(ctx, "save", after, Own::SaveDue),
-                Effect::GroupSoon(after) => Self::later(ctx, "group", after, Own::GroupDue),
-                Effect::Retry(after) => Self::later(ctx, "retry", after, Own::Retry),
-                Effect::Park { item, attempts, reason } => {
-                    tracing::error!(
-                        projection = %setup.id, offset = %item.offset(), entity = %item.id(), attempts, %reason,
-                        "item is parked"
-                    );
-                    let parked = ParkedEvent {
-                        projection: setup.id.clone(),
-                        offset: item.offset(),
-                        id: item.id().clone(),
-                        seq_nr: item.number(),
-                        attempts,
-                        reason,
-                        time_ms: ctx.clock().wall_ms(),
-                        replay: false,
-                    };
-                    Self::pipe(ctx, store.park(fence.clone(), parked), Own::Parked);
-                }
-                Effect::Replay(Replay { parked, item }) => {
-                    self.set_working(true);
-                    let replay_of = Some(parked.projection.clone());
-                    let work = Work { fence: fence.clone(), items: vec![item], replay_of };
-                    let applied = setup.sink.work(work, ctx.clock());
-                    Self::pipe(ctx, applied, move |result| Own::Replayed { parked, result });
-                }
-                Effect::Reset(offset) => {
-                    let (setup, fence) = (Arc::clone(&setup), fence.clone());
-                    let reset = async move {
-                        forget_others(&*setup.sink.store(), &setup.id, offset).await?;
-                        setup.sink.reset(fence, offset).await
-                    };
-                    Self::pipe(ctx, reset, move |result| Own::WasReset { offset, result });
-                }
-                Effect::Fail(reason) => return Turn::Failed(reason),
-            }
-        }
-        Turn::On
-    }
-
-    fn set_working(&mut self, working: bool) {
-        if let Some(life) = &mut self.life {
-            life.working = working;
+            None => Ok(()),
         }
     }
 
-    /// Whether a write was stored; a turn where nothing more may follow.
-    fn written(&mut self, what: &'static str, result: Result<(), AppendError>) -> Result<bool, Turn> {
+    /// Whether a write was stored.
+    fn written(&mut self, what: &'static str, result: Result<(), AppendError>) -> Result<bool, End> {
         match result {
             Ok(()) => Ok(true),
-            Err(AppendError::Stale { .. }) => Err(Turn::TakenOver),
+            Err(AppendError::Stale { .. }) => Err(End::TakenOver),
             Err(error) => {
                 tracing::warn!(projection = %self.setup.id, %error, "{what} could not be saved, trying on");
                 self.problem = Some(error.to_string());
@@ -301,8 +196,7 @@ impl<I: Envelope> ProjectionActor<I> {
     }
 
     /// Of work in a store that failed nothing is known but what the store says: a new life reads it again.
-    fn worked(&mut self, result: Result<Applied, AppendError>) -> Result<Applied, Turn> {
-        self.set_working(false);
+    fn worked(&mut self, result: Result<Applied, AppendError>) -> Result<Applied, End> {
         match result {
             Ok(applied) => {
                 let Some(life) = &mut self.life else { return Ok(applied) };
@@ -317,303 +211,124 @@ impl<I: Envelope> ProjectionActor<I> {
                 }
                 Ok(applied)
             }
-            Err(AppendError::Stale { .. }) => Err(Turn::TakenOver),
-            Err(error) => Err(Turn::Failed(error.to_string())),
+            Err(AppendError::Stale { .. }) => Err(End::TakenOver),
+            Err(error) => Err(End::Failed(error.to_string())),
         }
     }
 
     fn own(&mut self, ctx: &mut Context, own: Own) -> Turn {
-        match self.decide(ctx, own) {
-            Ok(effects) => self.perform(ctx, effects),
-            Err(turn) => turn,
-        }
-    }
-
-    fn decide(&mut self, ctx: &mut Context, own: Own) -> Result<Vec<Effect<I>>, Turn> {
-        let own = match own {
-            Own::Claimed(begun) => return Err(self.claimed(ctx, begun)),
-            Own::Found(offset, reply_to) => {
-                if let Some(offset) = offset {
-                    self.wait(offset, reply_to);
-                }
-                return Ok(Vec::new());
-            }
+        match own {
+            Own::Claimed(begun) => self.claimed(ctx, begun),
+            Own::Page(turn, page) => self.page(ctx, turn, page),
+            Own::ReadAgain(turn) => self.turn(ctx, |state| state.read_again(turn)),
             Own::Applied(result) => {
                 let applied = self.worked(result)?;
-                return Ok(self.state(|state| state.applied(applied)));
+                self.turn(ctx, |state| state.applied(applied))
             }
             Own::Saved { offset, result } => {
                 let stored = self.written("the offset", result)?;
-                return Ok(self.state(|state| state.saved(offset, stored)));
+                self.turn(ctx, |state| state.saved(offset, stored))
             }
+            Own::SaveDue => self.turn(ctx, State::save_due),
+            Own::GroupDue => self.turn(ctx, State::group_due),
+            Own::Retry => self.turn(ctx, State::retry),
             Own::Parked(result) => {
                 let stored = self.written("a parked item", result)?;
-                return Ok(self.state(|state| state.parked(stored)));
+                self.looks.parked_changed();
+                self.turn(ctx, |state| state.parked(stored))
             }
-            Own::Replayed { parked, result } => {
-                let applied = self.worked(result)?;
-                self.replayed(ctx, parked, &applied);
-                let effects = self.state(|state| state.replayed(applied.failure.is_none()));
-                if self.life.as_ref().is_some_and(|life| !life.state.is_replaying()) {
-                    Self::later(ctx, "look", Duration::ZERO, Own::Look); // there may be more than fit at once
-                }
-                return Ok(effects);
-            }
-            Own::WasReset { offset, result } => {
-                for reply_to in self.resets.drain(..) {
-                    reply_to.tell(result.clone());
-                }
-                let stored = self.written("the new offset", result)?;
-                return Ok(self.state(|state| state.was_reset(offset, stored)));
-            }
+            Own::WasReset { offset, result } => self.was_reset(ctx, offset, result),
             Own::Paused { paused, result, reply_to } => {
+                self.looks.paused_changed();
                 let stored = result.is_ok();
                 reply_to.tell(result);
-                return Ok(if stored { self.state(|state| state.set_paused(paused)) } else { Vec::new() });
+                if stored { self.turn(ctx, |state| state.set_paused(paused)) } else { Ok(()) }
             }
-            other => other,
-        };
-        Ok(match own {
-            Own::Page(turn, Ok(page)) => match page.downcast::<Page<I>>() {
-                Ok(page) => self.state(|state| state.page(turn, *page)),
-                Err(_) => Vec::new(),
-            },
-            Own::Page(_, Err(error)) if error.is_permanent() => return Err(Turn::Failed(error.to_string())),
-            Own::Page(turn, Err(error)) => {
-                tracing::warn!(projection = %self.setup.id, %error, "feed cannot be read, trying on");
-                self.problem = Some(error.to_string());
-                Self::later(ctx, "read", READ_PAUSE, Own::ReadAgain(turn));
-                Vec::new()
+            Own::Found(offset, reply_to) => {
+                self.waiting.found(offset, reply_to);
+                Ok(())
             }
-            Own::ReadAgain(turn) => self.state(|state| state.read_again(turn)),
-            Own::SaveDue => self.state(State::save_due),
-            Own::GroupDue => self.state(State::group_due),
-            Own::Retry => self.state(State::retry),
-            Own::Replays(replays) => match replays.downcast::<Vec<Replay<I>>>() {
-                Ok(replays) => self.state(|state| state.replay(*replays)),
-                Err(_) => Vec::new(),
-            },
             Own::Look => {
                 self.look(ctx);
-                Vec::new()
+                Ok(())
             }
-            Own::Looked(looked) => return self.looked(ctx, looked),
-            _ => Vec::new(), // dealt with above
-        })
-    }
-
-    fn state(&mut self, turn: impl FnOnce(&mut State<I>) -> Vec<Effect<I>>) -> Vec<Effect<I>> {
-        self.life.as_mut().map_or_else(Vec::new, |life| turn(&mut life.state))
-    }
-
-    /// Looks what others have done to this projection.
-    fn look(&mut self, ctx: &mut Context) {
-        Self::later(ctx, "look", self.setup.settings.look_every, Own::Look);
-        self.waiting.retain(|_, asks| {
-            asks.retain(|ask| !ask.is_closed());
-            !asks.is_empty()
-        });
-        let (store, ours) = (self.setup.sink.store(), self.setup.id.clone());
-        let limit = self.setup.settings.parked_max.saturating_add(1);
-        let looked = async move {
-            let positions = store.positions(Selection::of(&ours)).await?;
-            let group = Selection { group: Some(ours.group.clone()), ..Selection::default() };
-            Ok((positions, store.parked(group, None, limit).await?))
-        };
-        Self::pipe(ctx, looked, Own::Looked);
-    }
-
-    fn looked(
-        &mut self,
-        ctx: &mut Context,
-        looked: Result<(Vec<Position>, Vec<ParkedEvent>), JournalError>,
-    ) -> Result<Vec<Effect<I>>, Turn> {
-        let Some(life) = &mut self.life else { return Ok(Vec::new()) };
-        let (positions, parked) = match looked {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(projection = %self.setup.id, %error, "offsets cannot be read, trying on");
-                return Ok(Vec::new());
+            Own::Looked(looked) => self.looked(ctx, looked),
+            Own::LookedUp { replays, changed } => self.looked_up(ctx, replays, changed),
+            Own::Replayed { parked, result } => self.replayed(ctx, parked, result),
+            Own::ParkedAgain(result) => {
+                self.written("a parked item", result)?;
+                self.replay_ended(ctx, false)
             }
-        };
-        let Some(position) = positions.first() else { return Ok(Vec::new()) };
-        if position.epoch > life.fence.epoch {
-            return Err(Turn::TakenOver);
         }
-        let (ours, query) = (&self.setup.id, &self.setup.query);
-        life.state.set_parked_count(parked.iter().filter(|event| event.projection == *ours).count());
-        // Those of instances that read other slices are theirs, or whoever's that reads them now.
-        let asked = parked.into_iter().filter(|event| {
-            let known = event.projection == *ours || overlap(ours, &event.projection).is_some();
-            event.replay && known && query.slices.contains(&event.id.slice())
-        });
-        let asked: Vec<_> = asked.take(REPLAYS_MAX).collect();
-        if !asked.is_empty() && !life.state.is_replaying() {
-            self.look_up(ctx, asked);
+    }
+
+    fn was_reset(&mut self, ctx: &mut Context, offset: Offset, result: Result<(), AppendError>) -> Turn {
+        if let Some(reply_to) = self.resets.pop_front() {
+            reply_to.tell(result.clone());
         }
-        let paused = position.paused;
-        Ok(self.state(|state| if state.is_paused() == paused { Vec::new() } else { state.set_paused(paused) }))
-    }
-
-    /// Parked items that are to be tried again are read from the store.
-    fn look_up(&self, ctx: &mut Context, asked: Vec<ParkedEvent>) {
-        let (source, store, fence) = (
-            Arc::clone(&self.setup.source),
-            self.setup.sink.store(),
-            self.life.as_ref().map(|life| life.fence.clone()),
-        );
-        let looked_up = async move {
-            let mut replays = Vec::with_capacity(asked.len());
-            for parked in asked {
-                let reason = match source.look_up(parked.id.clone(), parked.seq_nr, parked.offset).await {
-                    Ok(Some(item)) => {
-                        replays.push(Replay { parked, item: Arc::new(item) });
-                        continue;
-                    }
-                    Ok(None) => "it has been deleted from the store; drop it here too".to_owned(),
-                    Err(error) => error.to_string(),
-                };
-                if let Some(fence) = fence.clone() {
-                    let again = ParkedEvent { reason, ..parked };
-                    // If not, it is asked for again at the next look.
-                    let _ = store.park(fence, again).await;
-                }
-            }
-            Box::new(replays) as Box<dyn std::any::Any + Send>
-        };
-        Self::pipe(ctx, looked_up, Own::Replays);
-    }
-
-    /// One that failed once more is parked once more, under our own name.
-    fn replayed(&self, ctx: &mut Context, parked: ParkedEvent, applied: &Applied) {
-        let (Some(reason), Some(life)) = (applied.failure.clone(), &self.life) else { return };
-        let (store, fence, ours) = (self.setup.sink.store(), life.fence.clone(), self.setup.id.clone());
-        let former = Selection::one(&parked.projection, parked.offset);
-        let moved = parked.projection != ours;
-        let attempts = parked.attempts.saturating_add(1);
-        let again = ParkedEvent { projection: ours, attempts, reason, replay: false, ..parked };
-        ctx.spawn_task(async move {
-            // If not, it is tried again after the next look.
-            if store.park(fence, again).await.is_ok() && moved {
-                let _ = store.drop_parked(former).await;
-            }
-        });
+        if let Err(error @ AppendError::Unknown { .. }) = &result {
+            return Err(End::Failed(format!("the offset was to be {offset}: {error}")));
+        }
+        let stored = self.written("the new offset", result)?;
+        self.looks.parked_changed();
+        self.look_soon(ctx);
+        self.turn(ctx, |state| state.was_reset(offset, stored))
     }
 
     /// What somebody asks for.
     fn asked(&mut self, ctx: &mut Context, message: ProjectionMessage) -> Turn {
-        let store = self.setup.sink.store();
         match message {
             ProjectionMessage::Internal(Internal(own)) => return self.own(ctx, own),
             ProjectionMessage::Status(reply_to) => reply_to.tell(self.status(ctx)),
+            ProjectionMessage::Stop(reply_to) => {
+                if self.stopping.len() < WAITING_MAX {
+                    self.stopping.push(reply_to);
+                }
+                return self.turn(ctx, State::stop);
+            }
             // All else needs the offset to be ours.
             other if self.life.is_none() => {
                 if self.stashed.len() < WAITING_MAX {
                     self.stashed.push(other);
                 }
             }
-            ProjectionMessage::WaitUntil(Place::Offset(offset), reply_to) => self.wait(offset, reply_to),
-            ProjectionMessage::WaitUntil(Place::Number(id, number), reply_to) => self.find(ctx, id, number, reply_to),
-            ProjectionMessage::Pause(reply_to) => {
-                let stored = store.set_paused(self.setup.id.clone(), true);
-                Self::pipe(ctx, stored, |result| Own::Paused { paused: true, result, reply_to });
+            ProjectionMessage::WaitUntil(Place::Offset(offset), reply_to) => self.waiting.add(offset, reply_to),
+            ProjectionMessage::WaitUntil(Place::Number(id, number), reply_to) => {
+                if self.waiting.begin_to_find() {
+                    let found = find(Arc::clone(&self.setup.source), ctx.clock().clone(), id, number, reply_to);
+                    Self::pipe(ctx, found, |(offset, reply_to)| Own::Found(offset, reply_to));
+                }
             }
-            ProjectionMessage::Resume(reply_to) => {
-                let stored = store.set_paused(self.setup.id.clone(), false);
-                Self::pipe(ctx, stored, |result| Own::Paused { paused: false, result, reply_to });
-            }
+            ProjectionMessage::Pause(reply_to) => self.set_paused(ctx, true, reply_to),
+            ProjectionMessage::Resume(reply_to) => self.set_paused(ctx, false, reply_to),
             ProjectionMessage::Reset(offset, reply_to) => {
-                self.resets.push(reply_to);
-                let effects = self.state(|state| state.reset(offset));
-                return self.perform(ctx, effects);
+                if self.resets.len() < WAITING_MAX {
+                    self.resets.push_back(reply_to);
+                    return self.turn(ctx, |state| state.reset(offset));
+                }
             }
             ProjectionMessage::ParkedChanged => self.look(ctx),
-            ProjectionMessage::Stop(reply_to) => {
-                self.stopping.push(reply_to);
-                self.state(|state| state.set_paused(true));
-            }
         }
-        Turn::On
+        Ok(())
     }
 
-    fn wait(&mut self, offset: Offset, reply_to: ReplyTo<Offset>) {
-        if self.waiting.values().map(Vec::len).sum::<usize>() < WAITING_MAX {
-            self.waiting.entry(offset).or_default().push(reply_to);
-        }
-    }
-
-    fn find(&self, ctx: &mut Context, id: PersistenceId, number: u64, reply_to: ReplyTo<Offset>) {
-        let (source, clock) = (Arc::clone(&self.setup.source), ctx.clock().clone());
-        let mut changes = source.changes();
-        let found = async move {
-            loop {
-                changes.mark();
-                if reply_to.is_closed() {
-                    return (None, reply_to);
-                }
-                match source.offset_of(id.clone(), number).await {
-                    Ok(Some(offset)) => return (Some(offset), reply_to),
-                    // It may be written yet, and a store that cannot be read may be back soon.
-                    Ok(None) | Err(_) => drop(clock.timeout(ASK_CHECK, changes.changed()).await),
-                }
-            }
-        };
-        Self::pipe(ctx, found, |(offset, reply_to)| Own::Found(offset, reply_to));
-    }
-
-    fn answer_waiting(&mut self) {
-        let Some(life) = &self.life else { return };
-        let done_to = life.state.done_to();
-        while let Some(first) = self.waiting.first_entry() {
-            if *first.key() > done_to {
-                return;
-            }
-            first.remove().into_iter().for_each(|ask| ask.tell(done_to));
-        }
-    }
-
-    fn status(&mut self, ctx: &Context) -> ProjectionStatus {
-        let projection = self.setup.id.clone();
-        let problem = self.problem.clone();
-        let Some(Life { state, meter, .. }) = &mut self.life else {
-            return ProjectionStatus { projection, problem, ..ProjectionStatus::default() };
-        };
-        let now = ctx.clock().now();
-        let age = state.oldest_ms().map_or(0, |oldest| ctx.clock().wall_ms().saturating_sub(oldest));
-        ProjectionStatus {
-            projection,
-            running: true,
-            paused: state.is_paused(),
-            offset: state.done_to(),
-            behind: state.end().ordering().saturating_sub(state.done_to().ordering()),
-            age: Duration::from_millis(age),
-            parked: state.parked_count(),
-            progress: meter.progress(state.handled(), state.done_to(), state.end(), now),
-            problem,
-        }
-    }
-
-    fn measure(&mut self, ctx: &Context) {
-        let ProjectionStatus { behind, age, parked, progress, .. } = self.status(ctx);
-        let now = ctx.clock().now();
-        if let Some(life) = &mut self.life {
-            life.meter.measured(behind, age, parked);
-            if life.meter.is_to_be_told(behind, now) {
-                let Progress { done, of_about, per_second } = progress;
-                let projection = &self.setup.id;
-                tracing::info!(%projection, done, of_about, per_second = per_second.round(), "projection is catching up");
-            }
-        }
+    fn set_paused(&mut self, ctx: &mut Context, paused: bool, reply_to: ReplyTo<Result<(), AppendError>>) {
+        self.looks.paused_changed();
+        let stored = self.setup.sink.store().set_paused(self.setup.id.clone(), paused);
+        Self::pipe(ctx, stored, move |result| Own::Paused { paused, result, reply_to });
     }
 
     /// The offset is saved at the end of a life too, so that little is handled again in the next.
-    async fn save_at_end(&mut self) {
+    async fn save_at_end(&mut self, clock: Clock) {
         let Some(life) = &self.life else { return };
-        if let Some(offset) = life.state.unsaved()
-            && let Err(error) = self.setup.sink.store().save_offset(life.fence.clone(), offset).await
-        {
-            tracing::warn!(projection = %self.setup.id, %error, "the offset could not be saved at the end");
-        }
+        let Some(offset) = life.state.unsaved() else { return };
+        let problem =
+            match clock.timeout(SAVE_AT_END, self.setup.sink.store().save_offset(life.fence.clone(), offset)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(elapsed) => elapsed.to_string(),
+            };
+        tracing::warn!(projection = %self.setup.id, %problem, "the offset could not be saved at the end");
     }
 }
 
@@ -621,57 +336,45 @@ impl<I: Envelope> Actor for ProjectionActor<I> {
     type Message = ProjectionMessage;
 
     async fn started(&mut self, ctx: &mut Context) -> Handled {
-        self.claim(ctx);
+        let (store, ours) = (self.setup.sink.store(), self.setup.id.clone());
+        Self::pipe(ctx, async move { begin(&*store, &ours).await.map(Box::new) }, Own::Claimed);
         Ok(Behavior::Same)
     }
 
     async fn receive(&mut self, ctx: &mut Context, message: Self::Message) -> Handled {
         let turn = self.asked(ctx, message);
-        self.answer_waiting();
+        if let Some(life) = &self.life {
+            self.waiting.answer(life.state.done_to());
+        }
+        let is_to_stop = !self.stopping.is_empty();
         match turn {
-            Turn::On => {}
-            Turn::TakenOver => {
-                tracing::warn!(projection = %self.setup.id, "another instance has taken this projection over, it stops here");
-                self.life = None;
-                return Ok(Behavior::Stopped);
+            Ok(()) if is_to_stop && self.life.as_ref().is_some_and(|life| life.state.is_idle()) => {}
+            Ok(()) => {
+                self.measure(ctx);
+                return Ok(Behavior::Same);
             }
-            Turn::Failed(reason) => {
-                self.save_at_end().await;
+            Err(End::TakenOver) => {
+                tracing::warn!(projection = %self.setup.id, "another instance has taken this projection over, it stops here");
+                self.life = None; // its offset is not ours to save
+            }
+            Err(End::Failed(reason)) if is_to_stop => {
+                tracing::warn!(projection = %self.setup.id, %reason, "projection failed as it was to stop");
+            }
+            Err(End::Failed(reason)) => {
+                self.save_at_end(ctx.clock().clone()).await;
                 return Err(ProjectionFailed { projection: self.setup.id.clone(), reason }.into());
             }
         }
-        self.measure(ctx);
-        if !self.stopping.is_empty() && self.life.as_ref().is_none_or(|life| !life.working) {
-            self.save_at_end().await;
-            self.life = None;
-            self.stopping.drain(..).for_each(|reply_to| reply_to.tell(()));
-            return Ok(Behavior::Stopped);
-        }
-        Ok(Behavior::Same)
+        self.save_at_end(ctx.clock().clone()).await;
+        self.life = None;
+        self.stopping.drain(..).for_each(|reply_to| reply_to.tell(()));
+        Ok(Behavior::Stopped)
     }
 
-    async fn on_signal(&mut self, _: &mut Context, signal: Signal) -> Handled {
+    async fn on_signal(&mut self, ctx: &mut Context, signal: Signal) -> Handled {
         if matches!(signal, Signal::PostStop) {
-            self.save_at_end().await;
+            self.save_at_end(ctx.clock().clone()).await;
         }
         Ok(Behavior::Unhandled)
     }
-}
-
-/// What instances with other shares have handled is to be handled again too: else the next life would pass over it.
-/// Before our own offset, so that an end in between leaves things as they were.
-async fn forget_others(store: &dyn ProjectionStore, ours: &ProjectionId, offset: Offset) -> Result<(), AppendError> {
-    let group = Selection { group: Some(ours.group.clone()), ..Selection::default() };
-    let rows = store.positions(group).await;
-    let rows = rows.map_err(|error| AppendError::Unavailable { reason: error.to_string() })?;
-    for row in rows.into_iter().filter(|row| row.offset > offset && overlap(ours, &row.projection).is_some()) {
-        let fence = store.take_over(row.projection).await?.fence;
-        store.set_offset(fence, offset).await?;
-    }
-    Ok(())
-}
-
-/// Whether `projection` reads the slice of `id`.
-pub(super) fn reads(projection: &ProjectionId, id: &PersistenceId) -> bool {
-    parse(&projection.source).is_some_and(|(query, _)| query.slices.contains(&id.slice()))
 }

@@ -1,12 +1,13 @@
 //! [`Projection`]: what is read, by whom it is handled, and how that becomes an actor.
 
+#[cfg(feature = "postgres")]
+use super::into_postgres::{IntoPostgres, PostgresHandling};
 use super::{
     Envelope, InvalidProjectionSettings, OnFailure, Progress, ProjectionActor, ProjectionId, ProjectionSettings,
     ProjectionStore, SqliteReadModel,
     read_model::{Handler, IntoTables, OnReset},
     sink::{ByGroup, OneByOne, Sink},
-    slice_ranges,
-    source::{Events, FeedKind, ProjectionSource, States},
+    source::{Events, FeedKind, ProjectionSource, States, shares_of},
     state::Delivery,
 };
 use crate::{EventFeed, FeedEvent, FeedQuery, Journal, Offset, StateChange, StateFeed, StateStore};
@@ -46,7 +47,7 @@ pub struct ProjectionFeed<I: Envelope> {
     name: Arc<str>,
     query: FeedQuery,
     kind: FeedKind,
-    source: Arc<dyn ProjectionSource<I>>,
+    pub(super) source: Arc<dyn ProjectionSource<I>>,
 }
 
 pub(super) struct Setup<I: Envelope> {
@@ -155,9 +156,34 @@ impl<I: Envelope> ProjectionFeed<I> {
         + Sync
         + 'static,
     ) -> Projection<I> {
+        self.into_postgres(store, PostgresHandling::OneByOne(Box::new(handler)), Delivery::ExactlyOnce)
+    }
+
+    /// As [`exactly_once_postgres`](Self::exactly_once_postgres), a group of items at a time.
+    #[cfg(feature = "postgres")]
+    pub fn exactly_once_grouped_postgres(
+        self,
+        store: &crate::PostgresStore,
+        handler: impl for<'t> Fn(
+            &'t tokio_postgres::Transaction<'t>,
+            &'t [Arc<I>],
+        ) -> crate::BoxFuture<'t, Result<(), BoxError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Projection<I> {
+        self.into_postgres(store, PostgresHandling::ByGroup(Box::new(handler)), Delivery::ExactlyOnceGrouped)
+    }
+
+    #[cfg(feature = "postgres")]
+    fn into_postgres(
+        self,
+        store: &crate::PostgresStore,
+        handler: PostgresHandling<I>,
+        delivery: Delivery,
+    ) -> Projection<I> {
         let (store, handler) = (store.clone(), Arc::new(handler));
-        let sink = super::into_postgres::IntoPostgres { store, handler, client: Arc::default() };
-        self.with(Arc::new(sink), Delivery::ExactlyOnce)
+        self.with(Arc::new(IntoPostgres { store, handler, idle: Arc::default() }), delivery)
     }
 
     /// Handles each item, and saves the offset some time after.
@@ -208,8 +234,8 @@ impl<I: Envelope> ProjectionFeed<I> {
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let handler = Arc::new(move |item| handler(item).boxed());
-        let within = ProjectionSettings::default().save_within;
-        self.with(Arc::new(OneByOne { store: Arc::new(offsets), handler, within }), delivery)
+        let at_most_once = delivery == Delivery::AtMostOnce;
+        self.with(Arc::new(OneByOne { store: Arc::new(offsets), handler, at_most_once }), delivery)
     }
 
     fn into_tables(
@@ -259,11 +285,12 @@ impl<I: Envelope> Projection<I> {
         &self.setup.id
     }
 
-    /// The same projection by so many instances, each for its share of the slices. The number may be another one each
-    /// time they are started: what was handled by instances with other shares is not handled again.
+    /// The same projection by so many instances, each for its share of the query's slices. The number may be another one
+    /// each time they are started: what was handled by instances with other shares is not handled again, and what they
+    /// have parked is parked by whoever has its slice now.
     ///
     /// # Panics
-    /// When `parts` is 0 or more than there are slices.
+    /// When `parts` is 0 or more than the query has slices.
     #[must_use]
     pub fn divided(&self, parts: u16) -> Vec<Self> {
         let part = |slices| {
@@ -271,7 +298,7 @@ impl<I: Envelope> Projection<I> {
             let id = id_of(&self.setup.id.group, &query, self.setup.kind);
             Self { setup: Arc::new(Setup { id, query, ..self.setup.copy() }) }
         };
-        slice_ranges(parts).into_iter().map(part).collect()
+        shares_of(&self.setup.query.slices, parts).into_iter().map(part).collect()
     }
 
     fn changed(self, change: impl FnOnce(&mut Setup<I>)) -> Self {

@@ -1,6 +1,6 @@
 //! [`Projections`]: the instances of one projection, as one.
 
-use super::{Envelope, Place, Projection, ProjectionId, ProjectionMessage, ProjectionStatus, actor::reads};
+use super::{Envelope, Place, Projection, ProjectionId, ProjectionMessage, ProjectionStatus, source::reads};
 use crate::{AppendError, Offset, PersistenceId};
 use actors::{ActorRef, ActorSystem, AskError};
 use futures_util::future::{join_all, try_join_all};
@@ -22,6 +22,21 @@ pub enum ResetError {
     Refused(#[from] AppendError),
 }
 
+/// Why it is not known whether an event has been handled.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// None of these instances reads what this id writes: another type, or slices of others.
+    #[error("{id} is read by none of the instances here: ask where the one that reads slice {} runs", id.slice())]
+    NotRead {
+        /// Whose event it is.
+        id: PersistenceId,
+    },
+    /// The time was over, or the instance has ended.
+    #[error(transparent)]
+    NoAnswer(#[from] AskError),
+}
+
 impl Projections {
     /// Starts `projection` in `parts` instances, each for its share of the slices; a single one keeps its own.
     ///
@@ -39,13 +54,18 @@ impl Projections {
     /// Waits until the event of `id` with this number is handled: whoever then reads what the projection writes sees it.
     ///
     /// # Errors
-    /// The time is over, or the projection has ended.
-    pub async fn wait_until(&self, id: &PersistenceId, number: u64, within: Duration) -> Result<(), AskError> {
-        let of_slice = self.0.iter().filter(|(projection, _)| reads(projection, id));
-        let asks = of_slice.map(|(_, actor)| {
-            actor.ask(|reply_to| ProjectionMessage::WaitUntil(Place::Number(id.clone(), number), reply_to), within)
-        });
-        try_join_all(asks).await.map(drop)
+    /// The time is over, the projection has ended, or none of these reads it.
+    pub async fn wait_until(&self, id: &PersistenceId, number: u64, within: Duration) -> Result<(), WaitError> {
+        let readers = self.0.iter().filter(|(projection, _)| reads(projection, id));
+        let asks: Vec<_> = readers
+            .map(|(_, actor)| {
+                actor.ask(|reply_to| ProjectionMessage::WaitUntil(Place::Number(id.clone(), number), reply_to), within)
+            })
+            .collect();
+        if asks.is_empty() {
+            return Err(WaitError::NotRead { id: id.clone() });
+        }
+        Ok(try_join_all(asks).await.map(drop)?)
     }
 
     /// Waits until all instances have handled everything up to `offset`.

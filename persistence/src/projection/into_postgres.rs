@@ -3,7 +3,7 @@
 use super::{
     Envelope, ProjectionFence, ProjectionId, ProjectionStore,
     postgres::{DROP, LOCK, SAVE_OFFSET, offset_columns},
-    sink::{Sink, Work},
+    sink::{Sink, Work, caught_later},
     state::Applied,
 };
 use crate::{
@@ -12,24 +12,36 @@ use crate::{
 };
 use actors::{BoxError, Clock};
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Mutex;
 use tokio_postgres::{Error, Transaction, error::SqlState};
 
 /// What a user does with an item in a transaction.
 pub(super) type PostgresHandler<I> =
     dyn for<'t> Fn(&'t Transaction<'t>, &'t I) -> BoxFuture<'t, Result<(), BoxError>> + Send + Sync;
 
-/// A projection's own connection, made when it is needed.
+/// What a user does with a group of items in a transaction.
+pub(super) type PostgresGroupHandler<I> =
+    dyn for<'t> Fn(&'t Transaction<'t>, &'t [Arc<I>]) -> BoxFuture<'t, Result<(), BoxError>> + Send + Sync;
+
+/// What a user does in a transaction.
+pub(super) enum PostgresHandling<I> {
+    OneByOne(Box<PostgresHandler<I>>),
+    ByGroup(Box<PostgresGroupHandler<I>>),
+}
+
+/// With connections of its own, made when they are needed: one for each instance that is at work.
 pub(super) struct IntoPostgres<I> {
     pub(super) store: PostgresStore,
-    pub(super) handler: Arc<PostgresHandler<I>>,
-    pub(super) client: Arc<Mutex<Option<PlainClient>>>,
+    pub(super) handler: Arc<PostgresHandling<I>>,
+    pub(super) idle: Arc<Mutex<Vec<PlainClient>>>,
 }
 
 /// How an attempt at some items ended.
 enum Attempt {
     Committed,
+    /// Nothing was done: what was to be tried again is not parked any more.
+    Gone,
     /// All was rolled back: the item with this place failed.
     Failed(usize, String),
 }
@@ -46,14 +58,14 @@ impl<I: Envelope> Sink<I> for IntoPostgres<I> {
     }
 
     fn work(&self, work: Work<I>, _: &Clock) -> BoxFuture<'static, Result<Applied, AppendError>> {
-        let (store, handler, client) = (self.store.clone(), Arc::clone(&self.handler), Arc::clone(&self.client));
+        let (store, handler, idle) = (self.store.clone(), Arc::clone(&self.handler), Arc::clone(&self.idle));
         async move {
             let patience = Patience { clock: store.clock().clone(), within: store.answer_within() };
-            let mut slot = client.lock().await;
             // A connection whose work ended badly, or not at all, is not used again.
-            let mut client = match slot.take() {
-                Some(client) if !client.is_closed() => client,
-                _ => store.plain_client().await.map_err(|error| unavailable(&error))?,
+            let idle_one = std::iter::from_fn(|| idle.lock().pop()).find(|client| !client.is_closed());
+            let mut client = match idle_one {
+                Some(client) => client,
+                None => store.plain_client().await.map_err(|error| unavailable(&error))?,
             };
             let mut count = work.items.len();
             let mut applied = Applied { done: count, failure: None };
@@ -61,6 +73,10 @@ impl<I: Envelope> Sink<I> for IntoPostgres<I> {
             loop {
                 match attempt(&mut client, &patience, &work, count, &*handler).await? {
                     Attempt::Committed => break,
+                    Attempt::Gone => {
+                        applied.done = 0;
+                        break;
+                    }
                     Attempt::Failed(place, reason) => {
                         applied = Applied { done: place, failure: Some(reason) };
                         count = place;
@@ -70,7 +86,7 @@ impl<I: Envelope> Sink<I> for IntoPostgres<I> {
                     break;
                 }
             }
-            *slot = Some(client);
+            idle.lock().push(client);
             Ok(applied)
         }
         .boxed()
@@ -92,7 +108,7 @@ async fn attempt<I: Envelope>(
     patience: &Patience,
     work: &Work<I>,
     count: usize,
-    handler: &PostgresHandler<I>,
+    handler: &PostgresHandling<I>,
 ) -> Result<Attempt, AppendError> {
     let schema = client.schema().to_owned();
     let transaction = patience.answer(client.transaction()).await?;
@@ -100,28 +116,44 @@ async fn attempt<I: Envelope>(
     if current != work.fence.epoch {
         return Err(AppendError::Stale { held: work.fence.epoch, current });
     }
-    for (place, item) in work.items[..count].iter().enumerate() {
-        if let Err(error) = patience.wait(handler(&transaction, item)).await? {
-            if is_the_stores(&*error) {
-                return Err(AppendError::Unavailable {
-                    reason: format!("the read model's database: {}", chain(&*error)),
-                });
+    let items = &work.items[..count];
+    if work.replay {
+        // In the same transaction, and first: whoever else forgets or handles it waits, and finds it gone.
+        for item in items {
+            let parked = forget(&transaction, &schema, &work.fence.projection, item.offset());
+            if patience.answer(parked).await? == 0 {
+                patience.answer(transaction.rollback()).await?;
+                return Ok(Attempt::Gone);
             }
-            patience.answer(transaction.rollback()).await?;
-            return Ok(Attempt::Failed(place, chain(&*error)));
         }
     }
-    match &work.replay_of {
-        Some(parked) => {
-            for item in &work.items[..count] {
-                patience.answer(forget(&transaction, &schema, parked, item.offset())).await?;
-            }
+    let failed = match handler {
+        PostgresHandling::ByGroup(handle) => {
+            let handled = patience.wait(caught_later(async { handle(&transaction, items).await })).await?;
+            handled.err().map(|error| (0, error))
         }
-        None => {
-            if let Some(last) = work.items[..count].last() {
-                patience.answer(save(&transaction, &schema, &work.fence, last.offset())).await?;
+        PostgresHandling::OneByOne(handle) => {
+            let mut failed = None;
+            for (place, item) in items.iter().enumerate() {
+                let handled = patience.wait(caught_later(async { handle(&transaction, item).await })).await?;
+                if let Err(error) = handled {
+                    failed = Some((place, error));
+                    break;
+                }
             }
+            failed
         }
+    };
+    if let Some((place, error)) = failed {
+        if is_the_stores(&*error) {
+            let reason = format!("the read model's database: {}", chain(&*error));
+            return Err(AppendError::Unavailable { reason });
+        }
+        patience.answer(transaction.rollback()).await?;
+        return Ok(Attempt::Failed(place, chain(&*error)));
+    }
+    if let (Some(last), false) = (work.items[..count].last(), work.replay) {
+        patience.answer(save(&transaction, &schema, &work.fence, last.offset())).await?;
     }
     match patience.clock.timeout(patience.within, transaction.commit()).await {
         Ok(Ok(())) => Ok(Attempt::Committed),
@@ -152,12 +184,13 @@ async fn save(
     transaction.query_typed(&SAVE_OFFSET.text(schema), &parameters).await.map(drop)
 }
 
-/// A parked item that was handled after all, whoever had parked it.
-async fn forget(transaction: &Transaction<'_>, schema: &str, by: &ProjectionId, offset: Offset) -> Result<(), Error> {
+/// Forgets a parked item; how many there were.
+async fn forget(transaction: &Transaction<'_>, schema: &str, by: &ProjectionId, offset: Offset) -> Result<i64, Error> {
     let (group, source) = (&*by.group, &*by.source);
     let (generation, tx, ordering) = offset_columns(offset);
     let parameters = DROP.typed(&[&group, &source, &generation, &tx, &ordering]);
-    transaction.query_typed(&DROP.text(schema), &parameters).await.map(drop)
+    let rows = transaction.query_typed(&DROP.text(schema), &parameters).await?;
+    rows.first().map_or(Ok(0), |row| row.try_get(0))
 }
 
 fn unavailable(error: &dyn std::error::Error) -> AppendError {
@@ -181,7 +214,32 @@ fn is_of(error: &Error, classes: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::real_server::store;
+    use crate::{FeedEvent, PersistenceId, Stored, postgres::real_server::store};
+
+    /// What is told of an item that failed says what the server said, and those before it stay done.
+    #[tokio::test]
+    async fn what_a_failed_item_is_told_with_names_the_cause() {
+        let (store, _) = store().await;
+        let projection = ProjectionId { group: "model".into(), source: "all".into() };
+        let fence = store.take_over(projection).await.unwrap().fence;
+        let items = [1, 0, 1].into_iter().zip(1..).map(|(event, number)| {
+            let stored = Stored { seq_nr: number, epoch: 1, time_ms: 0, event };
+            Arc::new(FeedEvent { offset: Offset::of_ordering(number), id: PersistenceId::of("t", "1"), stored })
+        });
+        let handler: Box<PostgresHandler<FeedEvent<u64>>> = Box::new(|db, event| {
+            Box::pin(async move {
+                let divided = format!("SELECT 1 / {}", event.stored.event);
+                db.batch_execute(&divided).await?;
+                Ok(())
+            })
+        });
+        let work = Work { fence, items: items.collect(), replay: false, within: Duration::from_secs(60) };
+        let handler = Arc::new(PostgresHandling::OneByOne(handler));
+        let sink = IntoPostgres { store: store.clone(), handler, idle: Arc::default() };
+        let applied = sink.work(work, store.clock()).await.unwrap();
+        let reason = applied.failure.expect("the second divides by zero");
+        assert!(applied.done == 1 && reason.contains("division by zero"), "{} done, {reason}", applied.done);
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("of the handler")]

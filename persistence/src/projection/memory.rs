@@ -39,6 +39,21 @@ impl InMemoryProjections {
         }
         ready(Ok(write(&mut contents))).boxed()
     }
+
+    fn listed(
+        &self,
+        selection: &Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+        wanted: fn(&ParkedEvent) -> bool,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        let contents = self.0.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let selected = contents.parked.range((from, Bound::Unbounded));
+        let selected =
+            selected.filter(|((projection, offset), event)| selection.takes(projection, *offset) && wanted(event));
+        ready(Ok(selected.take(limit).map(|(_, event)| event.clone()).collect())).boxed()
+    }
 }
 
 impl ProjectionStore for InMemoryProjections {
@@ -63,6 +78,7 @@ impl ProjectionStore for InMemoryProjections {
             if let Some(position) = contents.positions.get_mut(&fence.projection) {
                 position.offset = offset;
             }
+            contents.parked.retain(|(projection, place), _| *projection != fence.projection || *place <= offset);
         })
     }
 
@@ -100,11 +116,22 @@ impl ProjectionStore for InMemoryProjections {
         after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        self.listed(&selection, after, limit, |_| true)
+    }
+
+    fn to_replay(
+        &self,
+        selection: Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        self.listed(&selection, after, limit, |event| event.replay)
+    }
+
+    fn parked_count(&self, selection: Selection) -> BoxFuture<'static, Result<u64, JournalError>> {
         let contents = self.0.lock();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let selected = contents.parked.range((from, Bound::Unbounded));
-        let selected = selected.filter(|((projection, offset), _)| selection.takes(projection, *offset));
-        ready(Ok(selected.take(limit).map(|(_, event)| event.clone()).collect())).boxed()
+        let selected = contents.parked.keys().filter(|(projection, offset)| selection.takes(projection, *offset));
+        ready(Ok(selected.count() as u64)).boxed()
     }
 
     fn replay_parked(&self, selection: Selection) -> BoxFuture<'static, Result<u64, AppendError>> {

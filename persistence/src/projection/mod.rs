@@ -17,18 +17,22 @@ mod sqlite;
 mod state;
 
 #[cfg(test)]
+mod actor_tests;
+#[cfg(test)]
+mod sink_tests;
+#[cfg(test)]
 mod state_tests;
 
 pub use actor::{Place, ProjectionActor, ProjectionFailed, ProjectionMessage};
 pub use behavior::{Projection, ProjectionFeed, ProjectionStatus};
-pub use group::{Projections, ResetError};
+pub use group::{Projections, ResetError, WaitError};
 pub use memory::InMemoryProjections;
 pub use meter::Progress;
 pub use read_model::{ReadModelError, SqliteReadModel};
 pub use settings::{InvalidProjectionSettings, OnFailure, ProjectionSettings};
 pub use source::{Envelope, slice_ranges};
 pub(crate) use source::{FeedKind, parse as parse_source};
-pub(crate) use sqlite::{ProjectionWork, STORE, parked, positions};
+pub(crate) use sqlite::{ParkedPage, ProjectionWork, STORE, parked, parked_count, positions};
 
 use crate::{AppendError, BoxFuture, JournalError, Offset, PersistenceId};
 use std::{fmt, sync::Arc};
@@ -121,7 +125,8 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// Notes that everything up to `offset` is done or parked. A lower offset than the one saved changes nothing.
     fn save_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>>;
 
-    /// Sets the offset to whatever it says, back too: everything behind it is handled again. Parked events stay parked.
+    /// Sets the offset to whatever it says, back too: everything behind it is handled again, so none of that is parked any
+    /// more. Both happen or neither.
     fn set_offset(&self, fence: ProjectionFence, offset: Offset) -> BoxFuture<'static, Result<(), AppendError>>;
 
     /// Has the consumer wait, or go on. Needs no fence: the instance that runs looks by and by, the next one to start at
@@ -144,6 +149,17 @@ pub trait ProjectionStore: Send + Sync + 'static {
         after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>>;
+
+    /// As [`parked`](Self::parked), only those that were asked to be tried again.
+    fn to_replay(
+        &self,
+        selection: Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>>;
+
+    /// How many of the selected events are parked.
+    fn parked_count(&self, selection: Selection) -> BoxFuture<'static, Result<u64, JournalError>>;
 
     /// Asks for the selected events to be tried again, and answers how many there are. Needs no fence: the consumer that
     /// runs, or the next one to start, finds them.

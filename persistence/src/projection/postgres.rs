@@ -68,10 +68,29 @@ impl ProjectionStore for PostgresStore {
         after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
-        let wanted = Arc::new((selection, after));
+        self.listed(selection, after, limit, false)
+    }
+
+    fn to_replay(
+        &self,
+        selection: Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        self.listed(selection, after, limit, true)
+    }
+
+    fn parked_count(&self, selection: Selection) -> BoxFuture<'static, Result<u64, JournalError>> {
+        let selection = Arc::new(selection);
         self.read(move |session| {
-            let wanted = Arc::clone(&wanted);
-            async move { parked(session, &wanted.0, wanted.1.as_ref(), limit).await }.boxed()
+            let selection = Arc::clone(&selection);
+            async move {
+                let only = Columns::of(selection.offset);
+                let (group, source) = (selection.group.as_deref(), selection.source.as_deref());
+                let rows = session.read(&PARKED_COUNT, &[&group, &source, &only.0, &only.1, &only.2]).await?;
+                Ok(rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))? as u64)
+            }
+            .boxed()
         })
     }
 
@@ -92,6 +111,22 @@ fn counted(written: BoxFuture<'static, Result<Written, AppendError>>) -> BoxFutu
         }
     }
     .boxed()
+}
+
+impl PostgresStore {
+    fn listed(
+        &self,
+        selection: Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+        to_replay: bool,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        let wanted = Arc::new((selection, after));
+        self.read(move |session| {
+            let wanted = Arc::clone(&wanted);
+            async move { parked(session, &wanted.0, wanted.1.as_ref(), limit, to_replay).await }.boxed()
+        })
+    }
 }
 
 impl ProjectionWork {
@@ -140,6 +175,11 @@ WHERE consumer_group = $1 AND source = $2 AND epoch = $3 AND (generation, tx, or
 
 pub(crate) static SET_OFFSET: Sql = Sql {
     text: "
+WITH forgotten AS (
+  DELETE FROM {schema}.parked k USING {schema}.projection p
+  WHERE p.consumer_group = $1 AND p.source = $2 AND p.epoch = $3 AND k.consumer_group = $1 AND k.source = $2
+    AND (k.generation, k.tx, k.ordering) > ($4, $5, $6)
+)
 UPDATE {schema}.projection SET generation = $4, tx = $5, ordering = $6
 WHERE consumer_group = $1 AND source = $2 AND epoch = $3",
     types: &[Type::TEXT, Type::TEXT, Type::INT8, Type::INT4, Type::INT8, Type::INT8],
@@ -217,6 +257,7 @@ SELECT consumer_group, source, generation, tx, ordering, persistence_id, seq_nr,
 FROM {schema}.parked
 WHERE ($1::text IS NULL OR consumer_group = $1) AND ($2::text IS NULL OR source = $2)
   AND ($3::int IS NULL OR (generation, tx, ordering) = ($3, $4, $5))
+  AND (NOT $12::bool OR replay)
   AND ($6::text IS NULL OR (consumer_group, source, generation, tx, ordering) > ($6, $7, $8, $9, $10))
 ORDER BY consumer_group, source, generation, tx, ordering LIMIT $11",
     types: &[
@@ -231,7 +272,15 @@ ORDER BY consumer_group, source, generation, tx, ordering LIMIT $11",
         Type::INT8,
         Type::INT8,
         Type::INT8,
+        Type::BOOL,
     ],
+};
+
+pub(crate) static PARKED_COUNT: Sql = Sql {
+    text: "
+SELECT count(*) FROM {schema}.parked WHERE ($1::text IS NULL OR consumer_group = $1)
+  AND ($2::text IS NULL OR source = $2) AND ($3::int IS NULL OR (generation, tx, ordering) = ($3, $4, $5))",
+    types: SELECTION,
 };
 
 /// An offset as its three columns.
@@ -379,13 +428,14 @@ async fn parked(
     selection: &Selection,
     after: Option<&(ProjectionId, Offset)>,
     limit: usize,
+    to_replay: bool,
 ) -> Result<Vec<ParkedEvent>, ReadError> {
     let only = Columns::of(selection.offset);
     let (group, source) = (selection.group.as_deref(), selection.source.as_deref());
     let from = after.map(|(projection, _)| (&*projection.group, &*projection.source)).unzip();
     let from_offset = Columns::of(after.map(|(_, offset)| *offset));
     let limit = clamped(limit as u64);
-    let parameters: [Parameter<'_>; 11] = [
+    let parameters: [Parameter<'_>; 12] = [
         &group,
         &source,
         &only.0,
@@ -397,6 +447,7 @@ async fn parked(
         &from_offset.1,
         &from_offset.2,
         &limit,
+        &to_replay,
     ];
     let rows = session.read(&PARKED, &parameters).await?;
     let event = |row: &Row| {

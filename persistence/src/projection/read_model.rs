@@ -2,8 +2,8 @@
 
 use super::{
     Claimed, Envelope, ParkedEvent, Position, ProjectionFence, ProjectionId, ProjectionStore, Selection,
-    sink::{Sink, Work},
-    sqlite::{ProjectionWork, READ_MODEL, fenced, move_offset, parked, perform, positions},
+    sink::{Sink, Work, caught},
+    sqlite::{ParkedPage, ProjectionWork, READ_MODEL, fenced, move_offset, parked, parked_count, perform, positions},
     state::Applied,
 };
 use crate::{
@@ -28,9 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 /// The handler writes in the transaction that also moves the offset, so that both happen or neither. Offsets and parked
 /// items are in tables of this database whose names begin with `persistence_`. A handle, cheap to clone.
 ///
-/// One thread writes, two read; no call of SQLite runs on a thread of the async runtime. The database syncs when it
-/// checkpoints, not with each commit: after a power loss it may be some moments behind, offset and tables alike, and
-/// catches up from the journal.
+/// One thread writes, two read; no call of SQLite runs on a thread of the async runtime. Each commit is synced: after a
+/// power loss nothing is behind what was acknowledged, for the events before an offset may have been deleted by then.
 #[derive(Clone)]
 pub struct SqliteReadModel(Arc<Inner>);
 
@@ -88,7 +87,7 @@ impl SqliteReadModel {
         let file = file.as_ref();
         let mut writer = connect(file)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
-        writer.pragma_update(None, "synchronous", "NORMAL")?;
+        writer.pragma_update(None, "synchronous", "FULL")?;
         let setup = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         setup.execute_batch(TABLES)?;
         tables(&setup)?;
@@ -159,17 +158,17 @@ impl SqliteReadModel {
         })
     }
 
-    fn listed<T: Send + 'static>(
+    fn asked<T: Send + 'static>(
         &self,
-        list: impl FnOnce(&Connection) -> Result<Vec<T>, ReadError> + Send + 'static,
-    ) -> BoxFuture<'static, Result<Vec<T>, JournalError>> {
-        let (job, answer) = job(move |db| list(db));
+        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, JournalError>> {
+        let (job, answer) = job(move |db| query(db));
         let reads = self.0.reads.clone();
         async move {
             let unavailable = |reason: String| JournalError::Unavailable { reason };
             reads.send(job).await.map_err(|_| unavailable(ended().to_string()))?;
-            let listed = answer.await.map_err(|_| unavailable(ended().to_string()))?;
-            listed.map_err(|error| match error {
+            let found = answer.await.map_err(|_| unavailable(ended().to_string()))?;
+            found.map_err(|error| match error {
                 ReadError::Damaged(error) => error,
                 ReadError::Sqlite(error) => unavailable(error.to_string()),
             })
@@ -279,7 +278,7 @@ impl ProjectionStore for SqliteReadModel {
     }
 
     fn positions(&self, selection: Selection) -> BoxFuture<'static, Result<Vec<Position>, JournalError>> {
-        self.listed(move |db| positions(db, &READ_MODEL, &selection))
+        self.asked(move |db| positions(db, &READ_MODEL, &selection))
     }
 
     fn park(&self, fence: ProjectionFence, event: ParkedEvent) -> BoxFuture<'static, Result<(), AppendError>> {
@@ -296,7 +295,22 @@ impl ProjectionStore for SqliteReadModel {
         after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
-        self.listed(move |db| parked(db, &READ_MODEL, &selection, after.as_ref(), limit))
+        let page = ParkedPage { selection, after, limit, to_replay: false };
+        self.asked(move |db| parked(db, &READ_MODEL, &page))
+    }
+
+    fn to_replay(
+        &self,
+        selection: Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        let page = ParkedPage { selection, after, limit, to_replay: true };
+        self.asked(move |db| parked(db, &READ_MODEL, &page))
+    }
+
+    fn parked_count(&self, selection: Selection) -> BoxFuture<'static, Result<u64, JournalError>> {
+        self.asked(move |db| parked_count(db, &READ_MODEL, &selection))
     }
 
     fn replay_parked(&self, selection: Selection) -> BoxFuture<'static, Result<u64, AppendError>> {
@@ -347,6 +361,17 @@ impl<I: Envelope> Sink<I> for IntoTables<I> {
         self.model.written(move |db| {
             let transaction = begin(db)?;
             let id = fenced(&transaction, &READ_MODEL, &work.fence).map_err(|error| before_commit(&error))??;
+            if work.replay {
+                // First: one that somebody else has handled or dropped is not handled.
+                for item in &work.items {
+                    let forget = ProjectionWork::Drop(Selection::one(&work.fence.projection, item.offset()));
+                    let (forgotten, _) =
+                        perform(&transaction, &READ_MODEL, &forget).map_err(|error| before_commit(&error))?;
+                    if matches!(forgotten?, Written::Count(0)) {
+                        return Ok(Applied { done: 0, failure: None });
+                    }
+                }
+            }
             let applied = match &*handler {
                 Handler::OneByOne(handle) => one_by_one(&transaction, &work.items, &**handle)?,
                 Handler::ByGroup(handle) => match caught(|| handle(&transaction, &work.items)) {
@@ -356,14 +381,13 @@ impl<I: Envelope> Sink<I> for IntoTables<I> {
                     Err(error) => return Ok(Applied { done: 0, failure: Some(error.to_string()) }),
                 },
             };
-            for item in &work.items[..applied.done] {
-                if let Some(parked) = &work.replay_of {
-                    let forget = ProjectionWork::Drop(Selection::one(parked, item.offset()));
-                    perform(&transaction, &READ_MODEL, &forget).map_err(|error| before_commit(&error))?.0?;
+            match work.items[..applied.done].last() {
+                Some(last) if !work.replay => {
+                    move_offset(&transaction, &READ_MODEL, id, last.offset()).map_err(|error| before_commit(&error))?;
                 }
-            }
-            if let (Some(last), None) = (work.items[..applied.done].last(), &work.replay_of) {
-                move_offset(&transaction, &READ_MODEL, id, last.offset()).map_err(|error| before_commit(&error))?;
+                // Dropped with the transaction: it stays parked.
+                _ if applied.failure.is_some() => return Ok(applied),
+                _ => {}
             }
             commit(transaction)?;
             Ok(applied)
@@ -377,7 +401,7 @@ impl<I: Envelope> Sink<I> for IntoTables<I> {
             let work = ProjectionWork::SetOffset(fence, offset);
             perform(&transaction, &READ_MODEL, &work).map_err(|error| before_commit(&error))?.0?;
             if let Some(on_reset) = on_reset {
-                on_reset(&transaction).map_err(|error| before_commit(&error))?;
+                caught(|| Ok(on_reset(&transaction)?)).map_err(|error| store_failed(&error))?;
             }
             commit(transaction)
         })
@@ -411,13 +435,4 @@ fn one_by_one<I>(
 
 fn store_failed(error: &BoxError) -> AppendError {
     AppendError::Unavailable { reason: format!("the read model's database: {error}") }
-}
-
-/// A panic of the handler is a failure of the item.
-fn caught(handle: impl FnOnce() -> Result<(), BoxError>) -> Result<(), BoxError> {
-    catch_unwind(AssertUnwindSafe(handle)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(format!("the handler panicked: {text}").into())
-    })
 }

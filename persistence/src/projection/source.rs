@@ -115,23 +115,9 @@ impl<S: Send + Sync + 'static> ProjectionSource<StateChange<S>> for States<S> {
         self.feed.changes()
     }
 
-    /// States have no place of their own in the past: whoever read up to the end of now has seen every one before it.
+    /// States have no place of their own in the past: whoever has seen the last write has seen every one before it.
     fn offset_of(&self, id: PersistenceId, _: u64) -> Read<Option<Offset>> {
-        let query = FeedQuery::of(id.entity_type()).slices(id.slice()..=id.slice());
-        let (feed, mut after) = (Arc::clone(&self.feed), Offset::START);
-        async move {
-            loop {
-                let page = feed.page(query.clone(), after, ReplayLimit::default()).await?;
-                if let Some(found) = page.states.iter().find(|change| change.id == id) {
-                    return Ok(Some(found.offset));
-                }
-                if page.read_to == page.end {
-                    return Ok(None);
-                }
-                after = page.read_to;
-            }
-        }
-        .boxed()
+        self.feed.last_offset(id)
     }
 
     /// The state of today stands for the one that was parked.
@@ -221,9 +207,21 @@ pub(crate) fn overlap(ours: &ProjectionId, other: &ProjectionId) -> Option<Range
 /// When `parts` is 0 or more than there are slices.
 #[must_use]
 pub fn slice_ranges(parts: u16) -> Vec<RangeInclusive<u16>> {
-    assert!((1..=SLICES).contains(&parts), "{parts} parts of {SLICES} slices: choose 1 to {SLICES}");
-    let bound = |part: u16| (u32::from(part) * u32::from(SLICES) / u32::from(parts)) as u16;
+    shares_of(&(0..=SLICES - 1), parts)
+}
+
+/// Divides some slices into as equal ranges as can be. Panics as [`slice_ranges`] does.
+pub(crate) fn shares_of(slices: &RangeInclusive<u16>, parts: u16) -> Vec<RangeInclusive<u16>> {
+    let (first, count) = (*slices.start(), slices.len() as u32);
+    assert!((1..=count).contains(&u32::from(parts)), "{parts} parts of {count} slices: choose 1 to {count}");
+    let bound = |part: u16| first + (u32::from(part) * count / u32::from(parts)) as u16;
     (0..parts).map(|part| bound(part)..=bound(part + 1) - 1).collect()
+}
+
+/// Whether `projection` reads what `id` writes.
+pub(crate) fn reads(projection: &ProjectionId, id: &PersistenceId) -> bool {
+    parse(&projection.source)
+        .is_some_and(|(query, _)| *query.entity_type == *id.entity_type() && query.slices.contains(&id.slice()))
 }
 
 #[cfg(test)]

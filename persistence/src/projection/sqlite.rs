@@ -18,7 +18,9 @@ pub(crate) struct Statements {
     positions: &'static str,
     park: &'static str,
     unpark: &'static str,
+    forget: &'static str,
     parked: &'static str,
+    parked_count: &'static str,
     replay: &'static str,
     drop: &'static str,
 }
@@ -33,6 +35,14 @@ pub(crate) enum ProjectionWork {
     Unpark(ProjectionFence, Offset),
     Replay(Selection),
     Drop(Selection),
+}
+
+/// Which parked events are to be listed.
+pub(crate) struct ParkedPage {
+    pub(crate) selection: Selection,
+    pub(crate) after: Option<(ProjectionId, Offset)>,
+    pub(crate) limit: usize,
+    pub(crate) to_replay: bool,
 }
 
 impl ProjectionStore for SqliteStore {
@@ -77,7 +87,22 @@ impl ProjectionStore for SqliteStore {
         after: Option<(ProjectionId, Offset)>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
-        self.read(|reply| ReadRequest::Parked { selection, after, limit, reply })
+        let page = ParkedPage { selection, after, limit, to_replay: false };
+        self.read(|reply| ReadRequest::Parked { page, reply })
+    }
+
+    fn to_replay(
+        &self,
+        selection: Selection,
+        after: Option<(ProjectionId, Offset)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<ParkedEvent>, JournalError>> {
+        let page = ParkedPage { selection, after, limit, to_replay: true };
+        self.read(|reply| ReadRequest::Parked { page, reply })
+    }
+
+    fn parked_count(&self, selection: Selection) -> BoxFuture<'static, Result<u64, JournalError>> {
+        self.read(|reply| ReadRequest::ParkedCount { selection, reply })
     }
 
     fn replay_parked(&self, selection: Selection) -> BoxFuture<'static, Result<u64, AppendError>> {
@@ -141,16 +166,21 @@ macro_rules! statements {
             unpark: concat!(
                 "DELETE FROM ", $parked, " WHERE projection = ?1 AND (generation, tx, position) = (?2, ?3, ?4)"
             ),
+            forget: concat!(
+                "DELETE FROM ", $parked, " WHERE projection = ?1 AND (generation, tx, position) > (?2, ?3, ?4)"
+            ),
             parked: concat!(
                 "SELECT p.consumer_group, p.source, k.generation, k.tx, k.position, k.persistence_id, k.seq_nr, k.attempts,
                    k.reason, k.time_ms, k.replay
                  FROM ", $projection, " p JOIN ", $parked, " k ON k.projection = p.id
                  WHERE (?1 IS NULL OR p.consumer_group = ?1) AND (?2 IS NULL OR p.source = ?2)
                    AND (?3 IS NULL OR (k.generation, k.tx, k.position) = (?3, ?4, ?5))
+                   AND (NOT ?12 OR k.replay)
                    AND (?6 IS NULL
                      OR (p.consumer_group, p.source, k.generation, k.tx, k.position) > (?6, ?7, ?8, ?9, ?10))
                  ORDER BY p.consumer_group, p.source, k.generation, k.tx, k.position LIMIT ?11"
             ),
+            parked_count: concat!("SELECT count(*) FROM ", $parked, " WHERE", selected!($projection)),
             replay: concat!("UPDATE ", $parked, " SET replay = 1 WHERE", selected!($projection)),
             drop: concat!("DELETE FROM ", $parked, " WHERE", selected!($projection)),
         }
@@ -166,10 +196,10 @@ pub(crate) const READ_MODEL: Statements = statements!("persistence_projection", 
 pub(crate) fn parked(
     db: &Connection,
     statements: &Statements,
-    selection: &Selection,
-    after: Option<&(ProjectionId, Offset)>,
-    limit: usize,
+    page: &ParkedPage,
 ) -> Result<Vec<ParkedEvent>, ReadError> {
+    let ParkedPage { selection, after, limit, to_replay } = page;
+    let after = after.as_ref();
     let only = OffsetColumns::of_any(selection.offset);
     let from = after.map(|(projection, _)| (&*projection.group, &*projection.source)).unzip();
     let from_offset = OffsetColumns::of_any(after.map(|(_, offset)| *offset));
@@ -186,7 +216,8 @@ pub(crate) fn parked(
             from_offset.0,
             from_offset.1,
             from_offset.2,
-            clamped(limit as u64)
+            clamped(*limit as u64),
+            to_replay
         ],
         |row| {
             let id: String = row.get(5)?;
@@ -203,6 +234,13 @@ pub(crate) fn parked(
         },
     )?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn parked_count(db: &Connection, statements: &Statements, selection: &Selection) -> Result<u64, ReadError> {
+    let only = OffsetColumns::of_any(selection.offset);
+    let parameters = params![selection.group, selection.source, only.0, only.1, only.2];
+    let count: i64 = db.prepare_cached(statements.parked_count)?.query_row(parameters, |row| row.get(0))?;
+    Ok(count as u64)
 }
 
 pub(crate) fn positions(
@@ -307,7 +345,9 @@ pub(crate) fn perform(
     };
     let changed = match work {
         ProjectionWork::SaveOffset(_, offset) => move_to(db, statements.save, id, *offset)?,
-        ProjectionWork::SetOffset(_, offset) => move_to(db, statements.set, id, *offset)?,
+        ProjectionWork::SetOffset(_, offset) => {
+            move_to(db, statements.set, id, *offset)? + move_to(db, statements.forget, id, *offset)?
+        }
         ProjectionWork::Park(_, event) => park(db, statements, id, event)?,
         ProjectionWork::Unpark(_, offset) => move_to(db, statements.unpark, id, *offset)?,
         ProjectionWork::Claim(_)

@@ -114,7 +114,9 @@ pub(super) struct State<I> {
     /// So many of the first ones are handled alone: their group could not be.
     singles: usize,
     paused: bool,
-    reset_to: Option<Offset>,
+    stopping: bool,
+    /// Where to go on from, one after the other.
+    resets: VecDeque<Offset>,
     replays: VecDeque<Replay<I>>,
     handled: u64,
 }
@@ -145,7 +147,8 @@ impl<I: Envelope> State<I> {
             attempts: 0,
             singles: 0,
             paused,
-            reset_to: None,
+            stopping: false,
+            resets: VecDeque::new(),
             replays: VecDeque::new(),
             handled: 0,
         }
@@ -179,9 +182,10 @@ impl<I: Envelope> State<I> {
         self.queue.front().map(|item| item.time_ms())
     }
 
-    /// The offset to save at the end of a life; `None` when it is saved, or is being.
+    /// The offset to save at the end of a life; `None` when it is saved, or a reset may have been stored that it would undo.
     pub(super) fn unsaved(&self) -> Option<Offset> {
-        (self.done_to > self.saved && self.delivery != Delivery::AtMostOnce).then_some(self.done_to)
+        let is_ours_to_say = self.delivery != Delivery::AtMostOnce && self.busy != Busy::Resetting;
+        (is_ours_to_say && self.done_to > self.saved).then_some(self.done_to)
     }
 
     /// What to do first.
@@ -189,9 +193,14 @@ impl<I: Envelope> State<I> {
         self.next()
     }
 
+    /// Whether what was asked for in this turn is still of use: a reset makes what was read before useless.
+    pub(super) fn is_current(&self, turn: u64) -> bool {
+        turn == self.turn
+    }
+
     /// A page was read; one that was asked for before a reset is of no use any more.
     pub(super) fn page(&mut self, turn: u64, page: Page<I>) -> Vec<Effect<I>> {
-        if turn != self.turn {
+        if !self.is_current(turn) {
             return Vec::new();
         }
         self.reading = false;
@@ -207,7 +216,7 @@ impl<I: Envelope> State<I> {
 
     /// No page could be read; it is asked for again.
     pub(super) fn read_again(&mut self, turn: u64) -> Vec<Effect<I>> {
-        if turn == self.turn {
+        if self.is_current(turn) {
             self.reading = false;
         }
         self.next()
@@ -363,28 +372,39 @@ impl<I: Envelope> State<I> {
         self.next()
     }
 
-    /// Goes on from there, once what is under way has ended.
+    /// Begins nothing more, for good.
+    pub(super) fn stop(&mut self) -> Vec<Effect<I>> {
+        self.stopping = true;
+        self.next()
+    }
+
+    /// Whether nothing is under way that a stop should wait for. An offset that is being saved is saved at the end too.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.busy, Busy::No | Busy::Waiting | Busy::Over) && self.resets.is_empty()
+    }
+
+    /// Goes on from there, once what is under way and all earlier resets have ended.
     pub(super) fn reset(&mut self, offset: Offset) -> Vec<Effect<I>> {
-        self.reset_to = Some(offset);
+        self.resets.push_back(offset);
         if self.busy == Busy::Waiting {
             self.busy = Busy::No;
         }
         self.next()
     }
 
-    /// The store has the new offset, or not.
+    /// The store has the new offset, and no item behind it is parked any more; or nothing is changed.
     pub(super) fn was_reset(&mut self, offset: Offset, stored: bool) -> Vec<Effect<I>> {
         self.busy = Busy::No;
+        self.resets.pop_front();
         if !stored {
-            self.reset_to = None;
             return self.next();
         }
-        self.reset_to = None;
         self.turn += 1;
         self.reading = false;
         self.queue.clear();
         self.ahead.clear(); // what others did before is to be done again
         self.parked.clear();
+        self.replays.clear(); // the next look finds those that are still parked
         (self.done_to, self.read_to, self.saved) = (offset, offset, offset);
         (self.attempts, self.singles, self.since_save) = (0, 0, 0);
         self.next()
@@ -419,17 +439,18 @@ impl<I: Envelope> State<I> {
         if self.busy == Busy::Over {
             return effects;
         }
-        if let Some(offset) = self.reset_to {
+        if let Some(offset) = self.resets.front().copied() {
             if self.busy == Busy::No && !self.saving {
                 self.busy = Busy::Resetting;
                 effects.push(Effect::Reset(offset));
             }
             return effects;
         }
-        if self.busy == Busy::No && !self.paused {
+        let waits = self.paused || self.stopping;
+        if self.busy == Busy::No && !waits {
             effects.extend(self.begin());
         }
-        if !self.reading && !self.paused && self.queue.len() <= self.settings.read_ahead / 2 {
+        if !self.reading && !waits && self.queue.len() <= self.settings.read_ahead / 2 {
             self.reading = true;
             effects.push(Effect::Read { after: self.read_to, turn: self.turn });
         }

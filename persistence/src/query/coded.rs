@@ -82,6 +82,10 @@ impl<S: Send + 'static, J: StateFeed<RawState>, C: Codec<S>> StateFeed<S> for Co
         .boxed()
     }
 
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.store.last_offset(id)
+    }
+
     fn changes(&self) -> Changes {
         self.store.changes()
     }

@@ -1,7 +1,7 @@
-//! Following a feed: [`Changes`] and [`LiveFeed`].
+//! Following a feed, or one entity: [`Changes`], [`LiveFeed`] and [`LiveEvents`].
 
 use super::{EventFeed, FeedPage, FeedQuery};
-use crate::{JournalError, Offset, ReplayLimit};
+use crate::{Journal, JournalError, Offset, PersistenceId, ReplayLimit, Stored};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -64,6 +64,51 @@ impl<E: Send + 'static> LiveFeed<E> {
             let page = self.feed.page(self.query.clone(), self.after, self.limit).await?;
             if page.read_to > self.after {
                 self.after = page.read_to;
+                return Ok(page);
+            }
+            self.changes.changed().await;
+        }
+    }
+}
+
+/// The events of one entity read to their end and beyond: those there are first, then each as it is stored.
+///
+/// For those there are, and no more, [`Journal::replay`] is enough.
+pub struct LiveEvents<E> {
+    journal: Arc<dyn Journal<E>>,
+    changes: Changes,
+    id: PersistenceId,
+    next: u64,
+    limit: ReplayLimit,
+}
+
+impl<E: Send + 'static> LiveEvents<E> {
+    /// Follows the events of `id` with the number `from` and above, in pages within `limit`. `feed` is the journal's own: it
+    /// tells that something was stored. Events that are deleted before they were read are left out.
+    pub fn new(
+        journal: Arc<dyn Journal<E>>,
+        feed: &dyn EventFeed<E>,
+        id: PersistenceId,
+        from: u64,
+        limit: ReplayLimit,
+    ) -> Self {
+        Self { journal, changes: feed.changes(), id, next: from.max(1), limit }
+    }
+
+    /// The next page, in the order of the numbers and never empty; waits for one at the end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a page that was not returned is read again.
+    ///
+    /// # Errors
+    /// As the journal's; the next call tries the same page again.
+    pub async fn next(&mut self) -> Result<Vec<Stored<E>>, JournalError> {
+        loop {
+            // Before the read: what is stored from here on ends the wait below.
+            self.changes.mark();
+            let page = self.journal.replay(self.id.clone(), self.next, u64::MAX, self.limit).await?;
+            if let Some(last) = page.last() {
+                self.next = last.seq_nr + 1;
                 return Ok(page);
             }
             self.changes.changed().await;

@@ -45,6 +45,10 @@ impl<S: Clone + Send + 'static> StateFeed<S> for InMemoryStateStore<S> {
         ready(plain(after).map(|after| self.feed_page(&query, after, limit))).boxed()
     }
 
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        ready(Ok(self.feed_offset(&id))).boxed()
+    }
+
     fn changes(&self) -> Changes {
         self.feed_changes()
     }

@@ -9,8 +9,8 @@ pub(crate) mod postgres;
 mod sqlite;
 
 pub use feed_query::FeedQuery;
-pub use live::{Changes, LiveFeed};
-pub(crate) use sqlite::{ids, offset_of, page, state_page};
+pub use live::{Changes, LiveEvents, LiveFeed};
+pub(crate) use sqlite::{ids, offset_of, page, state_offset, state_page};
 
 use crate::{BoxFuture, JournalError, Offset, PersistenceId, ReplayLimit, Stored, StoredState};
 use std::sync::Arc;
@@ -90,6 +90,9 @@ pub trait StateFeed<S>: Send + Sync + 'static {
         after: Offset,
         limit: ReplayLimit,
     ) -> BoxFuture<'static, Result<StatePage<S>, JournalError>>;
+
+    /// Where the last write of `id` is, a deletion too; `None` when there is none. Older ones have no place any more.
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>>;
 
     /// Wakes whoever waits for further states.
     fn changes(&self) -> Changes;

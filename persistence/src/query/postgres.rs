@@ -7,7 +7,8 @@
 use super::{Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, StateChange, StateFeed, StatePage};
 use crate::{
     BoxFuture, JournalError, Offset, PersistenceId, PostgresStore, RawEvent, RawState, ReplayLimit,
-    postgres::{ReadError, Session, Sql, StoredRow, clamped, stored_state},
+    manifests::Manifests,
+    postgres::{ReadError, Session, Sql, StoredRow, TransactionId, clamped, stored_state},
 };
 use futures_util::FutureExt;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -81,6 +82,17 @@ impl StateFeed<RawState> for PostgresStore {
             store.patiently(read, |page| page.read_to == page.end).await
         }
         .boxed()
+    }
+
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.read(move |session| {
+            let id = id.clone();
+            async move {
+                let rows = session.read(&STATE_OFFSET, &[&id.as_str()]).await?;
+                Ok(rows.first().map(|row| offset(row, 0)).transpose()?)
+            }
+            .boxed()
+        })
     }
 
     fn changes(&self) -> Changes {
@@ -214,8 +226,8 @@ WITH RECURSIVE horizon AS MATERIALIZED (
             "
     ORDER BY n.generation, n.tx, n.ordering LIMIT $9) n
 )
-SELECT h.xmin::text::bigint, l.generation, l.tx::text::bigint, l.ordering, s.generation, s.tx::text::bigint, s.ordering,
-  n.generation, n.tx::text::bigint, n.ordering, n.persistence_id, ",
+SELECT h.xmin, l.generation, l.tx, l.ordering, s.generation, s.tx, s.ordering, n.generation, n.tx, n.ordering,
+  n.persistence_id, ",
             $columns,
             "
 FROM horizon h LEFT JOIN last l ON true LEFT JOIN scanned s ON true LEFT JOIN taken n
@@ -263,11 +275,14 @@ pub(crate) static STATES: Sql = Sql {
 
 pub(crate) static OFFSET_OF: Sql = Sql {
     text: "
-SELECT generation, tx::text::bigint, ordering FROM {schema}.journal WHERE persistence_id = $1 AND seq_nr >= GREATEST($2,
+SELECT generation, tx, ordering FROM {schema}.journal WHERE persistence_id = $1 AND seq_nr >= GREATEST($2,
   1 + coalesce((SELECT e.deleted_to FROM {schema}.entity e WHERE e.persistence_id = $1), 0))
 ORDER BY seq_nr LIMIT 1",
     types: &[Type::TEXT, Type::INT8],
 };
+
+pub(crate) static STATE_OFFSET: Sql =
+    Sql { text: "SELECT generation, tx, ordering FROM {schema}.state WHERE persistence_id = $1", types: &[Type::TEXT] };
 
 /// In the order of the primary key. `$3` and `$4` bound the texts of one type.
 pub(crate) static IDS: Sql = Sql {
@@ -320,7 +335,8 @@ fn bounds(rows: &[Row], after: Offset) -> Result<Bounds, Error> {
     let row = &rows[0]; // there is one, if only to say that there is nothing
     let end = maybe_offset(row, 1)?.unwrap_or(Offset::START).max(after);
     let read_to = maybe_offset(row, 4)?.unwrap_or(end).min(end);
-    Ok(Bounds { xmin: row.try_get::<_, i64>(0)? as u64, end, read_to })
+    let TransactionId(xmin) = row.try_get(0)?;
+    Ok(Bounds { xmin, end, read_to })
 }
 
 async fn event_page(
@@ -333,10 +349,11 @@ async fn event_page(
     let rows = rows(session, &EVENTS, generation, query, after, limit).await?;
     let Bounds { xmin, end, mut read_to } = bounds(&rows, after)?;
     let (mut events, mut bytes) = (Vec::with_capacity(rows.len()), 0_usize);
+    let mut manifests = Manifests::default();
     for row in &rows {
         let Some(offset) = maybe_offset(row, 7)? else { break };
         let id = id(row)?;
-        let stored = StoredRow::read(row, 11)?;
+        let stored = StoredRow::read(row, 11, &mut manifests)?;
         match stored.check(&id, "journal") {
             Ok(()) => {}
             // What comes before the damage can still be read.
@@ -396,9 +413,9 @@ fn id(row: &Row) -> Result<PersistenceId, Error> {
 
 /// The three columns from `first` on.
 fn offset(row: &Row, first: usize) -> Result<Offset, Error> {
-    let (generation, tx, ordering): (i32, i64, i64) =
+    let (generation, TransactionId(tx), ordering): (i32, _, i64) =
         (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
-    Ok(Offset::new(generation as u32, tx as u64, ordering as u64))
+    Ok(Offset::new(generation as u32, tx, ordering as u64))
 }
 
 fn maybe_offset(row: &Row, first: usize) -> Result<Option<Offset>, Error> {

@@ -49,6 +49,10 @@ impl StateFeed<RawState> for SqliteStore {
         }
     }
 
+    fn last_offset(&self, id: PersistenceId) -> BoxFuture<'static, Result<Option<Offset>, JournalError>> {
+        self.read(|reply| ReadRequest::StateOffset { id, reply })
+    }
+
     fn changes(&self) -> Changes {
         Changes::of(self.states_stored())
     }
@@ -65,8 +69,9 @@ impl EntityIds for SqliteStore {
     }
 }
 
-/// Rows looked at for one page, whether the query takes them or not: bounds what a page of a rare type costs.
-const SCANNED_MAX: i64 = 20_000;
+/// Rows looked at for one page, whether the query takes them or not: bounds what a page of a rare type costs. As many as the
+/// page may hold within these, since they are counted before they are read.
+const SCANNED: (usize, usize) = (1_000, 20_000);
 
 /// What is read along: numbered rows, of which the last is the end.
 struct Order {
@@ -111,14 +116,21 @@ WHERE t.name = :tag AND g.ordering > :after AND g.ordering <= :to AND e.entity_t
 ORDER BY g.ordering LIMIT :limit";
 
 /// Where reading ends is decided before rows are read: `(read_to, end)`. What is committed in between lies behind it.
-fn bounds(db: &Connection, order: &Order, after: u64, tag: Option<&Arc<str>>) -> rusqlite::Result<(u64, u64)> {
+fn bounds(
+    db: &Connection,
+    order: &Order,
+    after: u64,
+    limit: ReplayLimit,
+    tag: Option<&Arc<str>>,
+) -> rusqlite::Result<(u64, u64)> {
     let end: i64 = db.prepare_cached(order.end)?.query_row((), |row| row.get(0))?;
     let end = end.max(clamped(after));
     let mut scan_end = db.prepare_cached(order.scan_end)?;
     let number = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let behind = clamped(limit.events.clamp(SCANNED.0, SCANNED.1) as u64 - 1);
     let scanned = match tag {
-        Some(tag) => scan_end.query_row(params![clamped(after), SCANNED_MAX - 1, tag], number),
-        None => scan_end.query_row(params![clamped(after), SCANNED_MAX - 1], number),
+        Some(tag) => scan_end.query_row(params![clamped(after), behind, tag], number),
+        None => scan_end.query_row(params![clamped(after), behind], number),
     };
     Ok((scanned.optional()?.unwrap_or(end).min(end) as u64, end as u64))
 }
@@ -130,7 +142,7 @@ pub(crate) fn page(
     limit: ReplayLimit,
 ) -> Result<FeedPage<RawEvent>, ReadError> {
     let (order, feed) = if query.tag.is_some() { (&TAGGED_EVENTS, TAGGED_FEED) } else { (&EVENTS, FEED) };
-    let (mut read_to, end) = bounds(db, order, after, query.tag.as_ref())?;
+    let (mut read_to, end) = bounds(db, order, after, limit, query.tag.as_ref())?;
     let mut statement = db.prepare_cached(feed)?;
     let events_max = limit.events.max(1);
     let mut rows = statement.query(named_params! {
@@ -189,7 +201,7 @@ pub(crate) fn state_page(
     limit: ReplayLimit,
 ) -> Result<StatePage<RawState>, ReadError> {
     // A state that is written in between moves behind the end, where the next page finds it.
-    let (mut read_to, end) = bounds(db, &STATES, after, None)?;
+    let (mut read_to, end) = bounds(db, &STATES, after, limit, None)?;
     let mut statement = db.prepare_cached(STATE_FEED)?;
     let states_max = limit.events.max(1);
     let mut rows = statement.query(named_params! {
@@ -219,6 +231,15 @@ pub(crate) fn state_page(
         }
     }
     Ok(StatePage { states, read_to: Offset::of_ordering(read_to), end: Offset::of_ordering(end) })
+}
+
+const STATE_OFFSET: &str = "
+SELECT s.change FROM entity e CROSS JOIN state s ON s.pid = e.pid WHERE e.persistence_id = ?1";
+
+pub(crate) fn state_offset(db: &Connection, id: &PersistenceId) -> Result<Option<Offset>, ReadError> {
+    let mut statement = db.prepare_cached(STATE_OFFSET)?;
+    let found = statement.query_row([id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(found.map(|change| Offset::of_ordering(change as u64)))
 }
 
 /// In the order of the index on `persistence_id`. `?3` and `?4` bound the texts of one type.

@@ -7,6 +7,7 @@ mod postgres;
 mod projection_guard;
 mod retention;
 mod schedule;
+mod search;
 mod sqlite;
 pub(crate) mod taking;
 
@@ -16,6 +17,7 @@ pub use projection_guard::ProjectionGuard;
 pub use retention::{Retention, RetentionStep};
 pub use schedule::ReplayCost;
 pub(crate) use schedule::SnapshotSchedule;
+pub use search::SnapshotSearch;
 
 use crate::{AppendError, BoxFuture, Fence, JournalError, PersistenceId};
 use bytes::Bytes;

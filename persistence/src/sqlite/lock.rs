@@ -5,12 +5,14 @@ use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Seek, Write},
-    path::Path,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
 };
 
 /// Holds `store.lock` exclusively. The kernel lets go of it when the process ends, however it ends.
 pub(crate) struct StoreLock {
     file: File,
+    path: PathBuf,
 }
 
 impl StoreLock {
@@ -18,24 +20,13 @@ impl StoreLock {
     pub(crate) fn acquire(folder: &Path) -> Result<Self, OpenError> {
         create_folder(folder)?;
         let path = folder.join("store.lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|error| refused(&path, &error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(OpenError::InUse { folder: folder.to_owned(), pid });
+        let mut file = loop {
+            let file = Self::lock(folder, &path)?;
+            // One that was removed between the two steps locks nobody out any more.
+            if is_at(&file, &path) {
+                break file;
             }
-            Err(error) => {
-                return Err(OpenError::Io { path, reason: error.to_string() });
-            }
-        }
+        };
         let write_pid = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;
@@ -45,7 +36,41 @@ impl StoreLock {
         if let Err(error) = write_pid(&mut file) {
             tracing::warn!(path = %path.display(), %error, "cannot note this process in the lock file");
         }
-        Ok(Self { file })
+        Ok(Self { file, path })
+    }
+
+    fn lock(folder: &Path, path: &Path) -> Result<File, OpenError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|error| refused(path, &error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                Err(OpenError::InUse { folder: folder.to_owned(), pid })
+            }
+            Err(error) => Err(OpenError::Io { path: path.to_owned(), reason: error.to_string() }),
+        }
+    }
+
+    /// Removes the file, for a folder in which there is no store after all.
+    pub(crate) fn remove(self) {
+        // Left lying it does no harm.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |found: fs::Metadata| (found.dev(), found.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(held), Ok(found)) => place(held) == place(found),
+        (_, Err(error)) => error.kind() != ErrorKind::NotFound,
+        _ => true,
     }
 }
 

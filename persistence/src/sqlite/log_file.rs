@@ -16,16 +16,34 @@ const LOG_HEADER: i64 = 32;
 ///
 /// Answers the syncs it took: 0 where the log is empty.
 pub(super) fn make_durable(db: &Connection) -> rusqlite::Result<u64> {
-    let frames: i64 = db.query_row("PRAGMA wal_checkpoint(NOOP)", (), |row| row.get(1))?;
+    let (frames, page_size) = extent(db)?;
     if frames <= 0 {
         return Ok(0);
     }
-    let page_size: i64 = db.query_row("PRAGMA page_size", (), |row| row.get(0))?;
-    // No other connection may write to the log meanwhile.
+    alone(db, |log| log.write_again(frames, page_size)).map(|()| 1)
+}
+
+/// Makes what stands behind the end of the log worthless: a commit whose sync failed may lie there, which nobody sees
+/// now, and which the next process would take for one.
+///
+/// Not synced: that is [`make_durable`]'s, which comes after it.
+pub(super) fn cut_off(db: &Connection) -> rusqlite::Result<()> {
+    let (frames, page_size) = extent(db)?;
+    alone(db, |log| log.cut_off(frames.max(0), page_size))
+}
+
+/// Frames in the log, and bytes of a page.
+fn extent(db: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let frames = db.query_row("PRAGMA wal_checkpoint(NOOP)", (), |row| row.get(1))?;
+    Ok((frames, db.query_row("PRAGMA page_size", (), |row| row.get(0))?))
+}
+
+/// Works on the log while no other connection may write to it.
+fn alone(db: &Connection, work: impl FnOnce(&LogFile<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
     db.execute_batch("BEGIN IMMEDIATE")?;
-    let done = LogFile::of(db).and_then(|log| log.write_again(frames, page_size));
+    let done = LogFile::of(db).and_then(|log| work(&log));
     let ended = db.execute_batch("ROLLBACK");
-    done.and(ended).map(|()| 1)
+    done.and(ended)
 }
 
 /// The log, as `db` has it open.
@@ -59,6 +77,22 @@ impl<'a> LogFile<'a> {
             // Where even old places need new room, a full disk must not keep a store from being read.
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => self.sync(),
             written => written.and_then(|()| self.sync()),
+        }
+    }
+
+    /// A frame without a header is none, nor is any that follows it.
+    fn cut_off(&self, frames: i64, page_size: i64) -> rusqlite::Result<()> {
+        let (size, write) =
+            (self.methods.xFileSize.expect("files have one"), self.methods.xWrite.expect("logs are written"));
+        let end = LOG_HEADER + frames * (FRAME_HEADER + page_size);
+        let (mut length, nothing) = (0, [0_u8; FRAME_HEADER as usize]);
+        // SAFETY: the file is open, see `of`; the number and the bytes live longer than the calls.
+        unsafe {
+            check(size(self.file, &raw mut length))?;
+            if length <= end {
+                return Ok(());
+            }
+            check(write(self.file, nothing.as_ptr().cast(), nothing.len() as c_int, end))
         }
     }
 

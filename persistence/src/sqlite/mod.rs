@@ -59,7 +59,7 @@ pub struct SqliteStore {
 
 struct Inner {
     writes: mpsc::Sender<WriteRequest>,
-    reads: mpsc::Sender<ReadRequest>,
+    reads: crossbeam_channel::Sender<ReadRequest>,
     queue_bytes: usize,
     path: PathBuf,
     stats: Arc<Stats>,
@@ -85,8 +85,7 @@ impl SqliteStore {
         let path = folder.join("store.db");
         let stats = Arc::<Stats>::default();
         let (writes, write_queue) = mpsc::channel(options.queue_requests);
-        let (reads, read_queue) = mpsc::channel(options.queue_requests);
-        let read_queue = Arc::new(Mutex::new(read_queue));
+        let (reads, read_queue) = crossbeam_channel::bounded(options.queue_requests);
         let writer = Writer::open(path.clone(), options.clone(), write_queue, Arc::clone(&stats), lock)?;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
@@ -97,7 +96,7 @@ impl SqliteStore {
         let mut threads = Threads::default();
         for _ in 0..options.readers {
             let db = Some(schema::open_reader(&path, &options)?);
-            let (queue, stats) = (Arc::clone(&read_queue), Arc::clone(&stats));
+            let (queue, stats) = (read_queue.clone(), Arc::clone(&stats));
             let reader = Reader { path: path.clone(), options: options.clone(), queue, stats, db };
             threads.readers.push(spawn("store-reader", Box::new(move || reader.run()))?);
         }
@@ -113,11 +112,9 @@ impl SqliteStore {
     /// Without it the same happens some time after the last clone is dropped, except that nobody knows when.
     pub async fn close(&self) {
         let Threads { readers, writer } = std::mem::take(&mut *self.inner.threads.lock());
-        for _ in &readers {
-            // Waits for room: reads that came before are answered.
-            let _ = self.inner.reads.send(ReadRequest::Close).await;
-        }
-        join(readers).await;
+        let (reads, count) = (self.inner.reads.clone(), readers.len());
+        // Waits for room: reads that came before are answered.
+        join(readers, move || (0..count).for_each(|_| drop(reads.send(ReadRequest::Close)))).await;
         // The writer goes last: the last connection to go copies the log into the database file.
         let (reply, closed) = oneshot::channel();
         if let Some(backlog) = Backlog::reserve(&self.inner.stats, 0, self.inner.queue_bytes) {
@@ -126,7 +123,7 @@ impl SqliteStore {
                 let _ = closed.await;
             }
         }
-        join(writer).await;
+        join(writer, || ()).await;
     }
 
     /// Syncs of the disk since the store was opened: one per commit that wrote, three per checkpoint.
@@ -197,10 +194,10 @@ impl SqliteStore {
         let unavailable = |reason: &str| JournalError::Unavailable { reason: reason.to_owned() };
         if let Err(error) = self.inner.reads.try_send(request(reply)) {
             return ready(Err(match error {
-                mpsc::error::TrySendError::Full(_) => {
+                crossbeam_channel::TrySendError::Full(_) => {
                     JournalError::Overloaded { reason: "too many reads wait (queue_requests)".to_owned() }
                 }
-                mpsc::error::TrySendError::Closed(_) => unavailable("store is closed"),
+                crossbeam_channel::TrySendError::Disconnected(_) => unavailable("store is closed"),
             }))
             .boxed();
         }
@@ -208,10 +205,14 @@ impl SqliteStore {
     }
 }
 
-/// Joins threads that are about to end, without blocking the runtime should one take its time.
-fn join(threads: impl IntoIterator<Item = JoinHandle<()>> + Send + 'static) -> impl Future<Output = ()> {
+/// Has threads end and joins them, without blocking the runtime should one take its time.
+fn join(
+    threads: impl IntoIterator<Item = JoinHandle<()>> + Send + 'static,
+    end: impl FnOnce() + Send + 'static,
+) -> impl Future<Output = ()> {
     let (done, ended) = oneshot::channel::<()>();
     let waiter = thread::Builder::new().name("store-close".to_owned()).spawn(move || {
+        end();
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a store thread panicked");

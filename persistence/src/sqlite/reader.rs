@@ -13,18 +13,17 @@ use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, checksum::IdChecksum,
     manifests::Manifests, projection, query,
 };
-use parking_lot::Mutex;
+use crossbeam_channel::Receiver;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
-use tokio::sync::mpsc::Receiver;
 
 pub(crate) struct Reader {
     pub(crate) path: PathBuf,
     pub(crate) options: SqliteOptions,
-    pub(crate) queue: Arc<Mutex<Receiver<ReadRequest>>>,
+    pub(crate) queue: Receiver<ReadRequest>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) db: Option<Connection>, // `None` after an error that may lie in the connection
 }
@@ -33,9 +32,7 @@ impl Reader {
     /// Serves until every handle is gone or [`ReadRequest::Close`] arrives.
     pub(crate) fn run(mut self) {
         loop {
-            // Whoever holds the lock is the one that waits; the others wait for the lock.
-            let request = self.queue.lock().blocking_recv();
-            match request {
+            match self.queue.recv().ok() {
                 None | Some(ReadRequest::Close) => return,
                 Some(ReadRequest::Replay { id, from, to, limit, reply }) => {
                     self.answer(reply, &id, from, |db| replay(db, &id, from, to, limit));
@@ -54,6 +51,9 @@ impl Reader {
                     let id = named(&query.entity_type);
                     self.answer(reply, &id, 0, |db| query::state_page(db, &query, after, limit));
                 }
+                Some(ReadRequest::StateOffset { id, reply }) => {
+                    self.answer(reply, &id, 0, |db| query::state_offset(db, &id));
+                }
                 Some(ReadRequest::Ids { entity_type, after, limit, reply }) => {
                     let id = named(entity_type.as_deref().unwrap_or("entity"));
                     self.answer(reply, &id, 0, |db| query::ids(db, entity_type.as_deref(), after.as_ref(), limit));
@@ -63,9 +63,12 @@ impl Reader {
                         projection::positions(db, &projection::STORE, &selection)
                     });
                 }
-                Some(ReadRequest::Parked { selection, after, limit, reply }) => {
+                Some(ReadRequest::Parked { page, reply }) => {
+                    self.answer(reply, &named("parked"), 0, |db| projection::parked(db, &projection::STORE, &page));
+                }
+                Some(ReadRequest::ParkedCount { selection, reply }) => {
                     self.answer(reply, &named("parked"), 0, |db| {
-                        projection::parked(db, &projection::STORE, &selection, after.as_ref(), limit)
+                        projection::parked_count(db, &projection::STORE, &selection)
                     });
                 }
                 Some(ReadRequest::LoadState { id, reply }) => {

@@ -3,8 +3,10 @@
 use super::stats::Backlog;
 use crate::{
     Append, AppendError, Claimed, FeedPage, FeedQuery, Fence, FenceScope, JournalError, Offset, ParkedEvent,
-    PersistenceId, Position, ProjectionId, RawEvent, RawSnapshot, RawState, ReplayLimit, Selection, StatePage, Stored,
-    StoredSnapshot, StoredState, projection::ProjectionWork, state::StateWrite,
+    PersistenceId, Position, RawEvent, RawSnapshot, RawState, ReplayLimit, Selection, StatePage, Stored,
+    StoredSnapshot, StoredState,
+    projection::{ParkedPage, ProjectionWork},
+    state::StateWrite,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -89,6 +91,10 @@ pub(crate) enum ReadRequest {
         limit: ReplayLimit,
         reply: Reply<StatePage<RawState>>,
     },
+    StateOffset {
+        id: PersistenceId,
+        reply: Reply<Option<Offset>>,
+    },
     Ids {
         entity_type: Option<Arc<str>>,
         after: Option<PersistenceId>,
@@ -100,10 +106,12 @@ pub(crate) enum ReadRequest {
         reply: Reply<Vec<Position>>,
     },
     Parked {
-        selection: Selection,
-        after: Option<(ProjectionId, Offset)>,
-        limit: usize,
+        page: ParkedPage,
         reply: Reply<Vec<ParkedEvent>>,
+    },
+    ParkedCount {
+        selection: Selection,
+        reply: Reply<u64>,
     },
     LoadState {
         id: PersistenceId,

@@ -283,8 +283,9 @@ impl Writer {
         self.cache.clear();
     }
 
-    /// Reopens an abandoned store. What the log seems to hold is written once more, with a sync of its own, and then into
-    /// the database file: only then is it known to be on the disk, and readers may see it again.
+    /// Reopens an abandoned store. What the log seems to hold is written once more, with a sync of its own: only then is it
+    /// known to be on the disk, and readers may see it again. Then it goes into the database file, unless somebody reads
+    /// from the log for longer than a moment, as a check or a copy does: whoever looks must not keep the store closed.
     fn ensure_open(&mut self) -> Result<(), AppendError> {
         if self.db.is_some() {
             return Ok(());
@@ -292,17 +293,16 @@ impl Writer {
         let unavailable =
             |reason: String| AppendError::Unavailable { reason: format!("store is being reopened: {reason}") };
         let db = schema::open_writer(&self.path, &self.options).map_err(|error| unavailable(error.to_string()))?;
-        let syncs = match self.options.durability {
-            Durability::Fsync => log_file::make_durable(&db).map_err(|error| unavailable(error.to_string()))?,
-            Durability::Os => 0,
-        };
-        let busy: i64 = db
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
-            .map_err(|error| unavailable(error.to_string()))?;
-        if busy != 0 {
-            return Err(unavailable("a reader holds the log".into()));
-        }
-        tracing::info!(path = %self.path.display(), "store reopened");
+        let settled = log_file::cut_off(&db).and_then(|()| match self.options.durability {
+            Durability::Fsync => log_file::make_durable(&db),
+            Durability::Os => Ok(0),
+        });
+        let syncs = settled.map_err(|error| unavailable(error.to_string()))?;
+        let busy = schema::in_less_time(&db, RESTART_WAIT, || {
+            db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, bool>(0))
+        });
+        let busy = busy.map_err(|error| unavailable(error.to_string()))?;
+        tracing::info!(path = %self.path.display(), log_kept_by_readers = busy, "store reopened");
         self.stats.synced(syncs + self.syncs(2));
         self.db = Some(db);
         self.sweeping = true;

@@ -52,6 +52,10 @@ impl<S> InMemoryStateStore<S> {
         self.rows.lock().by_id.keys().cloned().collect()
     }
 
+    pub(crate) fn feed_offset(&self, id: &PersistenceId) -> Option<Offset> {
+        self.rows.lock().by_id.get(id).map(|row| Offset::of_ordering(row.change))
+    }
+
     fn write(&self, write: StateWrite<S>) -> Result<u64, AppendError> {
         let ledger = self.ledger.lock();
         let mut rows = self.rows.lock();

@@ -1,12 +1,17 @@
 //! [`ChildProcess`]: a process that says lines, ended with its handle.
 
+use actors::Clock;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
     io::{self, BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 use tokio::sync::mpsc;
+
+/// How long it may say nothing. It has a few ms of work between two lines; the rest is for a machine that is busy.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 pub(super) struct ChildProcess {
     child: Child,
@@ -29,8 +34,16 @@ impl ChildProcess {
     }
 
     /// The next line; `None` once it has ended.
-    pub(super) async fn line(&mut self) -> Option<String> {
-        self.lines.recv().await
+    ///
+    /// # Errors
+    /// With what happened when it lives and says nothing for too long.
+    pub(super) async fn line(&mut self) -> Result<Option<String>, String> {
+        self.line_within(SILENCE_MAX).await
+    }
+
+    async fn line_within(&mut self, limit: Duration) -> Result<Option<String>, String> {
+        let line = Clock::tokio().timeout(limit, self.lines.recv()).await;
+        line.map_err(|_| format!("process {} lives, but has said nothing for {limit:?}", self.child.id()))
     }
 
     /// A line that is there already.
@@ -70,5 +83,26 @@ impl ChildProcess {
 impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> ChildProcess {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        ChildProcess::start(command).unwrap()
+    }
+
+    #[tokio::test]
+    async fn silence_ends_with_a_word_about_it() {
+        let mut silent = shell("echo ready; read -r line");
+        assert_eq!(silent.line().await, Ok(Some("ready".to_owned())));
+        let error = silent.line_within(Duration::from_millis(1)).await.unwrap_err();
+        assert!(error.contains("lives, but has said nothing for 1ms"), "{error}");
+        silent.say("go on").unwrap();
+        assert_eq!(silent.line().await, Ok(None), "it has ended");
     }
 }

@@ -1,7 +1,7 @@
 //! What every [`Journal`] and [`SnapshotStore`] must do, as one suite.
 //!
-//! Which line of the contract is checked where; the last five need a process or a disk to be ended, and have harnesses of
-//! their own, which a backend of its own plugs into:
+//! Which line of the contract is checked where. What needs a process or a disk to be ended has a harness of its own, which a
+//! backend of its own plugs into:
 //!
 //! | a store must keep | checked by |
 //! |---|---|
@@ -19,13 +19,14 @@
 //! | a retry with the same batch id succeeds, also after a restart | `a_retry_of_a_stored_batch_succeeds`, `everything_survives_a_restart` |
 //! | `kill -9` at any moment, and a retry after it | [`crash_rounds`](super::crash_rounds) |
 //! | an owner in another process that was stopped changes nothing | [`take_overs`](super::take_overs) |
-//! | a full disk, a failing one, failed syncs | [`FaultyVfs`](super::FaultyVfs) for SQLite |
+//! | a full disk | `a_full_disk_refuses_whole_batches_and_is_read_from` |
+//! | a damaged tail | `each_byte_of_the_last_event_is_covered`; the file itself, byte by byte, is a backend's own affair |
+//! | a failing disk, failed syncs | [`FaultyVfs`](super::FaultyVfs) for SQLite |
 //! | power loss | [`Tape::after_power_loss`](super::Tape::after_power_loss) for SQLite |
-//! | a damaged tail | the backend's own files, byte by byte |
 
 use crate::{
-    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, PersistenceId, RawEvent, RawSnapshot, Recovery,
-    ReplayLimit, SnapshotStore, Stored,
+    Append, AppendError, BoxFuture, Fence, FenceScope, Journal, JournalError, PersistenceId, RawEvent, RawSnapshot,
+    Recovery, ReplayLimit, SnapshotStore, Stored,
 };
 use bytes::Bytes;
 use futures_util::{
@@ -51,6 +52,19 @@ pub trait Subject: Send {
     fn block(&mut self, id: PersistenceId) -> BoxFuture<'_, Option<Box<dyn Any + Send>>> {
         drop(id);
         Box::pin(async { None })
+    }
+
+    /// Has the disk full from now on, or not any more; `false` where there is none.
+    fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
+        let _ = full;
+        Box::pin(async { false })
+    }
+
+    /// Flips one bit of the byte `at` of the payload of an event as it lies in the store, behind the store's back; twice is
+    /// as never. `false` where nobody can.
+    fn damage(&mut self, id: PersistenceId, seq_nr: u64, at: usize) -> BoxFuture<'_, bool> {
+        let _ = (id, seq_nr, at);
+        Box::pin(async { false })
     }
 }
 
@@ -78,6 +92,8 @@ pub async fn contract(subject: &mut dyn Subject) {
     deleted_events_are_gone_and_their_numbers_used(&stores).await;
     the_newest_snapshot_not_above_is_found(&stores).await;
     a_snapshot_ahead_of_the_journal_is_refused(&stores).await;
+    a_full_disk_refuses_whole_batches_and_is_read_from(subject).await;
+    each_byte_of_the_last_event_is_covered(subject).await;
     everything_survives_a_restart(subject).await;
 }
 
@@ -377,6 +393,51 @@ async fn a_snapshot_ahead_of_the_journal_is_refused(stores: &Stores) {
     let refused = stores.save(&owned, 2, "x").await;
     assert!(matches!(refused, Err(AppendError::Rejected { .. })), "{refused:?}");
     assert_eq!(stores.snapshot(&owned.id, u64::MAX).await, None);
+}
+
+async fn a_full_disk_refuses_whole_batches_and_is_read_from(subject: &mut dyn Subject) {
+    let stores = Stores::of(subject);
+    let owned = stores.claim("full-disk").await;
+    stores.append(&owned, 1, &["a"]).await.expect("append");
+    if !subject.set_full(true).await {
+        return;
+    }
+    let batch = owned.append(2, &["b", "c"]);
+    for _ in 0..3 {
+        let refused = stores.journal.append(batch.clone()).await;
+        assert!(
+            matches!(refused, Err(AppendError::Unavailable { .. })),
+            "it is certain that nothing was stored: {refused:?}"
+        );
+        let refused = stores.save(&owned, 1, "one").await;
+        assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+        assert_eq!(
+            stores.texts(&owned.id, 1, u64::MAX, ALL).await,
+            ["a"],
+            "reading goes on, and of the batch is nothing"
+        );
+    }
+    assert!(subject.set_full(false).await);
+    assert_eq!(stores.journal.append(batch).await, Ok(3), "the same batch, once there is room");
+    assert_eq!(stores.save(&owned, 3, "three").await, Ok(()));
+    assert_eq!(stores.texts(&owned.id, 1, u64::MAX, ALL).await, ["a", "b", "c"]);
+}
+
+async fn each_byte_of_the_last_event_is_covered(subject: &mut dyn Subject) {
+    const LAST: &str = "the last one, byte by byte";
+    let stores = Stores::of(subject);
+    let owned = stores.claim("damaged").await;
+    stores.append(&owned, 1, &["first", "second", LAST]).await.expect("append");
+    for at in 0..LAST.len() {
+        if !subject.damage(owned.id.clone(), 3, at).await {
+            return;
+        }
+        let read = stores.journal.replay(owned.id.clone(), 3, 3, ALL).await;
+        assert!(matches!(&read, Err(JournalError::Damaged { seq_nr: 3, .. })), "byte {at}: {read:?}");
+        assert_eq!(stores.texts(&owned.id, 1, 2, ALL).await, ["first", "second"], "what comes before it can be read");
+        assert!(subject.damage(owned.id.clone(), 3, at).await);
+        assert_eq!(stores.texts(&owned.id, 1, 3, ALL).await, ["first", "second", LAST], "byte {at} is as it was");
+    }
 }
 
 async fn everything_survives_a_restart(subject: &mut dyn Subject) {

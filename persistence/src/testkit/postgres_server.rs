@@ -252,6 +252,9 @@ impl PostgresServer {
             if self.answers() {
                 return Ok(());
             }
+            if !ended() {
+                break;
+            }
             // Somebody may have taken the port meanwhile, for a connection of a moment.
             self.end_keeper("keep");
         }

@@ -253,13 +253,53 @@ async fn an_import_that_ends_early_leaves_nothing() {
     let other = tempfile::tempdir().unwrap();
     let mut import = SqliteImport::begin(other.path()).unwrap();
     import.take(records[..9].to_vec()).await.unwrap();
-    assert_eq!(names(other.path()), ["store.db.unfinished", "store.lock"]);
+    let [unfinished, lock] = &names(other.path())[..] else { panic!("{:?}", names(other.path())) };
+    assert!(unfinished.starts_with("store.db.unfinished-") && lock == "store.lock", "{unfinished} {lock}");
     drop(import);
-    assert_eq!(names(other.path()), ["store.lock"]);
+    assert_eq!(names(other.path()), [""; 0]);
     assert!(matches!(SqliteAdmin::open(other.path()), Err(AdminError::NoStore { .. })));
-    // What one that was killed leaves is no hindrance.
-    fs::write(other.path().join("store.db.unfinished"), "half of it").unwrap();
+    // Folders that were made for it go too, and nothing else.
+    let (inner, mine) = (other.path().join("a/b/c"), other.path().join("a/mine.txt"));
+    let import = SqliteImport::begin(&inner).unwrap();
+    fs::write(&mine, "put there meanwhile").unwrap();
+    drop(import);
+    assert_eq!(names(&other.path().join("a")), ["mine.txt"]);
+    fs::remove_dir_all(other.path().join("a")).unwrap();
+    // What one that was killed leaves is no hindrance, and gone afterwards.
+    fs::write(other.path().join("store.db.unfinished-0123456789abcdef"), "half of it").unwrap();
+    fs::write(other.path().join("store.lock"), "4711").unwrap();
+    drop(SqliteImport::begin(other.path()).unwrap());
+    assert_eq!(names(other.path()), ["store.lock"], "that was there before");
     self::import(other.path(), records).await.unwrap();
+    assert_eq!(names(other.path()), ["store.db", "store.lock"]);
+}
+
+/// Two copies to one place at once: each has a file of its own, and the second to be complete is told that it is late.
+#[tokio::test]
+async fn copies_to_one_place_do_not_mix() {
+    let folder = closed_with_everything().await;
+    let admins = [SqliteAdmin::open(folder.path()).unwrap(), SqliteAdmin::open(folder.path()).unwrap()];
+    let to = folder.path().join("copy.db");
+    let (first, second) = tokio::join!(backup(&admins[0], &to), backup(&admins[1], &to));
+    let refused = first.and(second).unwrap_err();
+    assert!(matches!(refused, AdminError::NotEmpty { .. }), "{refused}");
+    assert_eq!(check(&to).await.unwrap().0, []);
+    assert!(names(folder.path()).iter().all(|name| !name.contains("unfinished")));
+}
+
+/// Whoever wants what is damaged back gets it.
+#[tokio::test]
+async fn a_copy_can_be_put_in_place_unchecked() {
+    let folder = closed_with_everything().await;
+    let db = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    db.execute("DELETE FROM journal WHERE ordering = 2", ()).unwrap();
+    drop(db);
+    let other = folder.path().join("other");
+    let mut import = SqliteImport::begin(&other).unwrap();
+    import.copy(&SqliteAdmin::open(folder.path()).unwrap(), Progress::default()).await.unwrap();
+    import.finish_unchecked().await.unwrap();
+    assert_eq!(names(&other), ["store.db", "store.lock"]);
+    assert!(!check(&other).await.unwrap().0.is_empty());
 }
 
 /// Each case changes the records in one way; the import says what is wrong, and there is no store.
@@ -285,6 +325,6 @@ async fn records_that_make_no_sense_are_refused() {
         let other = tempfile::tempdir().unwrap();
         let refused = import(other.path(), records).await.unwrap_err().to_string();
         assert!(refused.contains(reason), "{refused}, not {reason}");
-        assert_eq!(names(other.path()), ["store.lock"], "{reason}");
+        assert_eq!(names(other.path()), [""; 0], "{reason}");
     }
 }

@@ -301,9 +301,11 @@ async fn one_moment_is_seen_whoever_writes() {
         done = &mut export => panic!("{done:?}"),
     }
     plain.append(&store, &["after"]).await.unwrap();
+    plain.save(&store, plain.highest, "in a table that is read later").await.unwrap();
     let (totals, rest) = tokio::join!(export, collected(batches));
     exported.extend(rest.into_iter().flatten());
-    assert_eq!(totals.unwrap().events, 10);
+    let totals = totals.unwrap();
+    assert_eq!((totals.events, totals.snapshots), (10, 2));
     let seen = |text: &str| exported.iter().any(|it| matches!(it, Record::Event(it) if it.payload == text.as_bytes()));
     assert!(seen("before") && !seen("after"));
     store.close().await;

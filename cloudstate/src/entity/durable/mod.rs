@@ -5,6 +5,7 @@
 
 mod factory;
 mod protocol;
+mod settled;
 mod state;
 mod stream;
 
@@ -28,6 +29,7 @@ use tracing::{Instrument, Span};
 
 pub use self::factory::{DurableFactory, DurableSettings};
 pub use self::protocol::{Change, FromFunction, Identity, Protocol, Reply, Words, Write};
+pub(in crate::entity) use self::settled::{Conflict, settled};
 pub use self::state::ActivationError;
 use self::state::{Effect, State, WriteError};
 pub use self::stream::Outbound;

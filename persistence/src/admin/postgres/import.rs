@@ -262,7 +262,11 @@ impl PostgresImport {
     async fn finish_here(&mut self, progress: &Progress, findings: mpsc::Sender<Finding>) -> Result<Totals, Stop> {
         self.end().await?;
         let totals = check::sound(self.session.client(), progress, findings).await?;
-        self.session.execute("COMMIT").await?;
+        if let Err(error) = self.session.execute("COMMIT").await {
+            let place = self.connector.place().to_owned();
+            let reason = format!("the commit at the end was not answered ({error}): all of it is there, or nothing");
+            return Err(AdminError::Failed { place, reason }.into());
+        }
         // Only a help for plans to come.
         let _ = self.session.execute(&format!("ANALYZE \"{}\".journal", self.connector.options().schema)).await;
         Ok(totals)

@@ -28,7 +28,7 @@ use tokio_postgres::{Client, Error, Row as PgRow, RowStream, types::Type};
 /// Between two looks at whether a task is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A store on PostgreSQL, read by transactions that cannot write, on the primary or a replica, whoever writes meanwhile.
+/// A store on PostgreSQL, read by transactions that cannot write, whoever writes meanwhile.
 ///
 /// A handle, cheap to clone. Each request makes a connection of its own. While one runs that takes long, the server cannot
 /// remove rows that are deleted meanwhile, nowhere in the database.

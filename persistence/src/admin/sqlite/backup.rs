@@ -1,58 +1,15 @@
 //! Copies the database, page by page, as it is at one moment.
 
 use super::{Stop, as_number, go_on};
-use crate::admin::{AdminError, Progress, place};
+use crate::admin::{AdminError, Progress};
 use rusqlite::{
     Connection, OpenFlags,
     backup::{Backup, StepResult},
 };
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 /// Pages copied between two looks at the progress: 1 MiB.
 const PAGES: i32 = 256;
-
-/// A file that is not finished; removed unless it gets its name.
-pub(super) struct Unfinished(PathBuf);
-
-impl Unfinished {
-    /// As [`beside`](Self::beside), unless `to` is there already.
-    pub(super) fn begin(to: &Path) -> Result<Self, AdminError> {
-        if to.symlink_metadata().is_ok() {
-            return Err(place::taken(to));
-        }
-        Self::beside(to)
-    }
-
-    /// Gives it its name, durably.
-    pub(super) fn publish(self, to: &Path) -> Result<(), AdminError> {
-        place::publish(&self.0, to)
-    }
-
-    /// The file beside `to` in which it grows. What an earlier attempt that was killed has left there goes.
-    pub(super) fn beside(to: &Path) -> Result<Self, AdminError> {
-        let mut name = to.as_os_str().to_owned();
-        name.push(".unfinished");
-        let path = PathBuf::from(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(place::failed(&path, &error)),
-            _ => Ok(Self(path)),
-        }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Has its name by now, or is of no use.
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 /// Copies into a new file, which is not synced.
 ///

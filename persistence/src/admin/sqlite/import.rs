@@ -5,7 +5,7 @@ use crate::{
     Offset, PersistenceId, SLICES,
     admin::{
         AdminError, EntityRecord, EventRecord, Finding, OwnerRecord, ParkedRecord, Progress, ProjectionRecord, Record,
-        SnapshotRecord, StateRecord, StoreImport, Totals, place, places::Places,
+        SnapshotRecord, StateRecord, StoreImport, Totals, UnfinishedFile, place, places::Places,
     },
     checksum::{Checked, CheckedState},
     projection::{FeedKind, parse_source},
@@ -14,19 +14,19 @@ use crate::{
 use futures_util::FutureExt;
 use rusqlite::{Connection, ErrorCode, params};
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::sync::mpsc;
 
-/// A store that is being made in a folder. The folder is locked meanwhile; a crash leaves an unfinished file, which is no
-/// store and which the next attempt removes.
+/// A store that is being made in a folder. The folder is locked meanwhile, and removed again if it was made for a store
+/// that did not come to be. A crash leaves an unfinished file, which is no store and which the next attempt removes.
 pub struct SqliteImport {
-    target: PathBuf,
-    file: backup::Unfinished,
     filling: Option<Filling>, // handed to a thread and back
-    lock: StoreLock,
+    file: UnfinishedFile,
+    site: Site, // last: it goes when nothing is in it any more
 }
 
 /// The new database, in one transaction.
@@ -45,13 +45,26 @@ impl SqliteImport {
     /// [`AdminError::NotEmpty`] when anything is in it, [`AdminError::Open`] when it cannot be written or locked.
     pub fn begin(folder: impl AsRef<Path>) -> Result<Self, AdminError> {
         let folder = folder.as_ref();
-        let target = folder.join(place::DATABASE);
         refuse_contents(folder)?;
-        let lock = StoreLock::acquire(folder)?;
+        let site = Site::take(folder)?;
         // Again, now that nobody else can put anything there.
         refuse_contents(folder)?;
-        let file = backup::Unfinished::beside(&target)?;
-        Ok(Self { target, file, filling: None, lock })
+        remove_unfinished(folder)?;
+        let file = UnfinishedFile::begin(folder.join(place::DATABASE))?;
+        Ok(Self { filling: None, file, site })
+    }
+
+    /// Puts what was [copied](Self::copy) in its place, durably, without looking whether it is sound.
+    ///
+    /// # Errors
+    /// When what was copied is no store at all, or cannot be put there.
+    pub async fn finish_unchecked(self) -> Result<(), AdminError> {
+        let Self { file, site, .. } = self;
+        blocking(move || {
+            SqliteAdmin::opened(file.path().to_owned(), true)?;
+            site.publish(file)
+        })
+        .await
     }
 
     /// Takes everything `from` holds, instead of records.
@@ -107,10 +120,9 @@ impl StoreImport for SqliteImport {
                 self.blocking(Filling::end).await?;
                 self.filling = None;
             }
-            let Self { target, file, lock, .. } = *self;
+            let Self { site, file, .. } = *self;
             let totals = sound_copy(file.path(), progress, findings).await?;
-            blocking(move || file.publish(&target)).await?;
-            drop(lock);
+            blocking(move || site.publish(file)).await?;
             Ok(totals)
         }
         .boxed()
@@ -385,10 +397,61 @@ impl Filling {
     }
 }
 
+/// The folder of a store that is to be, locked. Unless the store comes to be, it is left as it was found.
+struct Site {
+    lock: Option<StoreLock>,
+    /// Folders that were not there, the innermost first.
+    made: Vec<PathBuf>,
+    lock_made: bool,
+}
+
+impl Site {
+    fn take(folder: &Path) -> Result<Self, AdminError> {
+        let missing = folder.ancestors().take_while(|it| !it.as_os_str().is_empty() && fs::metadata(it).is_err());
+        let (made, lock_made) = (missing.map(Path::to_owned).collect(), !folder.join("store.lock").exists());
+        Ok(Self { lock: Some(StoreLock::acquire(folder)?), made, lock_made })
+    }
+
+    fn publish(mut self, file: UnfinishedFile) -> Result<(), AdminError> {
+        let published = file.publish();
+        if published.is_ok() {
+            self.lock = None;
+        }
+        published
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        if self.lock_made {
+            lock.remove();
+        }
+        // What is not empty stays: somebody has put something there.
+        let _ = self.made.iter().try_for_each(fs::remove_dir);
+    }
+}
+
+/// What imports that were killed have left.
+fn remove_unfinished(folder: &Path) -> Result<(), AdminError> {
+    let failed = |error: std::io::Error| place::failed(folder, &error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if is_unfinished(&entry.file_name()) {
+            fs::remove_file(entry.path()).map_err(|error| place::failed(&entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_unfinished(name: &OsStr) -> bool {
+    let rest = name.to_str().and_then(|name| name.strip_prefix(place::DATABASE));
+    rest.is_some_and(|rest| rest.starts_with(place::UNFINISHED))
+}
+
 fn refuse_contents(folder: &Path) -> Result<(), AdminError> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) }; // opening says what is wrong with it
-    let unfinished = format!("{}.unfinished", place::DATABASE);
-    let ours = |name: &std::ffi::OsStr| name == "store.lock" || name.to_string_lossy().starts_with(&unfinished);
+    let ours = |name: &OsStr| name == "store.lock" || is_unfinished(name);
     match entries.flatten().find(|entry| !ours(&entry.file_name())) {
         Some(entry) => Err(AdminError::NotEmpty {
             place: folder.display().to_string(),

@@ -12,7 +12,7 @@ pub use import::SqliteImport;
 
 use super::{
     AdminError, EntityHead, EntityQuery, EntitySummary, EventRecord, Finding, Progress, Record, Row, SnapshotRecord,
-    StateRecord, StoreAdmin, StoreInfo, Subject, Totals, place,
+    StateRecord, StoreAdmin, StoreInfo, Subject, Totals, UnfinishedFile, place,
 };
 use crate::{
     BoxFuture, OpenError, PersistenceId, ReplayLimit,
@@ -172,8 +172,8 @@ impl SqliteAdmin {
     /// `findings` is given; the totals are then the answer. The file appears when it is complete, sound and on the disk, and
     /// is a store of its own: in a folder, under the name `store.db`, it can be opened.
     ///
-    /// The writer is not held up, but its log cannot start again before the copy is done, so that it grows by what is
-    /// written meanwhile.
+    /// The log cannot start again before the copy is done, and grows by what is written meanwhile; see the
+    /// [module](crate::admin).
     ///
     /// # Errors
     /// [`AdminError::NotEmpty`] when there is such a file, [`AdminError::Unsound`] when there are findings, which were sent.
@@ -186,7 +186,7 @@ impl SqliteAdmin {
     ) -> BoxFuture<'static, Result<Option<Totals>, AdminError>> {
         let from = self.clone();
         async move {
-            let file = backup::Unfinished::begin(&to)?;
+            let file = UnfinishedFile::begin(to)?;
             let copy = file.path().to_owned();
             let watched = progress.clone();
             from.run(progress.clone(), move |db, _| backup::copy(db, &copy, &watched)).await?;
@@ -194,7 +194,7 @@ impl SqliteAdmin {
                 Some(findings) => Some(sound_copy(file.path(), progress, findings).await?),
                 None => None,
             };
-            blocking(move || file.publish(&to)).await?;
+            blocking(move || file.publish()).await?;
             Ok(totals)
         }
         .boxed()

@@ -112,7 +112,8 @@ async fn write_until_crashed(
     let mut child = child.map_err(|error| harness(format!("the writer does not start: {error}")))?;
     let mut seen = 0;
     while seen < patience {
-        let line = child.line().await.ok_or_else(|| harness("the writer ended by itself".to_owned()))?;
+        let line = child.line().await.map_err(|silent| harness(format!("the writer: {silent}")))?;
+        let line = line.ok_or_else(|| harness("the writer ended by itself".to_owned()))?;
         seen += u32::from(told.note(&line)?);
     }
     #[expect(clippy::disallowed_methods, reason = "a real process goes on meanwhile")]
@@ -122,7 +123,7 @@ async fn write_until_crashed(
     }
     let crashed = subject.crash().await;
     child.kill();
-    while let Some(line) = child.line().await {
+    while let Some(line) = child.line().await.map_err(|silent| harness(format!("the killed writer: {silent}")))? {
         if subject.takes_power() {
             told.note_late(&line)?;
         } else {

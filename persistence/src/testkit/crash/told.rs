@@ -50,12 +50,15 @@ impl Told {
     }
 
     /// Takes a line that a writer got to send while the power went. With real power it would not have: what it says may
-    /// be stored, and is no promise.
+    /// be stored, and is no promise. Nor is a refusal one: what a reader finds on a disk that is going is no sign of what
+    /// will be on it.
     ///
     /// # Errors
-    /// As of [`note`](Self::note).
+    /// When nobody can read the line.
     pub fn note_late(&mut self, line: &str) -> Result<(), Violation> {
-        if let Some((writer, said)) = parse(line)? {
+        if !line.starts_with(REFUSED)
+            && let Some((writer, said)) = parse(line)?
+        {
             self.late.insert(writer, said);
         }
         Ok(())
@@ -174,8 +177,10 @@ impl Found {
     }
 }
 
+const REFUSED: &str = "refused ";
+
 fn parse(line: &str) -> Result<Option<(u64, Acknowledged)>, Violation> {
-    if line.starts_with("refused ") {
+    if line.starts_with(REFUSED) {
         return Err(Violation::new("refused", line.to_owned()));
     }
     // A test harness may have begun the line.

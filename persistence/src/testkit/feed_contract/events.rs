@@ -2,8 +2,8 @@
 
 use super::{ALL, FeedSubject};
 use crate::{
-    Append, AppendError, FeedEvent, FeedPage, FeedQuery, FenceScope, Journal, JournalError, LiveFeed, Offset,
-    PersistenceId, RawEvent, ReplayLimit, SLICES,
+    Append, AppendError, FeedEvent, FeedPage, FeedQuery, FenceScope, Journal, JournalError, LiveEvents, LiveFeed,
+    Offset, PersistenceId, RawEvent, ReplayLimit, SLICES,
 };
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
@@ -265,6 +265,33 @@ pub(super) async fn a_live_reader_sees_each_of_many_writers_once(subject: &dyn F
         let expected: Vec<_> = expected.iter().step_by(2).cloned().collect();
         assert_eq!(events, expected, "tagged events of entity {writer}, each once and in order");
     }
+}
+
+/// One entity is followed from a number on: what there is, then each event as it is stored, whatever else is.
+pub(super) async fn one_entity_is_followed_beyond_its_end(subject: &dyn FeedSubject) {
+    let journal = subject.journal();
+    append(&journal, "followed", "a", &["1", "2", "3"]).await;
+    append(&journal, "followed", "b", &["other"]).await;
+    let (id, limit) = (PersistenceId::of("followed", "a"), ReplayLimit { events: 2, bytes: usize::MAX });
+    let mut live = LiveEvents::new(subject.journal(), &*subject.feed(), id, 2, limit);
+    let follow = async {
+        let mut seen = Vec::new();
+        while seen.len() < 5 {
+            let page = live.next().await.expect("a page");
+            assert!((1..=2).contains(&page.len()), "{} events in a page", page.len());
+            seen.extend(page.into_iter().map(|stored| (stored.seq_nr, stored.event.payload)));
+        }
+        seen
+    };
+    let write = async {
+        for number in ["4", "5", "6"] {
+            append(&journal, "followed", "b", &["noise"]).await;
+            append(&journal, "followed", "a", &[number]).await;
+        }
+    };
+    let (seen, ()) = join(follow, write).await;
+    let expected: Vec<(u64, Bytes)> = (2..=6).map(|number| (number, number.to_string().into())).collect();
+    assert_eq!(seen, expected, "each once and in order");
 }
 
 /// After a restart: what is stored then lies behind what was there.

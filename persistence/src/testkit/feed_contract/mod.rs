@@ -53,6 +53,7 @@ pub async fn feed_contract(subject: &mut dyn FeedSubject) {
     events::each_is_found_by_its_own_tags(subject).await;
     events::tags_that_do_not_fit_the_batch_are_refused(subject).await;
     events::a_live_reader_sees_each_of_many_writers_once(subject).await;
+    events::one_entity_is_followed_beyond_its_end(subject).await;
     states::the_latest_of_each_comes_in_the_order_of_writes(subject).await;
     states::pages_keep_limits_and_lose_nothing_between_them(subject).await;
     states::large_markers_hide_nothing_behind_them(subject).await;

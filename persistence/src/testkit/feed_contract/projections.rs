@@ -1,7 +1,7 @@
 //! What holds of [`ProjectionStore`](crate::ProjectionStore)s.
 
 use super::FeedSubject;
-use crate::{AppendError, Offset, ParkedEvent, PersistenceId, Position, ProjectionId, Selection};
+use crate::{AppendError, Offset, ParkedEvent, PersistenceId, Position, ProjectionFence, ProjectionId, Selection};
 
 fn at(ordering: u64) -> Offset {
     Offset::of_ordering(ordering)
@@ -75,7 +75,29 @@ pub(super) async fn an_offset_can_be_set_back_by_who_has_it(subject: &dyn FeedSu
     assert!(matches!(refused, Err(AppendError::Stale { .. })), "an older instance: {refused:?}");
     store.set_offset(second.fence.clone(), at(70)).await.expect("set");
     store.save_offset(second.fence, at(60)).await.expect("no error");
-    assert_eq!(store.take_over(reset).await.expect("claim").offset, at(70), "and forward");
+    let third = store.take_over(reset.clone()).await.expect("claim");
+    assert_eq!(third.offset, at(70), "and forward");
+    let other = projection("reset", "other");
+    let of_other = store.take_over(other.clone()).await.expect("claim").fence;
+    for offset in [20, 30, 40] {
+        store.park(third.fence.clone(), parked(&reset, offset, "no")).await.expect("parked");
+        store.park(of_other.clone(), parked(&other, offset, "no")).await.expect("parked");
+    }
+    let refused = store.set_offset(before(&third.fence), at(0)).await;
+    assert!(matches!(refused, Err(AppendError::Stale { .. })), "an older instance: {refused:?}");
+    assert_eq!(store.parked_count(Selection::of(&reset)).await, Ok(3), "which forgets nothing");
+    store.set_offset(third.fence, at(30)).await.expect("set");
+    let left = store.parked(Selection::of(&reset), None, 9).await.expect("a list");
+    assert_eq!(left, [parked(&reset, 20, "no"), parked(&reset, 30, "no")], "what is handled again is parked no more");
+    assert_eq!(store.parked_count(Selection::of(&other)).await, Ok(3), "of others it is");
+    for projection in [reset, other] {
+        store.drop_parked(Selection::of(&projection)).await.expect("dropped");
+    }
+}
+
+/// The fence of the instance before.
+fn before(fence: &ProjectionFence) -> ProjectionFence {
+    ProjectionFence { epoch: fence.epoch - 1, ..fence.clone() }
 }
 
 pub(super) async fn a_pause_is_remembered(subject: &dyn FeedSubject) {
@@ -136,8 +158,17 @@ pub(super) async fn parked_events_are_listed_replayed_and_dropped(subject: &dyn 
     assert_eq!(list(Selection::default(), Some((mail.clone(), at(1))), 100).await, all[2..], "after one of them");
     assert_eq!(list(Selection::of(&bill), None, 100).await, all[..1], "of one consumer");
     let one = Selection { offset: Some(at(2)), ..Selection::of(&mail) };
+    assert_eq!(store.to_replay(Selection::default(), None, 9).await, Ok(Vec::new()), "nobody asked");
     assert_eq!(store.replay_parked(one.clone()).await, Ok(1));
-    assert_eq!(list(one.clone(), None, 9).await, [ParkedEvent { replay: true, ..parked(&mail, 2, "first") }]);
+    let asked = [ParkedEvent { replay: true, ..parked(&mail, 2, "first") }];
+    assert_eq!(list(one.clone(), None, 9).await, asked);
+    assert_eq!(store.to_replay(Selection::default(), None, 9).await.expect("a list"), asked);
+    assert_eq!(store.to_replay(Selection::of(&mail), Some((mail.clone(), at(1))), 1).await.expect("a list"), asked);
+    assert_eq!(store.to_replay(Selection::of(&mail), Some((mail.clone(), at(2))), 9).await, Ok(Vec::new()));
+    assert_eq!(store.to_replay(Selection::of(&bill), None, 9).await, Ok(Vec::new()), "of another consumer");
+    for (selection, count) in [(Selection::default(), 4), (Selection::of(&mail), 3), (one.clone(), 1)] {
+        assert_eq!(store.parked_count(selection).await, Ok(count));
+    }
     store.park(of_mail.clone(), parked(&mail, 2, "again")).await.expect("parked");
     assert_eq!(list(one.clone(), None, 9).await, [parked(&mail, 2, "again")], "parked anew, not asked for any more");
     store.unpark(of_mail.clone(), at(2)).await.expect("unparked");

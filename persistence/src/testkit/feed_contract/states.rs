@@ -101,6 +101,11 @@ pub(super) async fn the_latest_of_each_comes_in_the_order_of_writes(subject: &dy
     assert!(all.states.is_sorted_by(|a, b| a.offset < b.offset), "offsets grow");
     let stored = states.load(all.states[1].id.clone()).await.expect("load").expect("stored");
     assert_eq!(all.states[1].stored, stored, "what is loaded");
+    for change in &all.states {
+        let found = subject.state_feed().last_offset(change.id.clone()).await;
+        assert_eq!(found, Ok(Some(change.offset)), "the place of the last write of {}", change.id);
+    }
+    assert_eq!(subject.state_feed().last_offset(PersistenceId::of("cart", "never")).await, Ok(None));
     let since = page(subject, &FeedQuery::of("cart"), first.read_to, ALL).await;
     assert_eq!(told(&since.states), latest[1..], "who read before is told what changed since");
     assert_eq!(page(subject, &FeedQuery::of("cart"), all.end, ALL).await.states, [], "after the end");

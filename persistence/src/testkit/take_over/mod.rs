@@ -65,7 +65,7 @@ pub async fn take_overs(subject: &mut dyn TakeOverSubject, plan: TakeOverPlan) -
     let harness = |reason: String| Violation::new("harness", reason);
     let started = ChildProcess::start(subject.late());
     let mut late = started.map_err(|error| harness(format!("the late process does not start: {error}")))?;
-    if late.line().await.as_deref() != Some("ready") {
+    if late.line().await.map_err(harness)?.as_deref() != Some("ready") {
         return Err(harness("the late process does not open the stores".to_owned()));
     }
     let stores = subject.open().await.map_err(harness)?;
@@ -93,7 +93,7 @@ async fn take_over(
     late.say(&format!("own {}", id.entity_id())).map_err(io)?;
     let mut heard = Seen::default();
     for _ in 0..random.random_range(1..5) {
-        let line = late.line().await.ok_or_else(|| harness("the late process ended".to_owned()))?;
+        let line = next_line(late).await?;
         heard = Seen::parse(&line).ok_or_else(|| harness(format!("{line:?} before the take-over")))?;
     }
     loop {
@@ -115,7 +115,7 @@ async fn take_over(
     late.go_on().map_err(io)?;
 
     loop {
-        let line = late.line().await.ok_or_else(|| harness("the late process ended".to_owned()))?;
+        let line = next_line(late).await?;
         if line == "done" {
             break;
         }
@@ -131,4 +131,10 @@ async fn take_over(
     }
     tally.found_unheard += owner.found_beyond(heard);
     owner.check().await
+}
+
+async fn next_line(late: &mut ChildProcess) -> Result<String, Violation> {
+    let harness = |reason: String| Violation::new("harness", reason);
+    let line = late.line().await.map_err(|silent| harness(format!("the late process: {silent}")))?;
+    line.ok_or_else(|| harness("the late process ended".to_owned()))
 }
