@@ -12,6 +12,7 @@ mod member;
 mod membership;
 mod remote;
 mod rng;
+mod seams;
 
 pub use downing::Downing;
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};

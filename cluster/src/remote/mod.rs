@@ -7,6 +7,7 @@
 pub(crate) mod association;
 pub(crate) mod associations;
 pub(crate) mod connection;
+pub(crate) mod door;
 pub(crate) mod dropped;
 pub(crate) mod frame;
 pub(crate) mod handshake;

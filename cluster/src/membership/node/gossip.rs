@@ -128,7 +128,7 @@ impl Node {
             to.extend(self.successors_of(uid));
         }
         let reached: Vec<UniqueAddress> = self.reached().map(|member| member.node.clone()).collect();
-        to.extend(reached.choose_multiple(&mut self.rng, PUSHED_TO).cloned());
+        to.extend(reached.sample(&mut self.rng, PUSHED_TO).cloned());
         self.out.push(Effect::Hint(self.table.digest()));
         to.iter().for_each(|peer| self.send_table(peer, true));
     }
