@@ -56,6 +56,11 @@ pub(crate) trait Receiver: Send + Sync + 'static {
         let _ = (peer, works);
     }
 
+    /// That life lets this node in no more, for good: it said so when this node connected.
+    fn quarantined(&self, by: &UniqueAddress) {
+        let _ = by;
+    }
+
     /// Nothing passes to or from that life any more, for good.
     fn ended(&self, node: &UniqueAddress, why: &Ended) {
         let _ = (node, why);
