@@ -25,7 +25,7 @@ const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub struct Tick(u64); // nanoseconds since the clock was made
 
 impl Tick {
-    /// The moment the clock was made.
+    /// The first moment of all: that at which the clock was made, unless it [drifts](Clock::drifting).
     pub const START: Tick = Tick(0);
     /// Later than any other.
     pub(crate) const NEVER: Tick = Tick(u64::MAX);
@@ -39,7 +39,7 @@ impl Tick {
         self.0
     }
 
-    /// Time between the clock's making and this moment.
+    /// Time between the first moment and this one.
     pub fn since_start(self) -> Duration {
         Duration::from_nanos(self.0)
     }
@@ -63,12 +63,48 @@ impl Sub for Tick {
     }
 }
 
+/// How a clock of virtual time differs from the time of its runtime: that of a simulated machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// What [`Clock::now`] is at first, since the machine runs already.
+    pub start: Duration,
+    /// By how many millionths it is fast, or slow below zero. Above -1,000,000.
+    pub ppm: i32,
+}
+
+const MILLION: i128 = 1_000_000;
+
+impl Drift {
+    fn rate(self) -> i128 {
+        MILLION + i128::from(self.ppm)
+    }
+
+    /// What the clock says when so much time has passed.
+    fn shown(self, passed: Duration) -> u64 {
+        if self == Self::default() {
+            return u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+        }
+        let shown = passed.as_nanos() as i128 * self.rate() / MILLION + self.start.as_nanos() as i128;
+        u64::try_from(shown).unwrap_or(u64::MAX)
+    }
+
+    /// After how much time the clock says `shown`, at the earliest.
+    fn passed(self, shown: Duration) -> Duration {
+        if self == Self::default() {
+            return shown;
+        }
+        let nanos = shown.saturating_sub(self.start).min(FAR).as_nanos() as i128 * MILLION;
+        Duration::from_nanos(u64::try_from((nanos + self.rate() - 1) / self.rate()).unwrap_or(u64::MAX))
+    }
+}
+
 /// Reads time and waits for it. Cheap to clone; clones share one scale.
 #[derive(Clone)]
 pub struct Clock(Arc<Scale>);
 
 struct Scale {
     origin: tokio::time::Instant,
+    drift: Drift,
     wall: Wall,
     /// Entered where no runtime is ambient, so that time can be read and waited for from any thread.
     runtime: Option<Handle>,
@@ -84,7 +120,7 @@ enum Wall {
 impl Clock {
     /// The production clock: monotonic time of the machine, waits on the ambient tokio runtime.
     pub fn tokio() -> Self {
-        Self::new(Handle::try_current().ok(), Wall::System)
+        Self::new(Handle::try_current().ok(), Wall::System, Drift::default())
     }
 
     /// A clock over the paused time of `runtime`: it moves only when that runtime advances, wall clock included.
@@ -92,11 +128,23 @@ impl Clock {
     /// `wall_ms` is what [`wall_ms`](Clock::wall_ms) says at first, in milliseconds since 1970.
     pub fn paused(runtime: &Handle, wall_ms: u64) -> Self {
         let _entered = runtime.enter();
-        Self::new(Some(runtime.clone()), Wall::Virtual { origin_ms: AtomicU64::new(wall_ms) })
+        Self::new(Some(runtime.clone()), Wall::Virtual { origin_ms: AtomicU64::new(wall_ms) }, Drift::default())
     }
 
-    fn new(runtime: Option<Handle>, wall: Wall) -> Self {
-        Self(Arc::new(Scale { origin: tokio::time::Instant::now(), wall, runtime }))
+    /// As [`paused`](Clock::paused), for one of several machines on one runtime, none of whose clocks goes like another.
+    ///
+    /// # Panics
+    /// When it would not go forward: `drift.ppm` must be above -1,000,000.
+    pub fn drifting(runtime: &Handle, wall_ms: u64, drift: Drift) -> Self {
+        assert!(drift.rate() > 0, "drifting: `ppm` must be above -1,000,000, not {}", drift.ppm);
+        let _entered = runtime.enter();
+        let start_ms = u64::try_from(drift.start.as_millis()).unwrap_or(u64::MAX);
+        let origin_ms = AtomicU64::new(wall_ms.wrapping_sub(start_ms));
+        Self::new(Some(runtime.clone()), Wall::Virtual { origin_ms }, drift)
+    }
+
+    fn new(runtime: Option<Handle>, wall: Wall, drift: Drift) -> Self {
+        Self(Arc::new(Scale { origin: tokio::time::Instant::now(), drift, wall, runtime }))
     }
 
     /// Now, on a scale that never goes back.
@@ -109,7 +157,7 @@ impl Clock {
             }
             _ => tokio::time::Instant::now(),
         };
-        Tick(u64::try_from(now.saturating_duration_since(self.0.origin).as_nanos()).unwrap_or(u64::MAX))
+        Tick(self.0.drift.shown(now.saturating_duration_since(self.0.origin)))
     }
 
     /// Milliseconds since 1970, for time stamps that people or other machines read. May jump; never measure with it.
@@ -127,8 +175,8 @@ impl Clock {
         matches!(self.0.wall, Wall::Virtual { .. })
     }
 
-    /// Sets the wall clock of virtual time, which goes on from there; the machine's is not ours to set.
-    pub(crate) fn set_wall_ms(&self, wall_ms: u64) {
+    /// Sets the wall clock of virtual time, which goes on from there; the machine's is not ours to set, and stays.
+    pub fn set_wall_ms(&self, wall_ms: u64) {
         if let Wall::Virtual { origin_ms } = &self.0.wall {
             origin_ms.store(wall_ms.wrapping_sub(self.elapsed_ms()), Ordering::Relaxed);
         }
@@ -179,7 +227,7 @@ impl Clock {
     }
 
     fn instant(&self, deadline: Tick) -> tokio::time::Instant {
-        self.0.origin + deadline.since_start().min(FAR)
+        self.0.origin + self.0.drift.passed(deadline.since_start()).min(FAR)
     }
 }
 

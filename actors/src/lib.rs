@@ -22,6 +22,7 @@ mod first_poll;
 mod fn_actor;
 mod foyer;
 mod fsm;
+mod gate;
 mod guardian;
 mod ignore;
 mod inspect;
@@ -65,7 +66,7 @@ pub use asks::{
     ask_hedged,
 };
 pub use audience::Terminated;
-pub use clock::{Clock, Elapsed, Sleep, Tick};
+pub use clock::{Clock, Drift, Elapsed, Sleep, Tick};
 pub use context::{ActorContext, BlockingFull, SpawnError};
 pub use event_stream::{
     ActorKilled, ActorRestarted, DeadLetter, DeadLetterReason, EventStream, StopForced, SuppressedDeadLetter,
@@ -74,6 +75,7 @@ pub use event_stream::{
 pub use failed_message::FailedMessage;
 pub use fn_actor::FnActor;
 pub use fsm::{Fsm, StateTimeout};
+pub use gate::{Admission, Gate};
 pub use inspect::{ActorNode, ActorState, ActorTree, TreeOptions};
 pub use intercept::{Intercepted, Interceptor, MessageOutcome};
 pub use mailbox::Mailbox;

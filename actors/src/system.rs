@@ -18,6 +18,7 @@ use crate::cell::Parent;
 use crate::clock::Clock;
 use crate::context::SpawnError;
 use crate::event_stream::EventStream;
+use crate::gate::{Gate, Gatekeeper};
 use crate::guardian::Guardian;
 use crate::inspect::Inspector;
 use crate::parked::{self, ParkingLot};
@@ -58,6 +59,7 @@ struct Inner {
     inspector: Arc<Inspector>,
     watchdog: Option<Watchdog>,
     tracing: Option<Tracing>,
+    gate: Gatekeeper,
 }
 
 impl ActorSystem {
@@ -83,6 +85,7 @@ impl ActorSystem {
             order: Order::Fast,
             watchdog: Watching::Default,
             tracing: None,
+            gate: Gatekeeper::default(),
         }
     }
 
@@ -239,6 +242,18 @@ impl ActorSystem {
         futures_util::future::join(user, self.0.internal.stop()).await;
     }
 
+    /// Ends everything at once, as the end of the process would: no handler begins or goes on, nobody is told, no shutdown
+    /// runs. For simulations. Only values are dropped, and what their destructors send goes nowhere; those of an actor
+    /// whose handler waits for something are dropped when nobody holds a reference to it.
+    pub fn crash(&self) {
+        self.0.scheduler.stop();
+        self.abandon();
+    }
+
+    pub(crate) fn gate(&self) -> &Gatekeeper {
+        &self.0.gate
+    }
+
     /// Nothing runs any more: lets go of all actors.
     pub(crate) fn abandon(&self) {
         self.0.user.abandon();
@@ -328,6 +343,7 @@ pub struct ActorSystemBuilder {
     parked_max: usize,
     watchdog: Watching,
     tracing: Option<Tracing>,
+    gate: Gatekeeper,
 }
 
 /// Whether there is a watchdog.
@@ -392,9 +408,17 @@ impl ActorSystemBuilder {
         self
     }
 
-    /// One actor at a time, in an order drawn from `seed`: the same seed, the same order.
-    pub(crate) fn seeded_order(mut self, seed: u64) -> Self {
+    /// One actor at a time, in an order drawn from `seed`: on a runtime of one thread, the same seed makes the same order.
+    /// For simulations: it leaves all other threads idle.
+    pub fn seeded_order(mut self, seed: u64) -> Self {
         self.order = Order::Seeded(seed);
+        self
+    }
+
+    /// Has every task of this system pass `gate` each time it is to run. For simulations, on a runtime of one thread and
+    /// with [`seeded_order`](ActorSystemBuilder::seeded_order): other orders have tasks that pass no gate.
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = Gatekeeper(Some(gate));
         self
     }
 
@@ -446,7 +470,7 @@ impl ActorSystemBuilder {
         });
         let mut random = self.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
         let uid = random.random();
-        let scheduler = Scheduler::start(&runtime, self.order, self.workers);
+        let scheduler = Scheduler::start_behind(&self.gate, &runtime, self.order, self.workers);
         scheduler.guard(clock.clone());
         let observer = scheduler.observer();
         let watchdog = match self.watchdog {
@@ -473,6 +497,7 @@ impl ActorSystemBuilder {
             inspector: Arc::default(),
             watchdog,
             tracing: self.tracing,
+            gate: self.gate,
         }));
         // Actors and their system hold each other. Those that nobody can run any more let go.
         let known = WeakSystem(Arc::downgrade(&system.0));

@@ -18,6 +18,7 @@ mod flood;
 mod forward;
 mod from_akka;
 mod fsm;
+mod gate;
 mod guide;
 mod ignore;
 mod inspect;

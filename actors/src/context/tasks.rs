@@ -60,11 +60,12 @@ impl<M: Send + 'static> ActorContext<M> {
 
     pub(super) fn spawn_caught(&mut self, future: impl Future<Output = ()> + Send + 'static) {
         let (cell, life) = (self.cell().clone(), self.life);
-        let runtime = self.system().runtime().clone();
-        self.extras().tasks.spawn(&runtime, async move {
+        let (runtime, gate) = (self.system().runtime().clone(), self.system().gate().clone());
+        let task = gate.guard(async move {
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
                 cell.push_internal(Internal::TaskPanicked { life, message: panic_text(&*panic) });
             }
         });
+        self.extras().tasks.spawn(&runtime, task);
     }
 }

@@ -58,6 +58,7 @@ pub(crate) use self::hint::{Header, Hint, Runnable};
 pub(crate) use self::observer::Observer;
 use self::pool::Pool;
 use crate::clock::Clock;
+use crate::gate::Gatekeeper;
 
 /// What became of an actor that was run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,11 +124,17 @@ impl Scheduler {
 
     /// Starts carriers on `runtime`: `workers` of them, by default one per thread of the runtime (at most 56); just one
     /// where the order is fixed or the runtime has one thread.
-    pub(crate) fn start(runtime: &Handle, order: Order, workers: Option<usize>) -> Self {
+    /// They pass `gate` whenever they are to run.
+    pub(crate) fn start_behind(gate: &Gatekeeper, runtime: &Handle, order: Order, workers: Option<usize>) -> Self {
         let one = order != Order::Fast || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
         let workers = if one { 1 } else { workers.unwrap_or_else(|| runtime.metrics().num_workers()) };
         let seats = if one { 1 } else { usize::MAX };
-        Self(Arc::new(Owner(Pool::start(runtime, order, workers, seats))))
+        Self(Arc::new(Owner(Pool::start(runtime, order, workers, seats, gate.clone()))))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn start(runtime: &Handle, order: Order, workers: Option<usize>) -> Self {
+        Self::start_behind(&Gatekeeper::default(), runtime, order, workers)
     }
 
     /// Puts a hint into a queue, from any thread. On a carrier of this scheduler it comes next on that carrier. On another

@@ -18,6 +18,7 @@ use super::sleepers::{Call, MAX, Sleepers};
 use super::slot::{Slot, Thief};
 use super::worker::{self, Worker};
 use super::{Hint, Order, WorkerState};
+use crate::gate::Gatekeeper;
 
 /// Hints a thread may bring from outside while no carrier runs on it, before another thread is called in.
 const PATIENCE: u32 = 8;
@@ -48,6 +49,7 @@ pub(super) struct Pool {
     /// Held while a seat is added.
     growing: Mutex<()>,
     runtime: Handle,
+    gate: Gatekeeper,
     /// The runtime has one thread, on which a carrier that was woken comes as soon as it can.
     one_thread: bool,
 }
@@ -78,7 +80,7 @@ impl Seat {
 }
 
 impl Pool {
-    pub(super) fn start(runtime: &Handle, order: Order, workers: usize, seats: usize) -> Arc<Self> {
+    pub(super) fn start(runtime: &Handle, order: Order, workers: usize, seats: usize, gate: Gatekeeper) -> Arc<Self> {
         let seats = seats.clamp(1, MAX);
         let workers = workers.clamp(1, seats);
         let pool = Arc::new(Self {
@@ -95,6 +97,7 @@ impl Pool {
             lost: OnceLock::new(),
             growing: Mutex::new(()),
             runtime: runtime.clone(),
+            gate,
             one_thread: runtime.runtime_flavor() == RuntimeFlavor::CurrentThread,
         });
         for _ in 0..workers {
@@ -125,7 +128,7 @@ impl Pool {
             return;
         }
         self.seated.store(index + 1, SeqCst);
-        self.runtime.spawn(Carrier::new(Worker::new(index, self.clone(), deque, slot)));
+        self.runtime.spawn(self.gate.guard(Carrier::new(Worker::new(index, self.clone(), deque, slot))));
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {

@@ -175,8 +175,8 @@ impl CoordinatedShutdown {
         };
         let span = info_span!("coordinated_shutdown", system = system.name());
         span.in_scope(|| info!(reason = %report.reason, "shutdown begins"));
-        let runtime = system.runtime().clone();
-        runtime.spawn(self.clone().run_phases(system, phases, report).instrument(span));
+        let (runtime, gate) = (system.runtime().clone(), system.gate().clone());
+        runtime.spawn(gate.guard(self.clone().run_phases(system, phases, report).instrument(span)));
     }
 
     /// Ends a shutdown that is under way at once: tasks that run are dropped, those that have not begun do not run, and

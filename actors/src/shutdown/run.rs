@@ -91,7 +91,7 @@ impl Running {
         for task in tasks {
             // Inside the task, so that a panic of `start` is a failure of this task alone.
             let start = task.start;
-            let handle = running.tasks.spawn_on(async move { start().await }, system.runtime());
+            let handle = running.tasks.spawn_on(system.gate().guard(async move { start().await }), system.runtime());
             running.names.insert(handle.id().to_string(), task.name);
         }
         running
