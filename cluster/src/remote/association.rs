@@ -238,8 +238,14 @@ impl Association {
     }
 
     /// The life behind the address is over, and what was meant for it is dropped. What is meant for whoever is there stays
-    /// if `address_stays`.
-    pub(crate) fn end_life(&mut self, address_stays: bool, why: DropReason, effects: &mut Vec<Effect>) {
+    /// if `address_stays`, and the connection of lane `kept`.
+    pub(crate) fn end_life(
+        &mut self,
+        address_stays: bool,
+        kept: Option<Lane>,
+        why: DropReason,
+        effects: &mut Vec<Effect>,
+    ) {
         let system = std::mem::take(&mut self.system);
         self.received = SystemReceiver::default();
         self.life = Life::Unknown;
@@ -247,7 +253,7 @@ impl Association {
         for state in &mut self.lanes {
             // Uid 0 is nobody's: only what is for anybody is kept.
             count += if address_stays { state.queue.keep_only(0) } else { state.queue.clear() };
-            if state.link != Link::Down {
+            if state.link != Link::Down && kept != Some(state.lane) {
                 state.link = Link::Down;
                 effects.push(Effect::Hang { to: self.peer.clone(), lane: state.lane });
             }

@@ -6,7 +6,7 @@ use super::{
     dropped::DropReason,
     handshake::{HandshakeError, Kind},
     handshake_frame::Difference,
-    lives::Standing,
+    lives::{Standing, Standings},
     system_messages::{ControlFrame, GaveUp},
     transport::Lane::{self, Control, Large, Ordinary},
 };

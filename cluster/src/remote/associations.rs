@@ -12,7 +12,7 @@ use super::{
     dropped::{DropReason, Dropped},
     handshake::{HandshakeError, Kind},
     lane_queue::Outgoing,
-    lives::{Lives, Standing},
+    lives::{Lives, Standing, Standings},
     transport::Lane,
 };
 use crate::member::{Address, UniqueAddress};
@@ -52,6 +52,7 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct Associations {
     me: UniqueAddress,
+    peers_max: usize,
     peers: BTreeMap<Address, Association>,
     lives: Lives,
     /// Of those that are gone, and of those that never were.
@@ -60,7 +61,12 @@ pub(crate) struct Associations {
 
 impl Associations {
     pub(crate) fn new(me: UniqueAddress) -> Self {
-        Self { me, peers: BTreeMap::new(), lives: Lives::default(), dropped: Dropped::default() }
+        Self::with_room(me, PEERS_MAX)
+    }
+
+    /// For so many peers.
+    pub(crate) fn with_room(me: UniqueAddress, peers_max: usize) -> Self {
+        Self { me, peers_max, peers: BTreeMap::new(), lives: Lives::default(), dropped: Dropped::default() }
     }
 
     /// Those that are over: for handshakes.
@@ -92,13 +98,21 @@ impl Associations {
     /// What to do about `input`.
     pub(crate) fn step(&mut self, input: Input, now: Tick) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let out = &mut effects;
+        self.step_into(input, now, &mut effects);
+        effects
+    }
+
+    /// As [`step`](Self::step), with what to do appended to `out`.
+    pub(crate) fn step_into(&mut self, input: Input, now: Tick, out: &mut Vec<Effect>) {
         match input {
             Input::Send { to, life, lane, frame } => self.send(to, life, lane, frame, now, out),
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
-            Input::Connected { node, lane } => match self.met(&node, now, out) {
+            Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
                 Some(peer) => peer.connected(lane, now, out),
-                None => out.push(Effect::Hang { to: node.address, lane }),
+                None => {
+                    out.push(Effect::Hang { to: node.address.clone(), lane });
+                    self.not_connected(&node.address, None, lane, None, now, out);
+                }
             },
             Input::NotConnected { to, life, lane, error } => self.not_connected(&to, life, lane, error, now, out),
             Input::Disconnected { node, lane } => {
@@ -108,26 +122,25 @@ impl Associations {
                 }
             }
             Input::Accepted { node } => {
-                if self.met(&node, now, out).is_none() {
+                if self.met(&node, None, now, out).is_none() {
                     out.push(Effect::HangUpOn(node));
                 }
             }
-            Input::Arrived { from, lane, frame } => self.arrived(from, lane, frame, now, out),
+            Input::Arrived { from, lane, frame } => self.arrived(&from, lane, [frame], now, out),
             Input::Member { node, is } => self.member(&node, is, now, out),
             Input::Quarantine(node) => self.quarantine(node, Ended::Removed, now, out),
             Input::Time => self.tick(now, out),
         }
-        effects
     }
 
     fn send(&mut self, to: Address, life: Option<u64>, lane: Lane, frame: Bytes, now: Tick, out: &mut Vec<Effect>) {
         if let Some(uid) = life {
             let node = UniqueAddress { address: to.clone(), uid };
             if let Some(reason) = self.is_over(&node, now) {
-                return self.drop(&to, reason, out);
+                return self.drop(&to, reason, 1, out);
             }
         }
-        let Some(peer) = self.peer(&to, now) else { return self.drop(&to, DropReason::TooManyPeers, out) };
+        let Some(peer) = self.peer(&to, now) else { return self.drop(&to, DropReason::TooManyPeers, 1, out) };
         let sent = peer.send(lane, Outgoing { to: life, frame }, now, out);
         self.settle(&to, sent, now, out);
     }
@@ -135,12 +148,12 @@ impl Associations {
     fn send_system(&mut self, to: UniqueAddress, message: Bytes, now: Tick, out: &mut Vec<Effect>) {
         let at = to.address.clone();
         if let Some(reason) = self.is_over(&to, now) {
-            self.drop(&at, reason, out);
+            self.drop(&at, reason, 1, out);
             // Whoever watches it must learn that it is gone, even if it was long ago.
             return out.push(Effect::Ended { node: to, why: Ended::NotThere });
         }
         let Some(peer) = self.peer(&at, now) else {
-            self.drop(&at, DropReason::TooManyPeers, out);
+            self.drop(&at, DropReason::TooManyPeers, 1, out);
             return out.push(Effect::Ended { node: to, why: Ended::NotThere });
         };
         match peer.life() {
@@ -156,20 +169,53 @@ impl Associations {
         self.settle(&at, sent, now, out);
     }
 
-    fn arrived(&mut self, from: UniqueAddress, lane: Lane, frame: Bytes, now: Tick, out: &mut Vec<Effect>) {
-        let is_met = |peer: &Association| peer.life() == Life::Met(from.uid);
-        let reason = match self.is_over(&from, now) {
+    /// Frames that came over a connection that life made, in order: as [`Input::Arrived`] for each of them.
+    pub(crate) fn arrived(
+        &mut self,
+        from: &UniqueAddress,
+        lane: Lane,
+        frames: impl IntoIterator<Item = Bytes>,
+        now: Tick,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut frames = frames.into_iter();
+        let is_met = |peer: &&mut Association| peer.life() == Life::Met(from.uid);
+        let reason = match self.is_over(from, now) {
             Some(DropReason::Quarantined) => DropReason::Quarantined,
-            None if self.peers.get(&from.address).is_some_and(is_met) => {
-                let at = from.address;
-                let Some(peer) = self.peers.get_mut(&at) else { return };
-                let arrived = peer.arrived(self.me.uid, lane, frame, now, out);
-                return self.settle(&at, arrived, now, out);
-            }
-            _ => DropReason::Stale,
+            Some(_) => DropReason::Stale,
+            None => match self.peers.get_mut(&from.address).filter(is_met) {
+                None => DropReason::Stale,
+                Some(peer) => {
+                    let me = self.me.uid;
+                    let given_up = frames.find_map(|frame| peer.arrived(me, lane, frame, now, out).err());
+                    let Some(why) = given_up else { return };
+                    self.settle(&from.address, Err(why), now, out);
+                    DropReason::Quarantined
+                }
+            },
         };
-        self.drop(&from.address, reason, out);
-        out.push(Effect::HangUpOn(from));
+        let count = frames.count();
+        if count > 0 {
+            self.drop(&from.address, reason, count, out);
+            out.push(Effect::HangUpOn(from.clone()));
+        }
+    }
+
+    /// So many messages to or from there were dropped outside.
+    pub(crate) fn drop(&mut self, peer: &Address, reason: DropReason, count: usize, out: &mut Vec<Effect>) {
+        match self.peers.get_mut(peer) {
+            Some(known) => known.drop(reason, count, out),
+            None if count == 0 => {}
+            None => {
+                self.dropped.add(reason, count);
+                out.push(Effect::Dropped { peer: peer.clone(), reason, count });
+            }
+        }
+    }
+
+    /// Whether nothing waits to be sent, or for its acknowledgement.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.peers.values().all(|peer| peer.waiting() == ([0; 3], 0))
     }
 
     fn not_connected(
@@ -187,7 +233,7 @@ impl Associations {
         if is_gone && life.is_some() && peer.life().uid() == life {
             // Somebody answered at the address, and it was not that life: it is over.
             let ended = peer.node();
-            peer.end_life(true, DropReason::OldLife, out);
+            peer.end_life(true, None, DropReason::OldLife, out);
             peer.set_member(false);
             if let Some(node) = ended {
                 self.lives.end(node.clone(), Standing::Old, now);
@@ -201,7 +247,7 @@ impl Associations {
 
     fn member(&mut self, node: &UniqueAddress, is: bool, now: Tick, out: &mut Vec<Effect>) {
         if is {
-            if let Some(peer) = self.met(node, now, out) {
+            if let Some(peer) = self.met(node, None, now, out) {
                 peer.set_member(true);
                 peer.wake_all(now, out);
             }
@@ -213,8 +259,14 @@ impl Associations {
     }
 
     /// The association of a life that is behind its address, from now on if not before; none if it is over or there is no
-    /// room.
-    fn met(&mut self, node: &UniqueAddress, now: Tick, out: &mut Vec<Effect>) -> Option<&mut Association> {
+    /// room. This node's connection `over` which it was met stays, whoever it was made for.
+    fn met(
+        &mut self,
+        node: &UniqueAddress,
+        over: Option<Lane>,
+        now: Tick,
+        out: &mut Vec<Effect>,
+    ) -> Option<&mut Association> {
         if node.uid == 0 || *node == self.me || self.is_over(node, now).is_some() {
             return None;
         }
@@ -223,7 +275,7 @@ impl Associations {
         if let (life, Some(old)) = before
             && life.uid() != Some(node.uid)
         {
-            peer.end_life(true, DropReason::OldLife, out);
+            peer.end_life(true, over, DropReason::OldLife, out);
             peer.set_member(false);
             out.push(Effect::HangUpOn(old.clone()));
             out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(node.clone()) });
@@ -242,7 +294,7 @@ impl Associations {
         self.lives.end(node.clone(), Standing::Quarantined, now);
         if let Some(mut peer) = self.peers.remove(&node.address) {
             if peer.life().uid() == Some(node.uid) {
-                peer.end_life(false, DropReason::Quarantined, out);
+                peer.end_life(false, None, DropReason::Quarantined, out);
                 self.dropped.add_all(peer.dropped());
             } else {
                 self.peers.insert(node.address.clone(), peer);
@@ -292,19 +344,9 @@ impl Associations {
     }
 
     fn peer(&mut self, at: &Address, now: Tick) -> Option<&mut Association> {
-        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(at) {
+        if self.peers.len() >= self.peers_max && !self.peers.contains_key(at) {
             return None;
         }
         Some(self.peers.entry(at.clone()).or_insert_with(|| Association::new(at.clone(), now)))
-    }
-
-    fn drop(&mut self, peer: &Address, reason: DropReason, out: &mut Vec<Effect>) {
-        match self.peers.get_mut(peer) {
-            Some(known) => known.drop(reason, 1, out),
-            None => {
-                self.dropped.add(reason, 1);
-                out.push(Effect::Dropped { peer: peer.clone(), reason, count: 1 });
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     frame::{self, FrameDecoder, FrameError},
     handshake::{Effect, HANDSHAKE_MAX, Handshake, HandshakeError, Input, Peer},
-    lives::Lives,
+    lives::Standings,
 };
 use actors::Clock;
 use bytes::{Bytes, BytesMut};
@@ -50,7 +50,7 @@ pub(crate) async fn shake_hands<S>(
     stream: &mut S,
     mut handshake: Handshake,
     hello: Option<Bytes>,
-    mut lives: impl FnMut(&mut dyn FnMut(&Lives)),
+    lives: &dyn Standings,
     clock: &Clock,
 ) -> Result<(Peer, FrameDecoder), HandshakeError>
 where
@@ -71,9 +71,7 @@ where
             },
             () = clock.sleep_until(until) => Input::Time,
         };
-        let mut effects = Vec::new();
-        lives(&mut |lives| effects = handshake.step(input.clone(), lives, clock.now()));
-        for effect in effects {
+        for effect in handshake.step(input, lives, clock.now()) {
             match effect {
                 Effect::Send(frame) => send(stream, &frame, until, clock).await?,
                 Effect::Done(peer) => {

@@ -17,6 +17,11 @@ pub(crate) enum Channel {
 impl Channel {
     /// All of them.
     pub(crate) const ALL: [Self; 2] = [Self::Membership, Self::Actors];
+
+    /// The channel of a frame by its first byte.
+    pub(crate) fn of(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| *channel as u8 == byte)
+    }
 }
 
 /// Sends to other nodes. No call blocks; what cannot be sent is counted and dropped with a reason.

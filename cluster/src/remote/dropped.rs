@@ -27,11 +27,17 @@ pub(crate) enum DropReason {
     Malformed,
     /// A system message that came before, or before one that is missing. It is sent again: nothing is lost.
     OutOfOrder,
+    /// The connection broke while it was written: it may have arrived.
+    Broken,
+    /// Nobody here takes what comes over its channel.
+    NoReceiver,
+    /// This node has stopped.
+    Stopped,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Dropped::iter`].
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::LaneFull,
         Self::TooLarge,
         Self::Unreachable,
@@ -44,6 +50,9 @@ impl DropReason {
         Self::NoCommonVersion,
         Self::Malformed,
         Self::OutOfOrder,
+        Self::Broken,
+        Self::NoReceiver,
+        Self::Stopped,
     ];
 }
 

@@ -36,8 +36,18 @@ pub(crate) fn encode(max: usize, parts: &[&[u8]], out: &mut BytesMut) -> Result<
     let size = parts.iter().map(|part| part.len()).sum();
     check(size, max)?;
     out.reserve(HEADER + size);
-    out.put_u32(u32::try_from(size).map_err(|_| FrameError::TooLarge { size, max })?);
+    encode_header(max, size, out)?;
     parts.iter().for_each(|part| out.put_slice(part));
+    Ok(())
+}
+
+/// Appends the header of a frame of `size` bytes, which are to follow.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_header(max: usize, size: usize, out: &mut BytesMut) -> Result<(), FrameError> {
+    check(size, max)?;
+    out.put_u32(u32::try_from(size).map_err(|_| FrameError::TooLarge { size, max })?);
     Ok(())
 }
 

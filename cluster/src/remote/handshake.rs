@@ -8,7 +8,7 @@ pub(crate) use super::handshake_frame::{Difference, HANDSHAKE_MAX, Introduction,
 
 use super::{
     handshake_frame::{Greeting, Said},
-    lives::{Lives, Standing},
+    lives::{Standing, Standings},
     transport::Lane,
     wire::Offer,
 };
@@ -143,7 +143,7 @@ impl Handshake {
     }
 
     /// What to do about `input`. `lives` are those that are over for this node.
-    pub(crate) fn step(&mut self, input: Input, lives: &Lives, now: Tick) -> Vec<Effect> {
+    pub(crate) fn step(&mut self, input: Input, lives: &dyn Standings, now: Tick) -> Vec<Effect> {
         let side = std::mem::replace(&mut self.side, Side::Over);
         if matches!(side, Side::Over) {
             return Vec::new();
@@ -174,7 +174,7 @@ impl Handshake {
         }
     }
 
-    fn hello(&self, hello: Greeting, lives: &Lives) -> Vec<Effect> {
+    fn hello(&self, hello: Greeting, lives: &dyn Standings) -> Vec<Effect> {
         let mut differences = compare(&self.me, &hello.from, lives);
         meant_for(&self.me.node, &hello.to, &mut differences);
         match judge(&self.me, hello, differences) {
@@ -190,7 +190,7 @@ impl Handshake {
         }
     }
 
-    fn welcome(&self, welcome: Greeting, dialled: (&Address, Option<u64>, Lane), lives: &Lives) -> Vec<Effect> {
+    fn welcome(&self, welcome: Greeting, dialled: (&Address, Option<u64>, Lane), lives: &dyn Standings) -> Vec<Effect> {
         let (to, life, lane) = dialled;
         let mut differences = compare(&self.me, &welcome.from, lives);
         meant_for(&welcome.from.node, &(to.clone(), life), &mut differences);
@@ -226,7 +226,7 @@ fn meant_for(node: &UniqueAddress, (address, life): &(Address, Option<u64>), dif
 }
 
 /// All that keeps this node from talking to another, whoever connected.
-fn compare(me: &Introduction, theirs: &Introduction, lives: &Lives) -> Vec<Difference> {
+fn compare(me: &Introduction, theirs: &Introduction, lives: &dyn Standings) -> Vec<Difference> {
     let mut differences = Vec::new();
     if me.cluster != theirs.cluster {
         let text = format!("cluster: {:?} here, {:?} there", me.cluster, theirs.cluster);

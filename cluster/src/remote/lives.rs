@@ -21,16 +21,23 @@ pub(crate) enum Standing {
     Quarantined,
 }
 
+/// Knows what lives are to this node.
+pub(crate) trait Standings: Send + Sync {
+    /// What `life` is.
+    fn standing(&self, life: &UniqueAddress) -> Standing;
+}
+
+impl Standings for Lives {
+    fn standing(&self, life: &UniqueAddress) -> Standing {
+        self.0.get(life).map_or(Standing::Good, |(standing, _)| *standing)
+    }
+}
+
 /// Lives that are over.
 #[derive(Debug, Default)]
 pub(crate) struct Lives(BTreeMap<UniqueAddress, (Standing, Tick)>);
 
 impl Lives {
-    /// What `life` is.
-    pub(crate) fn standing(&self, life: &UniqueAddress) -> Standing {
-        self.0.get(life).map_or(Standing::Good, |(standing, _)| *standing)
-    }
-
     /// It is over. Of old and quarantined the latter stays.
     pub(crate) fn end(&mut self, life: UniqueAddress, standing: Standing, now: Tick) {
         if standing == Standing::Good {

@@ -2,7 +2,8 @@
 //!
 //! [`associations`] decides what is queued, sent and dropped; [`handshake`] who is let in; [`system_messages`] what is sent
 //! again; [`frame`] and [`wire`] are bytes. None of them does I/O: [`transport`] is the door to the network, [`tcp`] the
-//! real one behind it, and [`connection`] carries handshakes and frames over what comes through.
+//! real one behind it, and [`connection`] carries handshakes and frames over what comes through. [`remoting`] carries out
+//! what was decided; [`door`] is what the parts above see of it.
 
 pub(crate) mod association;
 pub(crate) mod associations;
@@ -15,6 +16,7 @@ pub(crate) mod handshake_frame;
 pub(crate) mod lane_queue;
 pub(crate) mod lives;
 pub(crate) mod pack;
+pub(crate) mod remoting;
 pub(crate) mod system_messages;
 pub(crate) mod tcp;
 pub(crate) mod transport;

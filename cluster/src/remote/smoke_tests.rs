@@ -36,7 +36,7 @@ async fn dial(
 ) -> (ByteStream, Result<Peer, HandshakeError>) {
     let mut stream = transport.dial(to.clone(), lane).await.unwrap();
     let (handshake, hello) = Handshake::dial(me, to.clone(), None, lane, clock.now() + HANDSHAKE_WITHIN);
-    let met = shake_hands(&mut stream, handshake, Some(hello), |ask| ask(&Lives::default()), clock).await;
+    let met = shake_hands(&mut stream, handshake, Some(hello), &Lives::default(), clock).await;
     (stream, met.map(|(peer, _)| peer))
 }
 
@@ -47,7 +47,7 @@ async fn accept(
 ) -> (ByteStream, Result<(Peer, FrameDecoder), HandshakeError>) {
     let (mut stream, _) = transport.listen().accept().await.unwrap();
     let handshake = Handshake::accept(me, clock.now() + HANDSHAKE_WITHIN);
-    let met = shake_hands(&mut stream, handshake, None, |ask| ask(&Lives::default()), clock).await;
+    let met = shake_hands(&mut stream, handshake, None, &Lives::default(), clock).await;
     (stream, met)
 }
 
@@ -147,7 +147,8 @@ async fn a_node_that_hears_nothing_gives_up_and_a_cut_holds_back_only_for_a_whil
     network.cut(&at_two, &at_one);
     let me = introduction(&at_one, 1);
     let (handshake, hello) = Handshake::dial(me, at_two.clone(), None, Lane::Control, clock.now() + HANDSHAKE_WITHIN);
-    let shaken = shake_hands(&mut stream, handshake, Some(hello), |ask| ask(&Lives::default()), &clock);
+    let lives = Lives::default();
+    let shaken = shake_hands(&mut stream, handshake, Some(hello), &lives, &clock);
     let (met, (_, accepted)) = tokio::join!(shaken, accept(&two, introduction(&at_two, 2), &clock));
     assert!(accepted.is_ok(), "the other one heard it");
     assert_eq!(met.err(), Some(HandshakeError::TimedOut));

@@ -181,14 +181,14 @@ fn highest_common(one: &RangeInclusive<u32>, two: &RangeInclusive<u32>) -> Optio
     (highest >= *one.start() && highest >= *two.start()).then_some(highest)
 }
 
-/// What can pass between this node and one life of another.
+/// What can pass between this node and one life of another. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Agreement {
     registry: Registry,
     /// By this node's numbers: the version to write.
-    writes: Vec<Result<u32, DropReason>>,
+    writes: Arc<[Result<u32, DropReason>]>,
     /// By the other's numbers: which of this node's types it is.
-    reads: Vec<Option<usize>>,
+    reads: Arc<[Option<usize>]>,
 }
 
 /// A message in bytes.

@@ -1,0 +1,477 @@
+//! [`Hub`]: what all tasks of one node's remoting share, and the one place where decisions are carried out.
+//!
+//! # Locks
+//! Nodes are spread over [`SHARDS`] by their address, each with a lock of its own: who sends to one node does not wait for who
+//! sends to another. What was decided about connections is carried out before the lock is released, so that it happens in
+//! the order in which it was decided: it is starting tasks and telling them to end, and nothing of it waits. Receivers are
+//! called with no lock held: with messages by the task of their connection, with all else by the task of [`NewsQueue`].
+
+use super::{
+    admission::Admission,
+    line::Line,
+    news::{News, NewsQueue},
+    outgoing,
+    session::Session,
+};
+use crate::{
+    member::{Address, UniqueAddress},
+    remote::{
+        association::{Association, Effect, Life},
+        associations::{Associations, Input, PEERS_MAX},
+        door::{Channel, Receiver},
+        dropped::{DropReason, Dropped},
+        handshake::{HandshakeError, Introduction, Peer},
+        lives::{Standing, Standings},
+        transport::Lane,
+        wire::Registry,
+    },
+    seams::{Seams, Spawner},
+};
+use actors::Tick;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::{Notify, watch};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Parts of the map of nodes.
+const SHARDS: usize = 16;
+
+/// Frames that are taken at a time.
+const TAKEN_MAX: usize = 256;
+
+/// Bytes that are taken at a time, the last frame excepted.
+const TAKEN_BYTES_MAX: usize = 64 * 1024;
+
+/// Who takes what comes over each channel.
+pub(crate) type Receivers = BTreeMap<Channel, Arc<dyn Receiver>>;
+
+/// How far the node's remoting is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Open,
+    /// Nothing new is taken; what waits is sent.
+    Draining,
+    Closed,
+}
+
+pub(super) struct Hub {
+    pub(super) introduction: Arc<Introduction>,
+    pub(super) registry: Registry,
+    pub(super) seams: Seams,
+    pub(super) receivers: Receivers,
+    pub(super) admission: Admission,
+    pub(super) news: NewsQueue,
+    pub(super) phase: watch::Sender<Phase>,
+    /// Something that waited was sent: it may have been the last.
+    pub(super) sent: Notify,
+    shards: [Mutex<Shard>; SHARDS],
+    tasks: AtomicUsize,
+    task_ended: Notify,
+}
+
+struct Shard {
+    associations: Associations,
+    sessions: BTreeMap<UniqueAddress, Entry>,
+    /// This node's connections and attempts to connect.
+    lines: BTreeMap<Address, [Option<Arc<Line>>; 3]>,
+    effects: Vec<Effect>,
+}
+
+struct Entry {
+    session: Arc<Session>,
+    /// Connections that it made.
+    accepted: [Option<Arc<Line>>; 3],
+    /// Whether this node's connection for control works, once one was tried.
+    link: Option<bool>,
+}
+
+/// A message that came, in order.
+pub(super) struct Delivery {
+    system: bool,
+    message: Bytes,
+}
+
+/// What there is for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Some,
+    Nothing,
+    /// The connection is to be closed.
+    Over,
+}
+
+/// Frames that were taken for a connection: heads and bodies.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) frames: Vec<(Bytes, Bytes)>,
+}
+
+impl Hub {
+    pub(super) fn new(introduction: Introduction, registry: Registry, seams: Seams, receivers: Receivers) -> Self {
+        let shard = |_| {
+            Mutex::new(Shard {
+                associations: Associations::with_room(introduction.node.clone(), PEERS_MAX / SHARDS),
+                sessions: BTreeMap::new(),
+                lines: BTreeMap::new(),
+                effects: Vec::new(),
+            })
+        };
+        Self {
+            shards: std::array::from_fn(shard),
+            introduction: Arc::new(introduction),
+            registry,
+            seams,
+            receivers,
+            admission: Admission::default(),
+            news: NewsQueue::default(),
+            phase: watch::Sender::new(Phase::Open),
+            sent: Notify::new(),
+            tasks: AtomicUsize::new(0),
+            task_ended: Notify::new(),
+        }
+    }
+
+    /// Runs a task that ends with the node.
+    pub(super) fn spawn(self: &Arc<Self>, lane: Lane, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.fetch_add(1, Ordering::AcqRel);
+        let running = Running(Arc::clone(self));
+        self.spawner(lane).spawn(Box::pin(async move {
+            let _running = running;
+            task.await;
+        }));
+    }
+
+    fn spawner(&self, lane: Lane) -> &dyn Spawner {
+        match lane {
+            Lane::Control => &*self.seams.control,
+            Lane::Ordinary | Lane::Large => &*self.seams.ordinary,
+        }
+    }
+
+    /// Waits until all tasks have ended.
+    pub(super) async fn tasks_ended(&self) {
+        loop {
+            let ended = self.task_ended.notified();
+            if self.tasks.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits until the node's remoting is at `phase` or past it. Cancel safe.
+    pub(super) async fn reached(&self, phase: Phase) {
+        // It cannot fail: the sender is here.
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+
+    /// Decides about `input`, and carries it out.
+    pub(super) fn step(self: &Arc<Self>, at: &Address, input: Input) {
+        self.with(at, |shard, now| shard.associations.step_into(input, now, &mut shard.effects));
+    }
+
+    /// For handshakes and others who must know.
+    pub(super) fn session(&self, node: &UniqueAddress) -> Option<Arc<Session>> {
+        self.shard(&node.address).lock().sessions.get(node).map(|entry| Arc::clone(&entry.session))
+    }
+
+    /// A connection this node made stands, if it still is to be. `false`: it is to be closed.
+    pub(super) fn connected(self: &Arc<Self>, peer: &Peer, line: &Arc<Line>) -> bool {
+        let agreement = self.registry.negotiate(&peer.types);
+        let (node, lane) = (&peer.node, peer.lane);
+        self.with_line(&node.address, lane, line, |shard, now| {
+            let input = Input::Connected { node: node.clone(), lane };
+            shard.associations.step_into(input, now, &mut shard.effects);
+        });
+        self.with_line(&node.address, lane, line, |shard, _| {
+            if let Some(entry) = shard.sessions.get_mut(node) {
+                entry.session.agree(agreement);
+                if lane == Lane::Control {
+                    entry.set_link(true, &self.news);
+                }
+            }
+        })
+        .is_some()
+    }
+
+    /// An attempt to connect failed.
+    pub(super) fn not_connected(
+        self: &Arc<Self>,
+        to: &Address,
+        life: Option<u64>,
+        lane: Lane,
+        error: Option<HandshakeError>,
+        line: &Arc<Line>,
+    ) {
+        self.with_line(to, lane, line, |shard, now| {
+            shard.remove_line(to, lane);
+            if let Some(Life::Met(uid)) = shard.associations.get(to).map(Association::life) {
+                shard.link_failed(&UniqueAddress { address: to.clone(), uid }, lane, &self.news);
+            }
+            let input = Input::NotConnected { to: to.clone(), life, lane, error };
+            shard.associations.step_into(input, now, &mut shard.effects);
+        });
+    }
+
+    /// A connection this node made broke, and so many frames with it.
+    pub(super) fn disconnected(self: &Arc<Self>, node: &UniqueAddress, lane: Lane, line: &Arc<Line>, lost: usize) {
+        self.with(&node.address, |shard, now| {
+            shard.associations.drop(&node.address, DropReason::Broken, lost, &mut shard.effects);
+            if shard.holds(&node.address, lane, line) {
+                shard.remove_line(&node.address, lane);
+                shard.link_failed(node, lane, &self.news);
+                let input = Input::Disconnected { node: node.clone(), lane };
+                shard.associations.step_into(input, now, &mut shard.effects);
+            }
+        });
+    }
+
+    /// A connection that another node made stands; the one before on that lane ends. None: it is to be closed.
+    pub(super) fn accepted(self: &Arc<Self>, peer: &Peer, line: &Arc<Line>) -> Option<Arc<Session>> {
+        let agreement = self.registry.negotiate(&peer.types);
+        let node = &peer.node;
+        self.step(&node.address, Input::Accepted { node: node.clone() });
+        let mut shard = self.shard(&node.address).lock();
+        // Who closes sets the phase, then ends all connections there are.
+        let entry = shard.sessions.get_mut(node).filter(|_| *self.phase.borrow() != Phase::Closed)?;
+        entry.session.agree(agreement);
+        let before = entry.accepted[peer.lane as usize].replace(Arc::clone(line));
+        before.iter().for_each(|before| before.stop());
+        Some(Arc::clone(&entry.session))
+    }
+
+    /// A connection that another node made ended.
+    pub(super) fn unaccepted(&self, node: &UniqueAddress, lane: Lane, line: &Arc<Line>) {
+        let mut shard = self.shard(&node.address).lock();
+        if let Some(entry) = shard.sessions.get_mut(node) {
+            entry.accepted[lane as usize].take_if(|known| Arc::ptr_eq(known, line));
+        }
+    }
+
+    /// What waits for a connection, as much as goes at once.
+    pub(super) fn take(&self, to: &Address, lane: Lane, line: &Arc<Line>, batch: &mut Batch) -> Taken {
+        let now = self.seams.clock.now();
+        let mut shard = self.shard(to).lock();
+        if !shard.holds(to, lane, line) {
+            return Taken::Over;
+        }
+        let mut bytes = 0;
+        while batch.frames.len() < TAKEN_MAX && bytes < TAKEN_BYTES_MAX {
+            match shard.associations.take(to, lane, now) {
+                Some(frame) => {
+                    bytes += frame.0.len() + frame.1.len();
+                    batch.frames.push(frame);
+                }
+                None if batch.frames.is_empty() => return Taken::Nothing,
+                // Asked again it would say so: the connection takes once more, and then waits.
+                None => return Taken::Some,
+            }
+        }
+        Taken::Some
+    }
+
+    /// Frames came from a life: what is to be delivered is appended to `deliveries`.
+    pub(super) fn arrived(
+        self: &Arc<Self>,
+        from: &UniqueAddress,
+        lane: Lane,
+        frames: &mut Vec<Bytes>,
+        deliveries: &mut Vec<Delivery>,
+    ) {
+        let now = self.seams.clock.now();
+        let mut shard = self.shard(&from.address).lock();
+        let Shard { associations, effects, .. } = &mut *shard;
+        associations.arrived(from, lane, frames.drain(..), now, effects);
+        self.carry_out(&mut shard, |delivery| deliveries.push(delivery));
+    }
+
+    /// Hands messages to whoever takes them.
+    pub(super) fn deliver(self: &Arc<Self>, from: &UniqueAddress, lane: Lane, deliveries: &mut Vec<Delivery>) {
+        let (mut malformed, mut nobody) = (0, 0);
+        for Delivery { system, mut message } in deliveries.drain(..) {
+            let channel = (!message.is_empty()).then(|| message.split_to(1)).and_then(|first| Channel::of(first[0]));
+            match channel.map(|channel| self.receivers.get(&channel)) {
+                Some(Some(receiver)) => receiver.deliver(from, lane, system, message),
+                Some(None) => nobody += 1,
+                None => malformed += 1,
+            }
+        }
+        if malformed + nobody > 0 {
+            self.dropped_outside(&from.address, DropReason::Malformed, malformed);
+            self.dropped_outside(&from.address, DropReason::NoReceiver, nobody);
+        }
+    }
+
+    /// So many messages to or from there were dropped by somebody else.
+    pub(super) fn dropped_outside(self: &Arc<Self>, peer: &Address, reason: DropReason, count: usize) {
+        self.with(peer, |shard, _| shard.associations.drop(peer, reason, count, &mut shard.effects));
+    }
+
+    /// Time passed. When to say so again, if nothing else happens.
+    pub(super) fn pass_time(self: &Arc<Self>) -> Option<Tick> {
+        let due = self.shards.iter().filter_map(|shard| {
+            let now = self.seams.clock.now();
+            let mut shard = shard.lock();
+            let Shard { associations, effects, .. } = &mut *shard;
+            associations.step_into(Input::Time, now, effects);
+            self.carry_out(&mut shard, |_| {});
+            shard.associations.due()
+        });
+        due.min()
+    }
+
+    /// Whether nothing waits to be sent, or for its acknowledgement.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.shards.iter().all(|shard| shard.lock().associations.is_quiet())
+    }
+
+    /// Ends all connections and attempts.
+    pub(super) fn hang_up(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            std::mem::take(&mut shard.lines).values().flatten().flatten().for_each(|line| line.stop());
+            shard.sessions.values().flat_map(|entry| &entry.accepted).flatten().for_each(|line| line.stop());
+        }
+    }
+
+    /// All that was dropped so far.
+    pub(super) fn dropped(&self) -> Dropped {
+        let mut dropped = Dropped::default();
+        self.shards.iter().for_each(|shard| dropped.add_all(&shard.lock().associations.dropped()));
+        dropped
+    }
+
+    fn shard(&self, at: &Address) -> &Mutex<Shard> {
+        let hash = xxh3_64_with_seed(at.host().as_bytes(), at.port().into());
+        &self.shards[(hash % SHARDS as u64) as usize]
+    }
+
+    fn with<R>(self: &Arc<Self>, at: &Address, decide: impl FnOnce(&mut Shard, Tick) -> R) -> R {
+        let now = self.seams.clock.now();
+        let mut shard = self.shard(at).lock();
+        let decided = decide(&mut shard, now);
+        self.carry_out(&mut shard, |_| {});
+        decided
+    }
+
+    /// As [`with`](Self::with), if `line` is still the one of that lane.
+    fn with_line<R>(
+        self: &Arc<Self>,
+        at: &Address,
+        lane: Lane,
+        line: &Arc<Line>,
+        decide: impl FnOnce(&mut Shard, Tick) -> R,
+    ) -> Option<R> {
+        self.with(at, |shard, now| shard.holds(at, lane, line).then(|| decide(shard, now)))
+    }
+
+    fn carry_out(self: &Arc<Self>, shard: &mut Shard, mut deliver: impl FnMut(Delivery)) {
+        if shard.effects.is_empty() {
+            return;
+        }
+        let mut effects = std::mem::take(&mut shard.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Deliver { system, message, .. } => deliver(Delivery { system, message }),
+                Effect::Ready { to, lane } => shard.line(&to, lane).into_iter().for_each(|line| line.wake()),
+                Effect::Dial { to, life, lane } => self.dial(shard, to, life, lane),
+                Effect::Hang { to, lane } => shard.remove_line(&to, lane),
+                Effect::HangUpOn(node) => {
+                    if let Some(entry) = shard.sessions.get_mut(&node) {
+                        entry.hang_up();
+                    }
+                }
+                Effect::Began(node) => {
+                    let session = Arc::new(Session::new(node.clone()));
+                    let entry = Entry { session: Arc::clone(&session), accepted: [const { None }; 3], link: None };
+                    shard.sessions.insert(node, entry);
+                    self.news.push(News::Began(session));
+                }
+                Effect::Ended { node, why } => match shard.sessions.remove(&node) {
+                    Some(mut entry) => {
+                        entry.hang_up();
+                        entry.session.end();
+                        self.news.push(News::Ended { session: entry.session, why });
+                    }
+                    None => self.news.push(News::NeverBegan { node, why }),
+                },
+                Effect::Dropped { peer, reason, count } => self.news.dropped(peer, reason, count),
+            }
+        }
+        shard.effects = effects;
+    }
+
+    fn dial(self: &Arc<Self>, shard: &mut Shard, to: Address, life: Option<u64>, lane: Lane) {
+        shard.remove_line(&to, lane);
+        if *self.phase.borrow() == Phase::Closed {
+            return;
+        }
+        let line = Arc::new(Line::default());
+        shard.lines.entry(to.clone()).or_default()[lane as usize] = Some(Arc::clone(&line));
+        self.spawn(lane, outgoing::run(Arc::clone(self), to, life, lane, line));
+    }
+}
+
+impl Standings for Hub {
+    fn standing(&self, life: &UniqueAddress) -> Standing {
+        self.shard(&life.address).lock().associations.lives().standing(life)
+    }
+}
+
+impl Shard {
+    fn line(&self, to: &Address, lane: Lane) -> Option<&Arc<Line>> {
+        self.lines.get(to)?[lane as usize].as_ref()
+    }
+
+    fn holds(&self, to: &Address, lane: Lane, line: &Arc<Line>) -> bool {
+        self.line(to, lane).is_some_and(|known| Arc::ptr_eq(known, line))
+    }
+
+    /// Ends it.
+    fn remove_line(&mut self, to: &Address, lane: Lane) {
+        let Some(lines) = self.lines.get_mut(to) else { return };
+        lines[lane as usize].take().iter().for_each(|line| line.stop());
+        if lines.iter().all(Option::is_none) {
+            self.lines.remove(to);
+        }
+    }
+
+    fn link_failed(&mut self, node: &UniqueAddress, lane: Lane, news: &NewsQueue) {
+        if lane == Lane::Control
+            && let Some(entry) = self.sessions.get_mut(node)
+        {
+            entry.set_link(false, news);
+        }
+    }
+}
+
+impl Entry {
+    fn hang_up(&mut self) {
+        self.accepted.iter_mut().filter_map(Option::take).for_each(|line| line.stop());
+    }
+
+    /// Tells that it fails, and when it works again after that.
+    fn set_link(&mut self, works: bool, news: &NewsQueue) {
+        if self.link.replace(works).unwrap_or(true) != works {
+            news.push(News::Link { peer: self.session.node.clone(), works });
+        }
+    }
+}
+
+/// Counts a task until it is dropped, whether it ended or not.
+struct Running(Arc<Hub>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.tasks.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.task_ended.notify_waiters();
+        }
+    }
+}

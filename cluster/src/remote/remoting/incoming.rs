@@ -1,0 +1,136 @@
+//! Connections that other nodes make: they are taken, shake hands, and are read until they break or are to end.
+
+use super::{
+    admission::Place,
+    hub::{Hub, Phase},
+    line::Line,
+    session::Session,
+};
+use crate::remote::{
+    connection::shake_hands,
+    dropped::DropReason,
+    frame::FrameDecoder,
+    handshake::{HANDSHAKE_WITHIN, Handshake},
+    transport::{ByteStream, Lane, Listener},
+};
+use std::{pin::pin, sync::Arc, time::Duration};
+use tokio::io::AsyncReadExt;
+
+/// How long nobody is let in after that failed: there was no room, most likely.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection over which nothing came for so long is closed. The node that made it does so after half of it.
+const SILENT_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Takes connections until the node closes.
+pub(super) async fn listen(hub: Arc<Hub>, mut listener: Box<dyn Listener>) {
+    let mut closed = pin!(hub.reached(Phase::Closed));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closed => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            // Beyond what may be at the door it is closed at once.
+            Ok((stream, from)) => {
+                if let Some(place) = hub.admission.admit(from.ip()) {
+                    hub.spawn(Lane::Control, welcome(Arc::clone(&hub), stream, place));
+                }
+            }
+            Err(_) => tokio::select! {
+                biased;
+                () = &mut closed => return,
+                () = hub.seams.clock.sleep(PAUSE) => {}
+            },
+        }
+    }
+}
+
+async fn welcome(hub: Arc<Hub>, mut stream: ByteStream, place: Place) {
+    let clock = &hub.seams.clock;
+    let handshake = Handshake::accept(Arc::clone(&hub.introduction), clock.now() + HANDSHAKE_WITHIN);
+    let shaken = tokio::select! {
+        biased;
+        () = hub.reached(Phase::Closed) => return,
+        shaken = shake_hands(&mut stream, handshake, None, &*hub, clock) => shaken,
+    };
+    drop(place);
+    let Ok((peer, decoder)) = shaken else { return };
+    let line = Arc::new(Line::default());
+    if let Some(session) = hub.accepted(&peer, &line) {
+        let lane = peer.lane;
+        let connection = Incoming { hub: Arc::clone(&hub), session, lane, line, stream, decoder };
+        hub.spawn(lane, connection.run());
+    }
+}
+
+/// A connection that a life made.
+struct Incoming {
+    hub: Arc<Hub>,
+    session: Arc<Session>,
+    lane: Lane,
+    line: Arc<Line>,
+    stream: ByteStream,
+    decoder: FrameDecoder,
+}
+
+impl Incoming {
+    async fn run(mut self) {
+        let (session, line) = (Arc::clone(&self.session), Arc::clone(&self.line));
+        tokio::select! {
+            biased;
+            () = line.stopped() => {}
+            () = async {
+                // One connection of a lane after another, and none before the receivers have heard of the life.
+                let _turn = session.turn(self.lane).await;
+                if session.begun().await {
+                    self.read().await;
+                }
+            } => {}
+        }
+        self.hub.unaccepted(&session.node, self.lane, &line);
+    }
+
+    /// Until it breaks or ends. Dropped at any time, nothing is delivered in part.
+    async fn read(&mut self) {
+        let clock = self.hub.seams.clock.clone();
+        let mut last = clock.now();
+        let mut silent = pin!(clock.sleep_until(last + SILENT_FOR));
+        let (mut frames, mut deliveries) = (Vec::new(), Vec::new());
+        loop {
+            let broken = loop {
+                match self.decoder.next() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break false,
+                    Err(_) => break true,
+                }
+            };
+            if !frames.is_empty() {
+                let Some(delivering) = self.session.deliver() else { return };
+                self.hub.arrived(&self.session.node, self.lane, &mut frames, &mut deliveries);
+                self.hub.deliver(&self.session.node, self.lane, &mut deliveries);
+                drop(delivering);
+                last = clock.now();
+            }
+            if broken {
+                // What follows cannot be trusted; what came before was whole.
+                return self.hub.dropped_outside(&self.session.node.address, DropReason::Malformed, 1);
+            }
+            let mut room = self.decoder.room();
+            tokio::select! {
+                biased;
+                read = self.stream.read_buf(&mut room) => match read {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => {}
+                },
+                () = &mut silent => {
+                    if last + SILENT_FOR <= clock.now() {
+                        return;
+                    }
+                    silent.as_mut().reset(last + SILENT_FOR);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One connection this node makes: dials, shakes hands, and writes what waits until it breaks or is to end.
+
+use super::{
+    hub::{Batch, Hub, Taken},
+    line::Line,
+};
+use crate::{
+    member::{Address, UniqueAddress},
+    remote::{
+        connection::shake_hands,
+        frame,
+        handshake::{HANDSHAKE_WITHIN, Handshake, HandshakeError, Peer},
+        transport::{ByteStream, Lane},
+    },
+    seams::Seams,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use std::{io, sync::Arc, time::Duration};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long an attempt to connect may take, the handshake not counted.
+const DIAL_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a connection that is to end may take to say so.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A body of so many bytes is not copied behind others but written from where it is.
+const LARGE: usize = 16 * 1024;
+
+/// A buffer that has grown beyond it is not kept.
+const KEPT_MAX: usize = 256 * 1024;
+
+/// How a connection ended.
+enum End {
+    /// It is to end.
+    Stopped,
+    /// With so many frames that may not have arrived.
+    Broken { lost: usize },
+}
+
+/// From the attempt to the end.
+pub(super) async fn run(hub: Arc<Hub>, to: Address, life: Option<u64>, lane: Lane, line: Arc<Line>) {
+    let connected = tokio::select! {
+        biased;
+        () = line.stopped() => return,
+        connected = connect(&hub, &to, life, lane) => connected,
+    };
+    match connected {
+        Err(error) => hub.not_connected(&to, life, lane, error, &line),
+        Ok((mut stream, peer)) => {
+            if hub.connected(&peer, &line)
+                && let End::Broken { lost } = write(&hub, &peer.node, lane, &line, &mut stream).await
+            {
+                return hub.disconnected(&peer.node, lane, &line, lost);
+            }
+            let _ = hub.seams.clock.timeout(CLOSE_WITHIN, stream.shutdown()).await;
+        }
+    }
+}
+
+async fn connect(
+    hub: &Arc<Hub>,
+    to: &Address,
+    life: Option<u64>,
+    lane: Lane,
+) -> Result<(ByteStream, Peer), Option<HandshakeError>> {
+    let Seams { clock, transport, .. } = &hub.seams;
+    let dialled = clock.timeout(DIAL_WITHIN, transport.dial(to.clone(), lane)).await;
+    let mut stream = dialled.map_err(|_| None)?.map_err(|_| None)?;
+    let until = clock.now() + HANDSHAKE_WITHIN;
+    let (handshake, hello) = Handshake::dial(Arc::clone(&hub.introduction), to.clone(), life, lane, until);
+    // What the other side says after its welcome is nothing: it has a connection of its own for that.
+    let (peer, _) = shake_hands(&mut stream, handshake, Some(hello), &**hub, clock).await.map_err(Some)?;
+    Ok((stream, peer))
+}
+
+async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line>, stream: &mut ByteStream) -> End {
+    let stopped = line.stopped();
+    tokio::pin!(stopped);
+    let mut batch = Batch::default();
+    let mut buffer = BytesMut::new();
+    let mut is_flushed = true;
+    loop {
+        match hub.take(&node.address, lane, line, &mut batch) {
+            Taken::Over => return End::Stopped,
+            Taken::Some => {
+                let count = batch.frames.len();
+                tokio::select! {
+                    biased;
+                    () = &mut stopped => return End::Stopped,
+                    written = write_batch(stream, lane, &mut batch, &mut buffer) => if written.is_err() {
+                        // System messages are sent again: only those that are not are lost.
+                        return End::Broken { lost: if lane == Lane::Control { 0 } else { count } };
+                    },
+                }
+                is_flushed = false;
+            }
+            Taken::Nothing => {
+                hub.sent.notify_waiters();
+                let waits = async {
+                    if !is_flushed {
+                        stream.flush().await?;
+                    }
+                    // The other side says nothing here: whatever comes is the end.
+                    let mut byte = [0];
+                    tokio::select! {
+                        biased;
+                        () = line.woken() => Ok(()),
+                        read = stream.read(&mut byte) => read.and(Err(io::ErrorKind::ConnectionAborted.into())),
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = &mut stopped => return End::Stopped,
+                    woken = waits => if io::Result::is_err(&woken) {
+                        return End::Broken { lost: 0 };
+                    },
+                }
+                is_flushed = true;
+            }
+        }
+    }
+}
+
+/// As few writes as possible: one for all small frames, up to the first large one.
+async fn write_batch(stream: &mut ByteStream, lane: Lane, batch: &mut Batch, buffer: &mut BytesMut) -> io::Result<()> {
+    for (head, body) in batch.frames.drain(..) {
+        let size = head.len() + body.len();
+        if body.len() < LARGE {
+            frame::encode(lane.frame_max(), &[&head, &body], buffer).map_err(io::Error::other)?;
+        } else {
+            frame::encode_header(lane.frame_max(), size, buffer).map_err(io::Error::other)?;
+            buffer.extend_from_slice(&head);
+            write_all(stream, buffer, body).await?;
+        }
+    }
+    write_all(stream, buffer, Bytes::new()).await?;
+    if buffer.capacity() > KEPT_MAX {
+        *buffer = BytesMut::new();
+    }
+    Ok(())
+}
+
+/// Writes what is in `buffer`, and then `body`.
+async fn write_all(stream: &mut ByteStream, buffer: &mut BytesMut, body: Bytes) -> io::Result<()> {
+    if buffer.is_empty() && body.is_empty() {
+        return Ok(());
+    }
+    let mut all = Buf::chain(&buffer[..], body);
+    stream.write_all_buf(&mut all).await?;
+    buffer.clear();
+    Ok(())
+}

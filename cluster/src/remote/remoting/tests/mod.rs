@@ -1,0 +1,4 @@
+//! Nodes that talk to each other, over a network in memory and over real sockets.
+
+mod conversation;
+mod nodes;
