@@ -8,6 +8,7 @@
 //! must remember it keeps through its own `Lease` trait.
 
 mod downing;
+mod lease;
 mod member;
 mod membership;
 mod remote;
@@ -15,4 +16,9 @@ mod rng;
 mod seams;
 
 pub use downing::Downing;
+pub use lease::{
+    AcquireError, Fenced, FencingToken, HostingDeadline, InMemoryLeaseStore, InvalidLeaseSettings, Lease, LeaseFuture,
+    LeaseLost, LeaseOwner, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, OnLost, Stored, StoredLease,
+    Swapped, Version, force_release,
+};
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};

@@ -256,7 +256,9 @@ impl Node {
     }
 
     pub(super) fn lease_answered(&mut self, answer: LeaseAnswer, now: Tick) {
-        if self.resolver.lease != Lease::Asked {
+        // Denied after it was granted: it was lost, and the other side may have it.
+        let lost = self.resolver.has_lease() && answer == LeaseAnswer::Denied;
+        if self.resolver.lease != Lease::Asked && !lost {
             return self.drop(super::DropReason::WrongPhase);
         }
         match answer {
