@@ -12,10 +12,16 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
+    runtime::Handle,
+};
 
 /// A connection that is silent for so long is asked whether it is still there, …
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
@@ -164,7 +170,7 @@ impl Transport for Tcp {
             let mut failed = None;
             for address in tokio::net::lookup_host((to.host(), to.port())).await? {
                 match connect(address).await {
-                    Ok(stream) => return Ok(Box::new(stream) as ByteStream),
+                    Ok(stream) => return Ok(Box::new(Homing::new(stream)) as ByteStream),
                     Err(error) => failed = Some(error),
                 }
             }
@@ -188,6 +194,65 @@ fn no_such_name(address: &Address) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{:?} stands for no address", address.host()))
 }
 
+/// A stream that is driven by the runtime of whoever uses it.
+///
+/// All connections come in on the control thread, as nothing is known of them before the handshake; those of other lanes go
+/// on elsewhere, and their traffic must not wake that thread.
+struct Homing {
+    /// None only if moving it failed.
+    stream: Option<TcpStream>,
+    home: tokio::runtime::Id,
+}
+
+impl Homing {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream: Some(stream), home: Handle::current().id() }
+    }
+
+    fn at_home(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        let here = Handle::current().id();
+        if here != self.home
+            && let Some(stream) = self.stream.take()
+        {
+            self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
+            self.home = here;
+        }
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncRead for Homing {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.at_home()?.poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Homing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.at_home()?.poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.at_home()?.poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.at_home()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.at_home()?.poll_shutdown(cx)
+    }
+}
+
 struct TcpConnections(Arc<TcpListener>);
 
 impl Listener for TcpConnections {
@@ -195,7 +260,7 @@ impl Listener for TcpConnections {
         Box::pin(async move {
             let (stream, from) = self.0.accept().await?;
             tune(&stream)?;
-            Ok((Box::new(stream) as ByteStream, from))
+            Ok((Box::new(Homing::new(stream)) as ByteStream, from))
         })
     }
 }

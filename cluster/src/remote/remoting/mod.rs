@@ -9,6 +9,7 @@
 //! [`admission`], each for `HANDSHAKE_WITHIN` at most. A reader holds no more than its decoder and one read's frames.
 
 mod admission;
+mod control_thread;
 mod hub;
 mod incoming;
 mod line;
@@ -19,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use control_thread::ControlThread;
 pub(crate) use hub::Receivers;
 
 use super::{

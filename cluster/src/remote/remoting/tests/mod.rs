@@ -2,3 +2,4 @@
 
 mod conversation;
 mod nodes;
+mod threads;

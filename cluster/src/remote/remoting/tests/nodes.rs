@@ -13,7 +13,7 @@ use crate::{
         wire::Registry,
     },
     rng::Rng,
-    seams::Seams,
+    seams::{Seams, Spawner},
 };
 use actors::Clock;
 use bytes::Bytes;
@@ -117,15 +117,20 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn start(me: UniqueAddress, transport: Arc<dyn Transport>, clock: &Clock) -> Self {
+        let here = || Arc::new(Handle::current()) as Arc<dyn Spawner>;
+        Self::start_on(me, transport, clock, [here(), here()])
+    }
+
+    /// With spawners for the control lane and for the others.
+    pub(super) fn start_on(
+        me: UniqueAddress,
+        transport: Arc<dyn Transport>,
+        clock: &Clock,
+        [control, ordinary]: [Arc<dyn Spawner>; 2],
+    ) -> Self {
         let ear = Arc::new(Ear::default());
         let settings = RemotingSettings { cluster: "shop".into(), ..RemotingSettings::default() };
-        let seams = Seams {
-            clock: clock.clone(),
-            transport,
-            control: Arc::new(Handle::current()),
-            ordinary: Arc::new(Handle::current()),
-            rng: Arc::new(Rng::seeded(me.uid)),
-        };
+        let seams = Seams { clock: clock.clone(), transport, control, ordinary, rng: Arc::new(Rng::seeded(me.uid)) };
         let receivers = Receivers::from([(Channel::Actors, Arc::clone(&ear) as Arc<dyn Receiver>)]);
         let remoting = Remoting::start(me.clone(), settings, Registry::default(), seams, receivers);
         Self { remoting, ear, me }
