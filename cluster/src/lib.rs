@@ -14,6 +14,7 @@ mod membership;
 mod remote;
 mod rng;
 mod seams;
+pub mod testkit;
 
 pub use downing::Downing;
 pub use lease::{
