@@ -217,8 +217,7 @@ fn a_cut_carries_nothing_in_its_direction_and_everything_in_the_other() {
 fn bytes_of_a_stream_come_in_order_or_it_breaks() {
     let (mut broken, mut whole) = (0, 0);
     for seed in 0..60 {
-        let faults =
-            NetFaults { short_io: 500, resets: 500, loss: 100, delay_ms: (0, 50), ..NetFaults::NONE };
+        let faults = NetFaults { short_io: 500, resets: 500, loss: 100, delay_ms: (0, 50), ..NetFaults::NONE };
         let world = World::new(seed, 2, faults);
         let (mut one, mut two) = world.connected(0, 1);
         let sends = async move {
