@@ -3,12 +3,16 @@
 //! Whoever connects says hello; the other says welcome and who it is, or refuses and lists all that differs. Then the one
 //! that connected compares too. A node that was meant for another address, that has this node's own uid, or whose life is
 //! over here is not let in.
+//!
+//! With keys there is more to it: after the welcome both prove that they have one ([`proof`](super::proof)), first the one
+//! that was connected to, and the other is told that its proof is good.
 
 pub(crate) use super::handshake_frame::{Difference, HANDSHAKE_MAX, Introduction, Kind};
 
 use super::{
     handshake_frame::{Greeting, Said},
     lives::{Standing, Standings},
+    proof::{self, Prover, Transcript},
     transport::Lane,
     wire::Offer,
 };
@@ -102,6 +106,7 @@ impl fmt::Display for List<'_> {
 #[derive(Debug)]
 pub(crate) struct Handshake {
     me: Arc<Introduction>,
+    prover: Option<Prover>,
     side: Side,
     until: Tick,
 }
@@ -113,9 +118,20 @@ enum Side {
         to: Address,
         life: Option<u64>,
         lane: Lane,
+        hello: Bytes,
     },
     /// It waits for one.
     Accepted,
+    /// The other node fits, and is to prove that it has a key.
+    Unproven {
+        peer: Peer,
+        dialled: bool,
+        said: Transcript,
+    },
+    /// It was told that this one has a key, and is to say so.
+    Proven {
+        peer: Peer,
+    },
     Over,
 }
 
@@ -123,18 +139,21 @@ impl Handshake {
     /// Of the side that connected: with the frame to send. With a `life` no other will do.
     pub(crate) fn dial(
         me: Arc<Introduction>,
+        prover: Option<Prover>,
         to: Address,
         life: Option<u64>,
         lane: Lane,
         until: Tick,
     ) -> (Self, Bytes) {
-        let greeting = Greeting { from: (*me).clone(), to: (to.clone(), life), lane };
-        (Self { me, side: Side::Dialled { to, life, lane }, until }, Said::Hello(greeting).encode())
+        let nonce = prover.as_ref().map(Prover::nonce);
+        let hello = Said::Hello(Greeting { from: (*me).clone(), to: (to.clone(), life), lane, nonce }).encode();
+        let side = Side::Dialled { to, life, lane, hello: hello.clone() };
+        (Self { me, prover, side, until }, hello)
     }
 
     /// Of the other side.
-    pub(crate) fn accept(me: Arc<Introduction>, until: Tick) -> Self {
-        Self { me, side: Side::Accepted, until }
+    pub(crate) fn accept(me: Arc<Introduction>, prover: Option<Prover>, until: Tick) -> Self {
+        Self { me, prover, side: Side::Accepted, until }
     }
 
     /// When it is too late.
@@ -160,49 +179,102 @@ impl Handshake {
         };
         match (side, Said::decode(&frame)) {
             (_, Err(error)) => failed(HandshakeError::Malformed(error.to_string())),
-            (Side::Accepted, Ok(Said::Hello(hello))) => self.hello(hello, lives),
-            (Side::Dialled { to, life, lane }, Ok(Said::Welcome(welcome))) => {
-                self.welcome(welcome, (&to, life, lane), lives)
+            (Side::Accepted, Ok(Said::Hello(hello))) => self.hello(frame, hello, lives),
+            (Side::Dialled { to, life, lane, hello }, Ok(Said::Welcome(welcome))) => {
+                let said = Transcript { hello, welcome: frame };
+                self.welcome(welcome, said, (&to, life, lane), lives)
             }
-            (Side::Dialled { .. }, Ok(Said::Refusal(differences))) => {
-                failed(HandshakeError::RefusedByPeer(differences))
-            }
-            (Side::Dialled { .. }, Ok(Said::Hello(_))) => {
-                failed(HandshakeError::Malformed("a hello for an answer".to_owned()))
-            }
-            (Side::Accepted | Side::Over, Ok(_)) => failed(HandshakeError::Malformed("no hello at first".to_owned())),
+            (Side::Unproven { peer, dialled, said }, Ok(Said::Proof(code))) => self.proof(peer, dialled, &said, &code),
+            (Side::Proven { peer }, Ok(Said::Admitted)) => vec![Effect::Done(peer)],
+            (Side::Accepted, Ok(_)) => failed(HandshakeError::Malformed("no hello at first".to_owned())),
+            (_, Ok(Said::Refusal(differences))) => failed(HandshakeError::RefusedByPeer(differences)),
+            (_, Ok(_)) => failed(HandshakeError::Malformed("no answer to what was said".to_owned())),
         }
     }
 
-    fn hello(&self, hello: Greeting, lives: &dyn Standings) -> Vec<Effect> {
+    fn hello(&mut self, frame: Bytes, hello: Greeting, lives: &dyn Standings) -> Vec<Effect> {
         let mut differences = compare(&self.me, &hello.from, lives);
+        self.compare_keys(&hello, &mut differences);
         meant_for(&self.me.node, &hello.to, &mut differences);
         match judge(&self.me, hello, differences) {
             Ok(peer) => {
                 let to = (peer.node.address.clone(), Some(peer.node.uid));
-                let welcome = Said::Welcome(Greeting { from: (*self.me).clone(), to, lane: peer.lane });
-                vec![Effect::Send(welcome.encode()), Effect::Done(peer)]
+                let nonce = self.prover.as_ref().map(Prover::nonce);
+                let from = (*self.me).clone();
+                let welcome = Said::Welcome(Greeting { from, to, lane: peer.lane, nonce }).encode();
+                let mut effects = vec![Effect::Send(welcome.clone())];
+                match &self.prover {
+                    None => effects.push(Effect::Done(peer)),
+                    Some(prover) => {
+                        let said = Transcript { hello: frame, welcome };
+                        let code = prover.prove(proof::Side::Accepted, &said);
+                        effects.push(Effect::Send(Said::Proof(code).encode()));
+                        self.side = Side::Unproven { peer, dialled: false, said };
+                    }
+                }
+                effects
             }
-            Err((peer, differences)) => vec![
-                Effect::Send(Said::Refusal(differences.clone()).encode()),
-                Effect::Failed(HandshakeError::Refused { peer, differences }),
-            ],
+            Err((peer, differences)) => refuse(peer, differences),
         }
     }
 
-    fn welcome(&self, welcome: Greeting, dialled: (&Address, Option<u64>, Lane), lives: &dyn Standings) -> Vec<Effect> {
-        let (to, life, lane) = dialled;
+    fn welcome(
+        &mut self,
+        welcome: Greeting,
+        said: Transcript,
+        (to, life, lane): (&Address, Option<u64>, Lane),
+        lives: &dyn Standings,
+    ) -> Vec<Effect> {
         let mut differences = compare(&self.me, &welcome.from, lives);
+        self.compare_keys(&welcome, &mut differences);
         meant_for(&welcome.from.node, &(to.clone(), life), &mut differences);
         meant_for(&self.me.node, &welcome.to, &mut differences);
         if welcome.lane != lane {
             differ(&mut differences, Kind::Lane, format!("lane: {lane:?} was asked for, this is {:?}", welcome.lane));
         }
-        vec![match judge(&self.me, welcome, differences) {
-            Ok(peer) => Effect::Done(peer),
-            Err((peer, differences)) => Effect::Failed(HandshakeError::Refused { peer, differences }),
-        }]
+        match judge(&self.me, welcome, differences) {
+            Ok(peer) if self.prover.is_some() => {
+                self.side = Side::Unproven { peer, dialled: true, said };
+                Vec::new()
+            }
+            Ok(peer) => vec![Effect::Done(peer)],
+            Err((peer, differences)) => vec![Effect::Failed(HandshakeError::Refused { peer, differences })],
+        }
     }
+
+    fn proof(&mut self, peer: Peer, dialled: bool, said: &Transcript, code: &[u8]) -> Vec<Effect> {
+        let (mine, theirs) = match dialled {
+            true => (proof::Side::Dialled, proof::Side::Accepted),
+            false => (proof::Side::Accepted, proof::Side::Dialled),
+        };
+        let Some(prover) = self.prover.as_ref().filter(|prover| prover.is_proof(theirs, said, code)) else {
+            let text = format!("keys: the proof of {} is made with none that {} has", peer.node, self.me.node);
+            let mut differences = Vec::new();
+            differ(&mut differences, Kind::Keys, text);
+            return refuse(peer.node, differences);
+        };
+        if dialled {
+            self.side = Side::Proven { peer };
+            return vec![Effect::Send(Said::Proof(prover.prove(mine, said)).encode())];
+        }
+        vec![Effect::Send(Said::Admitted.encode()), Effect::Done(peer)]
+    }
+
+    fn compare_keys(&self, greeting: &Greeting, differences: &mut Vec<Difference>) {
+        let text = match (&self.prover, &greeting.nonce) {
+            (Some(_), None) => "keys: there are some here, and none there",
+            (None, Some(_)) => "keys: there are none here, and some there",
+            (Some(_), Some(_)) | (None, None) => return,
+        };
+        differ(differences, Kind::Keys, text.to_owned());
+    }
+}
+
+fn refuse(peer: UniqueAddress, differences: Vec<Difference>) -> Vec<Effect> {
+    vec![
+        Effect::Send(Said::Refusal(differences.clone()).encode()),
+        Effect::Failed(HandshakeError::Refused { peer, differences }),
+    ]
 }
 
 type Judged = Result<Peer, (UniqueAddress, Vec<Difference>)>;
@@ -256,6 +328,10 @@ fn compare(me: &Introduction, theirs: &Introduction, lives: &dyn Standings) -> V
             let text = format!("life: {} is quarantined by {}: start it again", theirs.node, me.node);
             differ(&mut differences, Kind::Quarantined, text);
         }
+    }
+    if !lives.is_certified(&theirs.node) {
+        let text = format!("certificate: it is not made out to the host of {}", theirs.node);
+        differ(&mut differences, Kind::Certificate, text);
     }
     compare_config(&me.config, &theirs.config, &mut differences);
     differences

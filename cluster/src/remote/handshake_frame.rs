@@ -3,6 +3,7 @@
 //! How many fields there are is counted before any is read: each makes room for more than the two bytes it takes.
 
 use super::{
+    proof::{CODE, NONCE},
     transport::Lane,
     wire::{Offer, TYPES_MAX, is_name},
 };
@@ -47,6 +48,8 @@ pub(crate) struct Greeting {
     /// Whom it is meant for, and which life; none: whatever life is there.
     pub(crate) to: (Address, Option<u64>),
     pub(crate) lane: Lane,
+    /// From a node with keys.
+    pub(crate) nonce: Option<Bytes>,
 }
 
 /// One thing that keeps two nodes apart.
@@ -69,6 +72,10 @@ pub(crate) enum Said {
     Hello(Greeting),
     Welcome(Greeting),
     Refusal(Vec<Difference>),
+    /// A code that only who has a key can make.
+    Proof(Bytes),
+    /// It was one.
+    Admitted,
 }
 
 /// Why a frame is none of the handshake.
@@ -90,6 +97,8 @@ impl Said {
                     differences: differences.iter().take(DIFFERENCES_MAX).map(raw).collect(),
                 })
             }
+            Self::Proof(code) => raw::handshake::Kind::Proof(raw::Proof { code: code.clone() }),
+            Self::Admitted => raw::handshake::Kind::Admitted(raw::Admitted {}),
         };
         raw::Handshake { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -115,6 +124,9 @@ impl Said {
                 let difference = |raw: raw::Difference| Difference { kind: raw.kind(), text: legible(&raw.text) };
                 Self::Refusal(refusal.differences.into_iter().map(difference).collect())
             }
+            raw::handshake::Kind::Proof(proof) if proof.code.len() == CODE => Self::Proof(proof.code),
+            raw::handshake::Kind::Proof(_) => return Err(no("`code` has not 32 bytes")),
+            raw::handshake::Kind::Admitted(raw::Admitted {}) => Self::Admitted,
         })
     }
 }
@@ -148,6 +160,7 @@ impl Greeting {
                     highest: *offer.reads.end(),
                 })
                 .collect(),
+            nonce: self.nonce.clone().unwrap_or_default(),
         }
     }
 
@@ -178,6 +191,7 @@ impl Greeting {
             () if !config_fits => return Err(no("`config` has too many parts, or one without a name")),
             () if raw.types.len() > TYPES_MAX => return Err(no("`types` has too many")),
             () if !raw.types.iter().all(fits) => return Err(no("`types` has one that is none")),
+            () if ![0, NONCE].contains(&raw.nonce.len()) => return Err(no("`nonce` has not 32 bytes")),
             () if !ordered(&raw.types) => return Err(no("`types` is not in order")),
             () => {}
         }
@@ -189,7 +203,8 @@ impl Greeting {
             config: raw.config.into_iter().map(|part| (part.name.into(), part.digest)).collect(),
             types: raw.types.into_iter().map(offer).collect(),
         };
-        Ok(Self { from, to: (to, (life != 0).then_some(life)), lane })
+        let nonce = (!raw.nonce.is_empty()).then_some(raw.nonce);
+        Ok(Self { from, to: (to, (life != 0).then_some(life)), lane, nonce })
     }
 }
 

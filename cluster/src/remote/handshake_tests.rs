@@ -60,8 +60,8 @@ impl Meeting {
     /// What became of it on both sides.
     fn run(&self) -> (Result<Peer, HandshakeError>, Result<Peer, HandshakeError>) {
         let (to, life) = self.to.clone();
-        let (mut one, hello) = Handshake::dial(Arc::new(self.one.clone()), to, life, Lane::Large, at(UNTIL));
-        let mut two = Handshake::accept(Arc::new(self.two.clone()), at(UNTIL));
+        let (mut one, hello) = Handshake::dial(Arc::new(self.one.clone()), None, to, life, Lane::Large, at(UNTIL));
+        let mut two = Handshake::accept(Arc::new(self.two.clone()), None, at(UNTIL));
         let (answer, of_two) = outcome(two.step(Input::Frame(hello), &self.lives.1, at(1)));
         let (silence, of_one) = outcome(one.step(Input::Frame(answer.expect("an answer")), &self.lives.0, at(2)));
         assert_eq!(silence, None, "who connected has the last word only by closing");
@@ -158,11 +158,15 @@ fn who_connected_may_refuse_too() {
 #[test]
 fn a_welcome_from_somebody_else_is_refused() {
     let welcome = |change: fn(&mut Greeting)| {
-        let mut greeting =
-            Greeting { from: introduction("two", 2), to: (node("one", 1).address, Some(1)), lane: Lane::Control };
+        let mut greeting = Greeting {
+            from: introduction("two", 2),
+            to: (node("one", 1).address, Some(1)),
+            lane: Lane::Control,
+            nonce: None,
+        };
         change(&mut greeting);
         let me = Arc::new(introduction("one", 1));
-        let (mut one, _) = Handshake::dial(me, node("two", 2).address, Some(2), Lane::Control, at(UNTIL));
+        let (mut one, _) = Handshake::dial(me, None, node("two", 2).address, Some(2), Lane::Control, at(UNTIL));
         match outcome(one.step(Input::Frame(Said::Welcome(greeting).encode()), &Lives::default(), at(1))).1 {
             Ok(_) => vec![],
             Err(HandshakeError::Refused { differences, .. }) => kinds(&differences),
@@ -180,7 +184,7 @@ fn a_welcome_from_somebody_else_is_refused() {
 #[test]
 fn silence_and_an_early_end_are_told_apart() {
     let me = Arc::new(introduction("two", 2));
-    let accept = || Handshake::accept(Arc::clone(&me), at(UNTIL));
+    let accept = || Handshake::accept(Arc::clone(&me), None, at(UNTIL));
     let mut waits = accept();
     assert_eq!(waits.step(Input::Time, &Lives::default(), at(UNTIL - 1)), []);
     assert_eq!(waits.due(), Some(at(UNTIL)));
@@ -189,10 +193,10 @@ fn silence_and_an_early_end_are_told_apart() {
     assert_eq!(waits.step(Input::Closed, &Lives::default(), at(UNTIL)), [], "it is over");
     assert_eq!(accept().step(Input::Closed, &Lives::default(), at(1)), failed(HandshakeError::Closed));
     let (_, hello) =
-        Handshake::dial(Arc::new(introduction("one", 1)), me.node.address.clone(), None, Lane::Large, at(9));
+        Handshake::dial(Arc::new(introduction("one", 1)), None, me.node.address.clone(), None, Lane::Large, at(9));
     let late = accept().step(Input::Frame(hello.clone()), &Lives::default(), at(UNTIL));
     assert_eq!(late, failed(HandshakeError::TimedOut), "too late is too late");
-    let (mut one, _) = Handshake::dial(Arc::clone(&me), node("one", 1).address, None, Lane::Large, at(UNTIL));
+    let (mut one, _) = Handshake::dial(Arc::clone(&me), None, node("one", 1).address, None, Lane::Large, at(UNTIL));
     let echoed = outcome(one.step(Input::Frame(hello), &Lives::default(), at(1))).1;
     assert!(matches!(echoed, Err(HandshakeError::Malformed(_))), "a hello is no answer");
 }
@@ -200,8 +204,12 @@ fn silence_and_an_early_end_are_told_apart() {
 #[test]
 fn what_no_node_says_is_malformed_and_names_the_field() {
     let told = |change: fn(&mut Greeting)| {
-        let mut greeting =
-            Greeting { from: introduction("one", 1), to: (node("two", 2).address, None), lane: Lane::Large };
+        let mut greeting = Greeting {
+            from: introduction("one", 1),
+            to: (node("two", 2).address, None),
+            lane: Lane::Large,
+            nonce: None,
+        };
         change(&mut greeting);
         Said::decode(&Said::Hello(greeting).encode()).map(|_| ()).map_err(|error| error.to_string())
     };
@@ -248,7 +256,7 @@ proptest! {
     #[test]
     fn garbage_never_panics(garbage: Vec<u8>, at_byte: usize, noise: [u8; 3]) {
         let _ = Said::decode(&garbage);
-        let greeting = Greeting { from: introduction("one", 1), to: (node("two", 2).address, None), lane: Lane::Large };
+        let greeting = Greeting { from: introduction("one", 1), to: (node("two", 2).address, None), lane: Lane::Large, nonce: None };
         let mut bytes = Said::Hello(greeting).encode().to_vec();
         let place = at_byte % bytes.len();
         bytes.splice(place..(place + 2).min(bytes.len()), noise);

@@ -25,6 +25,12 @@ pub(crate) enum Standing {
 pub(crate) trait Standings: Send + Sync {
     /// What `life` is.
     fn standing(&self, life: &UniqueAddress) -> Standing;
+
+    /// Whether the certificate of whoever is at the other end is good for `node`. Without certificates all are.
+    fn is_certified(&self, node: &UniqueAddress) -> bool {
+        let _ = node;
+        true
+    }
 }
 
 impl Standings for Lives {

@@ -1,7 +1,7 @@
 //! Messages between nodes: in order and at most once per lane, system messages exactly once per life.
 //!
 //! [`associations`] decides what is queued, sent and dropped; [`handshake`] who is let in; [`system_messages`] what is sent
-//! again; [`frame`] and [`wire`] are bytes. None of them does I/O: [`transport`] is the door to the network, [`tcp`] the
+//! again; [`proof`] and [`tls`] who is a stranger; [`frame`] and [`wire`] are bytes. None of them does I/O: [`transport`] is the door to the network, [`tcp`] the
 //! real one behind it, and [`connection`] carries handshakes and frames over what comes through. [`remoting`] carries out
 //! what was decided; [`door`] is what the parts above see of it.
 
@@ -16,9 +16,11 @@ pub(crate) mod handshake_frame;
 pub(crate) mod lane_queue;
 pub(crate) mod lives;
 pub(crate) mod pack;
+pub(crate) mod proof;
 pub(crate) mod remoting;
 pub(crate) mod system_messages;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod wire;
 
@@ -28,6 +30,8 @@ mod association_tests;
 mod handshake_tests;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod proof_tests;
 #[cfg(test)]
 mod smoke_tests;
 #[cfg(test)]

@@ -35,7 +35,7 @@ async fn dial(
     clock: &Clock,
 ) -> (ByteStream, Result<Peer, HandshakeError>) {
     let mut stream = transport.dial(to.clone(), lane).await.unwrap();
-    let (handshake, hello) = Handshake::dial(me, to.clone(), None, lane, clock.now() + HANDSHAKE_WITHIN);
+    let (handshake, hello) = Handshake::dial(me, None, to.clone(), None, lane, clock.now() + HANDSHAKE_WITHIN);
     let met = shake_hands(&mut stream, handshake, Some(hello), &Lives::default(), clock).await;
     (stream, met.map(|(peer, _)| peer))
 }
@@ -46,7 +46,7 @@ async fn accept(
     clock: &Clock,
 ) -> (ByteStream, Result<(Peer, FrameDecoder), HandshakeError>) {
     let (mut stream, _) = transport.listen().accept().await.unwrap();
-    let handshake = Handshake::accept(me, clock.now() + HANDSHAKE_WITHIN);
+    let handshake = Handshake::accept(me, None, clock.now() + HANDSHAKE_WITHIN);
     let met = shake_hands(&mut stream, handshake, None, &Lives::default(), clock).await;
     (stream, met)
 }
@@ -146,7 +146,8 @@ async fn a_node_that_hears_nothing_gives_up_and_a_cut_holds_back_only_for_a_whil
     let mut stream = one.dial(at_two.clone(), Lane::Control).await.unwrap();
     network.cut(&at_two, &at_one);
     let me = introduction(&at_one, 1);
-    let (handshake, hello) = Handshake::dial(me, at_two.clone(), None, Lane::Control, clock.now() + HANDSHAKE_WITHIN);
+    let (handshake, hello) =
+        Handshake::dial(me, None, at_two.clone(), None, Lane::Control, clock.now() + HANDSHAKE_WITHIN);
     let lives = Lives::default();
     let shaken = shake_hands(&mut stream, handshake, Some(hello), &lives, &clock);
     let (met, (_, accepted)) = tokio::join!(shaken, accept(&two, introduction(&at_two, 2), &clock));

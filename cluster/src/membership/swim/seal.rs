@@ -24,6 +24,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hkdf::{HKDF_SHA256, Prk, Salt},
+    hmac,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use xxhash_rust::xxh3::xxh3_64;
@@ -63,6 +64,17 @@ impl KeyRing {
                 Ok(Self(keys.iter().map(|key| salt.extract(key)).collect()))
             }
         }
+    }
+}
+
+impl KeyRing {
+    /// Keys of their own for proofs in handshakes, in the order of the ring.
+    pub(crate) fn handshake_keys(&self) -> impl Iterator<Item = hmac::Key> {
+        let expand = |secret: &Prk| {
+            let key = secret.expand(&[b"handshake"], hmac::HMAC_SHA256);
+            key.expect("a key is shorter than what HKDF can make").into()
+        };
+        self.0.iter().map(expand)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     line::Line,
     news::{News, NewsQueue},
     outgoing,
+    security::Security,
     session::Session,
 };
 use crate::{
@@ -66,6 +67,7 @@ pub(super) struct Hub {
     pub(super) registry: Registry,
     pub(super) seams: Seams,
     pub(super) receivers: Receivers,
+    pub(super) security: Security,
     pub(super) admission: Admission,
     pub(super) news: NewsQueue,
     pub(super) phase: watch::Sender<Phase>,
@@ -114,7 +116,13 @@ pub(super) struct Batch {
 }
 
 impl Hub {
-    pub(super) fn new(introduction: Introduction, registry: Registry, seams: Seams, receivers: Receivers) -> Self {
+    pub(super) fn new(
+        introduction: Introduction,
+        registry: Registry,
+        seams: Seams,
+        receivers: Receivers,
+        security: Security,
+    ) -> Self {
         let shard = |_| {
             Mutex::new(Shard {
                 associations: Associations::with_room(introduction.node.clone(), PEERS_MAX / SHARDS),
@@ -129,6 +137,7 @@ impl Hub {
             registry,
             seams,
             receivers,
+            security,
             admission: Admission::default(),
             news: NewsQueue::default(),
             phase: watch::Sender::new(Phase::Open),

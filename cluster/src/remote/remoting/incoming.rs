@@ -4,13 +4,14 @@ use super::{
     admission::Place,
     hub::{Hub, Phase},
     line::Line,
+    security::Certified,
     session::Session,
 };
 use crate::remote::{
     connection::shake_hands,
     dropped::DropReason,
     frame::FrameDecoder,
-    handshake::{HANDSHAKE_WITHIN, Handshake},
+    handshake::{HANDSHAKE_WITHIN, Handshake, Peer},
     transport::{ByteStream, Lane, Listener},
 };
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -47,22 +48,32 @@ pub(super) async fn listen(hub: Arc<Hub>, mut listener: Box<dyn Listener>) {
     }
 }
 
-async fn welcome(hub: Arc<Hub>, mut stream: ByteStream, place: Place) {
-    let clock = &hub.seams.clock;
-    let handshake = Handshake::accept(Arc::clone(&hub.introduction), clock.now() + HANDSHAKE_WITHIN);
+async fn welcome(hub: Arc<Hub>, stream: ByteStream, place: Place) {
     let shaken = tokio::select! {
         biased;
         () = hub.reached(Phase::Closed) => return,
-        shaken = shake_hands(&mut stream, handshake, None, &*hub, clock) => shaken,
+        shaken = shaken(&hub, stream) => shaken,
     };
     drop(place);
-    let Ok((peer, decoder)) = shaken else { return };
+    let Some((stream, peer, decoder)) = shaken else { return };
     let line = Arc::new(Line::default());
     if let Some(session) = hub.accepted(&peer, &line) {
         let lane = peer.lane;
         let connection = Incoming { hub: Arc::clone(&hub), session, lane, line, stream, decoder };
         hub.spawn(lane, connection.run());
     }
+}
+
+/// None: they do not talk to each other, or not in time.
+async fn shaken(hub: &Arc<Hub>, stream: ByteStream) -> Option<(ByteStream, Peer, FrameDecoder)> {
+    let clock = &hub.seams.clock;
+    let until = clock.now() + HANDSHAKE_WITHIN;
+    let secured = clock.timeout(HANDSHAKE_WITHIN, hub.security.accepted(stream)).await;
+    let (mut stream, certificate) = secured.ok()?.ok()?;
+    let handshake = Handshake::accept(Arc::clone(&hub.introduction), hub.security.prover(), until);
+    let judge = Certified { hub, certificate };
+    let (peer, decoder) = shake_hands(&mut stream, handshake, None, &judge, clock).await.ok()?;
+    Some((stream, peer, decoder))
 }
 
 /// A connection that a life made.

@@ -15,6 +15,7 @@ mod incoming;
 mod line;
 mod news;
 mod outgoing;
+mod security;
 mod session;
 
 #[cfg(test)]
@@ -28,15 +29,18 @@ use super::{
     door::{Channel, Receiver, Remote},
     dropped::{DropReason, Dropped},
     handshake::Introduction,
+    tls::Tls,
     transport::Lane,
     wire::{Agreement, Registry},
 };
 use crate::{
     member::{Address, UniqueAddress},
+    membership::swim::seal::KeyRing,
     seams::Seams,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use hub::{Hub, Phase};
+use security::Security;
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
 
 /// Versions of the protocol between nodes that this one speaks.
@@ -58,6 +62,10 @@ pub(crate) struct RemotingSettings {
     pub(crate) cluster: Arc<str>,
     /// Parts of the configuration that must be the same on all nodes, by name; each as a digest.
     pub(crate) config: BTreeMap<Arc<str>, u64>,
+    /// Who connects, and is connected to, proves that it has one of these keys. Nothing is encrypted by that.
+    pub(crate) keys: Option<KeyRing>,
+    /// Encrypts, and lets in whose certificate one of the authorities signed.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// One node's messages to and from others.
@@ -73,10 +81,11 @@ impl Remoting {
         seams: Seams,
         receivers: Receivers,
     ) -> Arc<Self> {
-        let RemotingSettings { cluster, config } = settings;
+        let RemotingSettings { cluster, config, keys, tls } = settings;
+        let security = Security::new(keys, tls, seams.rng.fork("handshakes"));
         let introduction = Introduction { cluster, protocol: PROTOCOL, node: me, config, types: registry.offers() };
         let listener = seams.transport.listen();
-        let hub = Arc::new(Hub::new(introduction, registry, seams, receivers));
+        let hub = Arc::new(Hub::new(introduction, registry, seams, receivers, security));
         hub.spawn(Lane::Control, incoming::listen(Arc::clone(&hub), listener));
         hub.spawn(Lane::Control, pass_time(Arc::clone(&hub)));
         hub.spawn(Lane::Control, tell_news(Arc::clone(&hub)));
@@ -102,6 +111,13 @@ impl Remoting {
         phase.send_replace(Phase::Closed);
         self.0.hang_up();
         let _ = seams.clock.timeout(END_WITHIN, self.0.tasks_ended()).await;
+    }
+
+    /// Goes on with other keys, if there were some: handshakes from now on are made with them, connections that stand stay.
+    /// To change a key without a gap, go through all nodes three times: add the new one at the end, then put it first, then
+    /// drop the old one.
+    pub(crate) fn rotate(&self, keys: KeyRing) {
+        self.0.security.rotate(keys);
     }
 
     /// All that was dropped so far, by reason.

@@ -3,6 +3,7 @@
 use super::{
     hub::{Batch, Hub, Taken},
     line::Line,
+    security::Certified,
 };
 use crate::{
     member::{Address, UniqueAddress},
@@ -66,11 +67,15 @@ async fn connect(
 ) -> Result<(ByteStream, Peer), Option<HandshakeError>> {
     let Seams { clock, transport, .. } = &hub.seams;
     let dialled = clock.timeout(DIAL_WITHIN, transport.dial(to.clone(), lane)).await;
-    let mut stream = dialled.map_err(|_| None)?.map_err(|_| None)?;
+    let stream = dialled.map_err(|_| None)?.map_err(|_| None)?;
     let until = clock.now() + HANDSHAKE_WITHIN;
-    let (handshake, hello) = Handshake::dial(Arc::clone(&hub.introduction), to.clone(), life, lane, until);
+    let secured = clock.timeout(HANDSHAKE_WITHIN, hub.security.dialled(stream, to)).await;
+    let (mut stream, certificate) = secured.map_err(|_| None)?.map_err(|_| None)?;
+    let (me, prover) = (Arc::clone(&hub.introduction), hub.security.prover());
+    let (handshake, hello) = Handshake::dial(me, prover, to.clone(), life, lane, until);
+    let judge = Certified { hub, certificate };
     // What the other side says after its welcome is nothing: it has a connection of its own for that.
-    let (peer, _) = shake_hands(&mut stream, handshake, Some(hello), &**hub, clock).await.map_err(Some)?;
+    let (peer, _) = shake_hands(&mut stream, handshake, Some(hello), &judge, clock).await.map_err(Some)?;
     Ok((stream, peer))
 }
 

@@ -126,14 +126,30 @@ impl Node {
         me: UniqueAddress,
         transport: Arc<dyn Transport>,
         clock: &Clock,
+        spawners: [Arc<dyn Spawner>; 2],
+    ) -> Self {
+        let settings = RemotingSettings { cluster: "shop".into(), ..RemotingSettings::default() };
+        Self::start_with(me, settings, transport, clock, spawners)
+    }
+
+    fn start_with(
+        me: UniqueAddress,
+        settings: RemotingSettings,
+        transport: Arc<dyn Transport>,
+        clock: &Clock,
         [control, ordinary]: [Arc<dyn Spawner>; 2],
     ) -> Self {
         let ear = Arc::new(Ear::default());
-        let settings = RemotingSettings { cluster: "shop".into(), ..RemotingSettings::default() };
         let seams = Seams { clock: clock.clone(), transport, control, ordinary, rng: Arc::new(Rng::seeded(me.uid)) };
         let receivers = Receivers::from([(Channel::Actors, Arc::clone(&ear) as Arc<dyn Receiver>)]);
         let remoting = Remoting::start(me.clone(), settings, Registry::default(), seams, receivers);
         Self { remoting, ear, me }
+    }
+
+    /// The next life at its address.
+    pub(super) fn restarts(&self, network: &MemoryNetwork, clock: &Clock, uid: u64) -> Self {
+        let me = UniqueAddress { uid, ..self.me.clone() };
+        Self::start(me.clone(), Arc::new(network.node(me.address)), clock)
     }
 
     /// To whoever is there.
@@ -148,11 +164,20 @@ impl Node {
 
 /// Two nodes, of uids 1 and 2, over a network in memory.
 pub(super) fn two_in_memory() -> (MemoryNetwork, Clock, [Node; 2]) {
-    let clock = Clock::paused(&Handle::current(), 0);
+    two_in_memory_with(0, |_| RemotingSettings { cluster: "shop".into(), ..RemotingSettings::default() })
+}
+
+/// With settings by uid.
+pub(super) fn two_in_memory_with(
+    wall_ms: u64,
+    settings: impl Fn(u64) -> RemotingSettings,
+) -> (MemoryNetwork, Clock, [Node; 2]) {
+    let clock = Clock::paused(&Handle::current(), wall_ms);
     let network = MemoryNetwork::new(clock.clone());
     let node = |name: &str, uid| {
         let me = UniqueAddress { address: name.parse().unwrap(), uid };
-        Node::start(me.clone(), Arc::new(network.node(me.address)), &clock)
+        let transport = Arc::new(network.node(me.address.clone()));
+        Node::start_with(me, settings(uid), transport, &clock, [(); 2].map(|()| Arc::new(Handle::current()) as _))
     };
     let nodes = [node("one:1", 1), node("two:2", 2)];
     (network, clock, nodes)
