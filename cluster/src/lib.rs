@@ -8,6 +8,7 @@
 //! must remember it keeps through its own `Lease` trait.
 
 mod downing;
+mod epoch;
 mod lease;
 mod member;
 mod membership;
