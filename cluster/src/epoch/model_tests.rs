@@ -205,7 +205,11 @@ impl World {
                 }
                 for uid in lost {
                     self.members.remove(&uid);
-                    if crash { drop(self.registers.remove(&uid)) } else { drop(self.ghosts.insert(uid)) }
+                    if crash {
+                        self.registers.remove(&uid);
+                    } else {
+                        self.ghosts.insert(uid);
+                    }
                 }
             }
             // All but one may leave at once.
@@ -215,7 +219,7 @@ impl World {
                     self.members.insert(uid, Status::Leaving);
                 }
             }
-            5 | 6 => leaving.into_iter().for_each(|uid| drop(self.members.insert(uid, Status::Exiting))),
+            5 | 6 => self.members.extend(leaving.into_iter().map(|uid| (uid, Status::Exiting))),
             // Those that exit are there for long enough to say what they know.
             7 => {
                 for uid in self.of(Status::Exiting) {
