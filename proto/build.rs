@@ -34,7 +34,7 @@ const MODEL: &[&str] = &[
 ];
 
 /// What the nodes of one cluster say to each other.
-const INTERNAL: &[&str] = &["internal/remote.proto"];
+const INTERNAL: &[&str] = &["internal/membership.proto", "internal/remote.proto"];
 
 fn main() -> anyhow::Result<()> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

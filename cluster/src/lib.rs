@@ -9,6 +9,7 @@
 
 mod downing;
 mod epoch;
+mod event;
 mod lease;
 mod member;
 mod membership;
@@ -16,11 +17,12 @@ mod remote;
 mod rng;
 mod seams;
 pub mod testkit;
+mod uptime;
 
 pub use downing::Downing;
+pub use event::{ClusterEvent, ClusterState};
 pub use lease::{
     AcquireError, Fenced, FencingToken, HostingDeadline, InMemoryLeaseStore, InvalidLeaseSettings, Lease, LeaseFuture,
     LeaseLost, LeaseOwner, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, OnLost, Stored, StoredLease,
     Swapped, Version, force_release,
 };
-pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};

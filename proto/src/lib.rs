@@ -26,7 +26,7 @@ pub mod internal {
         include!(concat!(env!("OUT_DIR"), "/internal/mod.rs"));
     }
 
-    pub use generated::internal::remote;
+    pub use generated::internal::{membership, remote};
 }
 
 /// The conformance suite's model services and the sample services.

@@ -1,5 +1,6 @@
 //! [`HostingDeadline`]: until when this node may serve what it hosts, for whoever asks before each batch of messages.
 
+use crate::uptime::Uptime;
 use actors::{Clock, Tick};
 use std::{
     fmt,
@@ -19,10 +20,11 @@ const ENDED: u64 = 1;
 ///
 /// The members that can be reached extend it, as long as they would go on with this node if all others were gone. A node
 /// that is cut off therefore stops serving before the others may start elsewhere what it hosts, though it cannot know that
-/// they do. Clocks may be set as they like; their rates may differ by one in a hundred.
+/// they do. Clocks may be set as they like; their rates may differ by one in a hundred, and time goes on while a machine is
+/// suspended.
 #[derive(Clone)]
 pub struct HostingDeadline {
-    clock: Clock,
+    uptime: Uptime,
     nanos: Arc<AtomicU64>,
 }
 
@@ -34,7 +36,12 @@ pub struct Fenced;
 impl HostingDeadline {
     /// One that is not valid before it is extended.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, nanos: Arc::new(AtomicU64::new(NONE)) }
+        Self::by(Uptime::of(clock))
+    }
+
+    /// As [`new`](Self::new), by a clock that may count more than a [`Clock`] does.
+    pub(crate) fn by(uptime: Uptime) -> Self {
+        Self { uptime, nanos: Arc::new(AtomicU64::new(NONE)) }
     }
 
     /// Moves it to `until`, unless it has ended.
@@ -55,28 +62,21 @@ impl HostingDeadline {
         self.nanos.store(ENDED, Ordering::Release);
     }
 
-    /// Whether what is hosted may be served at this moment: one atomic load and a clock.
+    /// Whether what is hosted may be served at this moment: one atomic load and a clock. To be asked before each message, or
+    /// each batch of a few.
     ///
     /// # Errors
     /// It may not.
     pub fn check(&self) -> Result<(), Fenced> {
-        self.check_at(self.clock.now())
-    }
-
-    /// As [`check`](Self::check), for a caller that has read the clock already.
-    ///
-    /// # Errors
-    /// It may not.
-    pub fn check_at(&self, now: Tick) -> Result<(), Fenced> {
-        let valid = now < Tick::START + Duration::from_nanos(self.nanos.load(Ordering::Acquire));
+        let valid = self.uptime.now() < Tick::START + Duration::from_nanos(self.nanos.load(Ordering::Acquire));
         if valid { Ok(()) } else { Err(Fenced) }
     }
 
-    /// The moment itself. `None`: nothing may be served.
-    pub fn until(&self) -> Option<Tick> {
+    /// For how long it may go on without a further word of the others. Zero: nothing may be served.
+    pub fn remaining(&self) -> Duration {
         match self.nanos.load(Ordering::Acquire) {
-            NONE | ENDED => None,
-            nanos => Some(Tick::START + Duration::from_nanos(nanos)),
+            NONE | ENDED => Duration::ZERO,
+            nanos => (Tick::START + Duration::from_nanos(nanos)) - self.uptime.now(),
         }
     }
 
@@ -88,7 +88,7 @@ impl HostingDeadline {
 
 impl fmt::Debug for HostingDeadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostingDeadline").field("until", &self.until()).finish_non_exhaustive()
+        f.debug_struct("HostingDeadline").field("remaining", &self.remaining()).finish_non_exhaustive()
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
         deadline.set(clock.now() + Duration::from_secs(9));
         assert_eq!(deadline.clone().check(), Ok(()), "the others were heard again");
         deadline.clear();
-        assert_eq!((deadline.check(), deadline.until()), (Err(Fenced), None));
+        assert_eq!((deadline.check(), deadline.remaining()), (Err(Fenced), Duration::ZERO));
 
         deadline.end();
         deadline.set(clock.now() + Duration::from_secs(9));

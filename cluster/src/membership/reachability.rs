@@ -40,6 +40,11 @@ impl Reachability {
         new
     }
 
+    /// What another node told, as it is.
+    pub(crate) fn insert(&mut self, pair: (u64, u64), row: Row) {
+        self.0.insert(pair, row);
+    }
+
     /// Keeps rows whose observer and subject both satisfy `keep`.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
         self.0.retain(|(observer, subject), _| keep(*observer) && keep(*subject));

@@ -29,7 +29,7 @@ mod association_tests;
 #[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 mod proof_tests;
 #[cfg(test)]

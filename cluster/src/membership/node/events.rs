@@ -1,8 +1,9 @@
-//! [`ClusterEvent`]: what subscribers see. Each step of the node ends with the difference to what they saw before.
+//! What subscribers see: each step of the node ends with the difference to what they saw before.
 
 use super::{Effect, Node};
 use crate::{
     downing::Downing,
+    event::{ClusterEvent, ClusterState},
     member::{Member, MemberStatus, UniqueAddress},
     membership::table::Digest,
 };
@@ -12,33 +13,6 @@ use std::{
     sync::Arc,
 };
 
-/// One thing that this node noticed. All of one node come in the order in which it did; nothing is promised between nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ClusterEvent {
-    Joined(Member),
-    WeaklyUp(Member),
-    Up(Member),
-    PreparingForShutdown(Member),
-    ReadyForShutdown(Member),
-    Left(Member),
-    Exited(Member),
-    Downed(Member),
-    Removed {
-        member: Member,
-        /// Where it was in its life, as far as this node knew.
-        previous: MemberStatus,
-        /// From then on it certainly does nothing any more, so others may do what it did.
-        free_at: Tick,
-    },
-    Unreachable(Member),
-    Reachable(Member),
-    LeaderChanged(Option<UniqueAddress>),
-    RoleLeaderChanged {
-        role: Arc<str>,
-        leader: Option<UniqueAddress>,
-    },
-}
-
 /// What all events so far amount to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
@@ -46,6 +20,21 @@ pub(crate) struct Snapshot {
     pub(crate) unreachable: BTreeSet<u64>,
     pub(crate) leader: Option<UniqueAddress>,
     pub(crate) role_leaders: BTreeMap<Arc<str>, UniqueAddress>,
+}
+
+impl Snapshot {
+    /// As users see it.
+    pub(crate) fn state(&self) -> ClusterState {
+        let mut members: Vec<Member> = self.members.values().cloned().collect();
+        members.sort_by(|one, two| one.node.cmp(&two.node));
+        let node = |uid: &u64| self.members.get(uid).map(|member| member.node.clone());
+        ClusterState {
+            members,
+            unreachable: self.unreachable.iter().filter_map(node).collect(),
+            leader: self.leader.clone(),
+            role_leaders: self.role_leaders.clone(),
+        }
+    }
 }
 
 /// What subscribers know.
@@ -64,6 +53,11 @@ impl Published {
 }
 
 impl Node {
+    /// What subscribers know.
+    pub(crate) fn published(&self) -> &Snapshot {
+        &self.published.snapshot
+    }
+
     pub(super) fn subscribe(&mut self, subscriber: u64) {
         let snapshot = self.published.snapshot.clone();
         self.out.push(Effect::Snapshot { subscriber, snapshot });

@@ -26,11 +26,11 @@ const PREFER_DIFFERENT: usize = 80;
 /// From here on it is preferred less: whoever changed last would be asked by all.
 const PREFER_LESS_FROM: usize = 400;
 /// More members than a cluster can have.
-pub(super) const MEMBERS_MAX: usize = 10_000;
+pub(crate) const MEMBERS_MAX: usize = 10_000;
 /// More lives than end in two days.
-const REMOVED_MAX: usize = 200_000;
+pub(crate) const REMOVED_MAX: usize = 200_000;
 /// More rows than a cluster can have that is not wholly broken.
-const ROWS_MAX: usize = 1_000_000;
+pub(crate) const ROWS_MAX: usize = 1_000_000;
 
 /// What this node knows of what the others know, and what it has to tell them.
 #[derive(Debug, Default)]

@@ -2,7 +2,10 @@
 
 use crate::{
     member::Member,
-    membership::table::{Digest, Gossip},
+    membership::{
+        codec::SETTINGS_MAX,
+        table::{Digest, Gossip},
+    },
 };
 use actors::Tick;
 use std::{collections::BTreeMap, hash::Hasher, sync::Arc};
@@ -54,6 +57,13 @@ pub(crate) struct Summary {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SharedSettings(BTreeMap<Arc<str>, Value>);
 
+/// The value of a setting as it is told to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SettingValue<'a> {
+    Plain(&'a str),
+    Secret(u128),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
     Plain(Arc<str>),
@@ -70,9 +80,6 @@ pub(crate) struct Difference {
     pub(crate) of_joiner: Arc<str>,
 }
 
-/// More than anybody has: a table of settings that is longer is no honest one.
-const SETTINGS_MAX: usize = 256;
-
 impl SharedSettings {
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.0.insert(key.into(), Value::Plain(value.into()));
@@ -86,6 +93,22 @@ impl SharedSettings {
         hash.write(value.as_bytes());
         self.0.insert(key.into(), Value::Secret(hash.digest128()));
         self
+    }
+
+    pub(crate) fn insert_plain(&mut self, key: Arc<str>, value: Arc<str>) {
+        self.0.insert(key, Value::Plain(value));
+    }
+
+    pub(crate) fn insert_hash(&mut self, key: Arc<str>, hash: u128) {
+        self.0.insert(key, Value::Secret(hash));
+    }
+
+    /// In the order of names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, SettingValue<'_>)> {
+        self.0.iter().map(|(key, value)| match value {
+            Value::Plain(text) => (key, SettingValue::Plain(text)),
+            Value::Secret(hash) => (key, SettingValue::Secret(*hash)),
+        })
     }
 
     pub(super) fn is_bounded(&self) -> bool {

@@ -31,9 +31,11 @@ mod network_reach;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use events::{ClusterEvent, Snapshot};
+pub(crate) use crate::event::ClusterEvent;
+pub(crate) use events::Snapshot;
+pub(crate) use gossip::{MEMBERS_MAX, REMOVED_MAX, ROWS_MAX};
 pub(crate) use input::{Command, DropReason, Effect, Input, LeaseAnswer, NodeSettings, StopReason};
-pub(crate) use message::{Difference, Message, SharedSettings, Summary};
+pub(crate) use message::{Difference, Message, SettingValue, SharedSettings, Summary};
 
 use super::table::MemberTable;
 use crate::member::{Address, Member, MemberStatus, UniqueAddress};
@@ -98,13 +100,25 @@ impl Node {
 
     /// Takes `input`, at `now`, which never goes back.
     pub(crate) fn step(&mut self, input: Input, now: Tick) -> Vec<Effect> {
-        if matches!(self.phase, Phase::Stopped) {
-            self.drop(DropReason::Stopped);
-            return std::mem::take(&mut self.out);
+        self.turn([input], now)
+    }
+
+    /// Takes all that has arrived by `now`, and only then lets time pass: what is late by then may have been contradicted.
+    pub(crate) fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Tick) -> Vec<Effect> {
+        for input in inputs {
+            if matches!(self.phase, Phase::Stopped) {
+                self.drop(DropReason::Stopped);
+            } else {
+                self.take(input, now);
+            }
         }
-        self.take(input, now);
         self.settle(now);
         std::mem::take(&mut self.out)
+    }
+
+    /// Whether it is in a cluster now.
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self.phase, Phase::Member)
     }
 
     fn take(&mut self, input: Input, now: Tick) {

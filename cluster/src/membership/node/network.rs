@@ -190,7 +190,9 @@ impl Net {
                 ClusterEvent::Removed { member, .. } => (member, "removed"),
                 ClusterEvent::Unreachable(member) => (member, "unreachable"),
                 ClusterEvent::Reachable(member) => (member, "reachable"),
-                ClusterEvent::LeaderChanged(_) | ClusterEvent::RoleLeaderChanged { .. } => return None,
+                ClusterEvent::LeaderChanged(_) | ClusterEvent::RoleLeaderChanged { .. } | ClusterEvent::Current(_) => {
+                    return None;
+                }
             };
             is(member).then_some(name)
         };

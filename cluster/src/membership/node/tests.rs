@@ -306,6 +306,7 @@ fn a_snapshot_and_the_events_after_it_tell_all() {
                 folded.role_leaders.insert(role, leader);
             }
             ClusterEvent::RoleLeaderChanged { role, leader: None } => drop(folded.role_leaders.remove(&role)),
+            ClusterEvent::Current(_) => unreachable!("it is told by the daemon"),
         }
     }
     assert_eq!(folded, *after);

@@ -28,6 +28,21 @@ pub(crate) fn says_given_up(message: &[u8]) -> bool {
     message.first() == Some(&GIVEN_UP)
 }
 
+/// Who a message comes from.
+pub(crate) fn sender(mut message: &[u8]) -> Result<Identity, Undecodable> {
+    Ok(header(&mut message)?.src)
+}
+
+/// A message of gossip about one member.
+pub(crate) fn gossip_of(src: &Identity, incarnation: u16, dst: &Identity, about: &Member<Identity>) -> Option<Vec<u8>> {
+    let header = Header { src: src.clone(), src_incarnation: incarnation, dst: dst.clone(), message: Message::Gossip };
+    let mut message = Vec::with_capacity(128);
+    foca::Codec::encode_header(&mut Codec, &header, &mut message).ok()?;
+    message.put_u16(1);
+    foca::Codec::encode_member(&mut Codec, about, &mut message).ok()?;
+    Some(message)
+}
+
 /// Who a message comes from and whom it tells of.
 pub(crate) fn named(mut message: &[u8]) -> Result<Vec<Identity>, Undecodable> {
     let mut named = vec![header(&mut message)?.src];

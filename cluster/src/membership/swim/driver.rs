@@ -20,17 +20,23 @@ use super::{
     codec::{self, Codec},
     contacts::{Contacts, KNOWN_MAX},
     health::Health,
+    hints::{self, Hints, NewHints},
     identity::Identity,
     seal::{Dropped, KeyRing, Seal},
     settings::{DATAGRAM_MAX, InvalidSettings, Settings},
     timers::{Alarm, Timers},
 };
-use crate::{member::Address, rng::Rng};
+use crate::{
+    member::{Address, UniqueAddress},
+    membership::table::Digest,
+    rng::Rng,
+};
 use actors::Tick;
 use bytes::Bytes;
-use foca::{Error, Foca, NoCustomBroadcast, Notification, OwnedNotification, Timer};
+use foca::{Error, Foca, Identity as _, Notification, OwnedNotification, Timer};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -70,7 +76,7 @@ pub(crate) enum News {
 
 /// Finds out who is alive. The same seed and the same inputs make the same effects.
 pub(crate) struct Swim {
-    foca: Foca<Identity, Codec, Rng, NoCustomBroadcast>,
+    foca: Foca<Identity, Codec, Rng, Hints>,
     world: World,
     settings: Settings,
     contacts: Contacts,
@@ -80,6 +86,8 @@ pub(crate) struct Swim {
     /// When this node was renewed last, and for how long afterwards it does not believe that it was given up again.
     renewed: Option<(Tick, Duration)>,
     dropped: BTreeMap<Dropped, u64>,
+    hints: NewHints,
+    hinted: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +114,8 @@ impl Swim {
     pub(crate) fn new(identity: Identity, settings: Settings, rng: Rng, now: Tick) -> Result<Self, InvalidSettings> {
         settings.validate()?;
         let seal = Seal::new(settings.cluster.clone(), identity.uid, settings.keys.clone());
+        let hints = NewHints::default();
+        let handler = Hints::new(identity.uid, Arc::clone(&hints));
         let mut swim = Self {
             contacts: Contacts::new(identity.address.clone(), settings.seeds.iter().cloned()),
             world: World {
@@ -119,12 +129,14 @@ impl Swim {
                 send: Vec::new(),
                 notes: Vec::new(),
             },
-            foca: Foca::new(identity, settings.foca(), rng, Codec),
+            foca: Foca::with_custom_broadcast(identity, settings.foca(), rng, Codec, handler),
             settings,
             state: State::Alone,
             patience: KNOCK_FIRST,
             renewed: None,
             dropped: BTreeMap::new(),
+            hints,
+            hinted: 0,
         };
         swim.world.timers.set(now, Alarm::Knock);
         Ok(swim)
@@ -207,6 +219,19 @@ impl Swim {
         self.effects(news)
     }
 
+    /// Has the word carried along that this node's table is another one now.
+    pub(crate) fn hint(&mut self, digest: Digest) {
+        self.hinted += 1;
+        let item = hints::item(self.foca.identity(), self.hinted, digest);
+        // It always fits, and the handler refuses nothing of this node's.
+        let _ = self.foca.add_broadcast(&item);
+    }
+
+    /// Whose tables have changed, as was heard since this was asked last.
+    pub(crate) fn take_hints(&mut self) -> Vec<(UniqueAddress, Digest)> {
+        std::mem::take(&mut *self.hints.lock())
+    }
+
     /// Goes on with other keys.
     pub(crate) fn rotate(&mut self, keys: KeyRing) {
         self.world.seal.rotate(keys);
@@ -222,7 +247,8 @@ impl Swim {
         self.foca.iter_members().map(foca::Member::id)
     }
 
-    /// Another life at this node's own address that others have told of. If it is the later one, this one was replaced.
+    /// Another life at this node's own address that others have told of. It is over, or another process has the address; if
+    /// it is the later one the others listen to it alone, until this life [outlives](Self::outlive) it.
     pub(crate) fn rival(&self) -> Option<&Identity> {
         let own = self.identity();
         let mut known = self.foca.iter_membership_state().map(foca::Member::id);
@@ -286,10 +312,26 @@ impl Swim {
         if self.foca.iter_membership_state().len() >= MEMBERS_MAX {
             self.only_of_known(&message)?;
         }
+        self.tell_of_later_life(&message);
         self.foca.handle_data(&message, &mut self.world).map_err(|error| match error {
             Error::DataFromOurselves => Dropped::Own,
             _ => Dropped::Malformed,
         })
+    }
+
+    /// Who comes from an address where a later life was heard of would only be told that it is given up, again and again. It
+    /// is told of that life too: if its clock is behind, it can outlive it.
+    fn tell_of_later_life(&mut self, message: &[u8]) {
+        let Ok(from) = codec::sender(message) else { return };
+        let later = |member: &&foca::Member<Identity>| {
+            let known = member.id();
+            known.address == from.address && known.uid != from.uid && known.win_addr_conflict(&from)
+        };
+        let Some(later) = self.foca.iter_membership_state().find(later).cloned() else { return };
+        let incarnation = self.world.incarnation;
+        if let Some(told) = codec::gossip_of(self.foca.identity(), incarnation, &from, &later) {
+            self.world.send.push((from.address, self.world.seal.close(&told)));
+        }
     }
 
     /// Refuses what would have one more address to remember.

@@ -11,6 +11,7 @@ pub(crate) mod codec;
 mod contacts;
 pub(crate) mod driver;
 pub(crate) mod health;
+mod hints;
 pub(crate) mod identity;
 pub(crate) mod seal;
 pub(crate) mod settings;
@@ -23,7 +24,6 @@ mod net;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports, reason = "until the members' daemon drives it")]
 pub(crate) use self::{
     driver::{Effects, News, Swim},
     health::Health,

@@ -1,0 +1,74 @@
+//! [`Counts`]: how much was dropped, and why.
+
+use crate::{
+    membership::{node, swim},
+    remote,
+};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+
+/// By reason. Reasons are few: those of the program.
+#[derive(Debug, Default)]
+pub(crate) struct Counts(Mutex<BTreeMap<String, u64>>);
+
+impl Counts {
+    pub(crate) fn dropped(&self, reason: &'static str) {
+        self.add(reason, 1);
+    }
+
+    pub(crate) fn dropped_by_node(&self, reason: node::DropReason) {
+        self.add(
+            match reason {
+                node::DropReason::WrongPhase => "members: out of place",
+                node::DropReason::Stranger => "members: from a stranger",
+                node::DropReason::Gone => "members: from one that is gone",
+                node::DropReason::Malformed => "members: malformed",
+                node::DropReason::TooLarge => "members: too large",
+                node::DropReason::NoSeeds => "members: no seeds",
+                node::DropReason::NoSuchStep => "members: no such step",
+                node::DropReason::Stopped => "members: this node has stopped",
+            },
+            1,
+        );
+    }
+
+    pub(crate) fn dropped_by_remoting(&self, reason: remote::dropped::DropReason, count: usize) {
+        // They come many at a time.
+        self.add(&format!("remoting: {reason:?}"), count as u64);
+    }
+
+    /// Takes over what SWIM has counted so far.
+    pub(crate) fn set_datagrams(&self, dropped: &BTreeMap<swim::Dropped, u64>) {
+        use swim::Dropped;
+        let mut counts = self.0.lock();
+        for (reason, count) in dropped {
+            let name = match reason {
+                Dropped::Malformed => "datagrams: malformed",
+                Dropped::Version => "datagrams: another version",
+                Dropped::Unsealed => "datagrams: unsealed",
+                Dropped::Sealed => "datagrams: sealed",
+                Dropped::Cluster => "datagrams: another cluster",
+                Dropped::Unauthentic => "datagrams: unauthentic",
+                Dropped::Replayed => "datagrams: replayed",
+                Dropped::Own => "datagrams: own",
+                Dropped::Doubted => "datagrams: doubted",
+                Dropped::Crowded => "datagrams: crowded",
+                Dropped::Left => "datagrams: this node has left",
+            };
+            counts.insert(name.to_owned(), *count);
+        }
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<String, u64> {
+        self.0.lock().clone()
+    }
+
+    fn add(&self, reason: &str, count: u64) {
+        let mut counts = self.0.lock();
+        if let Some(known) = counts.get_mut(reason) {
+            *known = known.saturating_add(count);
+        } else {
+            counts.insert(reason.to_owned(), count);
+        }
+    }
+}
