@@ -18,6 +18,7 @@ use crate::envelope::Envelope;
 use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
+use crate::remote::StandIn;
 use crate::router::Router;
 use crate::system::ActorSystem;
 
@@ -56,6 +57,16 @@ pub(crate) trait Recipient<M>: Send + Sync {
     fn router(&self) -> Option<&Router<M>> {
         None
     }
+
+    /// What stands for an actor elsewhere.
+    fn as_stand_in(&self) -> Option<&StandIn<M>> {
+        None
+    }
+
+    /// As [`as_stand_in`](Self::as_stand_in).
+    fn into_stand_in(self: Arc<Self>) -> Option<Arc<StandIn<M>>> {
+        None
+    }
 }
 
 impl<M: Send + 'static> ActorRef<M> {
@@ -69,6 +80,32 @@ impl<M: Send + 'static> ActorRef<M> {
 
     pub(crate) fn of_router(router: Arc<Router<M>>) -> Self {
         Self { target: Target::Other(router) }
+    }
+
+    pub(crate) fn stand_in(stand_in: Arc<StandIn<M>>) -> Self {
+        Self { target: Target::Other(stand_in) }
+    }
+
+    pub(crate) fn as_stand_in(&self) -> Option<&StandIn<M>> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Other(recipient) => recipient.as_stand_in(),
+        }
+    }
+
+    pub(crate) fn arc_stand_in(&self) -> Option<Arc<StandIn<M>>> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Other(recipient) => recipient.clone().into_stand_in(),
+        }
+    }
+
+    /// Where what stands for the actor lies; none for an actor that is addressed directly.
+    pub(crate) fn recipient_address(&self) -> Option<usize> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Other(recipient) => Some(Arc::as_ptr(recipient).cast::<()>().addr()),
+        }
     }
 
     fn router(&self) -> Option<&Router<M>> {

@@ -62,6 +62,11 @@ impl<T: Send + 'static> ReplyTo<T> {
         Self { port: Some(port) }
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) fn port(&self) -> Option<&Arc<dyn Port<T>>> {
+        self.port.as_ref()
+    }
+
     /// A fresh pair, for code that is no actor and hands out a `ReplyTo`. The wait has no time limit.
     pub fn channel() -> (Self, Ask<T>) {
         let slot = ReplySlot::new();
@@ -109,7 +114,9 @@ impl<T: Send + 'static> ReplyTo<T> {
 
 impl<T> Drop for ReplyTo<T> {
     fn drop(&mut self) {
-        if let Some(port) = self.port.take() {
+        if let Some(port) = self.port.take()
+            && !discard::is_gone(&port)
+        {
             port.complete(Err(discard::reason()));
         }
     }

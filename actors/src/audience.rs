@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::cell_ref::ControlRef;
 use crate::discard;
+use crate::remote::audience_changed;
 
 /// Of one actor.
 #[derive(Default)]
@@ -15,6 +16,12 @@ pub(crate) struct Audience {
     /// By `Head::key`.
     pub(crate) actors: BTreeMap<u128, ControlRef>,
     pub(crate) outside: Outside,
+}
+
+impl Audience {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.actors.is_empty() && self.outside.wakers.is_empty()
+    }
 }
 
 /// Futures that wait for the end of an actor.
@@ -59,7 +66,11 @@ impl Future for Terminated {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone(); // as all wakers here, cloned and dropped outside the lock
         let Self { target, ticket } = &mut *self;
+        let first = ticket.is_none();
         let before = target.head().outside(|outside| outside.map(|outside| outside.wait(ticket, waker)));
+        if first && before.is_some() {
+            audience_changed(target);
+        }
         if before.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
@@ -68,6 +79,9 @@ impl Drop for Terminated {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let left = self.target.head().outside(|outside| outside?.wakers.remove(&ticket));
+        if left.is_some() {
+            audience_changed(&self.target);
+        }
         drop(left); // outside the lock
     }
 }

@@ -27,6 +27,7 @@ use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
 use crate::pinned::Pin;
+use crate::remote::Elsewhere;
 use crate::scheduler::Header;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::system::ActorSystem;
@@ -149,9 +150,17 @@ pub(crate) struct Rare {
     tracer: Option<Tracer>,
     /// Its name, where it is not that of the type that is run.
     actor_type: Option<fn() -> &'static str>,
+    /// Of a stand-in for an actor elsewhere.
+    elsewhere: Option<Elsewhere>,
 }
 
 impl Rare {
+    /// Of a stand-in.
+    pub(crate) fn of_elsewhere(elsewhere: Elsewhere) -> Box<Self> {
+        let elsewhere = Some(elsewhere);
+        Box::new(Self { span: None, pin: None, foyer: None, tracer: None, actor_type: None, elsewhere })
+    }
+
     /// `None` for an actor that has none of it.
     pub(crate) fn new(
         span: Span,
@@ -162,7 +171,7 @@ impl Rare {
     ) -> Option<Box<Self>> {
         let span = Some(span).filter(|span| !span.is_disabled());
         let any = span.is_some() || pin.is_some() || foyer.is_some() || tracer.is_some() || actor_type.is_some();
-        any.then(|| Box::new(Self { span, pin, foyer, tracer, actor_type }))
+        any.then(|| Box::new(Self { span, pin, foyer, tracer, actor_type, elsewhere: None }))
     }
 }
 
@@ -221,6 +230,15 @@ impl Head {
         self.rare.as_ref()?.foyer.as_deref()
     }
 
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.rare.as_ref()?.elsewhere.as_ref()
+    }
+
+    /// Sets the path of a stand-in, before anybody knows it.
+    pub(crate) fn set_path(&self, path: ActorPath) {
+        self.path.get_or_init(|| path);
+    }
+
     pub(crate) fn tracer(&self) -> Option<&Tracer> {
         self.rare.as_ref()?.tracer.as_ref()
     }
@@ -272,6 +290,9 @@ impl Head {
 
     /// Tells this incarnation from all others, those of other systems included.
     pub(crate) fn key(&self) -> u128 {
+        if let Some(elsewhere) = self.elsewhere() {
+            return elsewhere.key;
+        }
         (u128::from(self.system.uid()) << 64) | u128::from(self.uid())
     }
 
@@ -379,6 +400,11 @@ impl Head {
             }
             outside.wake();
         }
+    }
+
+    /// Whether anybody wants to hear of its end.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.held.get().is_some_and(|held| held.lock().watchers.as_ref().is_some_and(|audience| !audience.is_empty()))
     }
 
     /// Shows `look` who waits for the end of this actor outside of any; `None` once it has ended.

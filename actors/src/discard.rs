@@ -1,7 +1,10 @@
 //! Why values are being dropped: the reason travels to destructors that have to report it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+#[cfg(feature = "serde")]
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use tracing::error;
 
@@ -22,6 +25,34 @@ pub(crate) fn because<T>(reason: AskError, value: T) {
     }
     let _reset = Reset(REASON.replace(Some(reason)));
     drop(value);
+}
+
+thread_local! {
+    /// Ports whose `ReplyTo` is dropped because it went elsewhere.
+    static GONE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tells a port from all others that are there.
+pub(crate) fn address<P: ?Sized>(port: &Arc<P>) -> usize {
+    Arc::as_ptr(port).cast::<()>().addr()
+}
+
+/// Does what drops a message that went elsewhere, with the `ReplyTo`s of these ports: their asks stay open.
+#[cfg(feature = "serde")]
+pub(crate) fn gone(ports: Vec<usize>, drop: impl FnOnce()) {
+    struct Back(Vec<usize>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            GONE.with_borrow_mut(|gone| mem::swap(gone, &mut self.0));
+        }
+    }
+    let _back = Back(GONE.replace(ports));
+    drop();
+}
+
+/// Whether the `ReplyTo` of this port went elsewhere, and the one that is dropped now only stayed behind.
+pub(crate) fn is_gone<P: ?Sized>(port: &Arc<P>) -> bool {
+    GONE.with_borrow(|gone| !gone.is_empty() && gone.contains(&address(port)))
 }
 
 /// Does what drops values of a user's or runs a bystander's code: a panic in it must not take the supervision tree along.

@@ -65,10 +65,15 @@ pub enum DeadLetterReason {
     ParkingLotFull,
     /// It was asked, and the time for the answer was over before the recipient came to it.
     Expired,
+    /// The recipient is on another node, and the message could not be written for that: its type is not registered here or
+    /// there, it is too large, or the two have no version in common.
+    Unsendable,
+    /// The recipient is on another node that could not be reached, or with which nothing passes any more.
+    Unreachable,
 }
 
 impl DeadLetterReason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Stopped,
         Self::MailboxFull,
         Self::StoppedBefore,
@@ -79,10 +84,12 @@ impl DeadLetterReason {
         Self::ParkingLotFull,
         Self::Expired,
         Self::Displaced,
+        Self::Unsendable,
+        Self::Unreachable,
     ];
 
     /// The reason as a label: `stopped`, `mailbox_full`, `stopped_before`, `stash_full`, `stash_dropped`, `no_routees`,
-    /// `failed`, `parking_lot_full`, `expired`, `displaced`.
+    /// `failed`, `parking_lot_full`, `expired`, `displaced`, `unsendable`, `unreachable`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -95,6 +102,8 @@ impl DeadLetterReason {
             Self::ParkingLotFull => "parking_lot_full",
             Self::Expired => "expired",
             Self::Displaced => "displaced",
+            Self::Unsendable => "unsendable",
+            Self::Unreachable => "unreachable",
         }
     }
 
@@ -102,6 +111,7 @@ impl DeadLetterReason {
     pub(crate) fn ask_error(self) -> AskError {
         match self {
             Self::MailboxFull | Self::NoRoutees | Self::Displaced => AskError::Full,
+            Self::Unsendable | Self::Unreachable => AskError::NoReply,
             _ => AskError::Stopped,
         }
     }

@@ -38,6 +38,7 @@ mod path;
 mod pinned;
 mod props;
 mod receptionist;
+pub mod remote;
 mod reply_slot;
 mod router;
 mod scheduler;

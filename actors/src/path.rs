@@ -36,6 +36,17 @@ impl ActorPath {
         Self(Arc::new(Parts { system_uid, uid, text: text.into(), name_at }))
     }
 
+    /// Of an actor elsewhere; `text` is taken as it is.
+    pub(crate) fn elsewhere(system_uid: u64, uid: u64, text: &str) -> Self {
+        let name_at = text.rfind('/').map_or(0, |slash| slash + 1);
+        Self(Arc::new(Parts { system_uid, uid, text: text.into(), name_at }))
+    }
+
+    /// Tells this incarnation from all others, those of other systems included.
+    pub(crate) fn key(&self) -> u128 {
+        (u128::from(self.0.system_uid) << 64) | u128::from(self.0.uid)
+    }
+
     /// The whole path, such as `/user/kiosk/gate`. A `/` or `%` inside a name is percent-encoded.
     pub fn as_str(&self) -> &str {
         &self.0.text

@@ -13,6 +13,7 @@ mod event;
 mod lease;
 mod member;
 mod membership;
+mod refs;
 mod remote;
 mod rng;
 mod seams;
@@ -25,4 +26,9 @@ pub use lease::{
     AcquireError, Fenced, FencingToken, HostingDeadline, InMemoryLeaseStore, InvalidLeaseSettings, Lease, LeaseFuture,
     LeaseLost, LeaseOwner, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, OnLost, Stored, StoredLease,
     Swapped, Version, force_release,
+};
+pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};
+pub use remote::{
+    pack::{PackError, Packer, Unpacker},
+    wire::WireMessage,
 };

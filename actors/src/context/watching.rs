@@ -11,6 +11,7 @@ use crate::cell::{Control, Head};
 use crate::cell_ref::ControlRef;
 use crate::discard;
 use crate::path::ActorPath;
+use crate::remote::audience_changed;
 use crate::testkit::Effect;
 
 /// Whom an actor watches.
@@ -25,6 +26,7 @@ pub(crate) struct Watch<M> {
 impl<M> Watch<M> {
     fn give_up(self, watcher: &Head) {
         self.target.head().remove_watcher(watcher);
+        audience_changed(&self.target);
         discard::caught(|| drop(self));
     }
 }
@@ -76,6 +78,7 @@ impl<M: Send + 'static> ActorContext<M> {
         self.record(|| Effect::Unwatched { target: target.path().clone() });
         if let Some(watch) = self.take_watch(target.path()) {
             watch.target.head().remove_watcher(self.head());
+            audience_changed(&watch.target);
         }
     }
 
@@ -92,6 +95,8 @@ impl<M: Send + 'static> ActorContext<M> {
         let this = self.cell().clone();
         if let Some(ended) = target.head().add_watcher(this.clone().into()) {
             this.notice_end(ended);
+        } else {
+            audience_changed(&target);
         }
     }
 }

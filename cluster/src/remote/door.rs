@@ -56,6 +56,11 @@ pub(crate) trait Receiver: Send + Sync + 'static {
         let _ = node;
     }
 
+    /// There was a handshake with that life: [`Remote::agreement`] knows what can pass. After [`began`](Self::began).
+    fn agreed(&self, node: &UniqueAddress) {
+        let _ = node;
+    }
+
     /// This node's connection to that life for control failed; or works again.
     fn link(&self, peer: &UniqueAddress, works: bool) {
         let _ = (peer, works);

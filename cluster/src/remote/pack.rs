@@ -13,13 +13,18 @@ pub(crate) const DEPTH_MAX: usize = 100;
 
 /// Why bytes are no value, or a value no bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PackError {
+#[non_exhaustive]
+pub enum PackError {
+    /// It could take the stack away.
     #[error("values nest deeper than {DEPTH_MAX}")]
     TooDeep,
+    /// It would have room made for nothing.
     #[error("a length claims more than there is")]
     TooShort,
+    /// They are more than one value.
     #[error("{0} bytes follow the value")]
     TooLong(usize),
+    /// It is no MessagePack.
     #[error("0xc1 is no marker of MessagePack")]
     Reserved,
     /// Well-formed, but not a value of this type.
@@ -27,7 +32,19 @@ pub(crate) enum PackError {
     Other(String),
     /// Its bytes were counted to the end and not kept.
     #[error("{size} bytes, more than the {max} allowed")]
-    TooLarge { size: usize, max: usize },
+    TooLarge {
+        /// How many they are.
+        size: usize,
+        /// How many they may be.
+        max: usize,
+    },
+}
+
+impl PackError {
+    /// Another reason, for people: what a [`WireMessage`](crate::WireMessage) finds by itself.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::Other(text.into())
+    }
 }
 
 /// `value` with the names of its fields, so that fields may be added.
@@ -35,13 +52,79 @@ pub(crate) enum PackError {
 /// # Errors
 /// It takes more than `max` bytes, which are counted and not kept; or `Serialize` refuses.
 pub(crate) fn write<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, PackError> {
-    let mut capped = Capped { bytes: Vec::new(), size: 0, max };
-    let mut serializer = rmp_serde::Serializer::new(&mut capped).with_struct_map();
-    value.serialize(&mut serializer).map_err(|error| PackError::Other(error.to_string()))?;
-    if capped.size > max {
-        return Err(PackError::TooLarge { size: capped.size, max });
+    let mut bytes = Vec::new();
+    let mut packer = Packer::new(&mut bytes, max);
+    packer.value(value)?;
+    packer.end()?;
+    Ok(bytes)
+}
+
+/// Where the bytes of a message go: at the end of what is there, and not beyond a limit.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    bytes: &'a mut Vec<u8>,
+    size: usize,
+    max: usize,
+}
+
+impl<'a> Packer<'a> {
+    /// Appends `max` bytes to `bytes` at most.
+    pub(crate) fn new(bytes: &'a mut Vec<u8>, max: usize) -> Self {
+        Self { bytes, size: 0, max }
     }
-    Ok(capped.bytes)
+
+    /// Writes `value` as MessagePack with the names of its fields. To be called once, if [`Unpacker::value`] is to read it.
+    ///
+    /// # Errors
+    /// `Serialize` refuses. That it is too large is found at the end, when it is known how large.
+    pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), PackError> {
+        let mut serializer = rmp_serde::Serializer::new(self).with_struct_map();
+        value.serialize(&mut serializer).map_err(|error| PackError::Other(error.to_string()))
+    }
+
+    /// Whether it all went in.
+    pub(crate) fn end(self) -> Result<(), PackError> {
+        let Self { size, max, .. } = self;
+        if size > max { Err(PackError::TooLarge { size, max }) } else { Ok(()) }
+    }
+}
+
+/// Keeps as many bytes as may be, and counts the others.
+impl io::Write for Packer<'_> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.size = self.size.saturating_add(part.len());
+        if self.size <= self.max {
+            self.bytes.extend_from_slice(part);
+        }
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The bytes of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Unpacker<'a>(&'a [u8]);
+
+impl<'a> Unpacker<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The one value that [`Packer::value`] wrote.
+    ///
+    /// # Errors
+    /// They are no MessagePack, break a limit, or are no `T`.
+    pub fn value<T: DeserializeOwned>(self) -> Result<T, PackError> {
+        read(self.0)
+    }
+
+    /// As they are, for another format.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
 }
 
 /// The value in `bytes`, all of which belong to it.
@@ -113,27 +196,6 @@ fn take(rest: &mut &[u8], bytes: usize) -> Result<u64, PackError> {
     let (number, after) = rest.split_at_checked(bytes).ok_or(PackError::TooShort)?;
     *rest = after;
     Ok(number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-}
-
-/// Keeps `max` bytes and counts the others.
-struct Capped {
-    bytes: Vec<u8>,
-    size: usize,
-    max: usize,
-}
-
-impl io::Write for Capped {
-    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        self.size = self.size.saturating_add(part.len());
-        if self.size <= self.max {
-            self.bytes.extend_from_slice(part);
-        }
-        Ok(part.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -8,16 +8,19 @@
 //! On the wire a type is a number: its place in the sender's list, which the receiver was told. What cannot be written or
 //! read is dropped with a reason, and the connection stays.
 
-use super::{dropped::DropReason, pack};
+use super::{
+    dropped::DropReason,
+    pack::{Packer, Unpacker},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::{Any, TypeId},
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::RangeInclusive,
     sync::Arc,
 };
 
-pub(crate) use pack::PackError;
+pub(crate) use super::pack::PackError;
 
 /// Types one node may have.
 pub(crate) const TYPES_MAX: usize = 1024;
@@ -29,30 +32,55 @@ pub(crate) const NAME_MAX: usize = 128;
 ///
 /// The bytes have the names of fields and variants: fields may be added with `#[serde(default)]` and variants reordered in
 /// any release. What is more than that takes a new version.
-pub(crate) trait WireMessage: Serialize + DeserializeOwned + Send + 'static {
+///
+/// It may hold [`ActorRef`](actors::ActorRef)s and [`ReplyTo`](actors::ReplyTo)s: they are written and read while it travels.
+///
+/// ```
+/// use actors::{ActorRef, ReplyTo};
+/// use cluster::WireMessage;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum GateMessage {
+///     Enter { visitor: String, reply_to: ReplyTo<bool> },
+///     TellWhenOpen(ActorRef<Opened>),
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Opened;
+///
+/// impl WireMessage for GateMessage {
+///     const NAME: &'static str = "park.Gate";
+/// }
+///
+/// impl WireMessage for Opened {
+///     const NAME: &'static str = "park.Opened";
+/// }
+/// ```
+pub trait WireMessage: Serialize + DeserializeOwned + Send + 'static {
     /// Such as `shop.Cart`. The same for ever: never the path of the type.
     const NAME: &'static str;
     /// In which it is written if the other node reads it; else in the highest one below that both have.
-    const VERSION: u32;
+    const VERSION: u32 = 1;
     /// In which it is read. Holds `VERSION`; the versions from its start to `VERSION` can be written too.
-    const READS: RangeInclusive<u32>;
+    const READS: RangeInclusive<u32> = 1..=1;
 
-    /// The bytes of `version`, which is one it can write, at most `max`.
+    /// Writes the bytes of `version`, which is one it can write.
     ///
     /// # Errors
     /// It is not to be had in that version, or too large.
-    fn write(&self, version: u32, max: usize) -> Result<Vec<u8>, PackError> {
+    fn write(&self, version: u32, out: &mut Packer<'_>) -> Result<(), PackError> {
         let _ = version;
-        pack::write(self, max)
+        out.value(self)
     }
 
     /// What was written in `version`, which is one of `READS`.
     ///
     /// # Errors
     /// The bytes are no such value.
-    fn read(version: u32, bytes: &[u8]) -> Result<Self, PackError> {
+    fn read(version: u32, bytes: Unpacker<'_>) -> Result<Self, PackError> {
         let _ = version;
-        pack::read(bytes)
+        bytes.value()
     }
 }
 
@@ -79,7 +107,13 @@ pub(crate) enum RegistryError {
 
 /// The types one node knows. A value: ten nodes of one process have ten.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Registry(Arc<[Entry]>);
+pub(crate) struct Registry(Arc<Types>);
+
+#[derive(Debug, Default)]
+struct Types {
+    entries: Vec<Entry>,
+    by_type: HashMap<TypeId, usize>,
+}
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -87,9 +121,12 @@ struct Entry {
     writes: RangeInclusive<u32>,
     reads: RangeInclusive<u32>,
     type_id: TypeId,
+    write: Write,
     read: Read,
 }
 
+/// What it is given is of the entry's type.
+type Write = fn(&dyn Any, u32, &mut Packer<'_>) -> Result<(), PackError>;
 type Read = fn(u32, &[u8]) -> Result<Box<dyn Any + Send>, PackError>;
 
 /// Collects types for a [`Registry`].
@@ -108,7 +145,11 @@ impl RegistryBuilder {
             writes: *M::READS.start()..=M::VERSION,
             reads: M::READS,
             type_id: TypeId::of::<M>(),
-            read: |version, bytes| Ok(Box::new(M::read(version, bytes)?)),
+            write: |message, version, out| match message.downcast_ref::<M>() {
+                Some(message) => message.write(version, out),
+                None => Err(PackError::other("it is another type")),
+            },
+            read: |version, bytes| Ok(Box::new(M::read(version, Unpacker::new(bytes))?)),
         };
         let known = self.entries.get(M::NAME).is_some_and(|known| known.type_id != entry.type_id);
         let error = match () {
@@ -134,7 +175,11 @@ impl RegistryBuilder {
         match self.error {
             Some(error) => Err(error),
             None if self.entries.len() > TYPES_MAX => Err(RegistryError::TooMany),
-            None => Ok(Registry(self.entries.into_values().collect())),
+            None => {
+                let entries: Vec<_> = self.entries.into_values().collect();
+                let by_type = entries.iter().enumerate().map(|(place, entry)| (entry.type_id, place)).collect();
+                Ok(Registry(Arc::new(Types { entries, by_type })))
+            }
         }
     }
 }
@@ -152,7 +197,7 @@ impl Registry {
 
     /// What other nodes are told, in the order of names: places in it are numbers on the wire.
     pub(crate) fn offers(&self) -> Vec<Offer> {
-        self.0.iter().map(|entry| Offer { name: entry.name.into(), reads: entry.reads.clone() }).collect()
+        self.entries().iter().map(|entry| Offer { name: entry.name.into(), reads: entry.reads.clone() }).collect()
     }
 
     /// What can pass between this node and one that offers `theirs`.
@@ -162,17 +207,21 @@ impl Registry {
             None => Err(DropReason::UnknownThere),
             Some(offer) => highest_common(&entry.writes, &offer.reads).ok_or(DropReason::NoCommonVersion),
         };
-        let place = |offer: &Offer| self.0.binary_search_by(|entry| entry.name.cmp(&offer.name)).ok();
+        let place = |offer: &Offer| self.entries().binary_search_by(|entry| entry.name.cmp(&offer.name)).ok();
         Agreement {
             registry: self.clone(),
-            writes: self.0.iter().map(version).collect(),
+            writes: self.entries().iter().map(version).collect(),
             reads: theirs.iter().map(place).collect(),
         }
     }
 
-    fn place<M: WireMessage>(&self) -> Option<usize> {
-        let place = self.0.binary_search_by(|entry| entry.name.cmp(M::NAME)).ok()?;
-        (self.0[place].type_id == TypeId::of::<M>()).then_some(place)
+    /// Whether messages of this type travel.
+    pub(crate) fn knows(&self, message_type: TypeId) -> bool {
+        self.0.by_type.contains_key(&message_type)
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.0.entries
     }
 }
 
@@ -209,29 +258,61 @@ pub(crate) struct NotPassed {
     pub(crate) detail: String,
 }
 
+/// How a type is written for another node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writes<'a> {
+    entry: &'a Entry,
+    /// The type's place in the sender's list.
+    pub(crate) type_number: u32,
+    pub(crate) version: u32,
+}
+
+impl Writes<'_> {
+    /// Appends the bytes of `message` to `out`, at most `max`.
+    ///
+    /// # Errors
+    /// It cannot be written, is too large, or is of another type; what `out` holds then is part of it.
+    pub(crate) fn write(&self, message: &dyn Any, out: &mut Vec<u8>, max: usize) -> Result<(), NotPassed> {
+        let mut packer = Packer::new(out, max);
+        let written = (self.entry.write)(message, self.version, &mut packer);
+        written.and_then(|()| packer.end()).map_err(|error| {
+            let reason = match error {
+                PackError::TooLarge { .. } => DropReason::TooLarge,
+                _ => DropReason::Malformed,
+            };
+            NotPassed { reason, name: self.entry.name.into(), detail: error.to_string() }
+        })
+    }
+}
+
 impl Agreement {
+    /// How messages of that type are written for the other node, in the highest version both have.
+    ///
+    /// # Errors
+    /// They cannot go there.
+    pub(crate) fn writes(&self, message_type: TypeId, type_name: &str) -> Result<Writes<'_>, NotPassed> {
+        let Some(place) = self.registry.0.by_type.get(&message_type).copied() else {
+            let detail = "is not registered: implement `WireMessage` for it and register it with the node".to_owned();
+            return Err(NotPassed { reason: DropReason::UnknownHere, name: type_name.into(), detail });
+        };
+        let entry = &self.registry.0.entries[place];
+        let version = self.writes[place].map_err(|reason| {
+            let Entry { writes, .. } = entry;
+            let detail = format!("is written here in {}..={}", writes.start(), writes.end());
+            NotPassed { reason, name: entry.name.into(), detail }
+        })?;
+        Ok(Writes { entry, type_number: place as u32, version })
+    }
+
     /// The bytes of `message` in the highest version both have, at most `max` of them.
     ///
     /// # Errors
     /// It cannot go there. The connection is none the worse.
     pub(crate) fn pack<M: WireMessage>(&self, message: &M, max: usize) -> Result<Packed, NotPassed> {
-        let not_passed = |reason, detail| NotPassed { reason, name: M::NAME.into(), detail };
-        let Some(place) = self.registry.place::<M>() else {
-            return Err(not_passed(DropReason::UnknownHere, "is not registered".to_owned()));
-        };
-        let version = self.writes[place].map_err(|reason| {
-            let Entry { writes, .. } = &self.registry.0[place];
-            not_passed(reason, format!("is written here in {}..={}", writes.start(), writes.end()))
-        })?;
-        let bytes = message.write(version, max).map_err(|error| match error {
-            PackError::TooLarge { .. } => not_passed(DropReason::TooLarge, error.to_string()),
-            error => not_passed(DropReason::Malformed, error.to_string()),
-        })?;
-        if bytes.len() > max {
-            let error = PackError::TooLarge { size: bytes.len(), max };
-            return Err(not_passed(DropReason::TooLarge, error.to_string()));
-        }
-        Ok(Packed { type_number: place as u32, version, bytes })
+        let writes = self.writes(TypeId::of::<M>(), M::NAME)?;
+        let mut bytes = Vec::new();
+        writes.write(message, &mut bytes, max)?;
+        Ok(Packed { type_number: writes.type_number, version: writes.version, bytes })
     }
 
     /// The message behind `bytes` from the other node: an `M` if the type registered under that name is one.
@@ -245,7 +326,7 @@ impl Agreement {
         bytes: &[u8],
     ) -> Result<Box<dyn Any + Send>, NotPassed> {
         let place = self.reads.get(type_number as usize).copied().flatten();
-        let Some(entry) = place.and_then(|place| self.registry.0.get(place)) else {
+        let Some(entry) = place.and_then(|place| self.registry.entries().get(place)) else {
             let name = format!("type {type_number}").into();
             return Err(NotPassed { reason: DropReason::UnknownHere, name, detail: "is not registered".to_owned() });
         };

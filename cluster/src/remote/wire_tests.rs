@@ -2,7 +2,7 @@
 
 use super::{
     dropped::DropReason,
-    pack,
+    pack::{self, Packer, Unpacker},
     wire::{Agreement, NotPassed, PackError, Registry, RegistryError, WireMessage},
 };
 use proptest::prelude::*;
@@ -23,14 +23,14 @@ macro_rules! release {
             const VERSION: u32 = $version;
             const READS: RangeInclusive<u32> = $reads;
 
-            fn write(&self, version: u32, max: usize) -> Result<Vec<u8>, PackError> {
-                if version == 1 { pack::write(&self.cents, max) } else { pack::write(self, max) }
+            fn write(&self, version: u32, out: &mut Packer<'_>) -> Result<(), PackError> {
+                if version == 1 { out.value(&self.cents) } else { out.value(self) }
             }
 
-            fn read(version: u32, bytes: &[u8]) -> Result<Self, PackError> {
+            fn read(version: u32, bytes: Unpacker<'_>) -> Result<Self, PackError> {
                 match version {
-                    1 => Ok(Self { cents: pack::read(bytes)?, currency: "EUR".to_owned() }),
-                    _ => pack::read(bytes),
+                    1 => Ok(Self { cents: bytes.value()?, currency: "EUR".to_owned() }),
+                    _ => bytes.value(),
                 }
             }
         }

@@ -201,7 +201,9 @@ impl Hub {
         });
         self.with_line(&node.address, lane, line, |shard, _| {
             if let Some(entry) = shard.sessions.get_mut(node) {
-                entry.session.agree(agreement);
+                if entry.session.agree(agreement) {
+                    self.news.push(News::Agreed(node.clone()));
+                }
                 if lane == Lane::Control {
                     entry.set_link(true, &self.news);
                 }
@@ -250,7 +252,9 @@ impl Hub {
         let mut shard = self.shard(&node.address).lock();
         // Who closes sets the phase, then ends all connections there are.
         let entry = shard.sessions.get_mut(node).filter(|_| *self.phase.borrow() != Phase::Closed)?;
-        entry.session.agree(agreement);
+        if entry.session.agree(agreement) {
+            self.news.push(News::Agreed(node.clone()));
+        }
         let before = entry.accepted[peer.lane as usize].replace(Arc::clone(line));
         before.iter().for_each(|before| before.stop());
         Some(Arc::clone(&entry.session))

@@ -23,6 +23,7 @@ const DROPPED_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) enum News {
     Began(Arc<Session>),
+    Agreed(UniqueAddress),
     Link {
         peer: UniqueAddress,
         works: bool,
@@ -115,6 +116,7 @@ async fn tell(news: News, receivers: &[&dyn Receiver]) {
             receivers.iter().for_each(|receiver| receiver.began(&session.node));
             session.begin();
         }
+        News::Agreed(node) => receivers.iter().for_each(|receiver| receiver.agreed(&node)),
         News::Link { peer, works } => receivers.iter().for_each(|receiver| receiver.link(&peer, works)),
         News::Ended { session, why } => {
             session.quiet().await;

@@ -44,8 +44,9 @@ impl Session {
     }
 
     /// There was a handshake. Types are the same all its life: later ones say nothing new.
-    pub(super) fn agree(&self, agreement: Agreement) {
-        let _ = self.agreement.set(agreement);
+    /// Says whether this is the first.
+    pub(super) fn agree(&self, agreement: Agreement) -> bool {
+        self.agreement.set(agreement).is_ok()
     }
 
     /// All receivers have heard of it.

@@ -1,0 +1,218 @@
+//! What comes from other nodes for actors of this one.
+
+use super::{
+    frame::{self, Asks, Incoming, Kind, Numbered, To},
+    packing::Unpack,
+    peer::Peer,
+    shared::Shared,
+    slots::{error_of, no_answer},
+    stub::Target,
+};
+use crate::{
+    member::{Address, UniqueAddress},
+    remote::{
+        association::Ended,
+        door::{Receiver, Remote},
+        dropped::DropReason,
+        pack,
+        transport::Lane,
+        wire::NotPassed,
+    },
+};
+use actors::{
+    AskError, DeadLetterReason, Tick,
+    remote::{self, AnyActorRef, Undelivered},
+};
+use bytes::Bytes;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Where a message goes that was read.
+struct Arrival {
+    id: u64,
+    actor: AnyActorRef,
+    message: Box<dyn Any + Send>,
+    deadline: Option<Tick>,
+}
+
+impl Shared {
+    fn frame(&self, peer: &Arc<Peer>, system: bool, frame: &[u8]) -> Option<()> {
+        let remote = self.remote()?;
+        let (kind, rest) = frame.split_first()?;
+        match Kind::of(*kind)? {
+            Kind::Watch | Kind::Unwatch | Kind::Terminated if !system => return None,
+            Kind::Hello => {}
+            Kind::Message => self.message(&*remote, peer, Incoming::read(rest)?),
+            Kind::Answer => {
+                let (number, asks, bytes) = frame::read_answer(rest)?;
+                self.answer(&*remote, peer, number, asks, bytes);
+            }
+            Kind::NoAnswer => {
+                let [number, code] = frame::read_numbers(rest)?;
+                let sink = peer.slots.lock().take(number);
+                if let Some(sink) = sink {
+                    sink.fail(error_of(code));
+                }
+            }
+            Kind::Gone => {
+                let [id] = frame::read_numbers(rest)?;
+                peer.handles_of(&Target::Id(id)).iter().for_each(|handle| self.end(handle));
+            }
+            Kind::Granted => {
+                let [row, number] = frame::read_numbers(rest)?;
+                peer.granted(Numbered { row, number });
+            }
+            Kind::Probe => {
+                let (to, numbered) = frame::read_probe(rest)?;
+                self.probed(&*remote, peer, to, numbered);
+            }
+            Kind::Flush => {
+                let [watch] = frame::read_numbers(rest)?;
+                let ended = peer.watching.lock().flushed(watch);
+                ended.iter().for_each(|handle| self.end(handle));
+            }
+            Kind::Watch => {
+                let (watch, to) = frame::read_watch(rest)?;
+                self.watched(&*remote, peer, watch, to);
+            }
+            Kind::Unwatch => {
+                let [watch] = frame::read_numbers(rest)?;
+                peer.watched.lock().remove(watch);
+            }
+            Kind::Terminated => {
+                let [watch] = frame::read_numbers(rest)?;
+                self.terminated(peer, watch);
+            }
+        }
+        Some(())
+    }
+
+    fn message(&self, remote: &dyn Remote, peer: &Arc<Peer>, incoming: Incoming<'_>) {
+        let Incoming { head, asks, bytes } = incoming;
+        let Some((id, actor)) = self.exports.find(head.to) else {
+            fail(remote, peer, asks, AskError::Stopped);
+            return self.gone(remote, peer, head.to);
+        };
+        let deadline = head.remaining.map(|micros| self.now() + Duration::from_micros(micros));
+        let Some(agreement) = peer.agreement(remote) else { return fail(remote, peer, asks, AskError::NoReply) };
+        let context = Unpack::new(self, peer, asks, deadline);
+        let read = || agreement.unpack(head.type_number, head.version, bytes);
+        // A panic of a user's `Deserialize` is no reason to end a connection.
+        let read = catch_unwind(AssertUnwindSafe(|| remote::unpack(&context, read)));
+        let read = read.unwrap_or_else(|_| {
+            let name = format!("type {}", head.type_number).into();
+            Err(NotPassed { reason: DropReason::Malformed, name, detail: "reading it panicked".to_owned() })
+        });
+        match read {
+            Ok(message) => {
+                context.unread().for_each(|number| {
+                    peer.send(remote, Lane::Ordinary, no_answer(number, AskError::NoReply));
+                });
+                let arrival = Arrival { id, actor, message, deadline };
+                match &head.trace {
+                    Some(trace) => trace.enter(|| self.arrive(remote, peer, arrival, head.numbered)),
+                    None => self.arrive(remote, peer, arrival, head.numbered),
+                }
+            }
+            Err(why) => {
+                self.did_not_pass(peer, &why);
+                // Those that were read have said so when they were dropped.
+                fail(remote, peer, asks, AskError::NoReply);
+                if let Some(numbered) = head.numbered {
+                    self.taken(remote, peer, id, numbered);
+                }
+            }
+        }
+    }
+
+    fn arrive(&self, remote: &dyn Remote, peer: &Arc<Peer>, arrival: Arrival, numbered: Option<Numbered>) {
+        let Arrival { id, actor, message, deadline } = arrival;
+        let refused =
+            if peer.is_busy(id) { Err(Undelivered::Full(message)) } else { actor.try_tell(message, deadline) };
+        match (refused, numbered) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(numbered)) => self.taken(remote, peer, id, numbered),
+            (Err(Undelivered::Full(message)), Some(numbered)) => self.wait_for_room(peer, id, actor, numbered, message),
+            (Err(Undelivered::Full(message)), None) => actor.undelivered(message, DeadLetterReason::MailboxFull),
+            (Err(Undelivered::Stopped(message)), _) => {
+                actor.undelivered(message, DeadLetterReason::Stopped);
+                self.gone(remote, peer, To::Id(id));
+            }
+            (Err(Undelivered::OtherType(message)), _) => {
+                tracing::warn!(
+                    from = %peer.node, recipient = %actor.path(),
+                    "a message of another type than its recipient's was dropped"
+                );
+                drop(message);
+            }
+        }
+    }
+
+    fn answer(&self, remote: &dyn Remote, peer: &Arc<Peer>, number: u64, asks: Option<Asks>, bytes: &[u8]) {
+        let sink = peer.slots.lock().take(number);
+        // Whoever asked waits no longer; or never asked.
+        let Some(sink) = sink else { return fail(remote, peer, asks, AskError::NoReply) };
+        if let Err(error) = pack::check(bytes) {
+            sink.fail(AskError::NoReply);
+            tracing::warn!(from = %peer.node, %error, "an answer that is none was dropped");
+            return fail(remote, peer, asks, AskError::NoReply);
+        }
+        let context = Unpack::new(self, peer, asks, None);
+        let read = catch_unwind(AssertUnwindSafe(|| remote::unpack(&context, || sink.answer(bytes))));
+        context.unread().for_each(|number| {
+            peer.send(remote, Lane::Ordinary, no_answer(number, AskError::NoReply));
+        });
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(from = %peer.node, error, "an answer that cannot be read was dropped");
+            }
+            Err(_) => tracing::warn!(from = %peer.node, "an answer was dropped: reading it panicked"),
+        }
+    }
+
+    /// Whoever sent there need not do so again.
+    fn gone(&self, remote: &dyn Remote, peer: &Peer, to: To<'_>) {
+        if let To::Id(id) = to {
+            peer.send(remote, Lane::Ordinary, frame::numbers(Kind::Gone, [id]));
+        }
+    }
+}
+
+fn fail(remote: &dyn Remote, peer: &Peer, asks: Option<Asks>, error: AskError) {
+    let numbers = asks.into_iter().flat_map(Asks::numbers);
+    numbers.for_each(|number| peer.send(remote, Lane::Ordinary, no_answer(number, error)));
+}
+
+impl Receiver for Shared {
+    fn deliver(&self, from: &UniqueAddress, _lane: Lane, system: bool, body: Bytes) {
+        let Some(peer) = self.peer(from) else { return };
+        if self.frame(&peer, system, &body).is_none() {
+            tracing::warn!(%from, bytes = body.len(), "a frame for actors that is none was dropped");
+        }
+    }
+
+    fn agreed(&self, node: &UniqueAddress) {
+        let (Some(peer), Some(this)) = (self.known_peer(node), self.this.upgrade()) else { return };
+        self.seams.ordinary.spawn(Box::pin(async move {
+            if let Some(remote) = this.remote() {
+                this.drain(&peer, &*remote);
+            }
+        }));
+    }
+
+    fn ended(&self, node: &UniqueAddress, _why: &Ended) {
+        self.life_ended(node);
+    }
+
+    fn dropped(&self, peer: &Address, _reason: DropReason, _count: usize) {
+        // Of what waits nothing was sent but a greeting: if that was dropped, nobody answers there.
+        for peer in self.peers().iter().filter(|known| known.node.address == *peer && !known.is_flowing()) {
+            self.drop_waiting(peer, DeadLetterReason::Unreachable);
+        }
+    }
+}

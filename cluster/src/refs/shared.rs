@@ -1,0 +1,372 @@
+//! [`Shared`]: what a node knows of actors elsewhere, and others of its own.
+
+use super::{
+    Settings,
+    exports::{Ends, Exports},
+    frame::{self, Head, Kind, Numbered},
+    packing::Pack,
+    peer::{Kept, Peer, WAITING_MAX},
+    stub::Stub,
+    window::Window,
+};
+use crate::{
+    member::UniqueAddress,
+    remote::{
+        associations::PEERS_MAX,
+        door::Remote,
+        dropped::DropReason,
+        pack::Packer,
+        transport::Lane,
+        wire::{NotPassed, Registry},
+    },
+    seams::Seams,
+};
+use actors::{
+    ActorSystem, AskError, DeadLetterReason, Tick, TraceContext,
+    remote::{self, Gone, Handle, Parcel, Refused, Writing},
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{
+    any::{Any, TypeId},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::Notify;
+
+/// Bytes that a frame's own parts and the channel may take, beside the message's.
+const OVERHEAD: usize = 1024;
+
+/// A buffer that has become larger than this is not kept.
+const BUFFER_MAX: usize = 64 * 1024;
+
+/// Types and reasons that are told of once.
+const TOLD_MAX: usize = 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// See the module's documentation.
+pub(super) struct Shared {
+    pub(super) this: Weak<Self>,
+    pub(super) system: ActorSystem,
+    pub(super) me: UniqueAddress,
+    pub(super) registry: Registry,
+    pub(super) seams: Seams,
+    pub(super) settings: Settings,
+    /// Weak: it holds this as its receiver.
+    pub(super) remote: OnceLock<Weak<dyn Remote>>,
+    pub(super) exports: Exports<Self>,
+    peers: Mutex<BTreeMap<UniqueAddress, Arc<Peer>>>,
+    numbers: AtomicU64,
+    told: Mutex<BTreeSet<(Arc<str>, DropReason)>>,
+    /// Windows in which somebody waits for room.
+    pub(super) starving: Mutex<Vec<Starving>>,
+    /// Something is to be looked at sooner than before.
+    pub(super) hurry: Notify,
+}
+
+/// A window in which somebody waits for room.
+pub(super) struct Starving {
+    pub(super) peer: Arc<Peer>,
+    pub(super) target: super::stub::Target,
+    pub(super) lane: Lane,
+    pub(super) window: Window,
+}
+
+/// What a message is written with.
+struct Writes<'a> {
+    stub: &'a Stub,
+    message: &'a dyn Any,
+    message_type: (TypeId, &'static str),
+    deadline: Option<Tick>,
+    trace: Option<TraceContext>,
+    numbered: Option<Numbered>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        system: &ActorSystem,
+        me: UniqueAddress,
+        registry: Registry,
+        seams: Seams,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            this: this.clone(),
+            system: system.clone(),
+            me,
+            registry,
+            seams,
+            settings,
+            remote: OnceLock::new(),
+            exports: Exports::new(this.clone()),
+            peers: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            told: Mutex::default(),
+            starving: Mutex::default(),
+            hurry: Notify::new(),
+        })
+    }
+
+    pub(super) fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.remote.get()?.upgrade()
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        self.system.clock().now()
+    }
+
+    /// A number that nothing else of this life has.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is known of that life; none if it is this one or there is no room for another.
+    pub(super) fn peer(&self, node: &UniqueAddress) -> Option<Arc<Peer>> {
+        if *node == self.me {
+            return None;
+        }
+        let mut unused = BTreeMap::new();
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(node) {
+            return Some(Arc::clone(peer));
+        }
+        if peers.len() >= PEERS_MAX {
+            unused = peers.extract_if(.., |_, peer| Arc::strong_count(peer) == 1 && !peer.is_flowing()).collect();
+        }
+        let peer = (peers.len() < PEERS_MAX).then(|| Arc::new(Peer::new(node.clone(), self.this.clone())));
+        peer.iter().for_each(|peer| drop(peers.insert(node.clone(), Arc::clone(peer))));
+        drop(peers);
+        drop(unused); // outside the lock
+        peer
+    }
+
+    pub(super) fn known_peer(&self, node: &UniqueAddress) -> Option<Arc<Peer>> {
+        self.peers.lock().get(node).cloned()
+    }
+
+    pub(super) fn forget_peer(&self, node: &UniqueAddress) -> Option<Arc<Peer>> {
+        self.peers.lock().remove(node)
+    }
+
+    /// In order.
+    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.lock().values().cloned().collect()
+    }
+
+    /// Whether messages to that life can be written now.
+    pub(super) fn flows(&self, peer: &Peer, remote: &dyn Remote) -> bool {
+        if peer.agreement(remote).is_some() {
+            let waiting = peer.waiting.lock();
+            if waiting.queue.is_empty() && !waiting.draining {
+                peer.flow();
+            }
+        }
+        peer.is_flowing()
+    }
+
+    /// Keeps a message until it is known how it is written.
+    pub(super) fn keep(
+        &self,
+        remote: &dyn Remote,
+        stub: &Stub,
+        mut parcel: Parcel<'_>,
+        trace: Option<TraceContext>,
+        numbered: impl FnOnce() -> Option<Numbered>,
+    ) -> Result<(), Refused> {
+        let mut is_first = false;
+        {
+            let waiting = stub.peer.waiting.lock();
+            if waiting.queue.len() >= WAITING_MAX {
+                return Err(Refused::Full);
+            }
+        }
+        // It is made outside of the lock, for whatever makes it may send as well.
+        parcel.message();
+        let mut waiting = stub.peer.waiting.lock();
+        if stub.peer.is_flowing() {
+            drop(waiting);
+            self.write(remote, stub, parcel, trace, numbered());
+            return Ok(());
+        }
+        is_first |= waiting.queue.is_empty() && !waiting.draining;
+        let (to, deadline, numbered) = (parcel.to(), parcel.deadline(), numbered());
+        waiting.queue.push_back(Kept { to, message: parcel.take(), deadline, trace, numbered });
+        drop(waiting);
+        if is_first {
+            stub.peer.send(remote, Lane::Ordinary, frame::numbers(Kind::Hello, []));
+        }
+        if stub.peer.is_over() {
+            self.drop_waiting(&stub.peer, DeadLetterReason::Stopped);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, in order; from then on messages are written at once.
+    pub(super) fn drain(&self, peer: &Peer, remote: &dyn Remote) {
+        if peer.agreement(remote).is_none() {
+            return;
+        }
+        let mut mine = false;
+        loop {
+            let batch = {
+                let mut waiting = peer.waiting.lock();
+                if waiting.draining && !mine {
+                    return;
+                }
+                mine = true;
+                waiting.draining = !waiting.queue.is_empty();
+                if !waiting.draining {
+                    peer.flow();
+                    return;
+                }
+                std::mem::take(&mut waiting.queue)
+            };
+            for Kept { to, message, deadline, trace, numbered } in batch {
+                let Some(stub) = to.remote().and_then(Stub::of) else { continue };
+                let message_type = message.message_type();
+                let writes = Writes { stub, message: message.as_any(), message_type, deadline, trace, numbered };
+                match self.pack_message(remote, writes) {
+                    Ok((frame, gone)) => {
+                        peer.send(remote, stub.lane, frame);
+                        message.gone(gone);
+                    }
+                    Err(reason) => message.undelivered(&to, reason),
+                }
+            }
+        }
+    }
+
+    /// Nothing of what waits goes there.
+    pub(super) fn drop_waiting(&self, peer: &Peer, reason: DeadLetterReason) {
+        let waiting = std::mem::take(&mut peer.waiting.lock().queue);
+        waiting.into_iter().for_each(|kept| kept.message.undelivered(&kept.to, reason));
+    }
+
+    /// Writes a message and sends it.
+    pub(super) fn write(
+        &self,
+        remote: &dyn Remote,
+        stub: &Stub,
+        mut parcel: Parcel<'_>,
+        trace: Option<TraceContext>,
+        numbered: Option<Numbered>,
+    ) {
+        let (message_type, deadline) = (parcel.message_type(), parcel.deadline());
+        let writes = Writes { stub, message: parcel.message(), message_type, deadline, trace, numbered };
+        match self.pack_message(remote, writes) {
+            Ok((frame, gone)) => {
+                stub.peer.send(remote, stub.lane, frame);
+                parcel.gone(gone);
+            }
+            Err(reason) => parcel.undelivered(reason),
+        }
+    }
+
+    fn pack_message(&self, remote: &dyn Remote, writes: Writes<'_>) -> Result<(Bytes, Gone), DeadLetterReason> {
+        let Writes { stub, message, message_type: (type_id, type_name), deadline, trace, numbered } = writes;
+        let agreement = stub.peer.agreement(remote).ok_or(DeadLetterReason::Unreachable)?;
+        let writes = agreement.writes(type_id, type_name).map_err(|why| self.cannot_pass(&stub.peer, &why))?;
+        let remaining = deadline.map(|deadline| {
+            let remaining = deadline - self.now();
+            u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX)
+        });
+        let (type_number, version) = (writes.type_number, writes.version);
+        let head = Head { to: stub.target.to(), numbered, remaining, trace, type_number, version };
+        with_buffer(|out| {
+            head.write(out);
+            let context = Pack::new(self, &stub.peer);
+            let max = stub.lane.frame_max() - OVERHEAD;
+            let (written, gone) = remote::pack(&context, || writes.write(message, out, max));
+            match written {
+                Ok(()) => {
+                    Head::end(out, context.open(deadline));
+                    Ok((Bytes::copy_from_slice(out), gone))
+                }
+                Err(_) if context.is_full.get() => Err(DeadLetterReason::MailboxFull),
+                Err(why) => Err(self.cannot_pass(&stub.peer, &why)),
+            }
+        })
+    }
+
+    /// The answer to a question that came from `peer`.
+    pub(super) fn pack_answer(
+        &self,
+        peer: &Peer,
+        number: u64,
+        until: Option<Tick>,
+        answer: &Writing<'_>,
+    ) -> Result<(Bytes, Gone), String> {
+        with_buffer(|out| {
+            frame::begin_answer(out, number);
+            let context = Pack::new(self, peer);
+            let mut packer = Packer::new(out, Lane::Ordinary.frame_max() - OVERHEAD);
+            let (written, gone) = remote::pack(&context, || answer.write(&mut packer));
+            written?;
+            packer.end().map_err(|error| error.to_string())?;
+            Head::end(out, context.open(until));
+            Ok((Bytes::copy_from_slice(out), gone))
+        })
+    }
+
+    fn cannot_pass(&self, peer: &Peer, why: &NotPassed) -> DeadLetterReason {
+        let key = (Arc::clone(&why.name), why.reason);
+        let is_news = {
+            let mut told = self.told.lock();
+            told.len() < TOLD_MAX && told.insert(key)
+        };
+        if is_news {
+            tracing::warn!(
+                node = %peer.node, message_type = %why.name, reason = ?why.reason, detail = why.detail,
+                "messages of this type do not pass between two nodes; said once for each type and reason"
+            );
+        }
+        DeadLetterReason::Unsendable
+    }
+
+    /// As [`cannot_pass`](Self::cannot_pass), for a message that came.
+    pub(super) fn did_not_pass(&self, peer: &Peer, why: &NotPassed) {
+        let _ = self.cannot_pass(peer, why);
+    }
+
+    /// Asks of that life have no answer any more.
+    pub(super) fn fail_asks(&self, peer: &Peer) {
+        let sinks = peer.slots.lock().take_all();
+        sinks.into_iter().for_each(|sink| sink.fail(AskError::Stopped));
+    }
+
+    /// The actor has ended, or is never heard of again.
+    pub(super) fn end(&self, handle: &Handle) {
+        if let Some(stub) = handle.remote().and_then(Stub::of) {
+            let watch = stub.watch.lock().take();
+            let kept = watch.and_then(|watch| stub.peer.watching.lock().remove(watch));
+            stub.window.close();
+            drop(kept); // outside the locks
+        }
+        handle.end();
+    }
+}
+
+impl Ends for Shared {
+    fn ended(&self, id: u64) {
+        self.exports.remove(id);
+        self.tell_end(id);
+    }
+}
+
+/// Shows `with` an empty buffer that keeps its room.
+fn with_buffer<R>(with: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    let done = with(&mut buffer);
+    if buffer.capacity() <= BUFFER_MAX {
+        BUFFER.set(buffer);
+    }
+    done
+}

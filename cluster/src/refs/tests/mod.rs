@@ -1,0 +1,6 @@
+//! Actors of two nodes that talk to each other.
+
+mod ask;
+mod nodes;
+mod refs_in_messages;
+mod tell;

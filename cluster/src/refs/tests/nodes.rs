@@ -1,0 +1,256 @@
+//! Nodes for tests: two systems in one process, over a network in memory, in virtual time.
+
+use super::super::{Refs, Settings};
+use crate::{
+    WireMessage,
+    member::{Address, UniqueAddress},
+    remote::{
+        door::{Channel, Remote},
+        memory::MemoryNetwork,
+        remoting::{Receivers, Remoting, RemotingSettings},
+        transport::Lane,
+        wire::{Agreement, Registry},
+    },
+    rng::Rng,
+    seams::{Seams, Spawner},
+};
+use actors::{
+    Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, DeadLetterReason, Handled, ReplyTo,
+    testkit::TestKit,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// What the tests' gate understands.
+#[derive(Serialize, Deserialize)]
+pub(super) enum GateMessage {
+    Enter {
+        visitor: String,
+        reply_to: ReplyTo<u32>,
+    },
+    Note(u32),
+    Noted(ReplyTo<Vec<u32>>),
+    /// Says hello to whoever that is.
+    Greet(ActorRef<Greeting>),
+    /// Answers with itself.
+    Who(ReplyTo<ActorRef<GateMessage>>),
+    /// Keeps the question.
+    Keep(ReplyTo<u32>),
+    /// Drops it.
+    Forget(ReplyTo<u32>),
+    /// Passes it on.
+    Pass(ActorRef<GateMessage>, ReplyTo<u32>),
+    Stop,
+    /// Answers with so many bytes.
+    Bytes(usize, ReplyTo<Vec<u8>>),
+    /// Waits that long.
+    Sleep(Duration),
+    Load(Vec<u8>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Greeting(pub(super) String);
+
+/// Registered at one end only.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Private(pub(super) u32);
+
+/// Registered nowhere.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Unknown;
+
+impl WireMessage for GateMessage {
+    const NAME: &'static str = "test.Gate";
+}
+
+impl WireMessage for Greeting {
+    const NAME: &'static str = "test.Greeting";
+}
+
+impl WireMessage for Private {
+    const NAME: &'static str = "test.Private";
+}
+
+/// What frames of a node do not get through.
+type Loses = Box<dyn Fn(Lane, bool, &[u8]) -> bool + Send + Sync>;
+
+/// Sends, or loses what it was told to lose.
+pub(super) struct Lossy {
+    pub(super) inner: Arc<Remoting>,
+    loses: Mutex<Option<Loses>>,
+    pub(super) sent: Mutex<Vec<Bytes>>,
+}
+
+impl Lossy {
+    pub(super) fn lose(&self, loses: impl Fn(Lane, bool, &[u8]) -> bool + Send + Sync + 'static) {
+        *self.loses.lock() = Some(Box::new(loses));
+    }
+
+    pub(super) fn heal(&self) {
+        *self.loses.lock() = None;
+    }
+
+    fn loses(&self, lane: Lane, system: bool, body: &Bytes) -> bool {
+        self.sent.lock().push(body.clone());
+        self.loses.lock().as_ref().is_some_and(|loses| loses(lane, system, body))
+    }
+}
+
+impl Remote for Lossy {
+    fn me(&self) -> &UniqueAddress {
+        self.inner.me()
+    }
+
+    fn send(&self, to: &Address, life: Option<u64>, channel: Channel, lane: Lane, body: Bytes) {
+        if !self.loses(lane, false, &body) {
+            self.inner.send(to, life, channel, lane, body);
+        }
+    }
+
+    fn send_system(&self, to: &UniqueAddress, channel: Channel, body: Bytes) {
+        if !self.loses(Lane::Control, true, &body) {
+            self.inner.send_system(to, channel, body);
+        }
+    }
+
+    fn agreement(&self, with: &UniqueAddress) -> Option<Agreement> {
+        self.inner.agreement(with)
+    }
+
+    fn member(&self, node: &UniqueAddress, is: bool) {
+        self.inner.member(node, is);
+    }
+
+    fn quarantine(&self, node: &UniqueAddress) {
+        self.inner.quarantine(node);
+    }
+}
+
+pub(super) struct Node {
+    pub(super) system: ActorSystem,
+    pub(super) refs: Refs,
+    pub(super) remote: Arc<Lossy>,
+    pub(super) me: UniqueAddress,
+}
+
+impl Node {
+    pub(super) fn gate(&self, name: &str) -> ActorRef<GateMessage> {
+        let gate = self.system.spawn(name, Gate::default());
+        self.refs.name(name, &gate).unwrap();
+        gate
+    }
+}
+
+/// Two nodes, and the kit in whose time they run. The first has the kit's system.
+pub(super) struct Two {
+    pub(super) kit: TestKit,
+    pub(super) network: MemoryNetwork,
+    pub(super) one: Node,
+    pub(super) two: Node,
+}
+
+impl Two {
+    pub(super) fn new() -> Self {
+        let kit = TestKit::new();
+        let network = MemoryNetwork::new(kit.clock().clone());
+        let both = || Registry::builder().message::<GateMessage>().message::<Greeting>();
+        let one =
+            node(&kit, &network, "one:1", Some(kit.system().clone()), both().message::<Private>().build().unwrap());
+        let two = node(&kit, &network, "two:2", None, both().build().unwrap());
+        Self { kit, network, one, two }
+    }
+
+    /// Another life at the address of the second.
+    pub(super) fn two_again(&self) -> Node {
+        let registry = Registry::builder().message::<GateMessage>().message::<Greeting>().build().unwrap();
+        node(&self.kit, &self.network, "two:2", None, registry)
+    }
+
+    /// The second node's gate, as the first sees it.
+    pub(super) fn gate(&self) -> (ActorRef<GateMessage>, ActorRef<GateMessage>) {
+        let there = self.two.gate("gate");
+        let here: ActorRef<GateMessage> = self.one.refs.named(&self.two.me, "gate").unwrap();
+        let direct = self.ask(&here, GateMessage::Who).unwrap();
+        (direct, there)
+    }
+
+    pub(super) fn ask<R: Send + 'static>(
+        &self,
+        gate: &ActorRef<GateMessage>,
+        make: impl FnOnce(ReplyTo<R>) -> GateMessage,
+    ) -> Result<R, AskError> {
+        self.kit.block_on(async { gate.ask(make, 10 * SECOND).await })
+    }
+
+    pub(super) fn noted(&self, gate: &ActorRef<GateMessage>) -> Vec<u32> {
+        self.ask(gate, GateMessage::Noted).unwrap()
+    }
+
+    /// Lets all happen that happens within a while.
+    pub(super) fn settle(&self) {
+        self.kit.advance(Duration::from_millis(200));
+    }
+
+    pub(super) fn dead_letters(&self, node: &Node, reason: DeadLetterReason) -> u64 {
+        node.system.event_stream().dead_letters(reason)
+    }
+}
+
+fn node(kit: &TestKit, network: &MemoryNetwork, name: &str, system: Option<ActorSystem>, registry: Registry) -> Node {
+    let runtime = kit.system().runtime().clone();
+    let system = system.unwrap_or_else(|| {
+        let builder = ActorSystem::builder("two").clock(kit.clock().clone()).runtime(runtime.clone());
+        builder.seeded_order(7).start()
+    });
+    let me = UniqueAddress { address: name.parse().unwrap(), uid: system.uid() };
+    let spawner = || Arc::new(runtime.clone()) as Arc<dyn Spawner>;
+    let transport = Arc::new(network.node(me.address.clone()));
+    let rng = Arc::new(Rng::seeded(me.uid));
+    let seams = Seams { clock: kit.clock().clone(), transport, control: spawner(), ordinary: spawner(), rng };
+    let large = Settings { large: vec!["/user/images".into()] };
+    let refs = Refs::new(&system, me.clone(), registry.clone(), seams.clone(), large);
+    let settings = RemotingSettings { cluster: "test".into(), ..RemotingSettings::default() };
+    let receivers = Receivers::from([(Channel::Actors, refs.receiver())]);
+    let _entered = runtime.enter();
+    let inner = Remoting::start(me.clone(), settings, registry, seams, receivers);
+    let remote = Arc::new(Lossy { inner, loses: Mutex::default(), sent: Mutex::default() });
+    refs.connect(&(remote.clone() as Arc<dyn Remote>));
+    Node { system, refs, remote, me }
+}
+
+/// Lets visitors in, and does what else is asked of it.
+#[derive(Default)]
+pub(super) struct Gate {
+    entered: u32,
+    noted: Vec<u32>,
+    kept: Vec<ReplyTo<u32>>,
+}
+
+impl Actor for Gate {
+    type Message = GateMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<GateMessage>, message: GateMessage) -> Handled {
+        match message {
+            GateMessage::Enter { visitor, reply_to } => {
+                self.entered += visitor.len() as u32;
+                reply_to.tell(self.entered);
+            }
+            GateMessage::Note(n) => self.noted.push(n),
+            GateMessage::Noted(reply_to) => reply_to.tell(self.noted.clone()),
+            GateMessage::Greet(who) => who.tell(Greeting(format!("hello from {}", ctx.this().path().name()))),
+            GateMessage::Who(reply_to) => reply_to.tell(ctx.this().clone()),
+            GateMessage::Keep(reply_to) => self.kept.push(reply_to),
+            GateMessage::Forget(reply_to) => drop(reply_to),
+            GateMessage::Pass(to, reply_to) => to.tell(GateMessage::Enter { visitor: "passed".into(), reply_to }),
+            GateMessage::Stop => return Ok(Behavior::Stopped),
+            GateMessage::Bytes(many, reply_to) => reply_to.tell(vec![200; many]),
+            GateMessage::Sleep(within) => ctx.clock().sleep(within).await,
+            GateMessage::Load(bytes) => self.noted.push(bytes.len() as u32),
+        }
+        Ok(Behavior::Same)
+    }
+}

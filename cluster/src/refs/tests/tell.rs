@@ -1,0 +1,111 @@
+//! Messages to an actor of another node.
+
+use super::nodes::{GateMessage, Private, SECOND, Two, Unknown};
+use actors::{ActorRef, AskError, DeadLetterReason, TryTellError};
+use std::time::Duration;
+
+#[test]
+fn what_is_told_arrives_in_order_from_the_first_message_on() {
+    let nodes = Two::new();
+    nodes.two.gate("gate");
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
+    (0..100).for_each(|n| gate.tell(GateMessage::Note(n)));
+    assert_eq!(nodes.noted(&gate), (0..100).collect::<Vec<_>>());
+    (100..200).for_each(|n| gate.try_tell(GateMessage::Note(n)).unwrap());
+    assert_eq!(nodes.noted(&gate), (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reference_is_equal_to_another_one_to_the_same_actor_wherever_it_comes_from() {
+    let nodes = Two::new();
+    let (first, there) = nodes.gate();
+    let second = nodes.ask(&first, GateMessage::Who).unwrap();
+    assert_eq!(first, second);
+    assert_eq!(first.path(), there.path());
+    assert_eq!(format!("{first:?}"), format!("ActorRef(two:2/user/gate#{})", there.path().uid()));
+    let named: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
+    assert_eq!(named, nodes.one.refs.named(&nodes.two.me, "gate").unwrap());
+    assert_ne!(named, first, "who is called so may be another one tomorrow");
+    let peer = nodes.one.refs.0.known_peer(&nodes.two.me).unwrap();
+    assert_eq!(peer.stand_ins_len(), 2);
+    drop((first, second, named));
+    assert_eq!(peer.stand_ins_len(), 0, "nothing is kept for what nobody refers to");
+}
+
+#[test]
+fn whoever_has_stopped_takes_no_messages_and_asks_end_at_once() {
+    let nodes = Two::new();
+    let (gate, there) = nodes.gate();
+    let kept = nodes.kit.block_on(async {
+        let kept = gate.ask(GateMessage::Keep, 100 * SECOND);
+        gate.tell(GateMessage::Stop);
+        kept.await
+    });
+    assert_eq!(kept, Err(AskError::Stopped), "the actor had taken the question");
+    assert!(there.is_stopped());
+    let before = nodes.kit.clock().now();
+    let asked = nodes.ask(&gate, GateMessage::Keep);
+    assert_eq!(asked, Err(AskError::Stopped));
+    assert!(nodes.kit.clock().now() - before < SECOND, "not only when the time is over");
+    nodes.settle();
+    assert!(gate.is_stopped(), "who sends there is told");
+    let back = gate.try_tell(GateMessage::Note(1));
+    assert!(matches!(back, Err(TryTellError::Stopped(GateMessage::Note(1)))));
+    let sent = nodes.kit.block_on(async { gate.send(GateMessage::Note(2)).await });
+    assert!(matches!(sent.unwrap_err().0, GateMessage::Note(2)));
+    gate.tell(GateMessage::Note(3));
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Stopped), 1);
+    assert_eq!(nodes.two.refs.0.exports.len(), 0);
+}
+
+#[test]
+fn what_the_other_node_does_not_know_is_dropped_with_a_reason() {
+    let nodes = Two::new();
+    let (gate, _) = nodes.gate();
+    let refused = nodes.one.refs.named::<Unknown>(&nodes.two.me, "unknown").unwrap_err().to_string();
+    assert!(refused.contains("Unknown") && refused.contains("ClusterConfig::message"), "{refused}");
+    let private = nodes.one.refs.named::<Private>(&nodes.two.me, "private").unwrap();
+    private.tell(Private(1));
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unsendable), 1);
+    gate.tell(GateMessage::Load(vec![200; 300_000]));
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unsendable), 2, "it is too large for its lane");
+    gate.tell(GateMessage::Load(vec![200; 100_000]));
+    assert_eq!(nodes.noted(&gate), [100_000]);
+}
+
+#[test]
+fn actors_that_get_large_messages_have_a_lane_of_their_own() {
+    let nodes = Two::new();
+    let images = nodes.two.system.spawn("images", super::nodes::Gate::default());
+    let (gate, _) = nodes.gate();
+    nodes.two.refs.name("images", &images).unwrap();
+    let named: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "images").unwrap();
+    let images = nodes.ask(&named, GateMessage::Who).unwrap();
+    images.tell(GateMessage::Load(vec![200; 1_000_000]));
+    assert_eq!(nodes.noted(&images), [1_000_000]);
+    drop(gate);
+}
+
+#[test]
+fn messages_to_whom_nobody_reaches_do_not_wait_for_ever() {
+    let nodes = Two::new();
+    let nobody = crate::member::UniqueAddress { address: "three:3".parse().unwrap(), uid: 3 };
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nobody, "gate").unwrap();
+    gate.tell(GateMessage::Note(1));
+    let asked = nodes.kit.block_on(async { gate.ask(GateMessage::Keep, 1000 * SECOND).await });
+    assert_eq!(asked, Err(AskError::NoReply));
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unreachable), 2);
+}
+
+#[test]
+fn as_many_wait_for_a_node_as_may() {
+    let nodes = Two::new();
+    nodes.network.cut(&nodes.one.me.address, &nodes.two.me.address);
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
+    let taken = (0..5000).take_while(|n| gate.try_tell(GateMessage::Note(*n)).is_ok()).count();
+    assert_eq!(taken, super::super::peer::WAITING_MAX);
+    nodes.network.heal(&nodes.one.me.address, &nodes.two.me.address);
+    nodes.two.gate("gate");
+    nodes.kit.advance(Duration::from_secs(5));
+    assert_eq!(nodes.noted(&gate).len(), taken, "those come");
+}
