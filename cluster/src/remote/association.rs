@@ -7,6 +7,7 @@
 use super::{
     dropped::{DropReason, Dropped},
     lane_queue::{LaneQueue, Outgoing, Room},
+    message::{Head, Message, Unwritten},
     system_messages::{ControlFrame, GaveUp, SYSTEM_HEAD, SystemReceiver, SystemSender},
     transport::Lane,
 };
@@ -191,7 +192,7 @@ impl Association {
         now: Tick,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Ended> {
-        if outgoing.frame.len() > lane.message_max() {
+        if outgoing.message.len() > lane.message_max() {
             self.drop(DropReason::TooLarge, 1, effects);
         } else if let (Life::Met(met), Some(to)) = (self.life, outgoing.to)
             && met != to
@@ -213,7 +214,7 @@ impl Association {
     ///
     /// # Errors
     /// The life is to be given up.
-    pub(crate) fn send_system(&mut self, message: Bytes, now: Tick, effects: &mut Vec<Effect>) -> Result<(), Ended> {
+    pub(crate) fn send_system(&mut self, message: Message, now: Tick, effects: &mut Vec<Effect>) -> Result<(), Ended> {
         if message.len() > Lane::Control.message_max() {
             self.drop(DropReason::TooLarge, 1, effects);
             return Ok(());
@@ -297,14 +298,16 @@ impl Association {
         };
     }
 
-    /// The next frame for the connection of a lane: a head and a body. Asked until there is none.
-    pub(crate) fn take(&mut self, lane: Lane, now: Tick) -> Option<(Bytes, Bytes)> {
+    /// The next frame for the connection of a lane. Asked until there is none.
+    pub(crate) fn take(&mut self, lane: Lane, now: Tick) -> Option<Unwritten> {
         if !matches!(self.state(lane).link, Link::Up { .. }) {
             return None;
         }
         let frame = match lane {
-            Lane::Control => self.take_control(now).map(|frame| frame.encode()),
-            Lane::Ordinary | Lane::Large => self.state(lane).queue.pop().map(|frame| (Bytes::new(), frame)),
+            Lane::Control => self.take_control(now),
+            Lane::Ordinary | Lane::Large => {
+                self.state(lane).queue.pop().map(|message| Unwritten::new(Head::default(), message))
+            }
         };
         self.state(lane).link = Link::Up { told: frame.is_some() };
         frame
@@ -448,15 +451,28 @@ impl Association {
     }
 
     /// How far the other got, then system messages, then others.
-    fn take_control(&mut self, now: Tick) -> Option<ControlFrame> {
+    fn take_control(&mut self, now: Tick) -> Option<Unwritten> {
         if let Life::Met(to) = self.life {
             if let Some(number) = self.received.acknowledgement() {
-                return Some(ControlFrame::Acknowledged { to, number });
+                let (head, body) = ControlFrame::Acknowledged { to, number }.encode();
+                return Some(Unwritten { head, body });
             }
-            if let Some((number, message)) = self.system.next(now) {
-                return Some(ControlFrame::System { to, number, message });
+            if let Some((number, Message { channel, body })) = self.system.next(now) {
+                let (head, body) = ControlFrame::System { to, number, message: body }.encode();
+                return Some(Unwritten::new(head, Message { channel, body }));
             }
         }
-        self.state(Lane::Control).queue.pop().map(ControlFrame::Plain)
+        let Message { channel, body } = self.state(Lane::Control).queue.pop()?;
+        let (head, body) = ControlFrame::Plain(body).encode();
+        Some(Unwritten::new(head, Message { channel, body }))
+    }
+
+    /// Whether frames of a lane other than control are to be delivered as they come.
+    pub(crate) fn admits(&mut self, life: u64, now: Tick) -> bool {
+        let is_met = self.life == Life::Met(life);
+        if is_met {
+            self.used = now;
+        }
+        is_met
     }
 }

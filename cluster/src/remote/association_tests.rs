@@ -7,6 +7,7 @@ use super::{
     handshake::{HandshakeError, Kind},
     handshake_frame::Difference,
     lives::{Standing, Standings},
+    message::Unwritten,
     system_messages::{ControlFrame, GaveUp},
     transport::Lane::{self, Control, Large, Ordinary},
 };
@@ -39,11 +40,11 @@ fn node() -> Associations {
 }
 
 fn send(uid: Option<u64>, lane: Lane, text: &str) -> Input {
-    Input::Send { to: address("peer"), life: uid, lane, frame: bytes(text) }
+    Input::Send { to: address("peer"), life: uid, lane, message: bytes(text).into() }
 }
 
 fn send_system(uid: u64, text: &str) -> Input {
-    Input::SendSystem { to: life("peer", uid), message: bytes(text) }
+    Input::SendSystem { to: life("peer", uid), message: bytes(text).into() }
 }
 
 fn connected(uid: u64, lane: Lane) -> Input {
@@ -56,7 +57,7 @@ fn failed(uid: Option<u64>, lane: Lane) -> Input {
 
 fn control(uid: u64, frame: ControlFrame) -> Input {
     let (head, message) = frame.encode();
-    Input::Arrived { from: life("peer", uid), lane: Control, frame: [head, message].concat().into() }
+    Input::Arrived { from: life("peer", uid), lane: Control, frame: [&head[..], &message[..]].concat().into() }
 }
 
 fn dial(life: Option<u64>, lane: Lane) -> Effect {
@@ -78,15 +79,16 @@ fn ended(uid: u64, why: Ended) -> Effect {
 /// All there is to take, as text.
 fn taken(node: &mut Associations, lane: Lane, now: Tick) -> Vec<String> {
     std::iter::from_fn(|| node.take(&address("peer"), lane, now))
-        .map(|(head, body)| match lane {
-            Control => match ControlFrame::decode(&[head, body].concat().into()).unwrap() {
+        .map(|Unwritten { head, body }| [&head[..], &body[..]].concat())
+        .map(|frame| match lane {
+            Control => match ControlFrame::decode(&frame.into()).unwrap() {
                 ControlFrame::Plain(text) => String::from_utf8(text.to_vec()).unwrap(),
                 ControlFrame::System { to, number, message } => {
                     format!("{number} to {to}: {}", String::from_utf8_lossy(&message))
                 }
                 ControlFrame::Acknowledged { to, number } => format!("{number} from {to} came"),
             },
-            _ => String::from_utf8(body.to_vec()).unwrap(),
+            _ => String::from_utf8(frame).unwrap(),
         })
         .collect()
 }
@@ -191,9 +193,13 @@ fn queues_are_bounded_and_say_so() {
     assert_eq!(node.get(&address("peer")).unwrap().waiting(), ([0, 3072, 256], 0));
     let two_mib = "x".repeat(2 * 1024 * 1024);
     for _ in 0..32 {
-        node.step(Input::Send { to: address("other"), life: None, lane: Large, frame: bytes(&two_mib) }, at(0));
+        node.step(
+            Input::Send { to: address("other"), life: None, lane: Large, message: bytes(&two_mib).into() },
+            at(0),
+        );
     }
-    let effects = node.step(Input::Send { to: address("other"), life: None, lane: Large, frame: bytes("x") }, at(0));
+    let effects =
+        node.step(Input::Send { to: address("other"), life: None, lane: Large, message: bytes("x").into() }, at(0));
     let full = Effect::Dropped { peer: address("other"), reason: DropReason::LaneFull, count: 1 };
     assert_eq!(effects, [full], "bytes count too");
     assert_eq!(node.dropped().of(DropReason::LaneFull), 3);
@@ -309,7 +315,7 @@ fn there_are_only_so_many_peers() {
     let mut node = node();
     for n in 0..PEERS_MAX {
         let to = address(&format!("n{n}"));
-        node.step(Input::Send { to, life: None, lane: Ordinary, frame: bytes("x") }, at(0));
+        node.step(Input::Send { to, life: None, lane: Ordinary, message: bytes("x").into() }, at(0));
     }
     assert_eq!(node.step(send(None, Ordinary, "x"), at(0)), [dropped(DropReason::TooManyPeers, 1)]);
 }
@@ -337,7 +343,7 @@ fn between_two_lives(seed: u64) {
             let there = UniqueAddress { address: address(names[other]), uid: uids[other] };
             if !is_quiet && random.random_bool(0.2) {
                 let count = sent.entry((uids[side], uids[other])).or_default();
-                let message = Bytes::copy_from_slice(&(*count + 1).to_be_bytes());
+                let message = Bytes::copy_from_slice(&(*count + 1).to_be_bytes()).into();
                 // Somebody who holds a reference to the present life.
                 *count += 1;
                 happened.push((side, Input::SendSystem { to: there.clone(), message }));
@@ -382,8 +388,8 @@ fn between_two_lives(seed: u64) {
                 }
             }
             if let Some((from, to)) = lines[side] {
-                while let Some((head, body)) = nodes[side].take(&address(names[1 - side]), Control, now) {
-                    flying[side].push((from, to, [head, body].concat().into()));
+                while let Some(Unwritten { head, body }) = nodes[side].take(&address(names[1 - side]), Control, now) {
+                    flying[side].push((from, to, [&head[..], &body[..]].concat().into()));
                 }
             }
         }

@@ -13,6 +13,7 @@ use super::{
     handshake::{HandshakeError, Kind},
     lane_queue::Outgoing,
     lives::{Lives, Standing, Standings},
+    message::{Message, Unwritten},
     transport::Lane,
 };
 use crate::member::{Address, UniqueAddress};
@@ -27,9 +28,9 @@ pub(crate) const PEERS_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// A message to be sent once, to this life or, if there is none, to whoever is at the address.
-    Send { to: Address, life: Option<u64>, lane: Lane, frame: Bytes },
+    Send { to: Address, life: Option<u64>, lane: Lane, message: Message },
     /// A message to be sent until it is acknowledged.
-    SendSystem { to: UniqueAddress, message: Bytes },
+    SendSystem { to: UniqueAddress, message: Message },
     /// A connection this node made stands: both let each other in.
     Connected { node: UniqueAddress, lane: Lane },
     /// An attempt to connect, or to make a handshake, failed: with the reason if it was the handshake.
@@ -90,8 +91,8 @@ impl Associations {
         self.peers.values().filter_map(Association::due).chain(self.lives.due()).min()
     }
 
-    /// The next frame for a connection that stands: a head and a body. After [`Effect::Ready`], until there is none.
-    pub(crate) fn take(&mut self, to: &Address, lane: Lane, now: Tick) -> Option<(Bytes, Bytes)> {
+    /// The next frame for a connection that stands. After [`Effect::Ready`], until there is none.
+    pub(crate) fn take(&mut self, to: &Address, lane: Lane, now: Tick) -> Option<Unwritten> {
         self.peers.get_mut(to)?.take(lane, now)
     }
 
@@ -105,7 +106,7 @@ impl Associations {
     /// As [`step`](Self::step), with what to do appended to `out`.
     pub(crate) fn step_into(&mut self, input: Input, now: Tick, out: &mut Vec<Effect>) {
         match input {
-            Input::Send { to, life, lane, frame } => self.send(to, life, lane, frame, now, out),
+            Input::Send { to, life, lane, message } => self.send(&to, life, lane, message, now, out),
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
                 Some(peer) => peer.connected(lane, now, out),
@@ -133,19 +134,28 @@ impl Associations {
         }
     }
 
-    fn send(&mut self, to: Address, life: Option<u64>, lane: Lane, frame: Bytes, now: Tick, out: &mut Vec<Effect>) {
+    /// As [`Input::Send`].
+    pub(crate) fn send(
+        &mut self,
+        to: &Address,
+        life: Option<u64>,
+        lane: Lane,
+        message: Message,
+        now: Tick,
+        out: &mut Vec<Effect>,
+    ) {
         if let Some(uid) = life {
             let node = UniqueAddress { address: to.clone(), uid };
             if let Some(reason) = self.is_over(&node, now) {
-                return self.drop(&to, reason, 1, out);
+                return self.drop(to, reason, 1, out);
             }
         }
-        let Some(peer) = self.peer(&to, now) else { return self.drop(&to, DropReason::TooManyPeers, 1, out) };
-        let sent = peer.send(lane, Outgoing { to: life, frame }, now, out);
-        self.settle(&to, sent, now, out);
+        let Some(peer) = self.peer(to, now) else { return self.drop(to, DropReason::TooManyPeers, 1, out) };
+        let sent = peer.send(lane, Outgoing { to: life, message }, now, out);
+        self.settle(to, sent, now, out);
     }
 
-    fn send_system(&mut self, to: UniqueAddress, message: Bytes, now: Tick, out: &mut Vec<Effect>) {
+    fn send_system(&mut self, to: UniqueAddress, message: Message, now: Tick, out: &mut Vec<Effect>) {
         let at = to.address.clone();
         if let Some(reason) = self.is_over(&to, now) {
             self.drop(&at, reason, 1, out);
@@ -199,6 +209,13 @@ impl Associations {
             self.drop(&from.address, reason, count, out);
             out.push(Effect::HangUpOn(from.clone()));
         }
+    }
+
+    /// Frames came over a connection of a lane other than control. `true`: they are to be delivered as they are; else they
+    /// are dropped, by [`arrived`](Self::arrived).
+    pub(crate) fn admits(&mut self, from: &UniqueAddress, now: Tick) -> bool {
+        self.is_over(from, now).is_none()
+            && self.peers.get_mut(&from.address).is_some_and(|peer| peer.admits(from.uid, now))
     }
 
     /// So many messages to or from there were dropped outside.
@@ -344,9 +361,12 @@ impl Associations {
     }
 
     fn peer(&mut self, at: &Address, now: Tick) -> Option<&mut Association> {
-        if self.peers.len() >= self.peers_max && !self.peers.contains_key(at) {
-            return None;
+        if !self.peers.contains_key(at) {
+            if self.peers.len() >= self.peers_max {
+                return None;
+            }
+            self.peers.insert(at.clone(), Association::new(at.clone(), now));
         }
-        Some(self.peers.entry(at.clone()).or_insert_with(|| Association::new(at.clone(), now)))
+        self.peers.get_mut(at)
     }
 }

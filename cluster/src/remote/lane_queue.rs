@@ -1,6 +1,6 @@
 //! [`LaneQueue`]: frames that wait for one lane to one node. Bounded by count and by bytes.
 
-use bytes::Bytes;
+use super::message::Message;
 use std::collections::VecDeque;
 
 /// How much may wait.
@@ -14,7 +14,7 @@ pub(crate) struct Room {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) to: Option<u64>,
-    pub(crate) frame: Bytes,
+    pub(crate) message: Message,
 }
 
 /// Frames that wait, in order.
@@ -32,7 +32,7 @@ impl LaneQueue {
 
     /// `false`: there is no room, and it was not taken.
     pub(crate) fn push(&mut self, outgoing: Outgoing) -> bool {
-        let bytes = self.bytes + outgoing.frame.len();
+        let bytes = self.bytes + outgoing.message.len();
         let fits = self.waiting.len() < self.room.count && bytes <= self.room.bytes;
         if fits {
             self.bytes = bytes;
@@ -42,20 +42,20 @@ impl LaneQueue {
     }
 
     /// The oldest.
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        let Outgoing { frame, .. } = self.waiting.pop_front()?;
-        self.bytes -= frame.len();
+    pub(crate) fn pop(&mut self) -> Option<Message> {
+        let Outgoing { message, .. } = self.waiting.pop_front()?;
+        self.bytes -= message.len();
         if self.waiting.is_empty() && self.waiting.capacity() > 64 {
             self.waiting = VecDeque::new();
         }
-        Some(frame)
+        Some(message)
     }
 
     /// Drops those for another life than `life`; says how many.
     pub(crate) fn keep_only(&mut self, life: u64) -> usize {
         let before = self.waiting.len();
         self.waiting.retain(|outgoing| outgoing.to.is_none_or(|to| to == life));
-        self.bytes = self.waiting.iter().map(|outgoing| outgoing.frame.len()).sum();
+        self.bytes = self.waiting.iter().map(|outgoing| outgoing.message.len()).sum();
         before - self.waiting.len()
     }
 
@@ -77,9 +77,10 @@ impl LaneQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn of(to: Option<u64>, size: usize) -> Outgoing {
-        Outgoing { to, frame: vec![0; size].into() }
+        Outgoing { to, message: Bytes::from(vec![0; size]).into() }
     }
 
     #[test]
@@ -89,7 +90,7 @@ mod tests {
         assert!(queue.push(of(Some(2), 1)) && !queue.push(of(None, 1)), "three are three");
         assert_eq!(queue.keep_only(2), 1);
         assert!(queue.push(of(None, 39)), "the room of one that was dropped is there again");
-        let sizes: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|frame| frame.len()).collect();
+        let sizes: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|message| message.len()).collect();
         assert_eq!((sizes, queue.bytes), (vec![60, 1, 39], 0));
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod handshake;
 pub(crate) mod handshake_frame;
 pub(crate) mod lane_queue;
 pub(crate) mod lives;
+pub(crate) mod message;
 pub(crate) mod pack;
 pub(crate) mod proof;
 pub(crate) mod remoting;

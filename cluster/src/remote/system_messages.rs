@@ -5,8 +5,9 @@
 //! at once over a new connection. When too many wait, or one for too long, the other life is given up: quarantined, so
 //! that a gap is never passed over.
 
+use super::message::{Head, Message};
 use actors::Tick;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use std::{collections::VecDeque, time::Duration};
 
 /// How many may wait for their acknowledgement.
@@ -38,7 +39,7 @@ pub(crate) struct SystemSender {
     /// The highest that was ever handed out.
     sent: u64,
     /// Sent or not, in order, with the time it was accepted.
-    waiting: VecDeque<(Tick, Bytes)>,
+    waiting: VecDeque<(Tick, Message)>,
     bytes: usize,
     /// How many of those waiting were handed out since they were last taken back.
     handed_out: usize,
@@ -51,7 +52,7 @@ impl SystemSender {
     ///
     /// # Errors
     /// There is no room: the life is to be given up. The message was not accepted.
-    pub(crate) fn push(&mut self, message: Bytes, now: Tick) -> Result<(), GaveUp> {
+    pub(crate) fn push(&mut self, message: Message, now: Tick) -> Result<(), GaveUp> {
         if self.waiting.len() >= WAITING_MAX || self.bytes + message.len() > WAITING_BYTES_MAX {
             return Err(GaveUp::Overflow);
         }
@@ -61,7 +62,7 @@ impl SystemSender {
     }
 
     /// The next one to send, with its number.
-    pub(crate) fn next(&mut self, now: Tick) -> Option<(u64, Bytes)> {
+    pub(crate) fn next(&mut self, now: Tick) -> Option<(u64, Message)> {
         let (_, message) = self.waiting.get(self.handed_out)?;
         self.handed_out += 1;
         self.resend_at.get_or_insert(now + RESEND_AFTER);
@@ -182,28 +183,15 @@ pub(crate) const SYSTEM_HEAD: usize = 1 + 8 + 8;
 
 impl ControlFrame {
     /// The frame's bytes before the message, and the message.
-    pub(crate) fn encode(&self) -> (Bytes, Bytes) {
-        let mut head = BytesMut::with_capacity(SYSTEM_HEAD);
-        let mut numbers = |kind, to: &u64, number: &u64| {
-            head.put_u8(kind);
-            head.put_u64(*to);
-            head.put_u64(*number);
+    pub(crate) fn encode(self) -> (Head, Bytes) {
+        let numbers = |kind, to: u64, number: u64| {
+            Head::default().with(&[kind]).with(&to.to_be_bytes()).with(&number.to_be_bytes())
         };
-        let message = match self {
-            Self::Plain(message) => {
-                head.put_u8(PLAIN);
-                message.clone()
-            }
-            Self::System { to, number, message } => {
-                numbers(SYSTEM, to, number);
-                message.clone()
-            }
-            Self::Acknowledged { to, number } => {
-                numbers(ACKNOWLEDGED, to, number);
-                Bytes::new()
-            }
-        };
-        (head.freeze(), message)
+        match self {
+            Self::Plain(message) => (Head::default().with(&[PLAIN]), message),
+            Self::System { to, number, message } => (numbers(SYSTEM, to, number), message),
+            Self::Acknowledged { to, number } => (numbers(ACKNOWLEDGED, to, number), Bytes::new()),
+        }
     }
 
     /// Copies nothing.
@@ -231,8 +219,8 @@ mod tests {
     use proptest::prelude::*;
     use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-    fn message(n: u64) -> Bytes {
-        n.to_be_bytes().to_vec().into()
+    fn message(n: u64) -> Message {
+        Bytes::from(n.to_be_bytes().to_vec()).into()
     }
 
     fn at(ms: u64) -> Tick {
@@ -240,11 +228,11 @@ mod tests {
     }
 
     /// Sends `count` over a network that loses, doubles and reorders; returns what was delivered.
-    fn over_a_bad_network(seed: u64, count: u64) -> Vec<Bytes> {
+    fn over_a_bad_network(seed: u64, count: u64) -> Vec<Message> {
         let mut random = SmallRng::seed_from_u64(seed);
         let (loss, double, break_up) = (random.random_range(0.0..0.4), random.random_range(0.0..0.3), 0.001);
         let (mut sender, mut receiver) = (SystemSender::default(), SystemReceiver::default());
-        let mut messages: Vec<(u64, u64, Bytes)> = Vec::new();
+        let mut messages: Vec<(u64, u64, Message)> = Vec::new();
         let mut answers: Vec<(u64, u64)> = Vec::new();
         let mut delivered = Vec::new();
         let mut pushed = 0;
@@ -338,7 +326,7 @@ mod tests {
         assert_eq!(sender.due(), Some(six_hours_after_the_first));
         assert_eq!(sender.tick(six_hours_after_the_first), Err(GaveUp::Unacknowledged));
         let mut sender = SystemSender::default();
-        sender.push(Bytes::from(vec![0; WAITING_BYTES_MAX]), at(0)).unwrap();
+        sender.push(Bytes::from(vec![0; WAITING_BYTES_MAX]).into(), at(0)).unwrap();
         assert_eq!(sender.push(message(1), at(0)), Err(GaveUp::Overflow), "bytes count too");
     }
 
@@ -362,8 +350,8 @@ mod tests {
                 1 => ControlFrame::System { to, number, message },
                 _ => ControlFrame::Acknowledged { to, number },
             };
-            let (head, message) = frame.encode();
-            prop_assert_eq!(ControlFrame::decode(&[head, message].concat().into()), Ok(frame));
+            let (head, message) = frame.clone().encode();
+            prop_assert_eq!(ControlFrame::decode(&[&head[..], &message[..]].concat().into()), Ok(frame));
         }
 
         #[test]
@@ -372,7 +360,7 @@ mod tests {
             match ControlFrame::decode(&frame) {
                 Ok(read) => {
                     let (head, message) = read.encode();
-                    prop_assert_eq!([head, message].concat(), frame);
+                    prop_assert_eq!([&head[..], &message[..]].concat(), frame);
                 }
                 Err(error) => prop_assert_eq!(error.size, frame.len()),
             }

@@ -23,6 +23,7 @@ use crate::{
         dropped::{DropReason, Dropped},
         handshake::{HandshakeError, Introduction, Peer},
         lives::{Standing, Standings},
+        message::{Message, Unwritten},
         transport::Lane,
         wire::Registry,
     },
@@ -35,7 +36,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{Notify, watch};
@@ -57,8 +58,6 @@ pub(crate) type Receivers = BTreeMap<Channel, Arc<dyn Receiver>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Open,
-    /// Nothing new is taken; what waits is sent.
-    Draining,
     Closed,
 }
 
@@ -70,6 +69,8 @@ pub(super) struct Hub {
     pub(super) security: Security,
     pub(super) admission: Admission,
     pub(super) news: NewsQueue,
+    /// Whether messages are still taken to be sent.
+    pub(super) is_open: AtomicBool,
     pub(super) phase: watch::Sender<Phase>,
     /// Something that waited was sent: it may have been the last.
     pub(super) sent: Notify,
@@ -109,12 +110,6 @@ pub(super) enum Taken {
     Over,
 }
 
-/// Frames that were taken for a connection: heads and bodies.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) frames: Vec<(Bytes, Bytes)>,
-}
-
 impl Hub {
     pub(super) fn new(
         introduction: Introduction,
@@ -140,6 +135,7 @@ impl Hub {
             security,
             admission: Admission::default(),
             news: NewsQueue::default(),
+            is_open: AtomicBool::new(true),
             phase: watch::Sender::new(Phase::Open),
             sent: Notify::new(),
             tasks: AtomicUsize::new(0),
@@ -184,6 +180,13 @@ impl Hub {
     /// Decides about `input`, and carries it out.
     pub(super) fn step(self: &Arc<Self>, at: &Address, input: Input) {
         self.with(at, |shard, now| shard.associations.step_into(input, now, &mut shard.effects));
+    }
+
+    /// Takes a message to be sent once.
+    pub(super) fn send(self: &Arc<Self>, to: &Address, life: Option<u64>, lane: Lane, message: Message) {
+        self.with(to, |Shard { associations, effects, .. }, now| {
+            associations.send(to, life, lane, message, now, effects);
+        });
     }
 
     /// For handshakes and others who must know.
@@ -269,20 +272,20 @@ impl Hub {
     }
 
     /// What waits for a connection, as much as goes at once.
-    pub(super) fn take(&self, to: &Address, lane: Lane, line: &Arc<Line>, batch: &mut Batch) -> Taken {
+    pub(super) fn take(&self, to: &Address, lane: Lane, line: &Arc<Line>, batch: &mut Vec<Unwritten>) -> Taken {
         let now = self.seams.clock.now();
         let mut shard = self.shard(to).lock();
         if !shard.holds(to, lane, line) {
             return Taken::Over;
         }
         let mut bytes = 0;
-        while batch.frames.len() < TAKEN_MAX && bytes < TAKEN_BYTES_MAX {
+        while batch.len() < TAKEN_MAX && bytes < TAKEN_BYTES_MAX {
             match shard.associations.take(to, lane, now) {
                 Some(frame) => {
-                    bytes += frame.0.len() + frame.1.len();
-                    batch.frames.push(frame);
+                    bytes += frame.len();
+                    batch.push(frame);
                 }
-                None if batch.frames.is_empty() => return Taken::Nothing,
+                None if batch.is_empty() => return Taken::Nothing,
                 // Asked again it would say so: the connection takes once more, and then waits.
                 None => return Taken::Some,
             }
@@ -301,6 +304,10 @@ impl Hub {
         let now = self.seams.clock.now();
         let mut shard = self.shard(&from.address).lock();
         let Shard { associations, effects, .. } = &mut *shard;
+        if lane != Lane::Control && associations.admits(from, now) {
+            drop(shard);
+            return deliveries.extend(frames.drain(..).map(|message| Delivery { system: false, message }));
+        }
         associations.arrived(from, lane, frames.drain(..), now, effects);
         self.carry_out(&mut shard, |delivery| deliveries.push(delivery));
     }

@@ -29,6 +29,7 @@ use super::{
     door::{Channel, Receiver, Remote},
     dropped::{DropReason, Dropped},
     handshake::Introduction,
+    message::Message,
     tls::Tls,
     transport::Lane,
     wire::{Agreement, Registry},
@@ -38,10 +39,12 @@ use crate::{
     membership::swim::seal::KeyRing,
     seams::Seams,
 };
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use hub::{Hub, Phase};
 use security::Security;
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, fmt, ops::RangeInclusive, pin::pin, sync::Arc, sync::atomic::Ordering, time::Duration,
+};
 
 /// Versions of the protocol between nodes that this one speaks.
 const PROTOCOL: RangeInclusive<u32> = 1..=1;
@@ -95,8 +98,8 @@ impl Remoting {
     /// Sends what waits, for `within` at most, then closes all connections. What is to be sent from now on is dropped.
     /// The receivers are not called any more once it returns. Not cancel safe: call it again.
     pub(crate) async fn stop(&self, within: Duration) {
-        let Hub { seams, phase, sent, .. } = &*self.0;
-        phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Draining.max(*phase)) == Phase::Open);
+        let Hub { seams, phase, sent, is_open, .. } = &*self.0;
+        is_open.store(false, Ordering::Relaxed);
         let drained = async {
             loop {
                 let more = sent.notified();
@@ -131,7 +134,7 @@ impl Remoting {
     }
 
     fn is_open(&self, to: &Address) -> bool {
-        let is_open = *self.0.phase.borrow() == Phase::Open;
+        let is_open = self.0.is_open.load(Ordering::Relaxed);
         if !is_open {
             self.0.dropped_outside(to, DropReason::Stopped, 1);
         }
@@ -146,13 +149,13 @@ impl Remote for Remoting {
 
     fn send(&self, to: &Address, life: Option<u64>, channel: Channel, lane: Lane, body: Bytes) {
         if self.is_open(to) {
-            self.0.step(to, Input::Send { to: to.clone(), life, lane, frame: on_channel(channel, &body) });
+            self.0.send(to, life, lane, Message { channel: channel as u8, body });
         }
     }
 
     fn send_system(&self, to: &UniqueAddress, channel: Channel, body: Bytes) {
         if self.is_open(&to.address) {
-            let message = on_channel(channel, &body);
+            let message = Message { channel: channel as u8, body };
             self.0.step(&to.address, Input::SendSystem { to: to.clone(), message });
         }
     }
@@ -174,13 +177,6 @@ impl fmt::Debug for Remoting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Remoting").field(self.me()).finish()
     }
-}
-
-fn on_channel(channel: Channel, body: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(1 + body.len());
-    frame.put_u8(channel as u8);
-    frame.put_slice(body);
-    frame.freeze()
 }
 
 async fn pass_time(hub: Arc<Hub>) {

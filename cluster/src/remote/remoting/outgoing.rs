@@ -1,7 +1,7 @@
 //! One connection this node makes: dials, shakes hands, and writes what waits until it breaks or is to end.
 
 use super::{
-    hub::{Batch, Hub, Taken},
+    hub::{Hub, Taken},
     line::Line,
     security::Certified,
 };
@@ -11,6 +11,7 @@ use crate::{
         connection::shake_hands,
         frame,
         handshake::{HANDSHAKE_WITHIN, Handshake, HandshakeError, Peer},
+        message::Unwritten,
         transport::{ByteStream, Lane},
     },
     seams::Seams,
@@ -82,14 +83,14 @@ async fn connect(
 async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line>, stream: &mut ByteStream) -> End {
     let stopped = line.stopped();
     tokio::pin!(stopped);
-    let mut batch = Batch::default();
+    let mut batch = Vec::new();
     let mut buffer = BytesMut::new();
     let mut is_flushed = true;
     loop {
         match hub.take(&node.address, lane, line, &mut batch) {
             Taken::Over => return End::Stopped,
             Taken::Some => {
-                let count = batch.frames.len();
+                let count = batch.len();
                 tokio::select! {
                     biased;
                     () = &mut stopped => return End::Stopped,
@@ -128,9 +129,14 @@ async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line
 }
 
 /// As few writes as possible: one for all small frames, up to the first large one.
-async fn write_batch(stream: &mut ByteStream, lane: Lane, batch: &mut Batch, buffer: &mut BytesMut) -> io::Result<()> {
-    for (head, body) in batch.frames.drain(..) {
-        let size = head.len() + body.len();
+async fn write_batch(
+    stream: &mut ByteStream,
+    lane: Lane,
+    batch: &mut Vec<Unwritten>,
+    buffer: &mut BytesMut,
+) -> io::Result<()> {
+    for frame in batch.drain(..) {
+        let (size, Unwritten { head, body }) = (frame.len(), frame);
         if body.len() < LARGE {
             frame::encode(lane.frame_max(), &[&head, &body], buffer).map_err(io::Error::other)?;
         } else {

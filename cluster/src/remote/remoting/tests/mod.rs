@@ -6,3 +6,4 @@ mod hostile;
 mod nodes;
 mod strangers;
 mod threads;
+mod throughput;

@@ -183,13 +183,19 @@ pub(super) fn two_in_memory_with(
     (network, clock, nodes)
 }
 
+/// A door to real sockets, and who is behind it.
+pub(super) fn over_tcp(uid: u64, clock: &Clock) -> (Tcp, UniqueAddress) {
+    let tcp = Tcp::bind("127.0.0.1:0".parse().unwrap(), Protection::None, clock.clone()).unwrap();
+    let me = UniqueAddress { address: tcp.address().to_string().parse().unwrap(), uid };
+    (tcp, me)
+}
+
 /// Two nodes, of uids 1 and 2, over sockets that can be cut.
 pub(super) fn two_over_tcp() -> (Shears, Clock, [Node; 2]) {
     let clock = Clock::tokio();
     let shears = Shears::default();
     let node = |uid| {
-        let tcp = Tcp::bind("127.0.0.1:0".parse().unwrap(), Protection::None, clock.clone()).unwrap();
-        let me = UniqueAddress { address: tcp.address().to_string().parse().unwrap(), uid };
+        let (tcp, me) = over_tcp(uid, &clock);
         Node::start(me, Arc::new(CanBeCut { inner: tcp, shears: shears.clone() }), &clock)
     };
     let nodes = [node(1), node(2)];
