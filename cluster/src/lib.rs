@@ -17,6 +17,7 @@ mod refs;
 mod remote;
 mod rng;
 mod seams;
+mod singleton;
 pub mod testkit;
 mod uptime;
 
@@ -32,3 +33,4 @@ pub use remote::{
     pack::{PackError, Packer, Unpacker},
     wire::WireMessage,
 };
+pub use singleton::HostChoice;

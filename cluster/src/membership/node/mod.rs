@@ -25,7 +25,7 @@ mod alone_tests;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
-mod network;
+pub(crate) mod network;
 #[cfg(test)]
 mod network_reach;
 #[cfg(test)]

@@ -20,22 +20,22 @@ use std::{
 const LOOK: Duration = Duration::from_millis(500);
 
 /// One life of a node.
-pub(super) struct Process {
-    pub(super) node: Node,
-    pub(super) id: UniqueAddress,
+pub(crate) struct Process {
+    pub(crate) node: Node,
+    pub(crate) id: UniqueAddress,
     /// Which address.
-    pub(super) at: usize,
-    pub(super) running: bool,
-    pub(super) stopped: Option<(StopReason, Tick)>,
-    pub(super) events: Vec<(Tick, ClusterEvent)>,
+    pub(crate) at: usize,
+    pub(crate) running: bool,
+    pub(crate) stopped: Option<(StopReason, Tick)>,
+    pub(crate) events: Vec<(Tick, ClusterEvent)>,
     /// Each with how many events came before.
-    pub(super) snapshots: Vec<(usize, Snapshot)>,
-    pub(super) refusals: Vec<super::Difference>,
+    pub(crate) snapshots: Vec<(usize, Snapshot)>,
+    pub(crate) refusals: Vec<super::Difference>,
     wake: Option<Tick>,
-    quarantined: BTreeSet<u64>,
+    pub(crate) quarantined: BTreeSet<u64>,
     known: BTreeMap<u64, MemberStatus>,
     digest: Option<Digest>,
-    pub(super) swim: BTreeMap<usize, Opinion>,
+    pub(crate) swim: BTreeMap<usize, Opinion>,
 }
 
 enum Due {
@@ -44,31 +44,31 @@ enum Due {
     Look,
 }
 
-pub(super) struct Net {
-    pub(super) now: Tick,
-    pub(super) rng: ChaCha8Rng,
-    pub(super) processes: Vec<Process>,
-    pub(super) settings: NodeSettings,
+pub(crate) struct Net {
+    pub(crate) now: Tick,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) settings: NodeSettings,
     /// In percent.
-    pub(super) loss: u32,
+    pub(crate) loss: u32,
     /// What is sent from the first to the second is lost.
-    pub(super) cuts: BTreeSet<(usize, usize)>,
+    pub(crate) cuts: BTreeSet<(usize, usize)>,
     /// Only their connection is broken: SWIM finds another way.
-    pub(super) broken_links: BTreeSet<(usize, usize)>,
+    pub(crate) broken_links: BTreeSet<(usize, usize)>,
     due: BTreeMap<(Tick, u64), Due>,
     next: u64,
     lease_holder: Option<usize>,
     /// Lives that were removed, and from when on others do their work.
     freed: BTreeMap<u64, Tick>,
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
 }
 
-pub(super) fn address(at: usize) -> Address {
+pub(crate) fn address(at: usize) -> Address {
     Address::new(format!("n{at}"), 2551).unwrap()
 }
 
 impl Net {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut net = Self {
             now: Tick::START,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -88,11 +88,11 @@ impl Net {
     }
 
     /// So many, joined through the first two, and up.
-    pub(super) fn up(seed: u64, nodes: usize) -> Self {
+    pub(crate) fn up(seed: u64, nodes: usize) -> Self {
         Self::up_with(seed, nodes, NodeSettings::default())
     }
 
-    pub(super) fn up_with(seed: u64, nodes: usize, settings: NodeSettings) -> Self {
+    pub(crate) fn up_with(seed: u64, nodes: usize, settings: NodeSettings) -> Self {
         let mut net = Self::new(seed);
         net.settings = settings;
         (0..nodes).for_each(|at| net.start(at, &[0, 1]));
@@ -101,7 +101,7 @@ impl Net {
         net
     }
 
-    pub(super) fn start(&mut self, at: usize, seeds: &[usize]) {
+    pub(crate) fn start(&mut self, at: usize, seeds: &[usize]) {
         let id = UniqueAddress { address: address(at), uid: self.rng.random() };
         let member = Member {
             node: id.clone(),
@@ -132,29 +132,29 @@ impl Net {
     }
 
     /// The latest life there.
-    pub(super) fn index(&self, at: usize) -> usize {
+    pub(crate) fn index(&self, at: usize) -> usize {
         self.processes.iter().rposition(|process| process.at == at).unwrap()
     }
 
-    pub(super) fn process(&self, at: usize) -> &Process {
+    pub(crate) fn process(&self, at: usize) -> &Process {
         &self.processes[self.index(at)]
     }
 
-    pub(super) fn running(&self) -> impl Iterator<Item = &Process> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(|process| process.running)
     }
 
-    pub(super) fn command(&mut self, at: usize, command: Command) {
+    pub(crate) fn command(&mut self, at: usize, command: Command) {
         let index = self.index(at);
         self.step(index, Input::Command(command));
     }
 
-    pub(super) fn crash(&mut self, at: usize) {
+    pub(crate) fn crash(&mut self, at: usize) {
         let index = self.index(at);
         self.processes[index].running = false;
     }
 
-    pub(super) fn cut(&mut self, here: &[usize], there: &[usize]) {
+    pub(crate) fn cut(&mut self, here: &[usize], there: &[usize]) {
         for one in here {
             for two in there {
                 self.cuts.extend([(*one, *two), (*two, *one)]);
@@ -162,20 +162,20 @@ impl Net {
         }
     }
 
-    pub(super) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cuts.clear();
         self.broken_links.clear();
     }
 
     /// What the node there thinks of all, by address.
-    pub(super) fn statuses(&self, at: usize) -> Vec<MemberStatus> {
+    pub(crate) fn statuses(&self, at: usize) -> Vec<MemberStatus> {
         let mut members: Vec<&Member> = self.process(at).node.table().members().collect();
         members.sort_by(|one, two| one.node.cmp(&two.node));
         members.into_iter().map(|member| member.status).collect()
     }
 
     /// What the node there said of the life, in order.
-    pub(super) fn told(&self, at: usize, of: u64) -> Vec<&'static str> {
+    pub(crate) fn told(&self, at: usize, of: u64) -> Vec<&'static str> {
         let is = |member: &Member| member.node.uid == of;
         let name = |event: &ClusterEvent| {
             let (member, name) = match event {
@@ -199,8 +199,12 @@ impl Net {
         self.process(at).events.iter().filter_map(|(_, event)| name(event)).collect()
     }
 
-    pub(super) fn run(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+    pub(crate) fn run(&mut self, seconds: u64) {
+        self.run_for(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
         loop {
             let wakes = self.processes.iter().enumerate().filter(|(_, process)| process.running);
             let wake = wakes.filter_map(|(index, process)| Some((process.wake?, index))).min();
@@ -224,7 +228,7 @@ impl Net {
     }
 
     /// Whether `done` within so many seconds. Goes on for some more, in which it must stay so.
-    pub(super) fn run_until(&mut self, seconds: u64, done: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, seconds: u64, done: impl Fn(&Self) -> bool) -> bool {
         for _ in 0..seconds {
             self.run(1);
             if done(self) {
@@ -251,7 +255,7 @@ impl Net {
         }
     }
 
-    pub(super) fn step(&mut self, index: usize, input: Input) {
+    pub(crate) fn step(&mut self, index: usize, input: Input) {
         if !self.processes[index].running {
             return;
         }
@@ -344,7 +348,7 @@ impl Net {
         gone.for_each(|(_, status)| *status = MemberStatus::Removed);
     }
 
-    pub(super) fn hosts(process: &Process, now: Tick) -> bool {
+    pub(crate) fn hosts(process: &Process, now: Tick) -> bool {
         process.running && process.node.hosting_valid_until().is_some_and(|until| until > now)
     }
 

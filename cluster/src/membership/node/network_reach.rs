@@ -10,7 +10,7 @@ use std::{
 };
 
 /// What SWIM at one node thinks of an address.
-pub(super) struct Opinion {
+pub(crate) struct Opinion {
     id: UniqueAddress,
     alive: bool,
     silent_until: Option<Tick>,
