@@ -13,6 +13,7 @@ mod event;
 mod lease;
 mod member;
 mod membership;
+mod pub_sub;
 mod refs;
 mod remote;
 mod rng;

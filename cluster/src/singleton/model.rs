@@ -110,9 +110,8 @@ impl Model {
     pub(super) fn hosts(&self) -> Vec<usize> {
         let serves = |(index, candidate): (&usize, &Candidate)| {
             let process = &self.net.processes[*index];
-            let valid = Net::hosts(process, self.net.now);
             let runs = candidate.instance.as_ref().is_some_and(|instance| !instance.frozen);
-            (valid && runs).then_some(process.at)
+            (process.running && runs).then_some(process.at)
         };
         self.candidates.iter().filter_map(serves).collect()
     }

@@ -75,3 +75,50 @@ impl Tokens {
         self.gone.values().copied().max().max(self.wait_until)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_older_has_it_first_and_late_messages_pass_nothing() {
+        let (mut old, mut young) = (Tokens::default(), Tokens::default());
+        old.meet(2, true);
+        young.meet(1, false);
+        assert_eq!((old.missing(), young.missing()), ([].into(), [1].into()));
+
+        let first = old.give(2).unwrap();
+        assert_eq!(old.give(2), Some(first), "asked again it says the same");
+        young.take(1, first, Duration::ZERO, at(0));
+        assert_eq!((old.missing(), young.missing()), ([2].into(), [].into()));
+
+        let second = young.give(1).unwrap();
+        young.take(1, first, Duration::ZERO, at(1));
+        assert_eq!(young.missing(), [1].into(), "that was the first time");
+        old.take(2, second, Duration::ZERO, at(1));
+        assert_eq!(old.missing(), [].into());
+        old.meet(2, false);
+        assert_eq!(old.missing(), [].into(), "they have met");
+    }
+
+    #[test]
+    fn that_of_one_that_is_gone_is_there_again_once_it_has_certainly_stopped() {
+        let mut tokens = Tokens::default();
+        tokens.meet(1, false);
+        tokens.meet(2, true);
+        tokens.removed(2, at(90));
+        assert_eq!(tokens.wait_until(at(0)), None, "it could not host without the token");
+        tokens.removed(1, at(20));
+        tokens.removed(3, at(10));
+        assert_eq!((tokens.missing(), tokens.wait_until(at(0))), ([].into(), Some(at(20))));
+        assert_eq!(tokens.wait_until(at(20)), None);
+
+        tokens.meet(4, false);
+        tokens.take(4, 1, Duration::from_secs(7), at(30));
+        assert_eq!(tokens.wait_until(at(36)), Some(at(37)), "the other knows of one that is gone");
+    }
+}
