@@ -7,6 +7,7 @@
 //! This crate depends on `actors` and on the internal wire in `proto`, and knows nothing of entities or journals: what it
 //! must remember it keeps through its own `Lease` trait.
 
+mod delivery;
 mod downing;
 mod epoch;
 mod event;
@@ -14,6 +15,7 @@ mod lease;
 mod member;
 mod membership;
 mod pub_sub;
+mod receptionist;
 mod refs;
 mod remote;
 mod rng;

@@ -34,7 +34,15 @@ pub struct ConsumerController<T> {
     confirm_to: ActorRef<Confirmed>,
 }
 
-/// What a [`ConsumerController`] understands.
+/// What a [`ConsumerController`] understands. With the feature `serde`, what comes from other controllers travels.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "T: serde::Serialize + Send + Sync + 'static",
+        deserialize = "T: serde::Deserialize<'de> + Send + Sync + 'static"
+    ))
+)]
 pub enum ConsumerControllerMessage<T> {
     /// The consumer is there. Said again, by its next life for instance, what it has not confirmed is delivered again.
     Start {
@@ -49,8 +57,10 @@ pub enum ConsumerControllerMessage<T> {
     /// From the producer's controller.
     FromProducer(SequencedMessage<T>),
     /// The consumer has finished; [`Delivery::confirm`] says it.
+    #[cfg_attr(feature = "serde", serde(skip))]
     Confirmed(Confirmed),
     #[doc(hidden)]
+    #[cfg_attr(feature = "serde", serde(skip))]
     Internal(Internal),
 }
 

@@ -8,6 +8,7 @@ use crate::actor_ref::ActorRef;
 use crate::system::ActorSystem;
 
 /// Which life of a controller. A restart under the same reference is another one.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation {
     system: u64,
@@ -70,6 +71,14 @@ impl Lives {
 }
 
 /// From a producer's controller to a consumer's.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "T: serde::Serialize + Send + Sync + 'static",
+        deserialize = "T: serde::Deserialize<'de> + Send + Sync + 'static"
+    ))
+)]
 pub struct SequencedMessage<T> {
     /// Who produces.
     pub producer_id: Arc<str>,
@@ -113,12 +122,21 @@ impl<T> fmt::Debug for SequencedMessage<T> {
 }
 
 /// A message, or a piece of one. Kept until it is confirmed, so that nothing is copied for sending it again.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "T: serde::Serialize + Send + Sync + 'static",
+        deserialize = "T: serde::Deserialize<'de> + Send + Sync + 'static"
+    ))
+)]
 pub enum Payload<T> {
     /// All of it.
     Whole(Arc<T>),
     /// A piece of its bytes; pieces come in order.
     Chunk {
         /// The bytes.
+        #[cfg_attr(feature = "serde", serde(with = "bytes"))]
         bytes: Arc<[u8]>,
         /// The first piece.
         begins: bool,
@@ -154,6 +172,14 @@ impl<T> fmt::Debug for Payload<T> {
 }
 
 /// From a consumer's controller to a producer's.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "T: serde::Serialize + Send + Sync + 'static",
+        deserialize = "T: serde::Deserialize<'de> + Send + Sync + 'static"
+    ))
+)]
 pub enum ToProducer<T> {
     /// A consumer that is ready for a producer. Said again until something comes from it, and when it is silent.
     Register {
@@ -171,6 +197,7 @@ pub enum ToProducer<T> {
 }
 
 /// How far a consumer is and how far its producer may go.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Which life of the producer's controller is meant; another one ignores it.
@@ -188,6 +215,7 @@ pub struct Request {
 }
 
 /// Something is missing.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resend {
     /// Which life of the producer's controller is meant; another one ignores it.
@@ -200,6 +228,7 @@ pub struct Resend {
 }
 
 /// Everything up to a number is confirmed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// Which life of the producer's controller is meant; another one ignores it.
@@ -229,6 +258,36 @@ impl<T> fmt::Debug for ToProducer<T> {
             Self::Resend(resend) => resend.fmt(f),
             Self::Ack(ack) => ack.fmt(f),
         }
+    }
+}
+
+/// A chunk as bytes, and not as a list of numbers.
+#[cfg(feature = "serde")]
+mod bytes {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Arc<[u8]>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Arc<[u8]>, E> {
+                Ok(bytes.into())
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
     }
 }
 

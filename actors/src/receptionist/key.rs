@@ -54,7 +54,7 @@ impl<M> fmt::Display for ServiceKey<M> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyId {
     pub(super) name: Arc<str>,
-    message: TypeId,
+    pub(super) message: TypeId,
     pub(super) message_type: &'static str,
 }
 

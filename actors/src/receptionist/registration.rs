@@ -1,6 +1,6 @@
 //! [`Registration`]: one actor under one key, whatever its messages are. [`Registrations`]: all those of one node.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,6 +31,11 @@ impl Registration {
     /// The type of its messages, for display.
     pub fn message_type(&self) -> &'static str {
         self.key.message_type
+    }
+
+    /// The type of its messages.
+    pub fn message_type_id(&self) -> TypeId {
+        self.key.message
     }
 
     /// Which actor.

@@ -21,13 +21,14 @@ mod exports;
 mod frame;
 mod packing;
 mod peer;
+mod place;
 mod receive;
 mod rows;
 mod shared;
 mod slots;
 mod stub;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;
 mod watching;
 mod window;
@@ -41,12 +42,11 @@ use crate::{
     },
     seams::Seams,
 };
-use actors::{
-    ActorRef, ActorSystem,
-    remote::{AnyActorRef, Handle, RefPlace, RemoteActor, WeakStandIn},
-};
+use actors::{ActorRef, ActorSystem, Registration, remote::AnyActorRef};
 use blob::RefBlob;
 use frame::{NAME_MAX, To};
+pub(crate) use place::Found;
+use serde::{Deserialize, Serialize};
 use shared::Shared;
 use std::{
     any::{TypeId, type_name},
@@ -74,6 +74,25 @@ impl Settings {
 /// See the module's documentation. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Refs(Arc<Shared>);
+
+/// An actor that others can find.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exported {
+    /// The type of its messages, as it is called on the wire.
+    pub(crate) message: String,
+    id: u64,
+    system_uid: u64,
+    uid: u64,
+    pub(crate) path: String,
+}
+
+#[cfg(test)]
+impl Exported {
+    /// One that leads nowhere.
+    pub(crate) fn of(path: &str, id: u64, mark: u64) -> Self {
+        Self { message: "test".to_owned(), id, system_uid: mark, uid: id, path: path.to_owned() }
+    }
+}
 
 /// Why an actor cannot be called so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +133,11 @@ impl Refs {
         }
     }
 
+    /// Which life of which node this is.
+    pub(crate) fn me(&self) -> &UniqueAddress {
+        &self.0.me
+    }
+
     /// Takes what comes over [`Channel::Actors`](crate::remote::door::Channel::Actors).
     pub(crate) fn receiver(&self) -> Arc<dyn Receiver> {
         self.0.clone()
@@ -148,9 +172,34 @@ impl Refs {
         // Above all numbers of actors, which are counted.
         let uid = xxh3_64(name.as_bytes()) | 1 << 63;
         let blob = RefBlob { node: node.clone(), to: To::Name(name), system_uid: node.uid, uid, text: &text };
-        let mut place = Named(None);
+        let mut place = Found(None);
         self.0.put(&blob, TypeId::of::<M>(), &mut place).map_err(|_| NameError::Full)?;
         place.0.ok_or(NameError::Full)
+    }
+
+    /// How others find the actor behind `registration`, if its messages travel and there is room for it.
+    pub(crate) fn export(&self, registration: &Registration) -> Option<Exported> {
+        let (message, actor) = self.0.registry.registered(registration)?;
+        let id = self.0.exports.export(&actor).ok()?;
+        let path = actor.path();
+        Some(Exported {
+            message: message.to_string(),
+            id,
+            system_uid: path.system_uid(),
+            uid: path.uid(),
+            path: path.as_str().to_owned(),
+        })
+    }
+
+    /// What another node has [exported](Self::export), registered under `key`; none if its messages do not travel to here.
+    pub(crate) fn registration(&self, node: &UniqueAddress, key: &str, exported: &Exported) -> Option<Registration> {
+        let Exported { message, id, system_uid, uid, path } = exported;
+        let blob =
+            RefBlob { node: node.clone(), to: To::Id(*id), system_uid: *system_uid, uid: *uid, text: path.as_str() };
+        self.0.registry.register(message, key, &mut |place| {
+            let message_type = place.message_type().0;
+            self.0.put(&blob, message_type, place).is_ok()
+        })
     }
 
     fn check_name<M: Send + 'static>(&self, name: &str) -> Result<(), NameError> {
@@ -164,44 +213,5 @@ impl Refs {
 impl fmt::Debug for Refs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Refs").field(&self.0.me).finish()
-    }
-}
-
-/// Where a reference goes that is named by hand.
-struct Named<M: Send + 'static>(Option<ActorRef<M>>);
-
-impl<M: Send + 'static> RefPlace for Named<M> {
-    fn message_type(&self) -> (TypeId, &'static str) {
-        (TypeId::of::<M>(), type_name::<M>())
-    }
-
-    fn here(&mut self, actor: &AnyActorRef) -> bool {
-        self.0 = actor.actor_ref();
-        self.0.is_some()
-    }
-
-    fn known(&mut self, actor: &WeakStandIn) -> bool {
-        self.0 = actor.upgrade();
-        self.0.is_some()
-    }
-
-    fn watched(&mut self, actor: &Handle) -> Option<WeakStandIn> {
-        self.0 = actor.actor_ref();
-        self.0.as_ref().and_then(WeakStandIn::of)
-    }
-
-    fn elsewhere(
-        &mut self,
-        system: &ActorSystem,
-        path: actors::ActorPath,
-        remote: Arc<dyn RemoteActor>,
-    ) -> WeakStandIn {
-        let (actor, weak) = actors::remote::stand_in(system, path, remote);
-        self.0 = Some(actor);
-        weak
-    }
-
-    fn stopped(&mut self, system: &ActorSystem, path: actors::ActorPath) {
-        self.0 = Some(actors::remote::stopped(system, path));
     }
 }

@@ -82,6 +82,11 @@ impl<'a> Packer<'a> {
         value.serialize(&mut serializer).map_err(|error| PackError::Other(error.to_string()))
     }
 
+    /// How many bytes still go in.
+    pub(crate) fn room(&self) -> usize {
+        self.max.saturating_sub(self.size)
+    }
+
     /// Whether it all went in.
     pub(crate) fn end(self) -> Result<(), PackError> {
         let Self { size, max, .. } = self;

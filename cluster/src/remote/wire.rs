@@ -12,6 +12,11 @@ use super::{
     dropped::DropReason,
     pack::{Packer, Unpacker},
 };
+use crate::refs::Found;
+use actors::{
+    Registration, ServiceKey,
+    remote::{AnyActorRef, RefPlace},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::{Any, TypeId},
@@ -65,6 +70,11 @@ pub trait WireMessage: Serialize + DeserializeOwned + Send + 'static {
     /// In which it is read. Holds `VERSION`; the versions from its start to `VERSION` can be written too.
     const READS: RangeInclusive<u32> = 1..=1;
 
+    /// As [`NAME`](Self::NAME); a type with parameters says theirs as well, such as `shop.Batch<shop.Cart>`.
+    fn name() -> Arc<str> {
+        Self::NAME.into()
+    }
+
     /// Writes the bytes of `version`, which is one it can write.
     ///
     /// # Errors
@@ -96,11 +106,11 @@ pub(crate) struct Offer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegistryError {
     #[error("two types are called {0:?}: a name is one type's for ever")]
-    SameName(&'static str),
+    SameName(Arc<str>),
     #[error("{0:?} is no name: 1 to {NAME_MAX} letters, digits, '.', '-', '_', ':', '<', '>' and ','")]
-    NoName(&'static str),
+    NoName(Arc<str>),
     #[error("{name:?} reads {}..={} and writes {version}: versions begin at 1, and what is written must be read", .reads.start(), .reads.end())]
-    NoVersion { name: &'static str, version: u32, reads: RangeInclusive<u32> },
+    NoVersion { name: Arc<str>, version: u32, reads: RangeInclusive<u32> },
     #[error("more than {TYPES_MAX} types")]
     TooMany,
 }
@@ -117,22 +127,31 @@ struct Types {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    name: &'static str,
+    name: Arc<str>,
     writes: RangeInclusive<u32>,
     reads: RangeInclusive<u32>,
     type_id: TypeId,
     write: Write,
     read: Read,
+    any_of: AnyOf,
+    register: Register,
 }
 
 /// What it is given is of the entry's type.
 type Write = fn(&dyn Any, u32, &mut Packer<'_>) -> Result<(), PackError>;
 type Read = fn(u32, &[u8]) -> Result<Box<dyn Any + Send>, PackError>;
+/// The actor, if its messages are of the entry's type.
+type AnyOf = fn(&Registration) -> Option<AnyActorRef>;
+/// An actor whose messages are of the entry's type, under a key.
+type Register = fn(&str, Find<'_>) -> Option<Registration>;
+
+/// Puts an actor into a place; `false`: there is none.
+pub(crate) type Find<'a> = &'a mut dyn FnMut(&mut dyn RefPlace) -> bool;
 
 /// Collects types for a [`Registry`].
 #[derive(Debug, Default)]
 pub(crate) struct RegistryBuilder {
-    entries: BTreeMap<&'static str, Entry>,
+    entries: BTreeMap<Arc<str>, Entry>,
     error: Option<RegistryError>,
 }
 
@@ -140,8 +159,9 @@ impl RegistryBuilder {
     /// `M` may travel. The same type twice is no error.
     #[must_use]
     pub(crate) fn message<M: WireMessage>(mut self) -> Self {
+        let name = M::name();
         let entry = Entry {
-            name: M::NAME,
+            name: Arc::clone(&name),
             writes: *M::READS.start()..=M::VERSION,
             reads: M::READS,
             type_id: TypeId::of::<M>(),
@@ -150,16 +170,22 @@ impl RegistryBuilder {
                 None => Err(PackError::other("it is another type")),
             },
             read: |version, bytes| Ok(Box::new(M::read(version, Unpacker::new(bytes))?)),
+            any_of: |registration| registration.actor_ref::<M>().map(AnyActorRef::of),
+            register: |key, find| {
+                let mut place = Found::<M>(None);
+                let actor = find(&mut place).then_some(place.0).flatten()?;
+                Some(Registration::new(&ServiceKey::new(key), &actor))
+            },
         };
-        let known = self.entries.get(M::NAME).is_some_and(|known| known.type_id != entry.type_id);
+        let known = self.entries.get(&name).is_some_and(|known| known.type_id != entry.type_id);
         let error = match () {
-            () if !is_name(M::NAME) => RegistryError::NoName(M::NAME),
+            () if !is_name(&name) => RegistryError::NoName(name),
             () if *M::READS.start() == 0 || !M::READS.contains(&M::VERSION) => {
-                RegistryError::NoVersion { name: M::NAME, version: M::VERSION, reads: M::READS }
+                RegistryError::NoVersion { name, version: M::VERSION, reads: M::READS }
             }
-            () if known => RegistryError::SameName(M::NAME),
+            () if known => RegistryError::SameName(name),
             () => {
-                self.entries.insert(M::NAME, entry);
+                self.entries.insert(name, entry);
                 return self;
             }
         };
@@ -197,13 +223,13 @@ impl Registry {
 
     /// What other nodes are told, in the order of names: places in it are numbers on the wire.
     pub(crate) fn offers(&self) -> Vec<Offer> {
-        self.entries().iter().map(|entry| Offer { name: entry.name.into(), reads: entry.reads.clone() }).collect()
+        self.entries().iter().map(|entry| Offer { name: Arc::clone(&entry.name), reads: entry.reads.clone() }).collect()
     }
 
     /// What can pass between this node and one that offers `theirs`.
     pub(crate) fn negotiate(&self, theirs: &[Offer]) -> Agreement {
         let by_name: BTreeMap<&str, &Offer> = theirs.iter().map(|offer| (&*offer.name, offer)).collect();
-        let version = |entry: &Entry| match by_name.get(entry.name) {
+        let version = |entry: &Entry| match by_name.get(&*entry.name) {
             None => Err(DropReason::UnknownThere),
             Some(offer) => highest_common(&entry.writes, &offer.reads).ok_or(DropReason::NoCommonVersion),
         };
@@ -218,6 +244,19 @@ impl Registry {
     /// Whether messages of this type travel.
     pub(crate) fn knows(&self, message_type: TypeId) -> bool {
         self.0.by_type.contains_key(&message_type)
+    }
+
+    /// The actor of a registration and what its messages are called, if they travel.
+    pub(crate) fn registered(&self, registration: &Registration) -> Option<(&Arc<str>, AnyActorRef)> {
+        let place = self.0.by_type.get(&registration.message_type_id())?;
+        let entry = &self.0.entries[*place];
+        Some((&entry.name, (entry.any_of)(registration)?))
+    }
+
+    /// What `find` finds, whose messages are called `name`, under a key.
+    pub(crate) fn register(&self, name: &str, key: &str, find: Find<'_>) -> Option<Registration> {
+        let place = self.entries().binary_search_by(|entry| (*entry.name).cmp(name)).ok()?;
+        (self.0.entries[place].register)(key, find)
     }
 
     fn entries(&self) -> &[Entry] {
@@ -280,7 +319,7 @@ impl Writes<'_> {
                 PackError::TooLarge { .. } => DropReason::TooLarge,
                 _ => DropReason::Malformed,
             };
-            NotPassed { reason, name: self.entry.name.into(), detail: error.to_string() }
+            NotPassed { reason, name: Arc::clone(&self.entry.name), detail: error.to_string() }
         })
     }
 }
@@ -299,7 +338,7 @@ impl Agreement {
         let version = self.writes[place].map_err(|reason| {
             let Entry { writes, .. } = entry;
             let detail = format!("is written here in {}..={}", writes.start(), writes.end());
-            NotPassed { reason, name: entry.name.into(), detail }
+            NotPassed { reason, name: Arc::clone(&entry.name), detail }
         })?;
         Ok(Writes { entry, type_number: place as u32, version })
     }
@@ -330,7 +369,7 @@ impl Agreement {
             let name = format!("type {type_number}").into();
             return Err(NotPassed { reason: DropReason::UnknownHere, name, detail: "is not registered".to_owned() });
         };
-        let not_passed = |reason, detail| NotPassed { reason, name: entry.name.into(), detail };
+        let not_passed = |reason, detail| NotPassed { reason, name: Arc::clone(&entry.name), detail };
         if !entry.reads.contains(&version) {
             let (lowest, highest) = (entry.reads.start(), entry.reads.end());
             let detail = format!("came in version {version}, and is read in {lowest}..={highest}");

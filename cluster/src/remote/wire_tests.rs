@@ -153,10 +153,13 @@ fn a_registry_refuses_what_would_be_two_things() {
         const READS: RangeInclusive<u32> = 1..=1;
     }
     let error = |builder: super::wire::RegistryBuilder| builder.build().unwrap_err();
-    assert_eq!(error(Registry::builder().message::<Old>().message::<New>()), RegistryError::SameName("shop.Cart"));
+    assert_eq!(
+        error(Registry::builder().message::<Old>().message::<New>()),
+        RegistryError::SameName("shop.Cart".into())
+    );
     assert!(matches!(error(Registry::builder().message::<Backwards>()), RegistryError::NoVersion { .. }));
     assert!(matches!(error(Registry::builder().message::<Zero>()), RegistryError::NoVersion { .. }));
-    assert_eq!(error(Registry::builder().message::<Spaced>()), RegistryError::NoName("my message"));
+    assert_eq!(error(Registry::builder().message::<Spaced>()), RegistryError::NoName("my message".into()));
     assert!(Registry::builder().message::<Old>().message::<Old>().build().is_ok(), "the same once more is no matter");
 }
 

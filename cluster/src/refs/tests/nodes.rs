@@ -3,13 +3,15 @@
 use super::super::{Refs, Settings};
 use crate::{
     WireMessage,
+    event::{ClusterEvent, ClusterState},
     member::{Address, UniqueAddress},
+    receptionist::{self, tests::member},
     remote::{
         door::{Channel, Remote},
         memory::MemoryNetwork,
         remoting::{Receivers, Remoting, RemotingSettings},
         transport::Lane,
-        wire::{Agreement, Registry},
+        wire::{Agreement, Registry, RegistryBuilder},
     },
     rng::Rng,
     seams::{Seams, Spawner},
@@ -23,11 +25,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// What the tests' gate understands.
 #[derive(Serialize, Deserialize)]
-pub(super) enum GateMessage {
+pub(crate) enum GateMessage {
     Enter {
         visitor: String,
         reply_to: ReplyTo<u32>,
@@ -53,15 +55,15 @@ pub(super) enum GateMessage {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Greeting(pub(super) String);
+pub(crate) struct Greeting(pub(crate) String);
 
 /// Registered at one end only.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Private(pub(super) u32);
+pub(crate) struct Private(pub(crate) u32);
 
 /// Registered nowhere.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Unknown;
+pub(crate) struct Unknown;
 
 impl WireMessage for GateMessage {
     const NAME: &'static str = "test.Gate";
@@ -79,18 +81,18 @@ impl WireMessage for Private {
 type Loses = Box<dyn Fn(Lane, bool, &[u8]) -> bool + Send + Sync>;
 
 /// Sends, or loses what it was told to lose.
-pub(super) struct Lossy {
-    pub(super) inner: Arc<Remoting>,
+pub(crate) struct Lossy {
+    pub(crate) inner: Arc<Remoting>,
     loses: Mutex<Option<Loses>>,
-    pub(super) sent: Mutex<Vec<Bytes>>,
+    pub(crate) sent: Mutex<Vec<Bytes>>,
 }
 
 impl Lossy {
-    pub(super) fn lose(&self, loses: impl Fn(Lane, bool, &[u8]) -> bool + Send + Sync + 'static) {
+    pub(crate) fn lose(&self, loses: impl Fn(Lane, bool, &[u8]) -> bool + Send + Sync + 'static) {
         *self.loses.lock() = Some(Box::new(loses));
     }
 
-    pub(super) fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.loses.lock() = None;
     }
 
@@ -130,15 +132,15 @@ impl Remote for Lossy {
     }
 }
 
-pub(super) struct Node {
-    pub(super) system: ActorSystem,
-    pub(super) refs: Refs,
-    pub(super) remote: Arc<Lossy>,
-    pub(super) me: UniqueAddress,
+pub(crate) struct Node {
+    pub(crate) system: ActorSystem,
+    pub(crate) refs: Refs,
+    pub(crate) remote: Arc<Lossy>,
+    pub(crate) me: UniqueAddress,
 }
 
 impl Node {
-    pub(super) fn gate(&self, name: &str) -> ActorRef<GateMessage> {
+    pub(crate) fn gate(&self, name: &str) -> ActorRef<GateMessage> {
         let gate = self.system.spawn(name, Gate::default());
         self.refs.name(name, &gate).unwrap();
         gate
@@ -146,18 +148,23 @@ impl Node {
 }
 
 /// Two nodes, and the kit in whose time they run. The first has the kit's system.
-pub(super) struct Two {
-    pub(super) kit: TestKit,
-    pub(super) network: MemoryNetwork,
-    pub(super) one: Node,
-    pub(super) two: Node,
+pub(crate) struct Two {
+    pub(crate) kit: TestKit,
+    pub(crate) network: MemoryNetwork,
+    pub(crate) one: Node,
+    pub(crate) two: Node,
 }
 
 impl Two {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::with(|registry| registry)
+    }
+
+    /// With more types that travel.
+    pub(crate) fn with(more: impl Fn(RegistryBuilder) -> RegistryBuilder) -> Self {
         let kit = TestKit::new();
         let network = MemoryNetwork::new(kit.clock().clone());
-        let both = || Registry::builder().message::<GateMessage>().message::<Greeting>();
+        let both = || more(Registry::builder().message::<GateMessage>().message::<Greeting>());
         let one =
             node(&kit, &network, "one:1", Some(kit.system().clone()), both().message::<Private>().build().unwrap());
         let two = node(&kit, &network, "two:2", None, both().build().unwrap());
@@ -165,20 +172,20 @@ impl Two {
     }
 
     /// Another life at the address of the second.
-    pub(super) fn two_again(&self) -> Node {
+    pub(crate) fn two_again(&self) -> Node {
         let registry = Registry::builder().message::<GateMessage>().message::<Greeting>().build().unwrap();
         node(&self.kit, &self.network, "two:2", None, registry)
     }
 
     /// The second node's gate, as the first sees it.
-    pub(super) fn gate(&self) -> (ActorRef<GateMessage>, ActorRef<GateMessage>) {
+    pub(crate) fn gate(&self) -> (ActorRef<GateMessage>, ActorRef<GateMessage>) {
         let there = self.two.gate("gate");
         let here: ActorRef<GateMessage> = self.one.refs.named(&self.two.me, "gate").unwrap();
         let direct = self.ask(&here, GateMessage::Who).unwrap();
         (direct, there)
     }
 
-    pub(super) fn ask<R: Send + 'static>(
+    pub(crate) fn ask<R: Send + 'static>(
         &self,
         gate: &ActorRef<GateMessage>,
         make: impl FnOnce(ReplyTo<R>) -> GateMessage,
@@ -186,16 +193,28 @@ impl Two {
         self.kit.block_on(async { gate.ask(make, 10 * SECOND).await })
     }
 
-    pub(super) fn noted(&self, gate: &ActorRef<GateMessage>) -> Vec<u32> {
+    /// Starts the receptionists of both and tells each of both members.
+    pub(crate) fn join_receptionists(&self) -> (ActorRef<receptionist::Message>, ActorRef<receptionist::Message>) {
+        let members = vec![member(&self.one.me), member(&self.two.me)];
+        let state = Arc::new(ClusterState { members, ..ClusterState::default() });
+        let start = |node: &Node| {
+            let actor = receptionist::start(&node.system, &node.refs).unwrap();
+            actor.tell(ClusterEvent::Current(Arc::clone(&state)).into());
+            actor
+        };
+        (start(&self.one), start(&self.two))
+    }
+
+    pub(crate) fn noted(&self, gate: &ActorRef<GateMessage>) -> Vec<u32> {
         self.ask(gate, GateMessage::Noted).unwrap()
     }
 
     /// Lets all happen that happens within a while.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         self.kit.advance(Duration::from_millis(200));
     }
 
-    pub(super) fn dead_letters(&self, node: &Node, reason: DeadLetterReason) -> u64 {
+    pub(crate) fn dead_letters(&self, node: &Node, reason: DeadLetterReason) -> u64 {
         node.system.event_stream().dead_letters(reason)
     }
 }
@@ -224,7 +243,7 @@ fn node(kit: &TestKit, network: &MemoryNetwork, name: &str, system: Option<Actor
 
 /// Lets visitors in, and does what else is asked of it.
 #[derive(Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     entered: u32,
     noted: Vec<u32>,
     kept: Vec<ReplyTo<u32>>,
