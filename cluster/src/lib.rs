@@ -7,7 +7,11 @@
 //! This crate depends on `actors` and on the internal wire in `proto`, and knows nothing of entities or journals: what it
 //! must remember it keeps through its own `Lease` trait.
 
+mod cluster;
+mod config;
 mod delivery;
+mod departure;
+mod discovery;
 mod downing;
 mod epoch;
 mod event;
@@ -24,6 +28,10 @@ mod singleton;
 pub mod testkit;
 mod uptime;
 
+pub use cluster::{Cluster, ClusterError, JoinError, SettingDifference};
+pub use config::{ClusterConfig, ConfigError, DetectorConfig, DiscoveryConfig, MessageTypes, TlsConfig};
+pub use departure::Departure;
+pub use discovery::{Discovery, DnsDiscovery, FileDiscovery};
 pub use downing::Downing;
 pub use event::{ClusterEvent, ClusterState};
 pub use lease::{
@@ -32,8 +40,10 @@ pub use lease::{
     Swapped, Version, force_release,
 };
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};
+pub use membership::swim::seal::{InvalidKeyRing, KeyRing};
 pub use remote::{
     pack::{PackError, Packer, Unpacker},
+    tls::{InvalidTls, TlsMaterial, TlsNames},
     wire::WireMessage,
 };
 pub use singleton::HostChoice;

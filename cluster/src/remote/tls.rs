@@ -21,13 +21,13 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// What a node shows and whom it trusts, as PEM.
 #[derive(Clone)]
-pub(crate) struct TlsMaterial {
+pub struct TlsMaterial {
     /// Its own certificate first, then those between it and an authority.
-    pub(crate) certificates: Vec<u8>,
+    pub certificates: Vec<u8>,
     /// Of its own certificate.
-    pub(crate) key: Vec<u8>,
+    pub key: Vec<u8>,
     /// Who signs the certificates of this cluster: nobody else's are taken.
-    pub(crate) authorities: Vec<u8>,
+    pub authorities: Vec<u8>,
 }
 
 /// The key is nobody's business.
@@ -39,7 +39,7 @@ impl fmt::Debug for TlsMaterial {
 
 /// To whom certificates are made out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TlsNames {
+pub enum TlsNames {
     /// Each to the host in its node's address, a name or a number.
     Host,
     /// All to this name: for clusters whose nodes come and go with addresses nobody knows before.
@@ -48,13 +48,21 @@ pub(crate) enum TlsNames {
 
 /// Why this is no TLS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidTls {
+#[non_exhaustive]
+pub enum InvalidTls {
+    /// There is nothing to change.
+    #[error("this node was started without `tls`: set it and start again")]
+    Off,
+    /// The certificates.
     #[error("`tls.certificates` is no PEM with the certificate of this node first: {0}")]
     Certificates(String),
+    /// The private key.
     #[error("`tls.key` is no PEM with the private key of the first certificate: {0}")]
     Key(String),
+    /// Those who sign.
     #[error("`tls.authorities` is no PEM with certificates of those who sign the cluster's: {0}")]
     Authorities(String),
+    /// The name that certificates are made out to.
     #[error("`tls.name` {0:?} is no name that a certificate may be made out to")]
     Name(Arc<str>),
 }

@@ -149,7 +149,7 @@ type Register = fn(&str, Find<'_>) -> Option<Registration>;
 pub(crate) type Find<'a> = &'a mut dyn FnMut(&mut dyn RefPlace) -> bool;
 
 /// Collects types for a [`Registry`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RegistryBuilder {
     entries: BTreeMap<Arc<str>, Entry>,
     error: Option<RegistryError>,

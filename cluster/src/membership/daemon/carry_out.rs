@@ -127,6 +127,9 @@ impl Daemon {
             }
             other => other,
         };
+        if let (ClusterEvent::Removed { member, .. }, Some(removed)) = (&event, &self.removed) {
+            removed(&member.node);
+        }
         self.tell_remoting(&event);
         info!(node = %self.me, ?event, "cluster");
         *self.shared.state.write() = Arc::new(self.node.published().state());

@@ -4,7 +4,10 @@ use super::counts::Counts;
 use crate::{
     event::ClusterEvent,
     member::UniqueAddress,
-    membership::node::{Command, LeaseAnswer},
+    membership::{
+        node::{Command, LeaseAnswer},
+        swim::KeyRing,
+    },
     remote::{association::Ended, door::Receiver, dropped::DropReason, transport::Lane},
 };
 use actors::ActorRef;
@@ -29,7 +32,9 @@ const LINKS_MAX: usize = 16_384;
 pub(crate) enum Wish {
     Command(Command),
     Subscribe(ActorRef<ClusterEvent>),
-    /// No word more: the end of a node that has not joined.
+    /// Other keys for datagrams.
+    Rotate(KeyRing),
+    /// It does not join after all: if it is a member already it says that it is gone.
     Quit,
 }
 

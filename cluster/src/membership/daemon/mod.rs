@@ -69,7 +69,12 @@ pub(crate) struct Equipment {
     pub(crate) node: NodeSettings,
     /// For the strategy that needs one.
     pub(crate) lease: Option<ResolverLease>,
+    /// Called when a life is no member any more, before anybody else hears of it.
+    pub(crate) removed: Option<Removed>,
 }
+
+/// Is told which life is no member any more. It must not block.
+pub(crate) type Removed = Box<dyn Fn(&UniqueAddress) + Send>;
 
 /// Owns SWIM and the node.
 pub(crate) struct Daemon {
@@ -77,6 +82,7 @@ pub(crate) struct Daemon {
     shared: Arc<Shared>,
     remote: Arc<dyn Remote>,
     lease: Option<ResolverLease>,
+    removed: Option<Removed>,
     seams: Seams,
     me: UniqueAddress,
     swim: Swim,
@@ -111,7 +117,7 @@ impl Daemon {
     }
 
     fn new(equipment: Equipment) -> Result<Self, InvalidSettings> {
-        let Equipment { seams, uptime, shared, remote, start, swim, node, lease } = equipment;
+        let Equipment { seams, uptime, shared, remote, start, swim, node, lease, removed } = equipment;
         let me = shared.myself.node.clone();
         let identity = Identity { address: me.address.clone(), uid: me.uid, start, generation: 0 };
         let swim = Swim::new(identity, swim, seams.rng.fork("swim"), uptime.now())?;
@@ -125,6 +131,7 @@ impl Daemon {
             shared,
             remote,
             lease,
+            removed,
             seams,
             me,
             swim,
@@ -274,6 +281,10 @@ impl Daemon {
                     if let Some(subscriber) = self.subscribers.add(to) {
                         inputs.push(Input::Command(Command::Subscribe { subscriber }));
                     }
+                }
+                Wish::Rotate(keys) => self.swim.rotate(keys),
+                Wish::Quit if self.node.is_member() => {
+                    inputs.push(Input::Command(Command::Down(self.me.address.clone())));
                 }
                 Wish::Quit => self.quit = true,
             }

@@ -87,6 +87,7 @@ impl Cluster {
             swim: Settings { keys, seeds, ..Settings::new("shop", 3) },
             node: self.settings.clone(),
             lease: None,
+            removed: None,
         };
         let task = self.kit.block_on(async { Daemon::start(equipment).unwrap() });
         let node = Node { shared, task };

@@ -67,7 +67,7 @@ pub(crate) enum Input {
 /// What somebody wants of a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Join whom the seeds belong to. The first of them may begin a cluster.
+    /// Join whom the seeds belong to. The first of them may begin a cluster. Said again, by other seeds.
     Join { seeds: Vec<Address> },
     /// The member there is to leave: this node or another.
     Leave(Address),

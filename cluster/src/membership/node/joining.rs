@@ -39,7 +39,7 @@ impl Joining {
 
 impl Node {
     pub(super) fn join(&mut self, mut seeds: Vec<Address>, now: Tick) {
-        if !matches!(self.phase, Phase::Idle) {
+        if !matches!(self.phase, Phase::Idle | Phase::Joining(_)) {
             return self.drop(DropReason::WrongPhase);
         }
         let me = &self.myself.node.address;
@@ -51,6 +51,11 @@ impl Node {
         let first = seeds.first() == Some(me);
         seeds.retain(|seed| seed != me);
         let alone_at = first.then(|| if seeds.is_empty() { now } else { now + ALONE_AFTER });
+        // Others were found meanwhile: whoever may not begin a cluster any more may never.
+        let alone_at = match &self.phase {
+            Phase::Joining(joining) => joining.alone_at.and(alone_at),
+            _ => alone_at,
+        };
         self.phase = Phase::Joining(Joining { seeds, next_ask: now, alone_at, asked: None });
     }
 

@@ -29,5 +29,5 @@ pub(crate) use self::{
     health::Health,
     identity::Identity,
     seal::{Dropped, InvalidKeyRing, KeyRing},
-    settings::{InvalidSettings, Settings},
+    settings::{InvalidSettings, SEEDS_MAX, Settings},
 };

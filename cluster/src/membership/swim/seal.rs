@@ -46,14 +46,14 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// The secrets that members share: the first one closes, any opens.
 #[derive(Clone)]
-pub(crate) struct KeyRing(Vec<Prk>);
+pub struct KeyRing(Vec<Prk>);
 
 impl KeyRing {
     /// From keys of 32 random bytes each.
     ///
     /// # Errors
     /// There are none, more than 8, or one twice.
-    pub(crate) fn new(keys: &[[u8; 32]]) -> Result<Self, InvalidKeyRing> {
+    pub fn new(keys: &[[u8; 32]]) -> Result<Self, InvalidKeyRing> {
         let twice = (1..keys.len()).find(|at| keys[..*at].contains(&keys[*at]));
         match (keys.len(), twice) {
             (0, _) => Err(InvalidKeyRing::Empty),
@@ -87,11 +87,15 @@ impl fmt::Debug for KeyRing {
 
 /// Keys that make no [`KeyRing`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidKeyRing {
+#[non_exhaustive]
+pub enum InvalidKeyRing {
+    /// It has none.
     #[error("the key ring is empty: give it at least one key of 32 random bytes")]
     Empty,
+    /// It has more than anybody needs.
     #[error("the key ring has {0} keys, and may have 8: drop those that no node closes with any more")]
     TooMany(usize),
+    /// One is there twice.
     #[error("key {0} of the key ring is there twice: drop it")]
     Twice(usize),
 }

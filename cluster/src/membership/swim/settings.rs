@@ -22,7 +22,7 @@ pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX - seal::OVERHEAD;
 const _: () = assert!(codec::HEADER_MAX < MESSAGE_MAX);
 
 /// The most seeds.
-const SEEDS_MAX: usize = 64;
+pub(crate) const SEEDS_MAX: usize = 64;
 
 /// How fast who is gone is noticed, and by whom one is let in. All nodes of a cluster must have the same, but for seeds and
 /// keys.

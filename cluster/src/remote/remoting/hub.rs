@@ -21,7 +21,7 @@ use crate::{
         associations::{Associations, Input, PEERS_MAX},
         door::{Channel, Receiver},
         dropped::{DropReason, Dropped},
-        handshake::{HandshakeError, Introduction, Peer},
+        handshake::{HandshakeError, Introduction, Kind, Peer},
         lives::{Standing, Standings},
         message::{Message, Unwritten},
         transport::Lane,
@@ -227,7 +227,14 @@ impl Hub {
         self.with_line(to, lane, line, |shard, now| {
             shard.remove_line(to, lane);
             if let Some(Life::Met(uid)) = shard.associations.get(to).map(Association::life) {
-                shard.link_failed(&UniqueAddress { address: to.clone(), uid }, lane, &self.news);
+                let node = UniqueAddress { address: to.clone(), uid };
+                shard.link_failed(&node, lane, &self.news);
+                let cut_off = |error: &HandshakeError| {
+                    matches!(error, HandshakeError::RefusedByPeer(_)) && error.is_for(Kind::Quarantined)
+                };
+                if error.as_ref().is_some_and(cut_off) && self.security.vouches_for_refusals() {
+                    self.news.push(News::QuarantinedBy(node));
+                }
             }
             let input = Input::NotConnected { to: to.clone(), life, lane, error };
             shard.associations.step_into(input, now, &mut shard.effects);

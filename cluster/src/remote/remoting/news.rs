@@ -32,6 +32,8 @@ pub(super) enum News {
         session: Arc<Session>,
         why: Ended,
     },
+    /// That life lets this node in no more.
+    QuarantinedBy(UniqueAddress),
     /// A life that was never met is over.
     NeverBegan {
         node: UniqueAddress,
@@ -122,6 +124,7 @@ async fn tell(news: News, receivers: &[&dyn Receiver]) {
             session.quiet().await;
             receivers.iter().for_each(|receiver| receiver.ended(&session.node, &why));
         }
+        News::QuarantinedBy(by) => receivers.iter().for_each(|receiver| receiver.quarantined(&by)),
         News::NeverBegan { node, why } => receivers.iter().for_each(|receiver| receiver.ended(&node, &why)),
     }
 }

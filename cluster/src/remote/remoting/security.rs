@@ -34,6 +34,11 @@ impl Security {
         self.keys.lock().as_mut().into_iter().for_each(|known| *known = keys.clone());
     }
 
+    /// Whether a refusal comes from a node of the cluster: it is said before anybody has proved that it has a key.
+    pub(super) fn vouches_for_refusals(&self) -> bool {
+        self.tls.is_some() || self.keys.lock().is_none()
+    }
+
     /// For one handshake; none: there are no keys.
     pub(super) fn prover(&self) -> Option<Prover> {
         let keys = self.keys.lock().clone()?;

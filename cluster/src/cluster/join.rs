@@ -1,0 +1,256 @@
+//! Gets a node into a cluster.
+
+use super::{Cluster, Inner, JoinError, SettingDifference, shutdown};
+use crate::{
+    config::{ClusterConfig, DiscoveryConfig},
+    departure::Departure,
+    discovery::Bootstrap,
+    lease::ResolverLease,
+    member::{Address, Member, MemberStatus, UniqueAddress},
+    membership::{
+        daemon::{
+            Daemon, Equipment,
+            inbox::Wish,
+            shared::{Shared, Stage},
+        },
+        node::{Command, Difference},
+    },
+    refs::Refs,
+    remote::{
+        door::{Channel, Receiver, Remote},
+        remoting::{ControlThread, Remoting, RemotingSettings},
+        tcp::Tcp,
+        tls::Tls,
+    },
+    rng::Rng,
+    seams::Seams,
+    uptime::Uptime,
+};
+use actors::ActorSystem;
+use rand::Rng as _;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::{io, sync::Arc, time::Duration};
+use tracing::{debug, warn};
+
+/// How often it is looked through whom to join, before and after that is known.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
+/// How long a look may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// How long the last words of one that does not join after all may take.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a node stands on: a machine's sockets and threads, or those of a simulation.
+pub(crate) struct Ground {
+    pub(crate) seams: Seams,
+    pub(crate) uptime: Uptime,
+    /// Where others reach it.
+    pub(crate) address: Address,
+    /// Which of several lives at the address this is: a later one has more.
+    pub(crate) start: u64,
+    pub(crate) control: Option<ControlThread>,
+}
+
+impl Ground {
+    pub(super) fn of_machine(system: &ActorSystem, config: &ClusterConfig) -> Result<Self, JoinError> {
+        config.validate()?;
+        let clock = system.clock().clone();
+        let control = ControlThread::start()?;
+        let tcp = {
+            let _entered = control.handle().enter();
+            Tcp::bind(config.bind, config.protection(), clock.clone())?
+        };
+        let bound = || Address::new(tcp.address().ip().to_string(), tcp.address().port());
+        let address = config.advertised.clone().map_or_else(bound, Ok)?;
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        let seams = Seams {
+            clock: clock.clone(),
+            transport: Arc::new(tcp),
+            control: control.spawner(),
+            ordinary: Arc::new(system.runtime().clone()),
+            rng: Arc::new(Rng::from_seed(seed)),
+        };
+        let start = clock.wall_ms();
+        Ok(Self { seams, uptime: Uptime::of_machine(clock), address, start, control: Some(control) })
+    }
+}
+
+/// As [`Cluster::join`], on any ground.
+pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Ground) -> Result<Cluster, JoinError> {
+    config.validate()?;
+    let Ground { seams, uptime, address, start, control } = ground;
+    let uid = seams.rng.fork("life").next_u64().max(1);
+    let myself = Member {
+        node: UniqueAddress { address: address.clone(), uid },
+        status: MemberStatus::Joining,
+        up_number: None,
+        roles: config.roles.iter().map(|role| role.as_str().into()).collect(),
+        data_center: config.data_center.as_str().into(),
+        app_version: config.app_version.as_str().into(),
+    };
+    let registry = config.registry()?;
+    let tls = match &config.tls {
+        Some(tls) => Some(Tls::new(&tls.material, tls.names.clone(), seams.clock.clone())),
+        None => None,
+    };
+    let tls = tls.transpose().map_err(crate::config::ConfigError::Tls)?.map(Arc::new);
+    let shared = Shared::new(myself.clone(), uptime.clone());
+    let settings = RemotingSettings {
+        cluster: config.name.as_str().into(),
+        keys: config.key_ring.clone(),
+        tls: tls.clone(),
+        ..RemotingSettings::default()
+    };
+    let refs = Refs::new(system, myself.node.clone(), registry.clone(), seams.clone(), config.refs());
+    let receiver: Arc<dyn Receiver> = shared.inbox.clone();
+    let receivers = [(Channel::Membership, receiver), (Channel::Actors, refs.receiver())].into();
+    let remoting = Remoting::start(myself.node, settings, registry.clone(), seams.clone(), receivers);
+    let remote: Arc<dyn Remote> = remoting.clone();
+    refs.connect(&remote);
+    let equipment = Equipment {
+        seams: seams.clone(),
+        uptime,
+        shared: Arc::clone(&shared),
+        remote,
+        start,
+        swim: config.swim(),
+        node: config.node(),
+        lease: config.lease.clone().map(ResolverLease::new),
+        removed: {
+            let refs = refs.clone();
+            Some(Box::new(move |life| refs.life_ended(life)))
+        },
+    };
+    if let Err(error) = Daemon::start(equipment) {
+        remoting.stop(Duration::ZERO).await;
+        return Err(crate::config::ConfigError::Detector(error.to_string()).into());
+    }
+    let inner = Inner { system: system.clone(), shared, remoting, refs, registry, seams, tls, _control: control };
+    let joining = Joining { cluster: Some(Cluster(Arc::new(inner))) };
+    joining.up(&config).await
+}
+
+/// A node that is not up yet. Dropped, it is gone again.
+struct Joining {
+    cluster: Option<Cluster>,
+}
+
+impl Joining {
+    async fn up(mut self, config: &ClusterConfig) -> Result<Cluster, JoinError> {
+        let Some(cluster) = self.cluster.clone() else { return Err(JoinError::ShuttingDown) };
+        let mut asked = Vec::new();
+        let outcome = {
+            let up = until_up(&cluster, config, &mut asked);
+            match config.join_within {
+                Some(within) => cluster.0.seams.clock.timeout(within, up).await.ok(),
+                None => Some(up.await),
+            }
+        };
+        let within = config.join_within.unwrap_or_default();
+        let outcome = outcome.unwrap_or(Err(JoinError::TimedOut { within, asked }));
+        match outcome.and_then(|()| shutdown::add_tasks(&cluster).map_err(|_| JoinError::ShuttingDown)) {
+            Ok(()) => {
+                self.cluster = None;
+                shutdown::watch(&cluster);
+                Ok(cluster)
+            }
+            Err(error) => {
+                self.cluster = None;
+                give_up(cluster).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        if let Some(cluster) = self.cluster.take() {
+            let ordinary = Arc::clone(&cluster.0.seams.ordinary);
+            ordinary.spawn(Box::pin(give_up(cluster)));
+        }
+    }
+}
+
+/// Says that it is gone, and closes all connections.
+async fn give_up(cluster: Cluster) {
+    let _ = cluster.0.shared.inbox.wish(Wish::Quit);
+    let _ = cluster.0.seams.clock.timeout(STOP_WITHIN, cluster.terminated()).await;
+    cluster.0.remoting.stop(STOP_WITHIN).await;
+}
+
+/// Waits until it is up, and looks through whom to join meanwhile.
+async fn until_up(cluster: &Cluster, config: &ClusterConfig, asked: &mut Vec<Address>) -> Result<(), JoinError> {
+    let mut stage = cluster.0.shared.stage();
+    let up = async {
+        loop {
+            match &*stage.borrow_and_update() {
+                Stage::Member(status) if *status >= MemberStatus::Up => return Ok(()),
+                Stage::Refused { by, differing } => {
+                    let differing = differing.iter().map(difference).collect();
+                    return Err(JoinError::Refused { by: by.clone(), differing });
+                }
+                Stage::Stopped(reason) => return Err(JoinError::Stopped(Departure::of(*reason))),
+                Stage::Joining | Stage::Member(_) => {}
+            }
+            // The sender lives in the cluster.
+            let _ = stage.changed().await;
+        }
+    };
+    let look = async {
+        match &config.discovery {
+            Some(discovery) => discover(cluster, discovery, asked).await,
+            None => {
+                let own = || vec![cluster.me().address.clone()];
+                let seeds = if config.seeds.is_empty() { own() } else { config.seeds.clone() };
+                asked.clone_from(&seeds);
+                join_through(cluster, seeds);
+                std::future::pending().await
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = up => outcome,
+        () = look => Err(JoinError::ShuttingDown),
+    }
+}
+
+/// Looks again and again, for ever.
+async fn discover(cluster: &Cluster, discovery: &DiscoveryConfig, asked: &mut Vec<Address>) {
+    let clock = &cluster.0.seams.clock;
+    let DiscoveryConfig { source, contacts_min, stable_for, may_begin } = discovery;
+    let me = cluster.me().address.clone();
+    let mut bootstrap = Bootstrap::new(me, *contacts_min, *stable_for, *may_begin);
+    loop {
+        match clock.timeout(LOOK_WITHIN, source.contacts()).await {
+            Ok(Ok(contacts)) => {
+                debug!(?contacts, "found through whom to join");
+                if let Some(seeds) = bootstrap.found(contacts, clock.now())
+                    && seeds != *asked
+                {
+                    asked.clone_from(&seeds);
+                    join_through(cluster, seeds);
+                }
+            }
+            Ok(Err(error)) => warn!(%error, "it is not known through whom to join"),
+            Err(elapsed) => warn!(%elapsed, "it is not known through whom to join"),
+        }
+        clock.sleep(if asked.is_empty() { LOOK_EVERY } else { LOOK_AGAIN_EVERY }).await;
+    }
+}
+
+fn join_through(cluster: &Cluster, seeds: Vec<Address>) {
+    if cluster.0.shared.inbox.wish(Wish::Command(Command::Join { seeds })).is_err() {
+        warn!("the cluster's daemon has too much to do before it has begun");
+    }
+}
+
+fn difference(difference: &Difference) -> SettingDifference {
+    SettingDifference {
+        key: difference.key.to_string(),
+        of_cluster: difference.of_cluster.to_string(),
+        of_joiner: difference.of_joiner.to_string(),
+    }
+}
