@@ -15,6 +15,9 @@ mod discovery;
 mod downing;
 mod epoch;
 mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod lease;
 mod member;
 mod membership;

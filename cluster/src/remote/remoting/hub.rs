@@ -13,6 +13,7 @@ use super::{
     outgoing,
     security::Security,
     session::Session,
+    shard::{Entry, Shard},
 };
 use crate::{
     member::{Address, UniqueAddress},
@@ -79,22 +80,6 @@ pub(super) struct Hub {
     task_ended: Notify,
 }
 
-struct Shard {
-    associations: Associations,
-    sessions: BTreeMap<UniqueAddress, Entry>,
-    /// This node's connections and attempts to connect.
-    lines: BTreeMap<Address, [Option<Arc<Line>>; 3]>,
-    effects: Vec<Effect>,
-}
-
-struct Entry {
-    session: Arc<Session>,
-    /// Connections that it made.
-    accepted: [Option<Arc<Line>>; 3],
-    /// Whether this node's connection for control works, once one was tried.
-    link: Option<bool>,
-}
-
 /// A message that came, in order.
 pub(super) struct Delivery {
     system: bool,
@@ -118,14 +103,7 @@ impl Hub {
         receivers: Receivers,
         security: Security,
     ) -> Self {
-        let shard = |_| {
-            Mutex::new(Shard {
-                associations: Associations::with_room(introduction.node.clone(), PEERS_MAX / SHARDS),
-                sessions: BTreeMap::new(),
-                lines: BTreeMap::new(),
-                effects: Vec::new(),
-            })
-        };
+        let shard = |_| Mutex::new(Shard::new(Associations::with_room(introduction.node.clone(), PEERS_MAX / SHARDS)));
         Self {
             shards: std::array::from_fn(shard),
             introduction: Arc::new(introduction),
@@ -417,8 +395,7 @@ impl Hub {
                 }
                 Effect::Began(node) => {
                     let session = Arc::new(Session::new(node.clone()));
-                    let entry = Entry { session: Arc::clone(&session), accepted: [const { None }; 3], link: None };
-                    shard.sessions.insert(node, entry);
+                    shard.sessions.insert(node, Entry::new(Arc::clone(&session)));
                     self.news.push(News::Began(session));
                 }
                 Effect::Ended { node, why } => match shard.sessions.remove(&node) {
@@ -449,46 +426,6 @@ impl Hub {
 impl Standings for Hub {
     fn standing(&self, life: &UniqueAddress) -> Standing {
         self.shard(&life.address).lock().associations.lives().standing(life)
-    }
-}
-
-impl Shard {
-    fn line(&self, to: &Address, lane: Lane) -> Option<&Arc<Line>> {
-        self.lines.get(to)?[lane as usize].as_ref()
-    }
-
-    fn holds(&self, to: &Address, lane: Lane, line: &Arc<Line>) -> bool {
-        self.line(to, lane).is_some_and(|known| Arc::ptr_eq(known, line))
-    }
-
-    /// Ends it.
-    fn remove_line(&mut self, to: &Address, lane: Lane) {
-        let Some(lines) = self.lines.get_mut(to) else { return };
-        lines[lane as usize].take().iter().for_each(|line| line.stop());
-        if lines.iter().all(Option::is_none) {
-            self.lines.remove(to);
-        }
-    }
-
-    fn link_failed(&mut self, node: &UniqueAddress, lane: Lane, news: &NewsQueue) {
-        if lane == Lane::Control
-            && let Some(entry) = self.sessions.get_mut(node)
-        {
-            entry.set_link(false, news);
-        }
-    }
-}
-
-impl Entry {
-    fn hang_up(&mut self) {
-        self.accepted.iter_mut().filter_map(Option::take).for_each(|line| line.stop());
-    }
-
-    /// Tells that it fails, and when it works again after that.
-    fn set_link(&mut self, works: bool, news: &NewsQueue) {
-        if self.link.replace(works).unwrap_or(true) != works {
-            news.push(News::Link { peer: self.session.node.clone(), works });
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod news;
 mod outgoing;
 mod security;
 mod session;
+mod shard;
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},

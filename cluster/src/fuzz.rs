@@ -1,0 +1,136 @@
+//! What fuzzers feed: each function takes whatever may come from the network, and panics if that did any harm.
+//!
+//! The fuzzers are in `cluster/fuzz`, and what they found to be worth keeping in its `corpus`, which a test replays.
+
+use crate::{
+    member::{Address, UniqueAddress},
+    membership::{
+        codec::{self, parts::Assembly},
+        swim::{Identity, KeyRing, Settings, Swim, seal::Seal},
+        table::MemberTable,
+    },
+    remote::{
+        associations::{Associations, Input},
+        frame::{FrameDecoder, HEADER, READ_MAX, encode},
+        handshake::{Effect, Handshake, Input as Said, Introduction},
+        handshake_frame,
+        lives::Lives,
+        proof::{NONCE, Prover},
+        transport::Lane,
+    },
+    rng::Rng,
+};
+use actors::Tick;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::{sync::Arc, time::Duration};
+
+/// Frames of at most so many bytes.
+const FRAME_MAX: usize = 1000;
+
+/// A connection's bytes, in pieces whose size the first byte says.
+pub fn frames(data: &[u8]) {
+    let Some((piece, bytes)) = data.split_first() else { return };
+    let mut decoder = FrameDecoder::new(FRAME_MAX);
+    let mut node = Associations::new(unique("me", 1));
+    node.step(Input::Accepted { node: unique("peer", 2) }, Tick::START);
+    let mut again = BytesMut::new();
+    for piece in bytes.chunks(usize::from(*piece).max(1)) {
+        decoder.room().put_slice(piece);
+        while let Ok(Some(frame)) = decoder.next() {
+            assert!((1..=FRAME_MAX).contains(&frame.len()));
+            encode(FRAME_MAX, &[&frame], &mut again).expect("it was one");
+            for lane in Lane::ALL {
+                node.step(Input::Arrived { from: unique("peer", 2), lane, frame: frame.clone() }, Tick::START);
+            }
+        }
+        assert!(decoder.capacity() <= 2 * (2 * (HEADER + FRAME_MAX) + READ_MAX), "{}", decoder.capacity());
+    }
+    assert!(bytes.starts_with(&again), "frames are what came");
+}
+
+/// What the other side of a handshake says: frames of a length of two bytes. Bits of the first byte say which side this is,
+/// and whether it has keys.
+pub fn handshake(data: &[u8]) {
+    let Some((kind, mut rest)) = data.split_first() else { return };
+    let ring = KeyRing::new(&[[7; 32]]).expect("it is one");
+    let prover = (kind & 1 == 1).then(|| Prover::new(&ring, [3; NONCE]));
+    let has_keys = prover.is_some();
+    let me = Arc::new(Introduction {
+        cluster: "shop".into(),
+        protocol: 1..=1,
+        node: unique("me", 1),
+        config: Default::default(),
+        types: vec![],
+    });
+    let until = Tick::START + Duration::from_secs(5);
+    let mut side = match kind & 2 {
+        0 => Handshake::accept(me, prover, until),
+        _ => Handshake::dial(me, prover, unique("peer", 2).address, None, Lane::Control, until).0,
+    };
+    while let Some((size, after)) = rest.split_first_chunk() {
+        let size = usize::from(u16::from_be_bytes(*size)).min(after.len());
+        let (frame, after) = after.split_at(size);
+        rest = after;
+        if let Ok(said) = handshake_frame::Said::decode(frame) {
+            assert_eq!(handshake_frame::Said::decode(&said.encode()).as_ref(), Ok(&said), "it is said again alike");
+        }
+        for effect in side.step(Said::Frame(Bytes::copy_from_slice(frame)), &Lives::default(), Tick::START) {
+            assert!(!(has_keys && matches!(effect, Effect::Done(_))), "nobody can guess a key");
+        }
+    }
+}
+
+/// A datagram, as it is and as one of the cluster's.
+pub fn datagrams(data: &[u8]) {
+    let keys = KeyRing::new(&[[9; 32], [8; 32]]).ok();
+    assert!(Seal::new("shop".into(), 1, keys).open(data, Tick::START).is_err(), "nobody can guess a key");
+    let identity = Identity { address: unique("me", 1).address, uid: 1, start: 1000, generation: 0 };
+    let settings = Settings::new("shop", 3);
+    let mut swim = Swim::new(identity, settings, Rng::seeded(1), Tick::START).expect("settings that are good");
+    let plain = Seal::new("shop".into(), 2, None).close(data);
+    let _ = swim.turn([data, &plain], Tick::START + Duration::from_millis(1));
+    let _ = swim.turn([&plain], Tick::START + Duration::from_secs(1));
+}
+
+/// Words of members, and parts of them: one that decodes is written alike, and what it tells of the table is learnt.
+pub fn membership(data: &[u8]) {
+    let bytes = Bytes::copy_from_slice(data);
+    let _ = Assembly::default().take(2, bytes.clone());
+    let Ok(message) = codec::decode(bytes) else { return };
+    let again = codec::decode(codec::encode(&message)).expect("what was read can be written");
+    assert_eq!(format!("{again:?}"), format!("{message:?}"));
+    if let crate::membership::node::Message::Table { table: gossip, .. } = message {
+        let mut table = MemberTable::default();
+        table.merge(1, &gossip);
+        assert!(!table.merge(1, &gossip), "told again it is no news");
+    }
+}
+
+fn unique(host: &str, uid: u64) -> UniqueAddress {
+    UniqueAddress { address: Address::new(host, 1).expect("it is one"), uid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    /// Each file of a corpus.
+    fn replays(corpus: &str, takes: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(corpus);
+        let mut count = 0;
+        for file in fs::read_dir(&folder).unwrap() {
+            takes(&fs::read(file.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{} is empty", folder.display());
+    }
+
+    #[test]
+    fn what_fuzzers_found_does_no_harm() {
+        replays("frames", frames);
+        replays("handshake", handshake);
+        replays("datagrams", datagrams);
+        replays("membership", membership);
+    }
+}
