@@ -6,6 +6,7 @@ use actors::{Admission, Gate};
 use parking_lot::Mutex;
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -35,6 +36,7 @@ struct State {
     tasks: Vec<AbortHandle>,
     tasks_many: usize,
     polls: u64,
+    panic: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,7 @@ impl Process {
             tasks: Vec::new(),
             tasks_many: TASKS_FEW,
             polls: 0,
+            panic: None,
         };
         Self(Arc::new(Inner { runtime, state: Mutex::new(state) }))
     }
@@ -70,6 +73,11 @@ impl Process {
     /// How often a task of it went on.
     pub(crate) fn polls(&self) -> u64 {
         self.0.state.lock().polls
+    }
+
+    /// What the first of its tasks that panicked said.
+    pub(crate) fn panic(&self) -> Option<String> {
+        self.0.state.lock().panic.clone()
     }
 
     /// Nothing of it goes on until [`go_on`](Self::go_on), while time does: as with SIGSTOP.
@@ -150,7 +158,16 @@ impl Future for Task {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         match (this.process.admit(cx), &mut this.future) {
-            (Admission::Go, Some(future)) => future.as_mut().poll(cx),
+            (Admission::Go, Some(future)) => {
+                let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+                polled.unwrap_or_else(|panic| {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it said nothing");
+                    this.process.0.state.lock().panic.get_or_insert_with(|| text.to_owned());
+                    this.future = None;
+                    Poll::Ready(())
+                })
+            }
             (Admission::Wait, Some(_)) => Poll::Pending,
             _ => {
                 this.future = None;

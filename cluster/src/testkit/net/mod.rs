@@ -83,6 +83,8 @@ struct Host {
     lives: u64,
     inbox: Arc<Mutex<Inbox>>,
     backlog: Arc<Mutex<Backlog>>,
+    /// Datagrams, and attempts to connect.
+    sent: u64,
     /// Ends of connections that nobody serves.
     mutes: Vec<ByteStream>,
 }
@@ -107,7 +109,7 @@ impl SimNet {
         let host = state.hosts.len();
         let number = SocketAddr::from((Ipv4Addr::from(0x0a00_0001 + host as u32), address.port()));
         let (inbox, backlog, mutes) = Default::default();
-        state.hosts.push(Host { number, power: true, life: 0, lives: 0, inbox, backlog, mutes });
+        state.hosts.push(Host { number, power: true, life: 0, lives: 0, inbox, backlog, sent: 0, mutes });
         state.by_address.insert(address, host);
         state.links.iter_mut().for_each(|links| links.push(Link::default()));
         state.links.push((0..=host).map(|_| Link::default()).collect());
@@ -146,6 +148,11 @@ impl SimNet {
         let state = &mut *self.0.state.lock();
         state.faults = Arc::new(faults);
         state.refresh(self.0.clock.now());
+    }
+
+    /// How often the host sent a datagram or tried to connect, in all lives.
+    pub(crate) fn sent(&self, host: usize) -> u64 {
+        self.0.state.lock().hosts[host].sent
     }
 
     pub(crate) fn carried(&self) -> Carried {

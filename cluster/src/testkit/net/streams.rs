@@ -49,6 +49,7 @@ impl Door {
         let (to, fate) = {
             let state = &mut *net.0.state.lock();
             let to = state.by_address.get(&to).copied().ok_or(io::ErrorKind::NotFound)?;
+            state.hosts[self.host].sent += 1;
             let (faults, draw) = (&state.faults, &mut state.draw);
             let fate = if draw.per_mille(faults.black_holes) {
                 Fate::Unheard

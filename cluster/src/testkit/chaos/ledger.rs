@@ -1,0 +1,108 @@
+//! [`Ledger`]: what all nodes said, and what of it must not be.
+
+use super::run::Failure;
+use crate::{
+    event::ClusterEvent,
+    member::{Member, MemberStatus, UniqueAddress},
+    testkit::SimNode,
+};
+use actors::{ActorContext, Actor, Behavior, Clock, Handled, Tick};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Written by all nodes of a run. Clones are the same one.
+#[derive(Clone, Default)]
+pub(super) struct Ledger(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    /// By observer and subject: how far it was.
+    known: BTreeMap<(u64, u64), MemberStatus>,
+    freed: Vec<Freed>,
+    /// Lives whose work others may have taken over.
+    over: BTreeSet<u64>,
+    failure: Option<Failure>,
+}
+
+/// From then on others do the work of a life.
+struct Freed {
+    observer: UniqueAddress,
+    clock: Clock,
+    at: Tick,
+    subject: UniqueAddress,
+}
+
+impl Ledger {
+    /// Has the node write down what it notices.
+    pub(super) fn follow(&self, node: &SimNode) {
+        if let Some(cluster) = node.cluster() {
+            let scribe = Scribe { ledger: self.clone(), observer: cluster.me().clone() };
+            cluster.subscribe(&node.system().spawn("scribe", scribe));
+        }
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.0.lock().failure.clone()
+    }
+
+    /// Lives whose work is free by now, as any node that is there sees it.
+    pub(super) fn over(&self, is_there: impl Fn(&UniqueAddress) -> bool) -> BTreeSet<u64> {
+        let inner = &mut *self.0.lock();
+        let over = &mut inner.over;
+        inner.freed.retain(|freed| {
+            let has_come = freed.clock.now() >= freed.at;
+            if has_come && is_there(&freed.observer) {
+                over.insert(freed.subject.uid);
+            }
+            !has_come
+        });
+        over.clone()
+    }
+}
+
+impl Inner {
+    fn saw(&mut self, observer: &UniqueAddress, member: &Member, status: MemberStatus) {
+        let known = self.known.insert((observer.uid, member.node.uid), status);
+        if let Some(known) = known.filter(|known| *known > status || *known == MemberStatus::Removed) {
+            let what = format!("{} was {known:?} and is {status:?} now, at {observer}", member.node);
+            self.failure.get_or_insert(Failure::new("M1", what));
+        }
+    }
+}
+
+/// Writes down what one node notices.
+struct Scribe {
+    ledger: Ledger,
+    observer: UniqueAddress,
+}
+
+impl Actor for Scribe {
+    type Message = ClusterEvent;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<ClusterEvent>, event: ClusterEvent) -> Handled {
+        let inner = &mut *self.ledger.0.lock();
+        match event {
+            ClusterEvent::Current(state) => {
+                state.members.iter().for_each(|member| inner.saw(&self.observer, member, member.status));
+            }
+            ClusterEvent::Removed { member, free_at, .. } => {
+                inner.saw(&self.observer, &member, MemberStatus::Removed);
+                let (observer, clock) = (self.observer.clone(), ctx.clock().clone());
+                inner.freed.push(Freed { observer, clock, at: free_at, subject: member.node });
+            }
+            ClusterEvent::Joined(member)
+            | ClusterEvent::WeaklyUp(member)
+            | ClusterEvent::Up(member)
+            | ClusterEvent::PreparingForShutdown(member)
+            | ClusterEvent::ReadyForShutdown(member)
+            | ClusterEvent::Left(member)
+            | ClusterEvent::Exited(member)
+            | ClusterEvent::Downed(member) => inner.saw(&self.observer, &member, member.status),
+            _ => {}
+        }
+        Ok(Behavior::Same)
+    }
+}

@@ -1,0 +1,323 @@
+//! [`run`]: carries out a plan.
+
+use super::{
+    fault::Fault,
+    ledger::Ledger,
+    plan::{Plan, Planned},
+};
+use crate::{
+    member::{Address, UniqueAddress},
+    testkit::{NetFaults, SimCluster, SimNode},
+};
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+/// How long a cluster may take to agree once all trouble is over.
+pub const PEACE: Duration = Duration::from_secs(150);
+
+/// How long a cluster may take to form, without any trouble.
+const FORMS_WITHIN: Duration = Duration::from_secs(60);
+
+/// For how long it must stay as it is once all agree.
+const STAYS: Duration = Duration::from_secs(5);
+
+/// How often what must hold is looked at.
+const STEP: Duration = Duration::from_millis(100);
+
+/// How long a node may be silent that has not ended: it knocks every 15 seconds at the longest.
+const SILENT_MAX: Duration = Duration::from_secs(25);
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which promise: M1 for instance.
+    pub promise: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl Failure {
+    pub(super) fn new(promise: &'static str, what: impl Into<String>) -> Self {
+        Self { promise, what: what.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise, self.what)
+    }
+}
+
+/// How a run is carried out.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Keep the text of the trace.
+    pub traced: bool,
+    /// Stop then, counted from the start of the cluster.
+    pub until: Option<Duration>,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The first promise that was broken.
+    pub failure: Option<Failure>,
+    /// See [`SimCluster::trace_hash`].
+    pub hash: u64,
+    /// How much time passed in it.
+    pub simulated: Duration,
+    /// How long it took until all agreed, after all was healed.
+    pub agreed_after: Option<Duration>,
+    /// Whether any of those that were members when trouble began still was at its end.
+    pub survived: bool,
+    /// See [`SimCluster::trace`].
+    pub trace: String,
+}
+
+/// Carries out `plan`. The same plan, the same outcome.
+pub fn run(plan: &Plan, options: &RunOptions) -> Outcome {
+    let mut run = Run::new(plan, options);
+    let ends = catch_unwind(AssertUnwindSafe(|| run.go()));
+    let failure = match ends {
+        Ok(Ok(()) | Err(Stop::Until)) => None,
+        Ok(Err(Stop::Failed(failure))) => Some(failure),
+        Err(panic) => Some(Failure::new("no panic", said(&*panic))),
+    };
+    let at = run.cluster.elapsed();
+    let failure = failure.map(|failure| Failure { what: format!("{} (at {at:?})", failure.what), ..failure });
+    Outcome {
+        failure,
+        hash: run.cluster.trace_hash(),
+        simulated: at,
+        agreed_after: run.agreed_after,
+        survived: run.survived,
+        trace: run.cluster.trace(),
+    }
+}
+
+fn said(panic: &dyn Any) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it said nothing").to_owned()
+}
+
+enum Stop {
+    Failed(Failure),
+    Until,
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    until: Option<Duration>,
+    cluster: SimCluster,
+    ledger: Ledger,
+    /// By node: what it had sent, and when that was last more than before.
+    spoke: Vec<(u64, Duration)>,
+    agreed_after: Option<Duration>,
+    survived: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, options: &RunOptions) -> Self {
+        let ledger = Ledger::default();
+        let follows = ledger.clone();
+        let mut builder = SimCluster::builder().nodes(plan.nodes).seed(plan.seed);
+        builder = builder.deferrals(plan.deferrals).drift_ppm(plan.drift_ppm);
+        if options.traced {
+            builder = builder.traced();
+        }
+        let cluster = builder.on_join(move |node| follows.follow(node)).start();
+        let spoke = vec![(0, Duration::ZERO); plan.nodes];
+        Self { plan, until: options.until, cluster, ledger, spoke, agreed_after: None, survived: false }
+    }
+
+    fn go(&mut self) -> Result<(), Stop> {
+        self.wait(FORMS_WITHIN, "M2", "the cluster does not form", SimCluster::is_whole)?;
+        let first: BTreeSet<UniqueAddress> = self.cluster.running().filter_map(SimNode::id).collect();
+        self.trouble()?;
+        self.survived = self.cluster.running().filter_map(SimNode::id).any(|id| first.contains(&id));
+        self.peace()
+    }
+
+    fn trouble(&mut self) -> Result<(), Stop> {
+        let began = self.cluster.elapsed();
+        self.cluster.set_faults(self.plan.net.clone());
+        for planned in &self.plan.faults {
+            let at = Duration::from_millis(planned.at_ms);
+            if at >= self.plan.chaos {
+                break;
+            }
+            self.pass_until(began + at)?;
+            self.make(planned);
+        }
+        self.pass_until(began + self.plan.chaos)
+    }
+
+    fn make(&mut self, planned: &Planned) {
+        let cluster = &mut self.cluster;
+        cluster.note(0, &planned.fault.to_string());
+        match planned.fault {
+            Fault::Cut(from, to) => cluster.cut(from, to),
+            Fault::Heal(from, to) => cluster.heal(from, to),
+            Fault::Split(ref sides) => {
+                for from in 0..sides.len() {
+                    (0..sides.len()).filter(|to| sides[*to] != sides[from]).for_each(|to| cluster.cut(from, to));
+                }
+            }
+            Fault::HealAll => cluster.heal_all(),
+            Fault::Stall(from, to, stalled) => cluster.stall(from, to, stalled),
+            Fault::Reset(one, two) => cluster.reset(one, two),
+            Fault::Kill { node, power_off: false } => cluster.kill(node),
+            Fault::Kill { node, power_off: true } => cluster.power_off(node),
+            Fault::Start(node) => self.start(node),
+            Fault::Pause(node, ms) => cluster.pause(node, Duration::from_millis(ms)),
+            Fault::WallJump(node, by_ms) => cluster.jump_wall(node, by_ms),
+            Fault::Leave(node) => {
+                if cluster.node(node).is_some_and(|node| node.cluster().is_some()) {
+                    cluster.leave(node, Duration::from_secs(10));
+                }
+            }
+            Fault::Down(by, node) => {
+                if cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
+                    cluster.down(by, node);
+                }
+            }
+        }
+    }
+
+    /// A node that is its own seed is nobody: only the first of all begins a cluster.
+    fn start(&mut self, node: usize) {
+        let others = (0..self.plan.nodes).filter(|other| *other != node);
+        let others: Vec<Address> = others.map(|other| self.cluster.address(other).clone()).collect();
+        self.cluster.start_with(node, others);
+    }
+
+    fn peace(&mut self) -> Result<(), Stop> {
+        let began = self.cluster.elapsed();
+        self.cluster.set_faults(NetFaults::NONE);
+        self.cluster.heal_all();
+        (0..self.plan.nodes).for_each(|node| self.cluster.resume(node));
+        loop {
+            self.start_all();
+            if self.agree() {
+                let agreed = self.cluster.elapsed();
+                self.pass_until(agreed + STAYS)?;
+                if self.agree() {
+                    self.agreed_after = Some(agreed - began);
+                    return Ok(());
+                }
+            }
+            if self.cluster.elapsed() > began + PEACE {
+                return Err(Stop::Failed(Failure::new("M2", format!("no agreement: {}", self.views()))));
+            }
+            self.pass_until(self.cluster.elapsed() + STEP)?;
+        }
+    }
+
+    /// Somebody starts again what has ended. If nobody is left, all begin anew.
+    fn start_all(&mut self) {
+        let is_member = |node: &SimNode| node.cluster().is_some();
+        if self.cluster.running().any(is_member) {
+            (0..self.plan.nodes).for_each(|node| self.start(node));
+        } else if self.cluster.node(0).is_none() || self.cluster.running().count() < self.plan.nodes {
+            self.cluster.kill(0);
+            (0..self.plan.nodes).for_each(|node| self.cluster.start(node));
+        }
+    }
+
+    fn agree(&self) -> bool {
+        self.cluster.is_whole()
+            && self.cluster.running().all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().is_allowed()))
+    }
+
+    fn views(&self) -> String {
+        let view = |number: usize| match self.cluster.node(number) {
+            None => format!("n{number} does not run"),
+            Some(node) => match (node.cluster(), node.refusal()) {
+                (Some(cluster), _) => {
+                    let state = cluster.state();
+                    let members = state.members.iter().map(|member| format!("{} {:?}", member.node, member.status));
+                    let members: Vec<String> = members.collect();
+                    let cut = state.unreachable.len();
+                    let hosts = cluster.hosting().is_allowed();
+                    format!("n{number} sees {} ({cut} unreachable, hosts: {hosts})", members.join(", "))
+                }
+                (None, Some(why)) => format!("n{number} could not join: {why}"),
+                (None, None) => format!("n{number} joins"),
+            },
+        };
+        (0..self.plan.nodes).map(view).collect::<Vec<_>>().join("; ")
+    }
+
+    // ---- time, and what must hold in it
+
+    fn wait(
+        &mut self,
+        within: Duration,
+        promise: &'static str,
+        what: &str,
+        holds: impl Fn(&SimCluster) -> bool,
+    ) -> Result<(), Stop> {
+        let end = self.cluster.elapsed() + within;
+        while !holds(&self.cluster) {
+            if self.cluster.elapsed() >= end {
+                return Err(Stop::Failed(Failure::new(promise, format!("{what}: {}", self.views()))));
+            }
+            self.pass_until(self.cluster.elapsed() + STEP)?;
+        }
+        Ok(())
+    }
+
+    fn pass_until(&mut self, at: Duration) -> Result<(), Stop> {
+        while self.cluster.elapsed() < at {
+            let left = at - self.cluster.elapsed();
+            self.cluster.run_for(left.min(STEP));
+            self.check().map_err(Stop::Failed)?;
+            if self.until.is_some_and(|until| self.cluster.elapsed() >= until) {
+                return Err(Stop::Until);
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), Failure> {
+        if let Some(failure) = self.ledger.failure() {
+            return Err(failure);
+        }
+        self.check_hosting()?;
+        self.check_silence()
+    }
+
+    /// Whoever must stop has stopped before others take over.
+    fn check_hosting(&self) -> Result<(), Failure> {
+        let lives: BTreeSet<UniqueAddress> = self.cluster.running().filter_map(SimNode::id).collect();
+        let over = self.ledger.over(|observer| lives.contains(observer));
+        for node in self.cluster.running() {
+            if let Some(cluster) = node.cluster()
+                && over.contains(&cluster.me().uid)
+                && cluster.hosting().is_allowed()
+            {
+                return Err(Failure::new("M5", format!("{} serves, and others do its work", cluster.me())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody is silent who is there.
+    fn check_silence(&mut self) -> Result<(), Failure> {
+        let now = self.cluster.elapsed();
+        for (number, (sent, when)) in self.spoke.iter_mut().enumerate() {
+            let sent_now = self.cluster.sent(number);
+            if sent_now > *sent || !self.cluster.is_active(number) {
+                (*sent, *when) = (sent_now, now);
+            } else if now > *when + SILENT_MAX {
+                return Err(Failure::new("M3", format!("n{number} is silent since {when:?}")));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! Runs clusters of simulated nodes through trouble drawn from seeds, and tells which promise broke.
+//!
+//! `cargo sim --seed 1 --count 1000`; `cargo sim --help` for the rest.
+
+#![expect(clippy::print_stdout, reason = "a program for people to watch")]
+
+mod arguments;
+
+use anyhow::Context;
+use arguments::Arguments;
+use cluster::testkit::chaos::{Failure, Plan, RunOptions, minimize, run};
+use std::process::ExitCode;
+
+/// Of so many seeds one runs twice.
+const TWICE_EVERY: u64 = 100;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Some(arguments) = Arguments::read(std::env::args().skip(1))? else {
+        println!("{}", arguments::HELP);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let options = RunOptions { traced: arguments.trace, until: arguments.until };
+    let (mut failed, mut simulated) = (0_u64, 0.0);
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
+        let plan = Plan::of(seed);
+        if arguments.count == 1 {
+            print!("{plan}");
+        }
+        let outcome = run(&plan, &options);
+        simulated += outcome.simulated.as_secs_f64();
+        if arguments.trace {
+            print!("{}", outcome.trace);
+        }
+        if let Some(failure) = outcome.failure {
+            failed += 1;
+            tell(&plan, &failure);
+            if arguments.minimize {
+                shrink(&plan).with_context(|| format!("seed {seed} fails, and then not"))?;
+            }
+        } else if arguments.count == 1 {
+            let agreed = outcome.agreed_after.map_or(String::new(), |after| format!(", agreed after {after:?}"));
+            println!("seed {seed}: nothing broke in {:?}{agreed}; trace {:016x}", outcome.simulated, outcome.hash);
+        }
+        if seed % TWICE_EVERY == 0 && run(&plan, &options).hash != outcome.hash {
+            failed += 1;
+            println!("seed {seed} is another story each time it is told: two traces differ");
+        }
+    }
+    println!("{} seeds, {:.1} h of simulated time, {failed} failed", arguments.count, simulated / 3600.0);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(plan: &Plan, failure: &Failure) {
+    println!("seed {} broke {failure}\n{plan}again: cargo sim --seed {} --minimize", plan.seed, plan.seed);
+}
+
+/// Shows the least plan with which the same promise breaks.
+fn shrink(plan: &Plan) -> anyhow::Result<()> {
+    let tell_progress = |smaller: &Plan, _: &Failure| {
+        println!("  still with {} kinds, {} faults, {} nodes", smaller.kinds.len(), smaller.faults.len(), smaller.nodes);
+    };
+    let (least, failure) = minimize(plan, tell_progress);
+    let failure = failure.context("the run is not the same each time")?;
+    println!("the least that breaks it: {failure}\n{least}");
+    Ok(())
+}
