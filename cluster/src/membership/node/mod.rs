@@ -210,6 +210,7 @@ impl Node {
             }
             (Command::HandedOver, Phase::Member) if self.my_status() == Some(MemberStatus::Exiting) => {
                 self.hosting.end();
+                self.out.push(Effect::StopHosting(StopReason::Left));
                 self.tell_handed_over();
             }
             _ => self.drop(DropReason::WrongPhase),

@@ -7,10 +7,9 @@ use super::{
 };
 use crate::{
     member::{Address, UniqueAddress},
-    testkit::{NetFaults, SimCluster, SimNode},
+    testkit::{NetFaults, SimCluster, SimNode, process::said},
 };
 use std::{
-    any::Any,
     collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,6 +24,9 @@ const FORMS_WITHIN: Duration = Duration::from_secs(60);
 
 /// For how long it must stay as it is once all agree.
 const STAYS: Duration = Duration::from_secs(5);
+
+/// After how long without any member somebody begins anew.
+const ANEW_AFTER: Duration = Duration::from_secs(30);
 
 /// How often what must hold is looked at.
 const STEP: Duration = Duration::from_millis(100);
@@ -100,11 +102,6 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Outcome {
     }
 }
 
-fn said(panic: &dyn Any) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it said nothing").to_owned()
-}
-
 enum Stop {
     Failed(Failure),
     Until,
@@ -119,6 +116,8 @@ struct Run<'a> {
     spoke: Vec<(u64, Duration)>,
     agreed_after: Option<Duration>,
     survived: bool,
+    /// When there last was a member.
+    somebody_was_there: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -132,7 +131,16 @@ impl<'a> Run<'a> {
         }
         let cluster = builder.on_join(move |node| follows.follow(node)).start();
         let spoke = vec![(0, Duration::ZERO); plan.nodes];
-        Self { plan, until: options.until, cluster, ledger, spoke, agreed_after: None, survived: false }
+        Self {
+            plan,
+            until: options.until,
+            cluster,
+            ledger,
+            spoke,
+            agreed_after: None,
+            survived: false,
+            somebody_was_there: Duration::ZERO,
+        }
     }
 
     fn go(&mut self) -> Result<(), Stop> {
@@ -178,7 +186,7 @@ impl<'a> Run<'a> {
             Fault::WallJump(node, by_ms) => cluster.jump_wall(node, by_ms),
             Fault::Leave(node) => {
                 if cluster.node(node).is_some_and(|node| node.cluster().is_some()) {
-                    cluster.leave(node, Duration::from_secs(10));
+                    cluster.leave(node);
                 }
             }
             Fault::Down(by, node) => {
@@ -218,20 +226,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Somebody starts again what has ended. If nobody is left, all begin anew.
+    /// Somebody starts again what has ended. If nobody is left whom the others could join, all begin anew.
     fn start_all(&mut self) {
-        let is_member = |node: &SimNode| node.cluster().is_some();
-        if self.cluster.running().any(is_member) {
+        let now = self.cluster.elapsed();
+        if self.cluster.running().any(|node| node.cluster().is_some()) {
+            self.somebody_was_there = now;
             (0..self.plan.nodes).for_each(|node| self.start(node));
-        } else if self.cluster.node(0).is_none() || self.cluster.running().count() < self.plan.nodes {
-            self.cluster.kill(0);
-            (0..self.plan.nodes).for_each(|node| self.cluster.start(node));
+        } else if now > self.somebody_was_there + ANEW_AFTER {
+            self.somebody_was_there = now;
+            (0..self.plan.nodes).for_each(|node| self.cluster.restart(node));
         }
     }
 
     fn agree(&self) -> bool {
         self.cluster.is_whole()
-            && self.cluster.running().all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().is_allowed()))
+            && self.cluster.running().all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().check().is_ok()))
     }
 
     fn views(&self) -> String {
@@ -243,7 +252,7 @@ impl<'a> Run<'a> {
                     let members = state.members.iter().map(|member| format!("{} {:?}", member.node, member.status));
                     let members: Vec<String> = members.collect();
                     let cut = state.unreachable.len();
-                    let hosts = cluster.hosting().is_allowed();
+                    let hosts = cluster.hosting().check().is_ok();
                     format!("n{number} sees {} ({cut} unreachable, hosts: {hosts})", members.join(", "))
                 }
                 (None, Some(why)) => format!("n{number} could not join: {why}"),
@@ -299,7 +308,7 @@ impl<'a> Run<'a> {
         for node in self.cluster.running() {
             if let Some(cluster) = node.cluster()
                 && over.contains(&cluster.me().uid)
-                && cluster.hosting().is_allowed()
+                && cluster.hosting().check().is_ok()
             {
                 return Err(Failure::new("M5", format!("{} serves, and others do its work", cluster.me())));
             }

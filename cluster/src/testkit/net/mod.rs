@@ -148,6 +148,7 @@ impl SimNet {
         let state = &mut *self.0.state.lock();
         state.faults = Arc::new(faults);
         state.refresh(self.0.clock.now());
+        self.0.changed.notify_waiters();
     }
 
     /// How often the host sent a datagram or tried to connect, in all lives.

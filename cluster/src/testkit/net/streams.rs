@@ -27,6 +27,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Connections that wait to be taken. More are refused.
 const BACKLOG_MAX: usize = 128;
 
+/// How long the kernel tries to connect.
+const GIVES_UP_AFTER: Duration = Duration::from_secs(130);
+
 /// Connections that wait to be taken.
 #[derive(Default)]
 pub(super) struct Backlog {
@@ -62,11 +65,15 @@ impl Door {
             };
             (to, fate)
         };
+        let gives_up = net.0.clock.now() + GIVES_UP_AFTER;
         net.note(self.host, "dials", [to as u64, lane as u64]);
         loop {
             let changed = net.0.changed.notified();
-            let Some(delay) = self.round_trip(to).filter(|_| !matches!(fate, Fate::Unheard)) else {
-                changed.await;
+            let is_heard = !matches!(fate, Fate::Unheard) || self.black_holes_are_over();
+            let Some(delay) = self.round_trip(to).filter(|_| is_heard) else {
+                if net.0.clock.timeout(gives_up - net.0.clock.now(), changed).await.is_err() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
                 continue;
             };
             net.0.clock.sleep(delay).await;
@@ -107,6 +114,10 @@ impl Door {
         }
         net.note(self.host, "connected", [to as u64, lane as u64]);
         Ok(Box::new(mine))
+    }
+
+    fn black_holes_are_over(&self) -> bool {
+        self.net.0.state.lock().faults.black_holes == 0
     }
 
     /// How long there and back takes; none while one of the two is cut, or the host is off.

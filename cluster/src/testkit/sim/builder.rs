@@ -1,7 +1,8 @@
 //! [`SimClusterBuilder`]: what a simulated cluster is made of.
 
 use super::{SimCluster, SimNode};
-use crate::{ClusterConfig, testkit::net::NetFaults};
+use super::membership::MembershipConfig;
+use crate::testkit::net::NetFaults;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Of a thousand polls so many are put off, unless said otherwise.
@@ -16,7 +17,7 @@ pub struct SimClusterBuilder {
     pub(super) deferrals: u32,
     pub(super) drift_ppm: u32,
     pub(super) traced: bool,
-    pub(super) config: Arc<dyn Fn(usize, ClusterConfig) -> ClusterConfig>,
+    pub(super) config: Arc<dyn Fn(usize, MembershipConfig) -> MembershipConfig>,
     pub(super) begun: Arc<dyn Fn(&SimNode)>,
     pub(super) joined: Arc<dyn Fn(&SimNode) + Send + Sync>,
 }
@@ -86,7 +87,10 @@ impl SimClusterBuilder {
     }
 
     /// What becomes of the configuration of each node, by number. Default: it stays as it is.
-    pub fn config(mut self, change: impl Fn(usize, ClusterConfig) -> ClusterConfig + 'static) -> Self {
+    pub(crate) fn config(
+        mut self,
+        change: impl Fn(usize, MembershipConfig) -> MembershipConfig + 'static,
+    ) -> Self {
         self.config = Arc::new(change);
         self
     }

@@ -1,7 +1,7 @@
 //! [`Machine`] and [`Life`]: a host with its clock, and what runs on it; [`SimNode`]: what tests see of it.
 
+use super::membership::Membership;
 use crate::{
-    Cluster,
     member::{Address, UniqueAddress},
     testkit::process::Process,
 };
@@ -48,7 +48,7 @@ pub struct SimNode {
 pub(super) enum Joined {
     #[default]
     NotYet,
-    Yes(Cluster),
+    Yes(Membership),
     Failed(String),
 }
 
@@ -74,7 +74,7 @@ impl SimNode {
     }
 
     /// Its membership, once it has joined.
-    pub fn cluster(&self) -> Option<Cluster> {
+    pub(crate) fn cluster(&self) -> Option<Membership> {
         match &*self.joined.lock() {
             Joined::Yes(cluster) => Some(cluster.clone()),
             Joined::NotYet | Joined::Failed(_) => None,

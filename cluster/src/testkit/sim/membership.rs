@@ -2,7 +2,7 @@
 
 use crate::{
     event::{ClusterEvent, ClusterState},
-    hosting::Hosting,
+    lease::HostingDeadline,
     member::{Address, Member, MemberStatus, UniqueAddress},
     membership::{
         daemon::{
@@ -109,7 +109,7 @@ impl Membership {
         self.shared.state()
     }
 
-    pub(crate) fn hosting(&self) -> &Hosting {
+    pub(crate) fn hosting(&self) -> &HostingDeadline {
         &self.shared.hosting
     }
 

@@ -2,17 +2,21 @@
 
 mod builder;
 mod life;
+mod membership;
 mod troubles;
 
 pub use builder::SimClusterBuilder;
 pub use life::SimNode;
 
-use self::life::{Joined, Life, Machine};
+use self::{
+    life::{Joined, Life, Machine},
+    membership::{Membership, MembershipConfig},
+};
 use super::{draw::Draw, net::SimNet, process::Process, trace::Trace};
 use crate::{
-    Cluster, ClusterConfig, Downing,
     member::{Address, MemberStatus},
     rng::Rng,
+    membership::{node::NodeSettings, swim},
     seams::Seams,
 };
 use actors::{ActorSystem, Clock, Drift, Tick};
@@ -103,7 +107,7 @@ impl SimCluster {
     ///
     /// # Panics
     /// When it does not run or has not joined.
-    pub fn cluster(&self, node: usize) -> Cluster {
+    pub(crate) fn cluster(&self, node: usize) -> Membership {
         self.node(node).and_then(SimNode::cluster).unwrap_or_else(|| panic!("n{node} has not joined"))
     }
 
@@ -217,6 +221,7 @@ impl SimCluster {
         if self.machines[node].life.is_some() {
             return;
         }
+        let nodes = self.machines.len();
         let machine = &mut self.machines[node];
         machine.lives += 1;
         let rng = self.rng.fork(&format!("n{node} life {}", machine.lives));
@@ -239,7 +244,11 @@ impl SimCluster {
             rng: Arc::new(rng),
         };
         let life = SimNode { number: node, life: machine.lives, system: system.clone(), joined: Arc::default() };
-        let config = ClusterConfig { seeds, downing: Downing::default(), ..ClusterConfig::local(2551) };
+        let config = MembershipConfig {
+            seeds,
+            swim: swim::Settings::new("sim", nodes),
+            node: NodeSettings::default(),
+        };
         let config = (self.settings.config)(node, config);
         (self.settings.begun)(&life);
         let (joins, joined) = (life.clone(), self.settings.joined.clone());
@@ -247,12 +256,12 @@ impl SimCluster {
         crate::seams::Spawner::spawn(
             &process,
             Box::pin(async move {
-                match Cluster::join_simulated(&joins.system, config, address, seams).await {
+                match Membership::join(&joins.system, config, address, seams).await {
                     Ok(cluster) => {
                         *joins.joined.lock() = Joined::Yes(cluster);
                         joined(&joins);
                     }
-                    Err(error) => *joins.joined.lock() = Joined::Failed(error.to_string()),
+                    Err(error) => *joins.joined.lock() = Joined::Failed(error),
                 }
             }),
         );

@@ -69,11 +69,9 @@ impl SimCluster {
     ///
     /// # Panics
     /// As [`cluster`](Self::cluster).
-    pub fn leave(&mut self, node: usize, within: Duration) {
-        let cluster = self.cluster(node);
-        let life = self.machines[node].life.as_ref().expect("a node that has joined runs");
-        let leaves = async move { drop(cluster.leave(within).await) };
-        crate::seams::Spawner::spawn(&life.process, Box::pin(leaves));
+    pub fn leave(&mut self, node: usize) {
+        let _entered = self.runtime.enter();
+        self.cluster(node).leave();
         self.note(node, "leaves");
     }
 
