@@ -59,7 +59,8 @@ mod tests {
         let until = Some(Duration::from_secs(12));
         assert_eq!(all, Arguments { seed: 7, count: 3, trace: true, minimize: true, until });
         assert_eq!(read("--help").unwrap(), None);
-        for (line, told) in [("--seed", "--seed needs"), ("--count x", "--count needs"), ("--sed 1", "--sed: unknown")] {
+        for (line, told) in [("--seed", "--seed needs"), ("--count x", "--count needs"), ("--sed 1", "--sed: unknown")]
+        {
             assert!(read(line).unwrap_err().to_string().contains(told), "{line}");
         }
     }

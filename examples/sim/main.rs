@@ -28,14 +28,14 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         let outcome = run(&plan, &options);
         simulated += outcome.simulated.as_secs_f64();
-        if arguments.trace {
+        if arguments.trace && !arguments.minimize {
             print!("{}", outcome.trace);
         }
         if let Some(failure) = outcome.failure {
             failed += 1;
             tell(&plan, &failure);
             if arguments.minimize {
-                shrink(&plan).with_context(|| format!("seed {seed} fails, and then not"))?;
+                shrink(&plan, &options).with_context(|| format!("seed {seed} fails, and then not"))?;
             }
         } else if arguments.count == 1 {
             let agreed = outcome.agreed_after.map_or(String::new(), |after| format!(", agreed after {after:?}"));
@@ -54,13 +54,21 @@ fn tell(plan: &Plan, failure: &Failure) {
     println!("seed {} broke {failure}\n{plan}again: cargo sim --seed {} --minimize", plan.seed, plan.seed);
 }
 
-/// Shows the least plan with which the same promise breaks.
-fn shrink(plan: &Plan) -> anyhow::Result<()> {
+/// Shows the least plan with which the same promise breaks, and if wanted all that happens in it.
+fn shrink(plan: &Plan, options: &RunOptions) -> anyhow::Result<()> {
     let tell_progress = |smaller: &Plan, _: &Failure| {
-        println!("  still with {} kinds, {} faults, {} nodes", smaller.kinds.len(), smaller.faults.len(), smaller.nodes);
+        println!(
+            "  still with {} kinds, {} faults, {} nodes",
+            smaller.kinds.len(),
+            smaller.faults.len(),
+            smaller.nodes
+        );
     };
     let (least, failure) = minimize(plan, tell_progress);
     let failure = failure.context("the run is not the same each time")?;
     println!("the least that breaks it: {failure}\n{least}");
+    if options.traced {
+        print!("{}", run(&least, options).trace);
+    }
     Ok(())
 }

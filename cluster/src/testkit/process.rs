@@ -12,7 +12,7 @@ use actors::{Admission, Gate};
 use parking_lot::Mutex;
 use std::{
     any::Any,
-    future::{Future, poll_fn},
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
@@ -88,15 +88,8 @@ impl Wake for Call {
 impl Process {
     /// A life that begins. Of a thousand turns of its tasks `defers` are put off, so that other processes come first.
     pub(crate) fn new(runtime: Handle, draw: Draw, defers: u32) -> Self {
-        let state = State {
-            mode: Mode::Running,
-            draw,
-            defers,
-            standing: Vec::new(),
-            tasks: Vec::new(),
-            begun: 0,
-            panic: None,
-        };
+        let state =
+            State { mode: Mode::Running, draw, defers, standing: Vec::new(), tasks: Vec::new(), begun: 0, panic: None };
         let process = Self(Arc::new(Inner { runtime, ready: Arc::default(), state: Mutex::new(state) }));
         let conducts = process.clone();
         process.0.runtime.spawn(poll_fn(move |cx| conducts.conduct(cx)));

@@ -6,7 +6,7 @@ use crate::{
     member::{Member, MemberStatus, UniqueAddress},
     testkit::SimNode,
 };
-use actors::{ActorContext, Actor, Behavior, Clock, Handled, Tick};
+use actors::{Actor, ActorContext, Behavior, Clock, Handled, Tick};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,7 @@ impl Ledger {
     /// Has the node write down what it notices.
     pub(super) fn follow(&self, node: &SimNode) {
         if let Some(cluster) = node.cluster() {
-            let scribe = Scribe { ledger: self.clone(), observer: cluster.me().clone() };
+            let scribe = Scribe { ledger: self.clone(), node: node.clone(), observer: cluster.me().clone() };
             cluster.subscribe(&node.system().spawn("scribe", scribe));
         }
     }
@@ -73,9 +73,40 @@ impl Inner {
     }
 }
 
+/// An event, in a line of the trace.
+fn in_short(event: &ClusterEvent) -> String {
+    let of = |word: &str, member: &Member| format!("{word} {}", member.node);
+    match event {
+        ClusterEvent::Current(state) => {
+            let members = state.members.iter().map(|member| format!("{} {:?}", member.node, member.status));
+            format!("current {}", members.collect::<Vec<_>>().join(", "))
+        }
+        ClusterEvent::Joined(member) => of("joined", member),
+        ClusterEvent::WeaklyUp(member) => of("weakly up", member),
+        ClusterEvent::Up(member) => of("up", member),
+        ClusterEvent::PreparingForShutdown(member) => of("preparing for shutdown", member),
+        ClusterEvent::ReadyForShutdown(member) => of("ready for shutdown", member),
+        ClusterEvent::Left(member) => of("left", member),
+        ClusterEvent::Exited(member) => of("exited", member),
+        ClusterEvent::Downed(member) => of("downed", member),
+        ClusterEvent::Removed { member, previous, free_at } => {
+            format!("removed {}, {previous:?} before, free at {:?}", member.node, free_at.since_start())
+        }
+        ClusterEvent::Unreachable(member) => of("unreachable", member),
+        ClusterEvent::Reachable(member) => of("reachable", member),
+        ClusterEvent::LeaderChanged(leader) => {
+            format!("leader {}", leader.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string))
+        }
+        ClusterEvent::RoleLeaderChanged { role, leader } => {
+            format!("leader of {role} {}", leader.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string))
+        }
+    }
+}
+
 /// Writes down what one node notices.
 struct Scribe {
     ledger: Ledger,
+    node: SimNode,
     observer: UniqueAddress,
 }
 
@@ -83,6 +114,7 @@ impl Actor for Scribe {
     type Message = ClusterEvent;
 
     async fn receive(&mut self, ctx: &mut ActorContext<ClusterEvent>, event: ClusterEvent) -> Handled {
+        self.node.note(&in_short(&event));
         let inner = &mut *self.ledger.0.lock();
         match event {
             ClusterEvent::Current(state) => {

@@ -190,7 +190,9 @@ impl<'a> Run<'a> {
                 }
             }
             Fault::Down(by, node) => {
-                if cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
+                // Who gives up one that is only cut off has two clusters: that is no fault of theirs.
+                let is_cut = (0..self.plan.nodes).any(|other| cluster.is_cut(by, other) || cluster.is_cut(other, by));
+                if !is_cut && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
                     cluster.down(by, node);
                 }
             }
@@ -240,7 +242,10 @@ impl<'a> Run<'a> {
 
     fn agree(&self) -> bool {
         self.cluster.is_whole()
-            && self.cluster.running().all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().check().is_ok()))
+            && self
+                .cluster
+                .running()
+                .all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().check().is_ok()))
     }
 
     fn views(&self) -> String {
@@ -310,7 +315,9 @@ impl<'a> Run<'a> {
                 && over.contains(&cluster.me().uid)
                 && cluster.hosting().check().is_ok()
             {
-                return Err(Failure::new("M5", format!("{} serves, and others do its work", cluster.me())));
+                let left = cluster.hosting().remaining();
+                let what = format!("{} serves for {left:?} more, and others do its work", cluster.me());
+                return Err(Failure::new("M5", what));
             }
         }
         Ok(())

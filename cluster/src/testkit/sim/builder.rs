@@ -1,7 +1,7 @@
 //! [`SimClusterBuilder`]: what a simulated cluster is made of.
 
-use super::{SimCluster, SimNode};
 use super::membership::MembershipConfig;
+use super::{SimCluster, SimNode};
 use crate::testkit::net::NetFaults;
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -87,10 +87,7 @@ impl SimClusterBuilder {
     }
 
     /// What becomes of the configuration of each node, by number. Default: it stays as it is.
-    pub(crate) fn config(
-        mut self,
-        change: impl Fn(usize, MembershipConfig) -> MembershipConfig + 'static,
-    ) -> Self {
+    pub(crate) fn config(mut self, change: impl Fn(usize, MembershipConfig) -> MembershipConfig + 'static) -> Self {
         self.config = Arc::new(change);
         self
     }
@@ -123,7 +120,10 @@ impl SimClusterBuilder {
 
 impl fmt::Debug for SimClusterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimClusterBuilder").field("nodes", &self.nodes).field("seed", &self.seed).finish_non_exhaustive()
+        f.debug_struct("SimClusterBuilder")
+            .field("nodes", &self.nodes)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
     }
 }
 

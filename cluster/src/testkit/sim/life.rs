@@ -3,7 +3,7 @@
 use super::membership::Membership;
 use crate::{
     member::{Address, UniqueAddress},
-    testkit::process::Process,
+    testkit::{process::Process, trace::Trace},
 };
 use actors::{ActorSystem, Clock};
 use parking_lot::Mutex;
@@ -42,6 +42,8 @@ pub struct SimNode {
     pub(super) life: u64,
     pub(super) system: ActorSystem,
     pub(super) joined: Arc<Mutex<Joined>>,
+    pub(super) trace: Trace,
+    pub(super) world: Clock,
 }
 
 #[derive(Default)]
@@ -71,6 +73,11 @@ impl SimNode {
     /// Its clock, which is not the world's.
     pub fn clock(&self) -> &Clock {
         self.system.clock()
+    }
+
+    /// Writes a line into the trace.
+    pub fn note(&self, what: &str) {
+        self.trace.tell(self.world.now().since_start().as_millis() as u64, self.number, what);
     }
 
     /// Its membership, once it has joined.

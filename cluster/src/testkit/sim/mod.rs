@@ -15,8 +15,8 @@ use self::{
 use super::{draw::Draw, net::SimNet, process::Process, trace::Trace};
 use crate::{
     member::{Address, MemberStatus},
-    rng::Rng,
     membership::{node::NodeSettings, swim},
+    rng::Rng,
     seams::Seams,
 };
 use actors::{ActorSystem, Clock, Drift, Tick};
@@ -225,8 +225,7 @@ impl SimCluster {
         let machine = &mut self.machines[node];
         machine.lives += 1;
         let rng = self.rng.fork(&format!("n{node} life {}", machine.lives));
-        let process =
-            Process::new(self.runtime.handle().clone(), Draw::fork(&rng, "process"), self.settings.deferrals);
+        let process = Process::new(self.runtime.handle().clone(), Draw::fork(&rng, "process"), self.settings.deferrals);
         let seed = rng.fork("system").next_u64();
         let system = ActorSystem::builder("sim")
             .runtime(self.runtime.handle().clone())
@@ -243,12 +242,15 @@ impl SimCluster {
             ordinary: Arc::new(process.clone()),
             rng: Arc::new(rng),
         };
-        let life = SimNode { number: node, life: machine.lives, system: system.clone(), joined: Arc::default() };
-        let config = MembershipConfig {
-            seeds,
-            swim: swim::Settings::new("sim", nodes),
-            node: NodeSettings::default(),
+        let life = SimNode {
+            number: node,
+            life: machine.lives,
+            system: system.clone(),
+            joined: Arc::default(),
+            trace: self.trace.clone(),
+            world: self.clock.clone(),
         };
+        let config = MembershipConfig { seeds, swim: swim::Settings::new("sim", nodes), node: NodeSettings::default() };
         let config = (self.settings.config)(node, config);
         (self.settings.begun)(&life);
         let (joins, joined) = (life.clone(), self.settings.joined.clone());

@@ -116,6 +116,11 @@ impl SimCluster {
         self.split(&[&[node], &others]);
     }
 
+    /// Whether nothing passes from `from` to `to`.
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.net.is_cut(from, to)
+    }
+
     /// No link is cut, and no stream stands still.
     pub fn heal_all(&mut self) {
         self.net.heal_all();
