@@ -9,7 +9,7 @@ mod tests;
 
 pub use error::{ClusterError, JoinError, SettingDifference};
 
-pub(crate) use join::Ground;
+pub(crate) use join::{Ground, join};
 
 use crate::{
     config::ClusterConfig,

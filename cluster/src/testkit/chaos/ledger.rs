@@ -40,7 +40,7 @@ impl Ledger {
     pub(super) fn follow(&self, node: &SimNode) {
         if let Some(cluster) = node.cluster() {
             let scribe = Scribe { ledger: self.clone(), node: node.clone(), observer: cluster.me().clone() };
-            cluster.subscribe(&node.system().spawn("scribe", scribe));
+            let _ = cluster.subscribe(&node.system().spawn("scribe", scribe));
         }
     }
 

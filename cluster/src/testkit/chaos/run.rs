@@ -186,7 +186,7 @@ impl<'a> Run<'a> {
             Fault::WallJump(node, by_ms) => cluster.jump_wall(node, by_ms),
             Fault::Leave(node) => {
                 if cluster.node(node).is_some_and(|node| node.cluster().is_some()) {
-                    cluster.leave(node);
+                    cluster.leave(node, Duration::from_secs(60));
                 }
             }
             Fault::Down(by, node) => {

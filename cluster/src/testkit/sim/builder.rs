@@ -1,8 +1,7 @@
 //! [`SimClusterBuilder`]: what a simulated cluster is made of.
 
-use super::membership::MembershipConfig;
 use super::{SimCluster, SimNode};
-use crate::testkit::net::NetFaults;
+use crate::{config::ClusterConfig, testkit::net::NetFaults};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Of a thousand polls so many are put off, unless said otherwise.
@@ -17,7 +16,7 @@ pub struct SimClusterBuilder {
     pub(super) deferrals: u32,
     pub(super) drift_ppm: u32,
     pub(super) traced: bool,
-    pub(super) config: Arc<dyn Fn(usize, MembershipConfig) -> MembershipConfig>,
+    pub(super) config: Arc<dyn Fn(usize, ClusterConfig) -> ClusterConfig>,
     pub(super) begun: Arc<dyn Fn(&SimNode)>,
     pub(super) joined: Arc<dyn Fn(&SimNode) + Send + Sync>,
 }
@@ -87,7 +86,7 @@ impl SimClusterBuilder {
     }
 
     /// What becomes of the configuration of each node, by number. Default: it stays as it is.
-    pub(crate) fn config(mut self, change: impl Fn(usize, MembershipConfig) -> MembershipConfig + 'static) -> Self {
+    pub fn config(mut self, change: impl Fn(usize, ClusterConfig) -> ClusterConfig + 'static) -> Self {
         self.config = Arc::new(change);
         self
     }

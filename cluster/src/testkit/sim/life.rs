@@ -1,7 +1,7 @@
 //! [`Machine`] and [`Life`]: a host with its clock, and what runs on it; [`SimNode`]: what tests see of it.
 
-use super::membership::Membership;
 use crate::{
+    cluster::Cluster,
     member::{Address, UniqueAddress},
     testkit::{process::Process, trace::Trace},
 };
@@ -50,7 +50,7 @@ pub struct SimNode {
 pub(super) enum Joined {
     #[default]
     NotYet,
-    Yes(Membership),
+    Yes(Cluster),
     Failed(String),
 }
 
@@ -81,7 +81,7 @@ impl SimNode {
     }
 
     /// Its membership, once it has joined.
-    pub(crate) fn cluster(&self) -> Option<Membership> {
+    pub fn cluster(&self) -> Option<Cluster> {
         match &*self.joined.lock() {
             Joined::Yes(cluster) => Some(cluster.clone()),
             Joined::NotYet | Joined::Failed(_) => None,

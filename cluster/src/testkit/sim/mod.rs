@@ -2,22 +2,20 @@
 
 mod builder;
 mod life;
-mod membership;
 mod troubles;
 
 pub use builder::SimClusterBuilder;
 pub use life::SimNode;
 
-use self::{
-    life::{Joined, Life, Machine},
-    membership::{Membership, MembershipConfig},
-};
+use self::life::{Joined, Life, Machine};
 use super::{draw::Draw, net::SimNet, process::Process, trace::Trace};
 use crate::{
+    cluster::{self, Cluster, Ground},
+    config::ClusterConfig,
     member::{Address, MemberStatus},
-    membership::{node::NodeSettings, swim},
     rng::Rng,
     seams::Seams,
+    uptime::Uptime,
 };
 use actors::{ActorSystem, Clock, Drift, Tick};
 use parking_lot::Mutex;
@@ -107,7 +105,7 @@ impl SimCluster {
     ///
     /// # Panics
     /// When it does not run or has not joined.
-    pub(crate) fn cluster(&self, node: usize) -> Membership {
+    pub fn cluster(&self, node: usize) -> Cluster {
         self.node(node).and_then(SimNode::cluster).unwrap_or_else(|| panic!("n{node} has not joined"))
     }
 
@@ -221,7 +219,6 @@ impl SimCluster {
         if self.machines[node].life.is_some() {
             return;
         }
-        let nodes = self.machines.len();
         let machine = &mut self.machines[node];
         machine.lives += 1;
         let rng = self.rng.fork(&format!("n{node} life {}", machine.lives));
@@ -250,20 +247,26 @@ impl SimCluster {
             trace: self.trace.clone(),
             world: self.clock.clone(),
         };
-        let config = MembershipConfig { seeds, swim: swim::Settings::new("sim", nodes), node: NodeSettings::default() };
+        let config = ClusterConfig { name: "sim".to_owned(), seeds, ..ClusterConfig::local(2551) };
         let config = (self.settings.config)(node, config);
         (self.settings.begun)(&life);
         let (joins, joined) = (life.clone(), self.settings.joined.clone());
-        let address = machine.address.clone();
+        let ground = Ground {
+            uptime: Uptime::of(seams.clock.clone()),
+            address: machine.address.clone(),
+            start: seams.clock.wall_ms(),
+            control: None,
+            seams,
+        };
         crate::seams::Spawner::spawn(
             &process,
             Box::pin(async move {
-                match Membership::join(&joins.system, config, address, seams).await {
+                match cluster::join(&joins.system, config, ground).await {
                     Ok(cluster) => {
                         *joins.joined.lock() = Joined::Yes(cluster);
                         joined(&joins);
                     }
-                    Err(error) => *joins.joined.lock() = Joined::Failed(error),
+                    Err(error) => *joins.joined.lock() = Joined::Failed(error.to_string()),
                 }
             }),
         );

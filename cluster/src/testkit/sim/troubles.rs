@@ -1,7 +1,7 @@
 //! What a test does to a cluster.
 
 use super::SimCluster;
-use crate::testkit::net::NetFaults;
+use crate::{seams::Spawner as _, testkit::net::NetFaults};
 use std::time::Duration;
 
 impl SimCluster {
@@ -69,9 +69,11 @@ impl SimCluster {
     ///
     /// # Panics
     /// As [`cluster`](Self::cluster).
-    pub fn leave(&mut self, node: usize) {
-        let _entered = self.runtime.enter();
-        self.cluster(node).leave();
+    pub fn leave(&mut self, node: usize, within: Duration) {
+        let cluster = self.cluster(node);
+        if let Some(life) = &self.machines[node].life {
+            life.process.spawn(Box::pin(async move { drop(cluster.leave(within).await) }));
+        }
         self.note(node, "leaves");
     }
 
@@ -81,7 +83,8 @@ impl SimCluster {
     /// As [`cluster`](Self::cluster), for `by`.
     pub fn down(&mut self, by: usize, node: usize) {
         let _entered = self.runtime.enter();
-        self.cluster(by).down(&self.machines[node].address);
+        // One that is no member need not be given up.
+        let _ = self.cluster(by).down(&self.machines[node].address);
         self.note(by, "gives one up");
     }
 
