@@ -233,7 +233,12 @@ impl<'a> Run<'a> {
         let now = self.cluster.elapsed();
         if self.cluster.running().any(|node| node.cluster().is_some()) {
             self.somebody_was_there = now;
-            (0..self.plan.nodes).for_each(|node| self.start(node));
+            for node in 0..self.plan.nodes {
+                if self.cluster.node(node).is_some_and(|node| node.refusal().is_some()) {
+                    self.cluster.kill(node);
+                }
+                self.start(node);
+            }
         } else if now > self.somebody_was_there + ANEW_AFTER {
             self.somebody_was_there = now;
             (0..self.plan.nodes).for_each(|node| self.cluster.restart(node));
@@ -328,7 +333,11 @@ impl<'a> Run<'a> {
         let now = self.cluster.elapsed();
         for (number, (sent, when)) in self.spoke.iter_mut().enumerate() {
             let sent_now = self.cluster.sent(number);
-            if sent_now > *sent || !self.cluster.is_active(number) {
+            let may_be_silent = match self.cluster.node(number) {
+                Some(node) => node.system().coordinated_shutdown().is_started() || node.refusal().is_some(),
+                None => true,
+            };
+            if sent_now > *sent || may_be_silent || !self.cluster.is_active(number) {
                 (*sent, *when) = (sent_now, now);
             } else if now > *when + SILENT_MAX {
                 return Err(Failure::new("M3", format!("n{number} is silent since {when:?}")));
