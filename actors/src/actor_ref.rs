@@ -170,6 +170,9 @@ impl<M: Send + 'static> ActorRef<M> {
                 if let Some(router) = recipient.router() {
                     return router.try_tell(message, question);
                 }
+                if let Some(stand_in) = recipient.as_stand_in() {
+                    return stand_in.try_tell(message, question);
+                }
                 let mut message = Some(message);
                 let sent = recipient.try_tell_with(&mut || message.take().expect(MADE_ONCE), question);
                 sent.map_err(|refusal| {
@@ -199,6 +202,9 @@ impl<M: Send + 'static> ActorRef<M> {
             Target::Other(recipient) => {
                 if let Some(router) = recipient.router() {
                     return router.send(message).await;
+                }
+                if let Some(stand_in) = recipient.as_stand_in() {
+                    return stand_in.send(message).await;
                 }
                 let mut message = Some(message);
                 let sent = recipient.send_with(&mut || message.take().expect(MADE_ONCE)).await;

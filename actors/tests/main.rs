@@ -32,6 +32,7 @@ mod pipe_to_self;
 mod poison;
 mod probe;
 mod receptionist;
+mod remote;
 mod routers;
 mod script;
 mod seeds;

@@ -3,10 +3,14 @@
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
 
+use super::any_ref::AnyActorRef;
+use super::stand_in::Refused;
+use crate::actor_ref::TryTellError;
 use crate::ask::AskError;
 use crate::cell::Control;
 use crate::clock::Tick;
 use crate::discard;
+use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 
 /// A message for an actor elsewhere, made when it is first looked at; see [`RemoteActor`](super::RemoteActor).
@@ -50,6 +54,14 @@ impl Parcel<'_> {
         Message(self.slot.take())
     }
 
+    /// Tells it to an actor of this system. One whose messages are of another type gets none, and it is a dead letter.
+    ///
+    /// # Errors
+    /// As [`ActorRef::try_tell`](crate::ActorRef::try_tell); it is still in here.
+    pub fn forward(self, actor: &AnyActorRef) -> Result<(), Refused> {
+        self.slot.forward(self.to, actor, self.deadline.map(Question::Until))
+    }
+
     /// It was written, and is dropped here. Asks whose [`ReplyTo`](crate::ReplyTo) went with it stay open.
     #[cfg(feature = "serde")]
     pub fn gone(self, gone: super::Gone) {
@@ -71,6 +83,11 @@ impl Message {
     /// Its type.
     pub fn message_type(&self) -> (TypeId, &'static str) {
         self.0.message_type()
+    }
+
+    /// The message itself.
+    pub fn into_any(self) -> Box<dyn Any + Send> {
+        self.0.into_any()
     }
 
     /// As [`Parcel::gone`].
@@ -103,15 +120,16 @@ pub(super) trait Slot {
     fn take(&mut self) -> Box<dyn Kept>;
     fn discard(&mut self, reason: Option<AskError>);
     fn undelivered(&mut self, to: &dyn Control, reason: DeadLetterReason);
+    fn forward(&mut self, to: &dyn Control, actor: &AnyActorRef, question: Option<Question>) -> Result<(), Refused>;
 }
 
 /// A message that is made when it is needed.
-pub(super) struct Unmade<'a, M> {
-    pub(super) make: &'a mut dyn FnMut() -> M,
+pub(super) struct Unmade<F, M> {
+    pub(super) make: F,
     pub(super) made: Option<M>,
 }
 
-impl<M> Unmade<'_, M> {
+impl<F: FnMut() -> M, M> Unmade<F, M> {
     fn made(&mut self) -> &mut Option<M> {
         if self.made.is_none() {
             self.made = Some((self.make)());
@@ -120,7 +138,7 @@ impl<M> Unmade<'_, M> {
     }
 }
 
-impl<M: Send + 'static> Slot for Unmade<'_, M> {
+impl<F: FnMut() -> M, M: Send + 'static> Slot for Unmade<F, M> {
     fn look(&mut self) -> &dyn Any {
         self.made().as_ref().expect("it was just made")
     }
@@ -145,10 +163,27 @@ impl<M: Send + 'static> Slot for Unmade<'_, M> {
         to.head().dead_letter::<M>(reason);
         self.discard(Some(reason.ask_error()));
     }
+
+    fn forward(&mut self, to: &dyn Control, actor: &AnyActorRef, question: Option<Question>) -> Result<(), Refused> {
+        let Some(actor) = actor.actor_ref::<M>() else {
+            self.undelivered(to, DeadLetterReason::Unsendable);
+            return Ok(());
+        };
+        let message = self.made().take().expect("it was just made");
+        actor.try_tell_linked(message, question).map_err(|refused| {
+            let (refused, message) = match refused {
+                TryTellError::Full(message) => (Refused::Full, message),
+                TryTellError::Stopped(message) => (Refused::Stopped, message),
+            };
+            self.made = Some(message);
+            refused
+        })
+    }
 }
 
 pub(super) trait Kept: Send {
     fn as_any(&self) -> &dyn Any;
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
     fn message_type(&self) -> (TypeId, &'static str);
     fn undelivered(self: Box<Self>, to: &dyn Control, reason: DeadLetterReason);
 }
@@ -158,6 +193,10 @@ struct Whole<M>(M);
 impl<M: Send + 'static> Kept for Whole<M> {
     fn as_any(&self) -> &dyn Any {
         &self.0
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        Box::new(self.0)
     }
 
     fn message_type(&self) -> (TypeId, &'static str) {

@@ -1,17 +1,19 @@
 //! [`stand_in`]: a reference to an actor elsewhere.
 
-use std::any::{Any, type_name};
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use super::parcel::{Parcel, Unmade};
-use crate::actor_ref::{ActorRef, Recipient, Sending};
+use super::parcel::{Parcel, Slot, Unmade};
+use crate::actor_ref::{ActorRef, Recipient, Sending, Stopped as ActorStopped, TryTellError};
 use crate::block_queue::Refusal;
 use crate::cell::{Control, Head, Name, Rare};
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::envelope::Question;
+use crate::event_stream::DeadLetterReason;
 use crate::nobody::Nobody;
 use crate::path::ActorPath;
 use crate::system::ActorSystem;
@@ -33,8 +35,8 @@ pub trait RemoteActor: Send + Sync + 'static {
     /// Sends the message in `parcel`; it must not block. With `room` it comes from [`ActorRef::send`].
     ///
     /// # Errors
-    /// It was not taken, and `parcel` has not been looked at. Whatever comes after that, for instance that it cannot be
-    /// written, is [`Parcel::undelivered`] and no error.
+    /// There is no room for it, or nobody to take it: it is still in `parcel`, and nothing of it was sent. That it cannot be
+    /// written, for instance, is [`Parcel::undelivered`] and no error.
     fn try_tell(&self, parcel: Parcel<'_>, room: Option<Room>) -> Result<(), Refused>;
 
     /// Waits for room for one message. Those who wait get room in the order they came. Cancel safe.
@@ -243,8 +245,46 @@ impl<M: Send + 'static> Erased for StandIn<M> {
     }
 }
 
+/// For a message that is made before it is offered.
+fn there_already<M>() -> M {
+    unreachable!("a message is made once")
+}
+
+/// How long a message waits that had room with its actor, and none on the way.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+
 impl<M: Send + 'static> StandIn<M> {
-    fn send(&self, make: &mut dyn FnMut() -> M, question: Option<Question>, room: Option<Room>) -> Result<(), Refusal> {
+    pub(crate) fn try_tell(&self, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
+        let mut slot = Unmade { make: there_already, made: Some(message) };
+        self.offer(&mut slot, question, None).map_err(|refusal| {
+            let message = slot.made.take().expect("what is refused is neither taken nor gone");
+            match refusal {
+                Refusal::Full => TryTellError::Full(message),
+                Refusal::Stopped => TryTellError::Stopped(message),
+            }
+        })
+    }
+
+    pub(crate) async fn send(&self, message: M) -> Result<(), ActorStopped<M>> {
+        let mut slot = Unmade { make: there_already, made: Some(message) };
+        let sent = self.wait_and_offer(&mut slot).await;
+        sent.map_err(|_| ActorStopped(slot.made.take().expect("what is refused is neither taken nor gone")))
+    }
+
+    async fn wait_and_offer<F: FnMut() -> M>(&self, slot: &mut Unmade<F, M>) -> Result<(), Refusal> {
+        loop {
+            if self.cell.is_closed() {
+                return Err(Refusal::Stopped);
+            }
+            let room = self.remote.reserve().await.map_err(|Stopped| Refusal::Stopped)?;
+            match self.offer(slot, None, Some(room)) {
+                Err(Refusal::Full) => self.cell.head().system().clock().sleep(AGAIN_AFTER).await,
+                sent => return sent,
+            }
+        }
+    }
+
+    fn offer(&self, slot: &mut dyn Slot, question: Option<Question>, room: Option<Room>) -> Result<(), Refusal> {
         if self.cell.is_closed() {
             return Err(Refusal::Stopped);
         }
@@ -252,15 +292,8 @@ impl<M: Send + 'static> StandIn<M> {
             Question::Until(deadline) => deadline,
             Question::Link(link) => link.deadline(),
         });
-        let mut slot = Unmade { make, made: None };
-        let parcel = Parcel { slot: &mut slot, to: &self.cell, handle: &|| self.handle(), deadline };
-        let sent = self.remote.try_tell(parcel, room);
-        debug_assert!(
-            sent.is_ok() || slot.made.is_none(),
-            "a {} was refused after it had been looked at",
-            type_name::<M>()
-        );
-        sent.map_err(|refused| match refused {
+        let parcel = Parcel { slot, to: &self.cell, handle: &|| self.handle(), deadline };
+        self.remote.try_tell(parcel, room).map_err(|refused| match refused {
             Refused::Full => Refusal::Full,
             Refused::Stopped => Refusal::Stopped,
         })
@@ -277,20 +310,30 @@ impl<M: Send + 'static> Recipient<M> for StandIn<M> {
     }
 
     fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal> {
-        self.send(make, question, None)
+        let mut slot = Unmade { make, made: None };
+        match self.offer(&mut slot, question, None) {
+            // Whoever made it of another message cannot have that back.
+            Err(refusal) if slot.made.is_some() => {
+                let reason = match refusal {
+                    Refusal::Full => DeadLetterReason::MailboxFull,
+                    Refusal::Stopped => DeadLetterReason::Stopped,
+                };
+                slot.undelivered(&self.cell, reason);
+                Ok(())
+            }
+            offered => offered,
+        }
     }
 
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> M + Send)) -> Sending<'a> {
         Box::pin(async move {
-            if self.cell.is_closed() {
-                return Err(Refusal::Stopped);
-            }
-            loop {
-                let room = self.remote.reserve().await.map_err(|Stopped| Refusal::Stopped)?;
-                match self.send(make, None, Some(room)) {
-                    Err(Refusal::Full) => {}
-                    sent => return sent,
+            let mut slot = Unmade { make, made: None };
+            match self.wait_and_offer(&mut slot).await {
+                Err(_) if slot.made.is_some() => {
+                    slot.undelivered(&self.cell, DeadLetterReason::Stopped);
+                    Ok(())
                 }
+                sent => sent,
             }
         })
     }

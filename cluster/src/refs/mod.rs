@@ -19,6 +19,7 @@
 mod blob;
 mod exports;
 mod frame;
+mod home;
 mod packing;
 mod peer;
 mod place;

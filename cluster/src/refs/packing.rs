@@ -3,6 +3,7 @@
 use super::{
     blob::RefBlob,
     frame::{Asks, To},
+    home::Home,
     peer::Peer,
     shared::Shared,
     slots::Reply,
@@ -62,6 +63,11 @@ impl Packing for Pack<'_> {
             let node = &stub.peer.node;
             let text = path.as_str().strip_prefix(&node.address.to_string()).unwrap_or(path.as_str());
             let blob = RefBlob { node: node.clone(), to: stub.target.to(), system_uid, uid, text };
+            blob.write(me, &self.peer.node, out);
+            return Ok(());
+        }
+        if let Some(home) = actor.remote().and_then(Home::of) {
+            let blob = RefBlob { node: me.clone(), to: To::Name(&home.name), system_uid, uid, text: path.as_str() };
             blob.write(me, &self.peer.node, out);
             return Ok(());
         }
@@ -162,10 +168,16 @@ impl Shared {
     ) -> Result<(), ContextError> {
         if blob.node == self.me {
             let other_type = || ContextError::new("the actor it stands for takes messages of another type");
+            let path = || remote::path(blob.system_uid, blob.uid, blob.text);
+            if let To::Name(name) = blob.to {
+                let home = Home { shared: self.this.clone(), name: name.into() };
+                place.elsewhere(&self.system, path(), Arc::new(home));
+                return Ok(());
+            }
             return match self.exports.find(blob.to) {
                 Some((_, actor)) => place.here(&actor).then_some(()).ok_or_else(other_type),
                 None => {
-                    place.stopped(&self.system, remote::path(blob.system_uid, blob.uid, blob.text));
+                    place.stopped(&self.system, path());
                     Ok(())
                 }
             };

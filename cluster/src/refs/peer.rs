@@ -13,6 +13,7 @@ use crate::{
     member::UniqueAddress,
     remote::{
         door::{Channel, Remote},
+        dropped::DropReason,
         transport::Lane,
         wire::Agreement,
     },
@@ -152,6 +153,10 @@ impl Peer {
 
     pub(super) fn send(&self, remote: &dyn Remote, lane: Lane, frame: impl Into<Bytes>) {
         remote.send(&self.node.address, Some(self.node.uid), Channel::Actors, lane, frame.into());
+    }
+
+    pub(super) fn try_send(&self, remote: &dyn Remote, lane: Lane, frame: Bytes) -> Result<(), DropReason> {
+        remote.try_send(&self.node.address, Some(self.node.uid), Channel::Actors, lane, frame)
     }
 
     pub(super) fn send_system(&self, remote: &dyn Remote, frame: impl Into<Bytes>) {

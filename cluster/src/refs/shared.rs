@@ -3,7 +3,7 @@
 use super::{
     Settings,
     exports::{Ends, Exports},
-    frame::{self, Head, Kind, Numbered},
+    frame::{self, Asks, Head, Kind, Numbered},
     packing::Pack,
     peer::{Kept, Peer, WAITING_MAX},
     stub::Stub,
@@ -87,6 +87,13 @@ struct Writes<'a> {
     deadline: Option<Tick>,
     trace: Option<TraceContext>,
     numbered: Option<Numbered>,
+}
+
+/// Why a message was not sent.
+enum Unsent {
+    /// There is no room, or nobody to take it: it goes back.
+    Refused(Refused),
+    Undelivered(DeadLetterReason),
 }
 
 impl Shared {
@@ -192,8 +199,7 @@ impl Shared {
         let mut waiting = stub.peer.waiting.lock();
         if stub.peer.is_flowing() {
             drop(waiting);
-            self.write(remote, stub, parcel, trace, numbered());
-            return Ok(());
+            return self.write(remote, stub, parcel, trace, numbered());
         }
         is_first |= waiting.queue.is_empty() && !waiting.draining;
         let (to, deadline, numbered) = (parcel.to(), parcel.deadline(), numbered());
@@ -232,12 +238,11 @@ impl Shared {
                 let Some(stub) = to.remote().and_then(Stub::of) else { continue };
                 let message_type = message.message_type();
                 let writes = Writes { stub, message: message.as_any(), message_type, deadline, trace, numbered };
-                match self.pack_message(remote, writes) {
-                    Ok((frame, gone)) => {
-                        peer.send(remote, stub.lane, frame);
-                        message.gone(gone);
-                    }
-                    Err(reason) => message.undelivered(&to, reason),
+                match self.pack_and_send(remote, writes) {
+                    Ok(gone) => message.gone(gone),
+                    Err(Unsent::Refused(Refused::Stopped)) => message.undelivered(&to, DeadLetterReason::Stopped),
+                    Err(Unsent::Refused(Refused::Full)) => message.undelivered(&to, DeadLetterReason::MailboxFull),
+                    Err(Unsent::Undelivered(reason)) => message.undelivered(&to, reason),
                 }
             }
         }
@@ -257,19 +262,41 @@ impl Shared {
         mut parcel: Parcel<'_>,
         trace: Option<TraceContext>,
         numbered: Option<Numbered>,
-    ) {
+    ) -> Result<(), Refused> {
         let (message_type, deadline) = (parcel.message_type(), parcel.deadline());
         let writes = Writes { stub, message: parcel.message(), message_type, deadline, trace, numbered };
-        match self.pack_message(remote, writes) {
-            Ok((frame, gone)) => {
-                stub.peer.send(remote, stub.lane, frame);
-                parcel.gone(gone);
+        match self.pack_and_send(remote, writes) {
+            Ok(gone) => parcel.gone(gone),
+            Err(Unsent::Refused(refused)) => {
+                numbered.into_iter().for_each(|numbered| stub.window.give_back(numbered));
+                return Err(refused);
             }
-            Err(reason) => parcel.undelivered(reason),
+            Err(Unsent::Undelivered(reason)) => parcel.undelivered(reason),
         }
+        Ok(())
     }
 
-    fn pack_message(&self, remote: &dyn Remote, writes: Writes<'_>) -> Result<(Bytes, Gone), DeadLetterReason> {
+    fn pack_and_send(&self, remote: &dyn Remote, writes: Writes<'_>) -> Result<Gone, Unsent> {
+        let stub = writes.stub;
+        let (frame, gone, asks) = self.pack_message(remote, writes).map_err(Unsent::Undelivered)?;
+        let Err(reason) = stub.peer.try_send(remote, stub.lane, frame) else { return Ok(gone) };
+        let mut slots = stub.peer.slots.lock();
+        let back: Vec<_> = asks.into_iter().flat_map(Asks::numbers).filter_map(|number| slots.take(number)).collect();
+        drop(slots);
+        drop(back); // outside the lock; the asks are still with whoever sends
+        Err(match reason {
+            DropReason::LaneFull => Unsent::Refused(Refused::Full),
+            DropReason::OldLife | DropReason::Quarantined | DropReason::Stopped => Unsent::Refused(Refused::Stopped),
+            DropReason::TooLarge => Unsent::Undelivered(DeadLetterReason::Unsendable),
+            _ => Unsent::Undelivered(DeadLetterReason::Unreachable),
+        })
+    }
+
+    fn pack_message(
+        &self,
+        remote: &dyn Remote,
+        writes: Writes<'_>,
+    ) -> Result<(Bytes, Gone, Option<Asks>), DeadLetterReason> {
         let Writes { stub, message, message_type: (type_id, type_name), deadline, trace, numbered } = writes;
         let agreement = stub.peer.agreement(remote).ok_or(DeadLetterReason::Unreachable)?;
         let writes = agreement.writes(type_id, type_name).map_err(|why| self.cannot_pass(&stub.peer, &why))?;
@@ -286,8 +313,9 @@ impl Shared {
             let (written, gone) = remote::pack(&context, || writes.write(message, out, max));
             match written {
                 Ok(()) => {
-                    Head::end(out, context.open(deadline));
-                    Ok((Bytes::copy_from_slice(out), gone))
+                    let asks = context.open(deadline);
+                    Head::end(out, asks);
+                    Ok((Bytes::copy_from_slice(out), gone, asks))
                 }
                 Err(_) if context.is_full.get() => Err(DeadLetterReason::MailboxFull),
                 Err(why) => Err(self.cannot_pass(&stub.peer, &why)),

@@ -74,8 +74,7 @@ impl Stub {
         }
         let trace = TraceContext::current();
         if self.peer.is_flowing() || shared.flows(&self.peer, &*remote) {
-            shared.write(&*remote, self, parcel, trace, numbered());
-            Ok(())
+            shared.write(&*remote, self, parcel, trace, numbered())
         } else {
             shared.keep(&*remote, self, parcel, trace, numbered)
         }

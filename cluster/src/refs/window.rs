@@ -74,6 +74,15 @@ impl Window {
         wake.into_iter().for_each(Waker::wake);
     }
 
+    /// It was not sent after all.
+    pub(super) fn give_back(&self, Numbered { number, .. }: Numbered) {
+        self.update(|state| {
+            if state.sent == number {
+                state.sent -= 1;
+            }
+        });
+    }
+
     /// Nothing goes there any more.
     pub(super) fn close(&self) {
         let wake = {

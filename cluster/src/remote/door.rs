@@ -32,6 +32,19 @@ pub(crate) trait Remote: Send + Sync + 'static {
     /// Once at most and in order per lane: to this life or, if there is none, to whoever is at the address.
     fn send(&self, to: &Address, life: Option<u64>, channel: Channel, lane: Lane, body: Bytes);
 
+    /// As [`send`](Self::send), and says at once that it was dropped, which is counted all the same.
+    fn try_send(
+        &self,
+        to: &Address,
+        life: Option<u64>,
+        channel: Channel,
+        lane: Lane,
+        body: Bytes,
+    ) -> Result<(), DropReason> {
+        self.send(to, life, channel, lane, body);
+        Ok(())
+    }
+
     /// Exactly once per life, in order, over the control lane: sent again until the life has it or is given up.
     fn send_system(&self, to: &UniqueAddress, channel: Channel, body: Bytes);
 

@@ -8,6 +8,7 @@ use crate::{
     receptionist::{self, tests::member},
     remote::{
         door::{Channel, Remote},
+        dropped::DropReason,
         memory::MemoryNetwork,
         remoting::{Receivers, Remoting, RemotingSettings},
         transport::Lane,
@@ -111,6 +112,20 @@ impl Remote for Lossy {
         if !self.loses(lane, false, &body) {
             self.inner.send(to, life, channel, lane, body);
         }
+    }
+
+    fn try_send(
+        &self,
+        to: &Address,
+        life: Option<u64>,
+        channel: Channel,
+        lane: Lane,
+        body: Bytes,
+    ) -> Result<(), DropReason> {
+        if self.loses(lane, false, &body) {
+            return Ok(());
+        }
+        self.inner.try_send(to, life, channel, lane, body)
     }
 
     fn send_system(&self, to: &UniqueAddress, channel: Channel, body: Bytes) {

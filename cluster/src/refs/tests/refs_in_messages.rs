@@ -77,3 +77,29 @@ fn a_trace_goes_along() {
     let text = trace.to_string();
     assert!(sent.iter().any(|frame| frame.windows(text.len()).any(|part| part == text.as_bytes())));
 }
+
+#[test]
+fn who_is_named_on_the_own_node_is_looked_for_at_each_message_too() {
+    let nodes = Two::new();
+    let named: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.one.me, "home").unwrap();
+    assert_eq!(nodes.ask(&named, GateMessage::Keep), Err(AskError::Stopped), "nobody is called so yet");
+    let first = nodes.one.gate("home");
+    named.tell(GateMessage::Note(1));
+    assert_eq!((nodes.noted(&named), nodes.noted(&first)), (vec![1], vec![1]));
+    first.tell(GateMessage::Stop);
+    nodes.settle();
+    nodes.one.gate("home");
+    assert_eq!(nodes.noted(&named), [] as [u32; 0], "another one is, and it has nothing noted");
+    let (gate, _) = nodes.gate();
+    assert_eq!(
+        nodes.ask(&gate, |reply_to| GateMessage::Pass(named.clone(), reply_to)),
+        Ok(6),
+        "as seen from elsewhere"
+    );
+    let there: ActorRef<GateMessage> = nodes.two.refs.named(&nodes.one.me, "home").unwrap();
+    assert_eq!(named, there, "it is the same wherever it is named");
+    let terminated = named.terminated();
+    nodes.noted(&named);
+    named.tell(GateMessage::Stop);
+    nodes.kit.block_on(async { nodes.kit.clock().timeout(super::nodes::SECOND, terminated).await }).unwrap();
+}

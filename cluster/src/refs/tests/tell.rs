@@ -109,3 +109,40 @@ fn as_many_wait_for_a_node_as_may() {
     nodes.kit.advance(Duration::from_secs(5));
     assert_eq!(nodes.noted(&gate).len(), taken, "those come");
 }
+
+#[test]
+fn what_finds_no_room_on_the_way_comes_back_and_what_waits_for_room_gets_it() {
+    let nodes = Two::new();
+    let (gate, _) = nodes.gate();
+    let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
+    nodes.network.cut(one, two);
+    let load = || GateMessage::Load(vec![200; 10_000]);
+    // What the connection takes before it waits as well makes room for more.
+    let mut taken = 0;
+    loop {
+        let more = (0..10_000).take_while(|_| gate.try_tell(load()).is_ok()).count();
+        taken += more;
+        nodes.settle();
+        if more == 0 {
+            break;
+        }
+    }
+    assert!((1..10_000).contains(&taken));
+    assert!(matches!(gate.try_tell(load()), Err(TryTellError::Full(GateMessage::Load(_)))));
+    let before = nodes.dead_letters(&nodes.one, DeadLetterReason::MailboxFull);
+    gate.tell(load());
+    gate.map(|()| GateMessage::Load(vec![200; 10_000])).tell(());
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::MailboxFull), before + 2);
+    let asked = gate.ask(|reply_to| GateMessage::Enter { visitor: "a".repeat(10_000), reply_to }, SECOND);
+    assert_eq!(nodes.kit.block_on(asked), Err(AskError::Full));
+    assert_eq!(nodes.one.refs.0.known_peer(&nodes.two.me).unwrap().slots.lock().len(), 0);
+    nodes.kit.block_on(async {
+        let send = gate.send(load());
+        let mut send = std::pin::pin!(send);
+        nodes.kit.clock().timeout(SECOND, &mut send).await.unwrap_err();
+        nodes.network.heal(one, two);
+        nodes.kit.clock().timeout(20 * SECOND, send).await.unwrap().unwrap();
+    });
+    nodes.kit.advance(5 * SECOND);
+    assert_eq!(nodes.noted(&gate).len(), taken + 1);
+}

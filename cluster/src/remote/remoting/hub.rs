@@ -161,10 +161,21 @@ impl Hub {
     }
 
     /// Takes a message to be sent once.
-    pub(super) fn send(self: &Arc<Self>, to: &Address, life: Option<u64>, lane: Lane, message: Message) {
+    pub(super) fn send(
+        self: &Arc<Self>,
+        to: &Address,
+        life: Option<u64>,
+        lane: Lane,
+        message: Message,
+    ) -> Result<(), DropReason> {
         self.with(to, |Shard { associations, effects, .. }, now| {
             associations.send(to, life, lane, message, now, effects);
-        });
+            let dropped = |effect: &Effect| match effect {
+                Effect::Dropped { reason, .. } => Some(*reason),
+                _ => None,
+            };
+            effects.iter().find_map(dropped).map_or(Ok(()), Err)
+        })
     }
 
     /// For handshakes and others who must know.

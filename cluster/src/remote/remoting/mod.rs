@@ -149,9 +149,21 @@ impl Remote for Remoting {
     }
 
     fn send(&self, to: &Address, life: Option<u64>, channel: Channel, lane: Lane, body: Bytes) {
-        if self.is_open(to) {
-            self.0.send(to, life, lane, Message { channel: channel as u8, body });
+        let _ = self.try_send(to, life, channel, lane, body);
+    }
+
+    fn try_send(
+        &self,
+        to: &Address,
+        life: Option<u64>,
+        channel: Channel,
+        lane: Lane,
+        body: Bytes,
+    ) -> Result<(), DropReason> {
+        if !self.is_open(to) {
+            return Err(DropReason::Stopped);
         }
+        self.0.send(to, life, lane, Message { channel: channel as u8, body })
     }
 
     fn send_system(&self, to: &UniqueAddress, channel: Channel, body: Bytes) {
