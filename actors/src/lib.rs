@@ -39,6 +39,7 @@ mod pinned;
 mod props;
 mod receptionist;
 pub mod remote;
+mod repeat;
 mod reply_slot;
 mod router;
 mod scheduler;

@@ -110,7 +110,7 @@ impl<A: Actor> Props<A> {
     /// When `limit` is zero.
     pub fn mailbox_bytes(mut self, limit: u64, weigh: impl Fn(&A::Message) -> usize + Send + Sync + 'static) -> Self {
         assert!(limit > 0, "mailbox_bytes: `limit` must be at least 1");
-        self.scale = Some(Box::new(Scale { limit, weigh: Box::new(weigh) }));
+        self.scale = Some(Box::new(Scale { limit, weigh: std::sync::Arc::new(weigh) }));
         self
     }
 

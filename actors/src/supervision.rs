@@ -187,6 +187,14 @@ struct History {
 }
 
 impl Supervision {
+    /// The same strategies, for an actor that has not failed yet.
+    pub(crate) fn anew(&self) -> Self {
+        let anew = |history: &History| History { strategy: history.strategy.clone(), ..History::default() };
+        let rule =
+            |rule: &Rule| Rule { matches: rule.matches.clone(), error: rule.error, history: anew(&rule.history) };
+        Self { rules: self.rules.iter().map(rule).collect(), fallback: anew(&self.fallback) }
+    }
+
     pub(crate) fn set_fallback(&mut self, strategy: SupervisorStrategy) {
         self.fallback = History { strategy, ..History::default() };
     }

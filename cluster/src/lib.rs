@@ -29,6 +29,7 @@ mod rng;
 mod seams;
 mod singleton;
 pub mod testkit;
+mod tools;
 mod uptime;
 
 pub use cluster::{Cluster, ClusterError, JoinError, SettingDifference};
@@ -44,9 +45,10 @@ pub use lease::{
 };
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};
 pub use membership::swim::seal::{InvalidKeyRing, KeyRing};
+pub use pub_sub::{Topic, TopicError};
 pub use remote::{
     pack::{PackError, Packer, Unpacker},
     tls::{InvalidTls, TlsMaterial, TlsNames},
     wire::WireMessage,
 };
-pub use singleton::HostChoice;
+pub use singleton::{HostChoice, Singleton, SingletonError};

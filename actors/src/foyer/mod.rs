@@ -37,7 +37,7 @@ type Mail<M> = Queue<Envelope<M>, Internal<M>>;
 /// How much messages weigh, and how much of that may wait.
 pub(crate) struct Scale<M> {
     pub(crate) limit: u64,
-    pub(crate) weigh: Box<dyn Fn(&M) -> usize + Send + Sync>,
+    pub(crate) weigh: std::sync::Arc<dyn Fn(&M) -> usize + Send + Sync>,
 }
 
 /// See the module's documentation.

@@ -15,6 +15,7 @@
 //! at once) numbers still grow if they begin at the wall clock's milliseconds, as far as that is not set back: give them
 //! as `floor`. With a store outside of the cluster, prefer its leases.
 
+mod keeper;
 mod message;
 mod register;
 mod round;
@@ -22,5 +23,6 @@ mod round;
 #[cfg(test)]
 mod model_tests;
 
+pub(crate) use keeper::{EpochEnvelope, Epochs, KeeperMessage};
 pub(crate) use message::{Ballot, CouncilId, EpochMessage, Known};
 pub(crate) use register::{Council, Dropped, Effect, EpochRegister, Input};

@@ -17,7 +17,7 @@ use std::{
 /// What one node may listen to.
 pub(super) const SUBJECTS_MAX: usize = 4096;
 /// Bytes of a name.
-pub(super) const NAME_MAX: usize = 128;
+pub(super) const NAME_MAX: usize = 120;
 /// Changes in one message.
 const PAGE: usize = 512;
 /// How often a node tells another which versions it has.

@@ -198,7 +198,7 @@ fn strangers_and_giants_are_not_heard() {
     let message = GossipMessage::Versions { versions: vec![], answer: true };
     let dropped = node.step(Input::Message { from: 9, message }, Tick::START);
     assert_eq!(dropped, [Effect::Dropped(Dropped::Stranger)]);
-    let long = subject(&"x".repeat(129), None);
+    let long = subject(&"x".repeat(121), None);
     let dropped = node.step(Input::Own { subject: long, listens: true }, Tick::START);
     assert_eq!(dropped, [Effect::Dropped(Dropped::TooLarge)]);
 }

@@ -12,6 +12,11 @@
 
 mod fan_out;
 mod interests;
+mod topic;
+mod topics;
 
 #[cfg(test)]
 mod interests_tests;
+
+pub use topic::{Topic, TopicError};
+pub(crate) use topics::{GossipEnvelope, Topics};

@@ -203,7 +203,7 @@ impl Refs {
         })
     }
 
-    fn check_name<M: Send + 'static>(&self, name: &str) -> Result<(), NameError> {
+    pub(crate) fn check_name<M: Send + 'static>(&self, name: &str) -> Result<(), NameError> {
         if name.is_empty() || name.len() > NAME_MAX {
             return Err(NameError::NoName(name.to_owned()));
         }

@@ -14,9 +14,13 @@
 //! [`manager`] decides on each candidate when to start and to stop, [`proxy`] on every node where messages go.
 
 mod choice;
+mod fence;
 mod manager;
 mod message;
+mod node;
 mod proxy;
+mod settings;
+mod start;
 mod tokens;
 
 #[cfg(test)]
@@ -27,3 +31,8 @@ mod model_tests;
 mod proxy_tests;
 
 pub use choice::HostChoice;
+pub(crate) use fence::Fenced;
+pub(crate) use node::SingletonEnvelope;
+pub use settings::Singleton;
+pub use start::SingletonError;
+pub(crate) use start::start;

@@ -99,6 +99,7 @@ impl Daemon {
                 }
             }
             Effect::AskForLease | Effect::ReleaseLease => self.use_lease(&effect),
+            Effect::Council(council) => drop(self.shared.council.send_replace(council)),
             Effect::Dropped(reason) => {
                 debug!(node = %self.me, ?reason, "not acted on");
                 self.shared.counts.dropped_by_node(reason);

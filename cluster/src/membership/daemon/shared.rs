@@ -2,6 +2,7 @@
 
 use super::{counts::Counts, inbox::Inbox};
 use crate::{
+    epoch::Council,
     event::ClusterState,
     lease::HostingDeadline,
     member::{Member, MemberStatus, UniqueAddress},
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
     pub(super) state: RwLock<Arc<ClusterState>>,
     pub(super) stage: watch::Sender<Stage>,
+    /// The members in a table that all of them have.
+    pub(crate) council: watch::Sender<Option<Council>>,
 }
 
 impl Shared {
@@ -47,6 +50,7 @@ impl Shared {
             counts,
             state: RwLock::default(),
             stage: watch::Sender::new(Stage::Joining),
+            council: watch::Sender::new(None),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::{ClusterEvent, Difference, Message, SharedSettings, Snapshot};
 use crate::{
     downing::{Downing, Stop},
+    epoch::Council,
     member::{Address, UniqueAddress},
     membership::{
         news::News,
@@ -125,6 +126,8 @@ pub(crate) enum Effect {
     /// Answered by [`Input::LeaseAnswer`].
     AskForLease,
     ReleaseLease,
+    /// The members in a table that all of them have, or that there is none now. Replaces what was said before.
+    Council(Option<Council>),
     /// Something was not acted on.
     Dropped(DropReason),
     /// Step again then, if nothing happens before. Replaces what was said before.

@@ -10,6 +10,7 @@
 //! Effects are to be carried out in the order in which they come. Each step ends with the events of that step, so a
 //! subscriber sees each change that this node made, in order, after the snapshot that it was given.
 
+mod council;
 mod events;
 mod gossip;
 mod hosting;
@@ -38,7 +39,10 @@ pub(crate) use input::{Command, DropReason, Effect, Input, LeaseAnswer, NodeSett
 pub(crate) use message::{Difference, Message, SettingValue, SharedSettings, Summary};
 
 use super::table::MemberTable;
-use crate::member::{Address, Member, MemberStatus, UniqueAddress};
+use crate::{
+    epoch::Council,
+    member::{Address, Member, MemberStatus, UniqueAddress},
+};
 use actors::Tick;
 use rand::rngs::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -65,6 +69,7 @@ pub(crate) struct Node {
     resolver: resolver::Resolver,
     hosting: hosting::Hosting,
     published: events::Published,
+    council: Option<Council>,
     out: Vec<Effect>,
 }
 
@@ -84,6 +89,7 @@ impl Node {
             resolver: resolver::Resolver::default(),
             hosting: hosting::Hosting::default(),
             published: events::Published::default(),
+            council: None,
             out: Vec::new(),
         }
     }
@@ -153,6 +159,7 @@ impl Node {
             self.tell_change();
             self.publish(now);
         }
+        self.tell_council();
         if !matches!(self.phase, Phase::Stopped) {
             self.wake(now);
         }

@@ -302,7 +302,7 @@ impl Net {
             Effect::ReleaseLease => self.lease_holder = None,
             Effect::WakeAt(at) => process.wake = Some(at),
             Effect::Snapshot { snapshot, .. } => process.snapshots.push((process.events.len(), snapshot)),
-            Effect::Hint(_) | Effect::HostUntil(_) | Effect::Dropped(_) => {}
+            Effect::Hint(_) | Effect::HostUntil(_) | Effect::Council(_) | Effect::Dropped(_) => {}
         }
     }
 

@@ -1,0 +1,380 @@
+//! [`SingletonNode`]: the actor of one singleton on one node. It carries out what manager and proxy decide, and owns the
+//! instance while that is here.
+
+use super::{
+    Singleton,
+    fence::Fenced,
+    manager::{self, Manager},
+    message::SingletonMessage,
+    proxy::{self, Proxy},
+};
+use crate::{
+    downing::Downing,
+    epoch::KeeperMessage,
+    event::ClusterEvent,
+    lease::{AcquireError, FencingToken, LeaseLost},
+    member::Member,
+    remote::wire::WireMessage,
+    tools::{Peers, Tools},
+};
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Tick};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+/// How long the members may take to agree on a term before they are asked again.
+const TERM_WITHIN: Duration = Duration::from_secs(30);
+/// How often it looks whether this node may still serve.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What nodes say to each other about a singleton, and who says it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SingletonEnvelope {
+    from: u64,
+    message: SingletonMessage,
+}
+
+impl WireMessage for SingletonEnvelope {
+    const NAME: &'static str = "cluster.Singleton";
+}
+
+pub(super) enum NodeMessage<M> {
+    /// From this node, for the instance.
+    Tell(M),
+    /// From another node, for the instance that it believes is here.
+    Arrived(M),
+    Envelope(SingletonEnvelope),
+    Event(ClusterEvent),
+    /// The answer to the question of that number.
+    Term(u64, Option<u64>),
+    TermLost(u64, LeaseLost),
+    /// The instance of that term.
+    Stopped(u64),
+    Time,
+}
+
+/// What others find the managers and proxies of a singleton by.
+pub(super) fn manager_name(name: &str) -> String {
+    format!("cluster/singleton/{name}/manager")
+}
+
+/// What others find the instance by.
+pub(super) fn instance_name(name: &str) -> String {
+    format!("cluster/singleton/{name}")
+}
+
+pub(super) struct SingletonNode<A: Actor> {
+    tools: Tools,
+    singleton: Singleton<A>,
+    me: u64,
+    /// None where it may never be hosted.
+    manager: Option<Manager>,
+    proxy: Proxy<A::Message>,
+    managers: Peers<SingletonEnvelope>,
+    instances: Peers<A::Message>,
+    /// The instance, its term and whether anything may reach it.
+    instance: Option<(ActorRef<A::Message>, u64, bool)>,
+    /// Those that may host, until it was told that they are removed.
+    known: BTreeSet<u64>,
+    host_until: Option<Tick>,
+    ended: bool,
+    /// How many terms were asked for.
+    asked: u64,
+    handed_over: watch::Sender<bool>,
+}
+
+impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
+    pub(super) fn new(tools: Tools, singleton: Singleton<A>, handed_over: watch::Sender<bool>) -> Self {
+        let myself = tools.members.myself();
+        let (me, may_host) = (myself.node.uid, myself.has_role(singleton.role.as_deref()));
+        let name = &*singleton.name;
+        Self {
+            me,
+            manager: may_host.then(|| Manager::new(me, name, singleton.choice)),
+            proxy: Proxy::new(singleton.buffer.get()),
+            managers: Peers::new(&tools.refs, &tools.members, manager_name(name)),
+            instances: Peers::new(&tools.refs, &tools.members, instance_name(name)),
+            instance: None,
+            known: BTreeSet::new(),
+            host_until: None,
+            ended: false,
+            asked: 0,
+            handed_over,
+            singleton,
+            tools,
+        }
+    }
+
+    fn may_host(&self, member: &Member) -> bool {
+        member.has_role(self.singleton.role.as_deref())
+    }
+
+    /// What the event says of those that are gone: who, and when it has certainly stopped.
+    fn removed(&mut self, event: &ClusterEvent, now: Tick) -> Vec<(u64, Tick)> {
+        match event {
+            ClusterEvent::Removed { member, free_at, .. } => {
+                let known = self.known.remove(&member.node.uid);
+                (known || self.may_host(member)).then_some((member.node.uid, *free_at)).into_iter().collect()
+            }
+            // There was no room for the events, so nobody knows when they were removed: no later than now.
+            ClusterEvent::Current(state) => {
+                let free_at = now + Downing::stable_after(self.known.len() + state.members.len()) * 2;
+                let there: BTreeSet<u64> = state.members.iter().map(|member| member.node.uid).collect();
+                let gone = self.known.extract_if(.., |uid| !there.contains(uid));
+                gone.map(|uid| (uid, free_at)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn members_changed(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, event: &ClusterEvent) {
+        let removed = self.removed(event, ctx.clock().now());
+        // It may be ahead of the event, so it may lack some of whose end is yet to be told.
+        let state = self.tools.members.state();
+        let members: Vec<Member> = state.members.iter().filter(|member| self.may_host(member)).cloned().collect();
+        let unreachable: BTreeSet<u64> = state.unreachable.iter().map(|node| node.uid).collect();
+        self.known.extend(members.iter().map(|member| member.node.uid));
+        self.manage(ctx, manager::Input::Members { members: members.clone(), removed });
+        self.step_proxy(ctx, proxy::Input::Members { members, unreachable });
+    }
+
+    /// Whether and until when this node may serve, if that has changed.
+    fn look_at_hosting(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>) {
+        let hosting = self.tools.members.hosting();
+        let (remaining, ended) = (hosting.remaining(), hosting.has_ended());
+        if ended && !std::mem::replace(&mut self.ended, true) {
+            return self.step_manager(ctx, manager::Input::HostingEnded);
+        }
+        // What was valid once stays the last moment at which it was.
+        let now = ctx.clock().now();
+        let until = self.host_until.filter(|until| remaining.is_zero() && *until <= now).or(Some(now + remaining));
+        if until != self.host_until && (self.host_until.is_some() || !remaining.is_zero()) {
+            self.host_until = until;
+            self.step_manager(ctx, manager::Input::HostUntil(until));
+        }
+    }
+
+    fn manage(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, input: manager::Input) {
+        self.look_at_hosting(ctx);
+        self.step_manager(ctx, input);
+    }
+
+    fn step_manager(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, input: manager::Input) {
+        let Some(manager) = &mut self.manager else {
+            return;
+        };
+        let mut effects = VecDeque::from(manager.step(input, ctx.clock().now()));
+        while let Some(effect) = effects.pop_front() {
+            self.perform(ctx, effect);
+        }
+    }
+
+    fn perform(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, effect: manager::Effect) {
+        match effect {
+            manager::Effect::Send { to, message } => self.send(to, message),
+            manager::Effect::Tell(message) => {
+                let state = self.tools.members.state();
+                let me = self.me;
+                for member in state.members.iter().filter(|member| member.node.uid != me) {
+                    self.send(member.node.uid, message.clone());
+                }
+                self.step_proxy(ctx, proxy::Input::Message { from: self.me, message });
+            }
+            manager::Effect::GetTerm { floor } => self.get_term(ctx, floor),
+            manager::Effect::DropTerm => {
+                self.asked += 1;
+                if let Some(lease) = self.singleton.lease.clone() {
+                    ctx.spawn_task(async move {
+                        if let Err(error) = lease.release().await {
+                            debug!(lease = lease.name(), %error, "not given back: it expires");
+                        }
+                    });
+                }
+            }
+            manager::Effect::Start { term } => self.start(ctx, term),
+            manager::Effect::Freeze => self.set_frozen(true),
+            manager::Effect::Thaw => self.set_frozen(false),
+            manager::Effect::Stop => {
+                if let Some((instance, ..)) = &self.instance {
+                    match &self.singleton.stop_message {
+                        Some(make) => instance.tell(make()),
+                        None => ctx.stop(instance),
+                    }
+                }
+            }
+            manager::Effect::Kill => {
+                if let Some((instance, term, _)) = &self.instance {
+                    warn!(singleton = %self.singleton.name, term, "the instance is killed");
+                    ctx.kill(instance);
+                }
+            }
+            manager::Effect::HandedOver => drop(self.handed_over.send_replace(true)),
+            manager::Effect::Stuck { waiting_for } => {
+                let name = &self.singleton.name;
+                warn!(singleton = %name, ?waiting_for, "it cannot start: these do not say that it does not run there");
+            }
+        }
+    }
+
+    fn set_frozen(&mut self, now: bool) {
+        if let Some((_, term, frozen)) = &mut self.instance {
+            *frozen = now;
+            warn!(singleton = %self.singleton.name, term, frozen = now, "whether this node may serve has changed");
+        }
+    }
+
+    fn get_term(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, floor: u64) {
+        self.asked += 1;
+        let asked = self.asked;
+        let Some(lease) = self.singleton.lease.clone() else {
+            // Where nobody is left who knew the last one, this is higher all the same.
+            let floor = floor.max(ctx.clock().wall_ms());
+            let name = format!("singleton/{}", self.singleton.name).into();
+            let keeper = self.tools.epochs.keeper().clone();
+            let raise = |reply_to| KeeperMessage::Raise { name, floor, reply_to };
+            ctx.ask(&keeper, raise, TERM_WITHIN, move |term| NodeMessage::Term(asked, term.ok()));
+            return;
+        };
+        let this = ctx.this().clone();
+        let name = self.singleton.name.clone();
+        let acquire = async move {
+            let acquired = lease.acquire(Box::new(move |why| this.tell(NodeMessage::TermLost(asked, why)))).await;
+            match acquired {
+                Ok(FencingToken(token)) => Some(token),
+                Err(AcquireError::Denied { holder }) => {
+                    debug!(singleton = %name, %holder, "the lease is somebody else's");
+                    None
+                }
+                Err(error) => {
+                    warn!(singleton = %name, %error, "the lease is not to be had");
+                    None
+                }
+            }
+        };
+        ctx.pipe_to_self(acquire, move |term| NodeMessage::Term(asked, term));
+    }
+
+    fn start(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, term: u64) {
+        let deadline = self.tools.members.hosting().clone();
+        let props = (self.singleton.props)(FencingToken(term));
+        let props = props.wrap(move |actor| Fenced::new(actor, deadline.clone()));
+        info!(singleton = %self.singleton.name, term, "the instance starts here");
+        let instance = ctx.spawn(format!("instance-{term}"), props);
+        ctx.watch_with(&instance, NodeMessage::Stopped(term));
+        self.instance = Some((instance, term, false));
+    }
+
+    fn send(&mut self, to: u64, message: SingletonMessage) {
+        let from = self.me;
+        self.managers.tell(to, SingletonEnvelope { from, message });
+    }
+
+    fn receive_envelope(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, envelope: SingletonEnvelope) {
+        let SingletonEnvelope { from, message } = envelope;
+        let asks = message == SingletonMessage::WhoHosts;
+        if asks && self.manager.is_none() {
+            return self.send(from, SingletonMessage::NotHere { hint: self.proxy.host() });
+        }
+        self.manage(ctx, manager::Input::Message { from, message: message.clone() });
+        if !asks {
+            self.step_proxy(ctx, proxy::Input::Message { from, message });
+        }
+    }
+
+    fn step_proxy(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, input: proxy::Input<A::Message>) {
+        let mut effects = VecDeque::from(self.proxy.step(input, ctx.clock().now()));
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                proxy::Effect::Forward { to, message } if to == self.me => self.deliver(message),
+                proxy::Effect::Forward { to, message } => self.instances.tell(to, message),
+                proxy::Effect::Send { to, message } if to == self.me => {
+                    // It hears of its own instance without asking.
+                    debug_assert_eq!(message, SingletonMessage::WhoHosts);
+                }
+                proxy::Effect::Send { to, message } => self.send(to, message),
+                proxy::Effect::Overflow(message) => {
+                    warn!(singleton = %self.singleton.name, "too many messages wait for the instance: the oldest is dropped");
+                    drop(message);
+                }
+            }
+        }
+    }
+
+    /// To the instance, if it is here and may be served.
+    fn deliver(&mut self, message: A::Message) {
+        match &self.instance {
+            Some((instance, _, false)) => instance.tell(message),
+            _ => {
+                debug!(singleton = %self.singleton.name, "a message for an instance that is not here any more is dropped");
+                drop(message);
+            }
+        }
+    }
+
+    fn set_timer(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>) {
+        let now = ctx.clock().now();
+        let manager = self.manager.as_mut().and_then(|manager| manager.wake_at(now));
+        let next = [manager, self.proxy.wake_at(), Some(now + LOOK_EVERY)].into_iter().flatten().min();
+        if let Some(at) = next {
+            ctx.timers().start_single("wake", (at - now).max(Duration::from_millis(1)), NodeMessage::Time);
+        }
+    }
+}
+
+impl<A: Actor<Message: WireMessage>> Actor for SingletonNode<A> {
+    type Message = NodeMessage<A::Message>;
+
+    async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
+        let (name, refs) = (self.singleton.name.clone(), self.tools.refs.clone());
+        refs.name(&manager_name(&name), &ctx.this().map(NodeMessage::Envelope))?;
+        refs.name(&instance_name(&name), &ctx.this().map(NodeMessage::Arrived))?;
+        self.tools.members.subscribe(ctx.this().map(NodeMessage::Event));
+        if self.manager.is_none() {
+            self.handed_over.send_replace(true);
+        }
+        self.set_timer(ctx);
+        Ok(Behavior::Same)
+    }
+
+    async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, message: Self::Message) -> Handled {
+        match message {
+            NodeMessage::Tell(message) => {
+                self.step_proxy(ctx, proxy::Input::Tell(message));
+                // No more is due for it than the next look at what is.
+                return Ok(Behavior::Same);
+            }
+            NodeMessage::Arrived(message) => {
+                self.deliver(message);
+                return Ok(Behavior::Same);
+            }
+            NodeMessage::Envelope(envelope) => self.receive_envelope(ctx, envelope),
+            NodeMessage::Event(event) => self.members_changed(ctx, &event),
+            NodeMessage::Term(asked, term) if asked == self.asked => {
+                self.manage(ctx, term.map_or(manager::Input::NoTerm, manager::Input::Term));
+            }
+            NodeMessage::Term(..) => {}
+            NodeMessage::TermLost(asked, why) => {
+                if asked == self.asked {
+                    warn!(singleton = %self.singleton.name, %why, "the lease is lost");
+                    self.manage(ctx, manager::Input::TermLost);
+                }
+            }
+            NodeMessage::Stopped(term) => {
+                if self.instance.take_if(|(_, of, _)| *of == term).is_some() {
+                    info!(singleton = %self.singleton.name, term, "the instance has stopped here");
+                    self.manage(ctx, manager::Input::Stopped);
+                }
+            }
+            NodeMessage::Time => {
+                self.manage(ctx, manager::Input::Time);
+                self.step_proxy(ctx, proxy::Input::Time);
+            }
+        }
+        self.set_timer(ctx);
+        Ok(Behavior::Same)
+    }
+}

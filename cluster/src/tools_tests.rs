@@ -1,0 +1,345 @@
+//! Singletons, topics and epochs on a few nodes in one process, whose members are as the test says.
+
+use super::{Membership, Tools};
+use crate::{
+    FencingToken, HostingDeadline, Singleton, Topic, TopicError, WireMessage,
+    epoch::{Council, CouncilId, KeeperMessage},
+    event::{ClusterEvent, ClusterState},
+    member::{Member, MemberStatus, UniqueAddress},
+    membership::table::Digest,
+    refs::Refs,
+    remote::{
+        door::{Channel, Remote},
+        memory::MemoryNetwork,
+        remoting::{Receivers, Remoting, RemotingSettings},
+        wire::Registry,
+    },
+    rng::Rng,
+    seams::{Seams, Spawner},
+    singleton,
+};
+use actors::{
+    Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, FnActor, Handled, Props, ReplyTo, testkit::TestKit,
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TallyMessage(u32);
+
+impl WireMessage for TallyMessage {
+    const NAME: &'static str = "test.Tally";
+}
+
+#[derive(Serialize, Deserialize)]
+enum GateMessage {
+    Enter(u32),
+    Entered(ReplyTo<(u64, Vec<u32>)>),
+    Fail,
+}
+
+impl WireMessage for GateMessage {
+    const NAME: &'static str = "test.SingleGate";
+}
+
+struct Gate {
+    term: u64,
+    entered: Vec<u32>,
+}
+
+impl Actor for Gate {
+    type Message = GateMessage;
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<GateMessage>, message: GateMessage) -> Handled {
+        match message {
+            GateMessage::Enter(visitor) => self.entered.push(visitor),
+            GateMessage::Entered(reply_to) => reply_to.tell((self.term, self.entered.clone())),
+            GateMessage::Fail => return Err("it failed".into()),
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+/// What one node knows of its cluster: what the test says.
+struct Told {
+    myself: Member,
+    state: Mutex<Arc<ClusterState>>,
+    subscribers: Mutex<Vec<ActorRef<ClusterEvent>>>,
+    hosting: HostingDeadline,
+    council: watch::Sender<Option<Council>>,
+}
+
+impl Membership for Told {
+    fn myself(&self) -> &Member {
+        &self.myself
+    }
+
+    fn state(&self) -> Arc<ClusterState> {
+        self.state.lock().clone()
+    }
+
+    fn subscribe(&self, to: ActorRef<ClusterEvent>) {
+        to.tell(ClusterEvent::Current(self.state()));
+        self.subscribers.lock().push(to);
+    }
+
+    fn hosting(&self) -> &HostingDeadline {
+        &self.hosting
+    }
+
+    fn council(&self) -> watch::Receiver<Option<Council>> {
+        self.council.subscribe()
+    }
+}
+
+struct Node {
+    tools: Tools,
+    told: Arc<Told>,
+    _remote: Arc<dyn Remote>,
+}
+
+struct World {
+    kit: TestKit,
+    nodes: Vec<Node>,
+    members: Vec<Member>,
+    changes: u128,
+}
+
+impl World {
+    fn up(nodes: usize) -> Self {
+        let kit = TestKit::new();
+        let network = MemoryNetwork::new(kit.clock().clone());
+        let nodes: Vec<Node> = (0..nodes).map(|at| node(&kit, &network, at)).collect();
+        let members = nodes.iter().map(|node| node.told.myself.clone()).collect();
+        let mut world = Self { kit, nodes, members, changes: 0 };
+        for at in 0..world.nodes.len() {
+            world.become_(at, MemberStatus::Up);
+        }
+        world.nodes.iter().for_each(|node| node.told.hosting.set(world.kit.clock().now() + 3600 * SECOND));
+        world.kit.advance(3 * SECOND);
+        world
+    }
+
+    /// All nodes learn of it at once, and agree.
+    fn become_(&mut self, at: usize, status: MemberStatus) {
+        let uid = self.nodes[at].told.myself.node.uid;
+        let place = self.members.iter().position(|member| member.node.uid == uid).unwrap();
+        self.members[place].status = status;
+        if status == MemberStatus::Up {
+            self.members[place].up_number = Some(at as u64 + 1);
+        }
+        let member = self.members[place].clone();
+        let previous = member.status;
+        let event = match status {
+            MemberStatus::Up => ClusterEvent::Up(member),
+            MemberStatus::Exiting => ClusterEvent::Exited(member),
+            MemberStatus::Removed => {
+                self.members.remove(place);
+                let free_at = self.kit.clock().now() + 7 * SECOND;
+                ClusterEvent::Removed { member, previous, free_at }
+            }
+            other => unimplemented!("{other:?}"),
+        };
+        self.changes += 1;
+        let of = |wanted: fn(&Member) -> bool| -> BTreeSet<u64> {
+            self.members.iter().filter(|member| wanted(member)).map(|member| member.node.uid).collect()
+        };
+        let council = Council {
+            id: CouncilId::from(Digest(self.changes)),
+            voters: of(|member| member.status == MemberStatus::Up),
+            present: of(|member| member.up_number.is_some()),
+        };
+        let mut members = self.members.clone();
+        members.sort_by(|one, two| one.node.cmp(&two.node));
+        let state = Arc::new(ClusterState { members, ..ClusterState::default() });
+        for node in &self.nodes {
+            *node.told.state.lock() = state.clone();
+            node.told.council.send_replace(Some(council.clone()));
+            node.told.subscribers.lock().iter().for_each(|subscriber| subscriber.tell(event.clone()));
+        }
+    }
+
+    fn gate(&self, at: usize) -> ActorRef<GateMessage> {
+        let gate = |FencingToken(term)| Props::new(move || Gate { term, entered: Vec::new() });
+        singleton::start(&self.nodes[at].tools, Singleton::with_term("front-gate", gate)).unwrap()
+    }
+
+    fn entered(&self, gate: &ActorRef<GateMessage>) -> Result<(u64, Vec<u32>), AskError> {
+        self.kit.block_on(async { gate.ask(GateMessage::Entered, 5 * SECOND).await })
+    }
+}
+
+fn node(kit: &TestKit, network: &MemoryNetwork, at: usize) -> Node {
+    let runtime = kit.system().runtime().clone();
+    let builder = ActorSystem::builder(format!("n{at}")).clock(kit.clock().clone()).runtime(runtime.clone());
+    let system = builder.seeded_order(at as u64).start();
+    let node = UniqueAddress { address: format!("n{at}:1").parse().unwrap(), uid: system.uid() };
+    let spawner = || Arc::new(runtime.clone()) as Arc<dyn Spawner>;
+    let transport = Arc::new(network.node(node.address.clone()));
+    let rng = Arc::new(Rng::seeded(node.uid));
+    let seams = Seams { clock: kit.clock().clone(), transport, control: spawner(), ordinary: spawner(), rng };
+    let registry = Tools::messages(Registry::builder().message::<GateMessage>().message::<TallyMessage>());
+    let registry = registry.build().unwrap();
+    let refs = Refs::new(&system, node.clone(), registry.clone(), seams.clone(), Default::default());
+    let settings = RemotingSettings { cluster: "test".into(), ..RemotingSettings::default() };
+    let receivers = Receivers::from([(Channel::Actors, refs.receiver())]);
+    let _entered = runtime.enter();
+    let rng = seams.rng.clone();
+    let remote: Arc<dyn Remote> = Remoting::start(node.clone(), settings, registry, seams, receivers);
+    refs.connect(&remote);
+    let myself = Member {
+        node,
+        status: MemberStatus::Joining,
+        up_number: None,
+        roles: Default::default(),
+        data_center: "here".into(),
+        app_version: "1".into(),
+    };
+    let told = Arc::new(Told {
+        myself,
+        state: Mutex::default(),
+        subscribers: Mutex::default(),
+        hosting: HostingDeadline::new(kit.clock().clone()),
+        council: watch::Sender::new(None),
+    });
+    let tools = Tools::start(&system, &refs, told.clone(), &rng);
+    Node { tools, told, _remote: remote }
+}
+
+#[test]
+fn members_agree_on_the_next_epoch() {
+    let world = World::up(3);
+    let raise = |at: usize, floor| {
+        let keeper = world.nodes[at].tools.epochs.keeper().clone();
+        let make = |reply_to| KeeperMessage::Raise { name: "till".into(), floor, reply_to };
+        world.kit.block_on(async move { keeper.ask(make, 5 * SECOND).await }).unwrap()
+    };
+    assert_eq!([raise(0, 1), raise(1, 1), raise(2, 100), raise(0, 1)], [1, 2, 100, 101]);
+}
+
+#[test]
+fn a_singleton_is_reached_from_everywhere_and_moves_with_its_host() {
+    let mut world = World::up(3);
+    let gates: Vec<_> = (0..3).map(|at| world.gate(at)).collect();
+    gates[2].tell(GateMessage::Enter(1));
+    gates[0].tell(GateMessage::Enter(2));
+    world.kit.advance(3 * SECOND);
+    let (first, entered) = world.entered(&gates[1]).unwrap();
+    assert_eq!(BTreeSet::from_iter(entered), [1, 2].into());
+
+    world.become_(0, MemberStatus::Exiting);
+    for visitor in 10..60 {
+        gates[2].tell(GateMessage::Enter(visitor));
+        world.kit.advance(Duration::from_millis(2));
+    }
+    world.kit.advance(5 * SECOND);
+    let (second, entered) = world.entered(&gates[2]).unwrap();
+    assert!(second > first, "{second} after {first}");
+    let kept = entered.len() as u32;
+    assert_eq!(
+        entered,
+        Vec::from_iter(60 - kept..60),
+        "those that were under way while it moved are lost, and no others"
+    );
+    assert!(kept > 40, "{kept}");
+    world.become_(0, MemberStatus::Removed);
+    assert_eq!(world.entered(&gates[1]).unwrap(), (second, entered), "it is the same");
+}
+
+#[test]
+fn a_node_that_may_not_serve_answers_nothing_and_starts_anew_when_it_may() {
+    let world = World::up(2);
+    let gates: Vec<_> = (0..2).map(|at| world.gate(at)).collect();
+    world.kit.advance(3 * SECOND);
+    let (first, _) = world.entered(&gates[1]).unwrap();
+    let clock = world.kit.clock();
+    world.nodes[0].told.hosting.set(clock.now());
+    assert!(world.entered(&gates[0]).is_err(), "fenced");
+    world.kit.advance(10 * SECOND);
+    assert!(world.entered(&gates[1]).is_err(), "it has stopped, and nobody else may start it");
+    world.nodes[0].told.hosting.set(clock.now() + 3600 * SECOND);
+    world.kit.advance(3 * SECOND);
+    assert!(world.entered(&gates[1]).unwrap().0 > first);
+}
+
+#[test]
+fn an_instance_that_fails_is_started_again() {
+    let world = World::up(1);
+    let gate = world.gate(0);
+    world.kit.advance(3 * SECOND);
+    let (first, _) = world.entered(&gate).unwrap();
+    gate.tell(GateMessage::Fail);
+    world.kit.advance(5 * SECOND);
+    assert!(world.entered(&gate).unwrap().0 > first);
+}
+
+/// Keeps what it hears.
+fn listener(node: &Node) -> (ActorRef<TallyMessage>, Arc<Mutex<Vec<u32>>>) {
+    let heard = Arc::<Mutex<Vec<u32>>>::default();
+    let kept = heard.clone();
+    let actor = FnActor::new((), move |(), _ctx, message| {
+        let TallyMessage(number) = message;
+        kept.lock().push(number);
+        Ok(Behavior::Same)
+    });
+    (node.tools.system.spawn_anonymous(actor), heard)
+}
+
+#[test]
+fn what_is_published_reaches_each_subscriber_once_and_in_order() {
+    let world = World::up(3);
+    let topics: Vec<Topic<TallyMessage>> =
+        world.nodes.iter().map(|node| Topic::start(&node.tools, "sales").unwrap()).collect();
+    assert_eq!(topics[0].publish(TallyMessage(0)), 0, "nobody listens");
+    let listeners: Vec<_> = world.nodes.iter().map(listener).collect();
+    for (topic, (listener, _)) in topics.iter().zip(&listeners) {
+        topic.subscribe(listener);
+        topic.subscribe(listener);
+    }
+    world.kit.advance(3 * SECOND);
+    for number in 1..=50 {
+        assert_eq!(topics[1].publish(TallyMessage(number)), 3);
+    }
+    world.kit.advance(SECOND);
+    for (_, heard) in &listeners {
+        assert_eq!(*heard.lock(), Vec::from_iter(1..=50));
+    }
+    topics[0].unsubscribe(&listeners[0].0);
+    world.kit.advance(3 * SECOND);
+    assert_eq!(topics[1].publish(TallyMessage(51)), 2, "the node where nobody listens gets nothing");
+}
+
+#[test]
+fn of_a_group_one_gets_each_message() {
+    let world = World::up(3);
+    let topics: Vec<Topic<TallyMessage>> =
+        world.nodes.iter().map(|node| Topic::start(&node.tools, "orders").unwrap()).collect();
+    let listeners: Vec<_> = [0, 0, 1, 2].into_iter().map(|at| (at, listener(&world.nodes[at]))).collect();
+    for (at, (listener, _)) in &listeners {
+        topics[*at].subscribe_in_group("till", listener);
+    }
+    world.kit.advance(3 * SECOND);
+    (0..200).for_each(|number| drop(topics[2].publish(TallyMessage(number))));
+    world.kit.advance(SECOND);
+    let mut all: Vec<u32> = Vec::new();
+    for (_, (_, heard)) in &listeners {
+        let heard = heard.lock();
+        assert!(heard.len() > 10 && heard.is_sorted(), "{heard:?}");
+        all.extend(heard.iter());
+    }
+    all.sort_unstable();
+    assert_eq!(all, Vec::from_iter(0..200), "each once");
+}
+
+#[test]
+fn a_topic_has_one_type_and_a_name() {
+    let world = World::up(1);
+    let tools = &world.nodes[0].tools;
+    let _sales: Topic<TallyMessage> = Topic::start(tools, "sales").unwrap();
+    assert!(matches!(Topic::<TallyMessage>::start(tools, "a/b"), Err(TopicError::NoName(_))));
+    assert!(matches!(Topic::<TallyMessage>::start(tools, ""), Err(TopicError::NoName(_))));
+}
