@@ -18,6 +18,7 @@ use crate::{
         transport::DATAGRAM_MAX,
         wire::{Registry, RegistryBuilder, RegistryError, WireMessage},
     },
+    tools::Tools,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -334,7 +335,8 @@ impl ClusterConfig {
     }
 
     pub(crate) fn registry(&self) -> Result<Registry, ConfigError> {
-        self.messages.0.clone().build().map_err(|error: RegistryError| ConfigError::Messages(error.to_string()))
+        let builder = Tools::messages(self.messages.0.clone());
+        builder.build().map_err(|error: RegistryError| ConfigError::Messages(error.to_string()))
     }
 
     pub(crate) fn refs(&self) -> refs::Settings {

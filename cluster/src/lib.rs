@@ -51,4 +51,4 @@ pub use remote::{
     tls::{InvalidTls, TlsMaterial, TlsNames},
     wire::WireMessage,
 };
-pub use singleton::{HostChoice, Singleton, SingletonError};
+pub use singleton::{ClusterSingleton, HostChoice, Singleton, SingletonError};

@@ -2,7 +2,8 @@
 
 use super::{Membership, Tools};
 use crate::{
-    FencingToken, HostingDeadline, Singleton, Topic, TopicError, WireMessage,
+    Cluster, ClusterConfig, ClusterSingleton, FencingToken, HostingDeadline, Singleton, Topic, TopicError, WireMessage,
+    cluster::tests::Nodes,
     epoch::{Council, CouncilId, KeeperMessage},
     event::{ClusterEvent, ClusterState},
     member::{Member, MemberStatus, UniqueAddress},
@@ -342,4 +343,69 @@ fn a_topic_has_one_type_and_a_name() {
     let _sales: Topic<TallyMessage> = Topic::start(tools, "sales").unwrap();
     assert!(matches!(Topic::<TallyMessage>::start(tools, "a/b"), Err(TopicError::NoName(_))));
     assert!(matches!(Topic::<TallyMessage>::start(tools, ""), Err(TopicError::NoName(_))));
+}
+
+/// In a cluster of its own.
+fn whole(nodes: &Nodes) -> Vec<Cluster> {
+    nodes.up_with(3, |config: ClusterConfig| config.message::<GateMessage>().message::<TallyMessage>())
+}
+
+fn whole_gate(cluster: &Cluster) -> ActorRef<GateMessage> {
+    let gate = |FencingToken(term)| Props::new(move || Gate { term, entered: Vec::new() });
+    ClusterSingleton::start(cluster, Singleton::with_term("front-gate", gate)).unwrap()
+}
+
+#[test]
+fn when_the_oldest_leaves_the_singleton_goes_on_elsewhere() {
+    let nodes = Nodes::new();
+    let clusters = whole(&nodes);
+    let gates: Vec<_> = clusters.iter().map(whole_gate).collect();
+    let oldest = clusters[0].state().oldest(None).unwrap().node.clone();
+    let oldest = clusters.iter().position(|cluster| *cluster.me() == oldest).unwrap();
+    let other = (oldest + 1) % 3;
+    let ask = || nodes.kit.block_on(async { gates[other].ask(GateMessage::Entered, 5 * SECOND).await });
+    nodes.kit.advance(5 * SECOND);
+    let (first, _) = ask().unwrap();
+
+    nodes.kit.block_on(clusters[oldest].leave(30 * SECOND)).unwrap();
+    gates[other].tell(GateMessage::Enter(7));
+    nodes.kit.advance(3 * SECOND);
+    let (second, entered) = ask().unwrap();
+    assert!(second > first && entered == [7], "{second} after {first}: {entered:?}");
+}
+
+#[test]
+fn when_the_oldest_dies_the_singleton_starts_elsewhere_and_topics_go_on() {
+    let nodes = Nodes::new();
+    let clusters = whole(&nodes);
+    let gates: Vec<_> = clusters.iter().map(whole_gate).collect();
+    let topics: Vec<Topic<TallyMessage>> =
+        clusters.iter().map(|cluster| Topic::new(cluster, "sales").unwrap()).collect();
+    let oldest = clusters[0].state().oldest(None).unwrap().node.clone();
+    let oldest = clusters.iter().position(|cluster| *cluster.me() == oldest).unwrap();
+    let (other, third) = ((oldest + 1) % 3, (oldest + 2) % 3);
+    let heard = Arc::<Mutex<Vec<u32>>>::default();
+    let kept = heard.clone();
+    let listener = FnActor::new((), move |(), _ctx, TallyMessage(number)| {
+        kept.lock().push(number);
+        Ok(Behavior::Same)
+    });
+    let listener = clusters[third].system().spawn("listener", listener);
+    topics[third].subscribe(&listener);
+    let ask = || nodes.kit.block_on(async { gates[other].ask(GateMessage::Entered, 5 * SECOND).await });
+    nodes.kit.advance(5 * SECOND);
+    let (first, _) = ask().unwrap();
+
+    let gone = clusters[oldest].me().address.clone();
+    for at in [other, third] {
+        nodes.network.cut(&gone, &clusters[at].me().address);
+        nodes.network.cut(&clusters[at].me().address, &gone);
+    }
+    topics[other].publish(TallyMessage(1));
+    nodes.kit.advance(60 * SECOND);
+    topics[other].publish(TallyMessage(2));
+    let (second, _) = ask().unwrap();
+    assert!(second > first, "{second} after {first}");
+    nodes.kit.advance(SECOND);
+    assert_eq!(*heard.lock(), [1, 2]);
 }

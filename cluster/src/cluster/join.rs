@@ -29,7 +29,11 @@ use crate::{
 use actors::ActorSystem;
 use rand::Rng as _;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tracing::{debug, warn};
 
 /// How often it is looked through whom to join, before and after that is known.
@@ -126,7 +130,17 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
         remoting.stop(Duration::ZERO).await;
         return Err(crate::config::ConfigError::Detector(error.to_string()).into());
     }
-    let inner = Inner { system: system.clone(), shared, remoting, refs, registry, seams, tls, _control: control };
+    let inner = Inner {
+        system: system.clone(),
+        shared,
+        remoting,
+        refs,
+        registry,
+        seams,
+        tls,
+        tools: OnceLock::new(),
+        _control: control,
+    };
     let joining = Joining { cluster: Some(Cluster(Arc::new(inner))) };
     joining.up(&config).await
 }
@@ -153,6 +167,7 @@ impl Joining {
             Ok(()) => {
                 self.cluster = None;
                 shutdown::watch(&cluster);
+                cluster.tools();
                 Ok(cluster)
             }
             Err(error) => {

@@ -5,7 +5,7 @@ mod join;
 mod shutdown;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{ClusterError, JoinError, SettingDifference};
 
@@ -33,9 +33,15 @@ use crate::{
         wire::Registry,
     },
     seams::Seams,
+    tools::Tools,
 };
 use actors::{ActorRef, ActorSystem, ShutdownReason};
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// This node as a member of its cluster. Cheap to clone; all clones are the same node.
 ///
@@ -53,6 +59,8 @@ pub(crate) struct Inner {
     registry: Registry,
     seams: Seams,
     tls: Option<Arc<Tls>>,
+    /// From when it is up.
+    tools: OnceLock<Tools>,
     /// Runs membership and the control lane, for as long as anybody knows the node.
     _control: Option<ControlThread>,
 }
@@ -204,6 +212,12 @@ impl Cluster {
 
     pub(crate) fn seams(&self) -> &Seams {
         &self.0.seams
+    }
+
+    /// What singletons and topics are made with.
+    pub(crate) fn tools(&self) -> &Tools {
+        let Inner { system, refs, shared, seams, tools, .. } = &*self.0;
+        tools.get_or_init(|| Tools::start(system, refs, Arc::<Shared>::clone(shared), &seams.rng))
     }
 
     fn status(&self) -> Option<MemberStatus> {

@@ -13,13 +13,13 @@ fn address(at: usize) -> Address {
     Address::new(format!("n{at}"), 2551).unwrap()
 }
 
-struct Nodes {
-    kit: TestKit,
-    network: MemoryNetwork,
+pub(crate) struct Nodes {
+    pub(crate) kit: TestKit,
+    pub(crate) network: MemoryNetwork,
 }
 
 impl Nodes {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let kit = TestKit::new();
         let network = MemoryNetwork::new(kit.clock().clone());
         Self { kit, network }
@@ -50,8 +50,13 @@ impl Nodes {
 
     /// So many that join at the same time.
     fn up(&self, nodes: usize) -> Vec<Cluster> {
+        self.up_with(nodes, |config| config)
+    }
+
+    /// As `up`, each with what is made of its configuration.
+    pub(crate) fn up_with(&self, nodes: usize, change: impl Fn(ClusterConfig) -> ClusterConfig) -> Vec<Cluster> {
         let systems: Vec<ActorSystem> = (0..nodes).map(|at| self.system(at)).collect();
-        let joins = (0..nodes).map(|at| join::join(&systems[at], self.config(at), self.ground(at)));
+        let joins = (0..nodes).map(|at| join::join(&systems[at], change(self.config(at)), self.ground(at)));
         let joined = self.kit.block_on(futures_util::future::join_all(joins));
         let clusters: Vec<Cluster> = joined.into_iter().map(Result::unwrap).collect();
         self.until("all see all up", 30, || {
@@ -62,7 +67,7 @@ impl Nodes {
         clusters
     }
 
-    fn until(&self, what: &str, secs: u64, mut holds: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, what: &str, secs: u64, mut holds: impl FnMut() -> bool) {
         for _ in 0..secs * 10 {
             if holds() {
                 return;

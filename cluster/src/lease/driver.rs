@@ -6,7 +6,7 @@ use super::{
     state::{Answer, Effect, Input, LeaseState},
 };
 use crate::seams::Spawner;
-use actors::{Clock, Tick};
+use actors::{ActorSystem, Clock, Tick};
 use std::{
     collections::BTreeMap,
     future::{pending, poll_fn},
@@ -44,6 +44,21 @@ enum Reply {
 }
 
 impl StoredLease {
+    /// The lease called `name` in `store`, for this process: that of `system`, which no other is, not even a later one at
+    /// the same place. It is not held yet.
+    ///
+    /// # Errors
+    /// The settings cannot work together.
+    pub fn start(
+        system: &ActorSystem,
+        name: impl Into<Arc<str>>,
+        store: Arc<dyn LeaseStore>,
+        settings: LeaseSettings,
+    ) -> Result<Self, InvalidLeaseSettings> {
+        let owner = LeaseOwner::from_stored(format!("{}#{:016x}", system.name(), system.uid()));
+        Self::new(name, store, owner, settings, system.clock(), system.runtime())
+    }
+
     /// The lease called `name` in `store`, for `owner`. It is not held yet.
     ///
     /// # Errors

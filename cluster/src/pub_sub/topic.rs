@@ -6,6 +6,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
+    cluster::Cluster,
     refs::Refs,
     remote::wire::WireMessage,
     tools::{Membership, Peers, Tools},
@@ -78,6 +79,15 @@ fn group_name(topic: &str, group: &str) -> String {
 }
 
 impl<M: WireMessage + Clone + Sync> Topic<M> {
+    /// The topic called `name`, which has 1 to 120 bytes and no `/`, on this node: the same for all that ask for it.
+    ///
+    /// # Errors
+    /// It is no name; the messages are not registered with [`ClusterConfig::message`](crate::ClusterConfig::message); or on
+    /// this node the topic has messages of another type.
+    pub fn new(cluster: &Cluster, name: impl Into<Arc<str>>) -> Result<Self, TopicError> {
+        Self::start(cluster.tools(), name)
+    }
+
     /// The topic called `name` on the node of `tools`: the same for all that ask for it.
     pub(crate) fn start(tools: &Tools, name: impl Into<Arc<str>>) -> Result<Self, TopicError> {
         let name = name.into();

@@ -34,5 +34,5 @@ pub use choice::HostChoice;
 pub(crate) use fence::Fenced;
 pub(crate) use node::SingletonEnvelope;
 pub use settings::Singleton;
-pub use start::SingletonError;
 pub(crate) use start::start;
+pub use start::{ClusterSingleton, SingletonError};

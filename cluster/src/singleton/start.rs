@@ -4,7 +4,7 @@ use super::{
     Singleton,
     node::{NodeMessage, SingletonNode, instance_name, manager_name},
 };
-use crate::{refs::NameError, remote::wire::WireMessage, tools::Tools};
+use crate::{cluster::Cluster, refs::NameError, remote::wire::WireMessage, tools::Tools};
 use actors::{Actor, ActorRef, BoxError, Phase, Props};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -29,6 +29,59 @@ pub enum SingletonError {
     },
 }
 
+/// An actor of which there is one in the whole cluster, or among the members with a role.
+///
+/// Each node that is to reach it or to host it starts it; the reference it gets stays good wherever the instance moves.
+/// Messages wait on their node while it moves; those that are under way then are lost.
+///
+/// ```no_run
+/// # use actors::{Actor, ActorContext, BoxError, Handled, Behavior, Props};
+/// # use cluster::{Cluster, ClusterSingleton, WireMessage};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Enter(String);
+/// # impl WireMessage for Enter { const NAME: &'static str = "park.Enter"; }
+/// # struct Gate;
+/// # impl Actor for Gate {
+/// #     type Message = Enter;
+/// #     async fn receive(&mut self, _: &mut ActorContext<Enter>, _: Enter) -> Handled { Ok(Behavior::Same) }
+/// # }
+/// # fn example(cluster: &Cluster) {
+/// let gate = ClusterSingleton::init(cluster, "front-gate", Props::new(|| Gate));
+/// gate.tell(Enter("a visitor".to_owned()));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ClusterSingleton;
+
+impl ClusterSingleton {
+    /// Has this node take part in the singleton called `name`, whose instances `props` make: on the oldest member.
+    ///
+    /// # Panics
+    /// Where [`start`](Self::start) has an error.
+    pub fn init<A: Actor<Message: WireMessage>>(
+        cluster: &Cluster,
+        name: impl Into<Arc<str>>,
+        props: impl Into<Props<A>>,
+    ) -> ActorRef<A::Message> {
+        match Self::start(cluster, Singleton::new(name, props)) {
+            Ok(singleton) => singleton,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Has this node take part in `singleton`, until its system ends.
+    ///
+    /// # Errors
+    /// Nothing was started: it has no name, its messages are not registered with
+    /// [`ClusterConfig::message`](crate::ClusterConfig::message), or it was started here before.
+    pub fn start<A: Actor<Message: WireMessage>>(
+        cluster: &Cluster,
+        singleton: Singleton<A>,
+    ) -> Result<ActorRef<A::Message>, SingletonError> {
+        start(cluster.tools(), singleton)
+    }
+}
+
 /// Starts this node's part in `singleton`: whoever gets the reference reaches the instance, wherever it is.
 pub(crate) fn start<A: Actor<Message: WireMessage>>(
     tools: &Tools,
@@ -36,11 +89,9 @@ pub(crate) fn start<A: Actor<Message: WireMessage>>(
 ) -> Result<ActorRef<A::Message>, SingletonError> {
     let name = singleton.name.clone();
     let unnamed = |reason: NameError| SingletonError::Unnamed { name: name.clone(), reason: reason.to_string() };
-    let me = &tools.members.myself().node;
     // Whether they are names is known before anything starts.
     tools.refs.check_name::<A::Message>(&instance_name(&name)).map_err(unnamed)?;
     tools.refs.check_name::<super::SingletonEnvelope>(&manager_name(&name)).map_err(unnamed)?;
-    let _ = me;
     let (sender, handed_over) = watch::channel(false);
     let node = SingletonNode::new(tools.clone(), singleton, sender);
     let spawned = tools.system.try_spawn(format!("singleton-{name}"), Props::from(node));
