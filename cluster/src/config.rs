@@ -273,6 +273,13 @@ impl ClusterConfig {
         self
     }
 
+    /// `T` may travel between nodes, by itself and delivered reliably by the controllers of [`actors::delivery`].
+    #[must_use]
+    pub fn delivery<T: WireMessage + Sync>(mut self) -> Self {
+        self.messages.0 = self.messages.0.delivery::<T>();
+        self
+    }
+
     /// Checks all that can be checked before anything is done.
     ///
     /// # Errors
