@@ -7,6 +7,7 @@ use crate::{
     member::{Member, UniqueAddress},
     membership::daemon::{inbox::Wish, shared::Shared},
     pub_sub::{GossipEnvelope, Topics},
+    receptionist,
     refs::Refs,
     remote::wire::{RegistryBuilder, WireMessage},
     rng::Rng,
@@ -69,8 +70,13 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Starts what each node has: its part in epochs and topics.
+    /// Starts what each node has: its part in the receptionist, epochs and topics.
     pub(crate) fn start(system: &ActorSystem, refs: &Refs, members: Arc<dyn Membership>, rng: &Rng) -> Self {
+        match receptionist::start(system, refs) {
+            Ok(receptionist) => members.subscribe(receptionist.narrow()),
+            // Its protocol is registered in `messages`, and there is room for the first name.
+            Err(error) => tracing::error!(%error, "what other nodes have registered is not known here"),
+        }
         let epochs = Epochs::start(system, refs, &members, rng);
         let topics = Topics::start(system, refs, &members, rng);
         Self { system: system.clone(), refs: refs.clone(), members, epochs, topics }
@@ -78,6 +84,7 @@ impl Tools {
 
     /// Registers what the tools of nodes say to each other.
     pub(crate) fn messages(builder: RegistryBuilder) -> RegistryBuilder {
+        let builder = receptionist::protocol(builder);
         builder.message::<EpochEnvelope>().message::<SingletonEnvelope>().message::<GossipEnvelope>()
     }
 }
