@@ -1,7 +1,8 @@
 //! Three nodes of one cluster, each a process of its own on this machine. One of them hosts the foreman, who exists once in
 //! the cluster; painters on all three pull fences from him. Kill a node and watch what becomes of its fences, and of him.
 //!
-//! `cargo run -p examples --example three_nodes`, then type `kill 1`, `leave 2`, `start 1` or `quit`.
+//! `cargo run -p examples --example three_nodes`, then type `kill 1`, `leave 2`, `start 1` or `quit`. A number behind it is the
+//! port of node 1.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -17,7 +18,7 @@ use actors::{Actor, ActorContext, ActorSystem, AskError, Behavior, Handled, Prop
 use cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterSingleton, WireMessage};
 use serde::{Deserialize, Serialize};
 
-/// Node 1 takes this port, node 2 the next one, and so on.
+/// Node 1 takes this port unless another one is given, node 2 the next one, and so on.
 const FIRST_PORT: u16 = 25_521;
 
 /// How long a painter needs for a fence.
@@ -123,12 +124,13 @@ impl Actor for Watcher {
 }
 
 /// One node, until it is told to leave: by a line on its standard input, or by the end of that.
-async fn node(number: u16) -> anyhow::Result<()> {
+async fn node(number: u16, first_port: u16) -> anyhow::Result<()> {
     let system = ActorSystem::new("painting");
+    let seed = |number| format!("127.0.0.1:{}", first_port + number - 1).parse();
     let config = ClusterConfig {
         name: "three-nodes".to_owned(),
-        seeds: (1..=3).map(address).collect::<Result<_, _>>()?,
-        ..ClusterConfig::local(FIRST_PORT + number - 1)
+        seeds: (1..=3).map(seed).collect::<Result<_, _>>()?,
+        ..ClusterConfig::local(first_port + number - 1)
     };
     let cluster = Cluster::join(&system, config.message::<ForemanMessage>().delivery::<Fence>()).await?;
     if number == 1 {
@@ -158,15 +160,11 @@ async fn node(number: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn address(number: u16) -> Result<cluster::Address, cluster::InvalidAddress> {
-    format!("127.0.0.1:{}", FIRST_PORT + number - 1).parse()
-}
-
 type Processes = Arc<Mutex<BTreeMap<u16, (Child, Option<ChildStdin>)>>>;
 
-fn start(processes: &Processes, number: u16) -> anyhow::Result<()> {
+fn start(processes: &Processes, number: u16, first_port: u16) -> anyhow::Result<()> {
     let mut process = Command::new(std::env::current_exe()?)
-        .args(["node", &number.to_string()])
+        .args(["node", &number.to_string(), &first_port.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -185,9 +183,10 @@ fn lock(processes: &Processes) -> std::sync::MutexGuard<'_, BTreeMap<u16, (Child
 }
 
 /// Starts three nodes and does what is typed.
-fn all_three() -> anyhow::Result<()> {
+fn all_three(first_port: u16) -> anyhow::Result<()> {
+    anyhow::ensure!(first_port < u16::MAX - 2, "node 1 takes port {first_port}, and there are not two behind it");
     let processes = Processes::default();
-    (1..=3).try_for_each(|number| start(&processes, number))?;
+    (1..=3).try_for_each(|number| start(&processes, number, first_port))?;
     say("three nodes: `kill N`, `leave N`, `start N` or `quit`");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -207,7 +206,9 @@ fn all_three() -> anyhow::Result<()> {
                     process.wait()?;
                 }
             }
-            (Some("start"), Some(number)) if !lock(&processes).contains_key(&number) => start(&processes, number)?,
+            (Some("start"), Some(number)) if !lock(&processes).contains_key(&number) => {
+                start(&processes, number, first_port)?;
+            }
             (Some("quit"), _) => break,
             (None, _) => {}
             _ => say("`kill N`, `leave N`, `start N` with a node from 1 to 3, or `quit`"),
@@ -230,11 +231,12 @@ fn say(what: &str) {
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => all_three(),
-        ["node", number] => {
+        [] => all_three(FIRST_PORT),
+        [port] => all_three(port.parse()?),
+        ["node", number, first_port] => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(node(number.parse()?))
+            runtime.block_on(node(number.parse()?, first_port.parse()?))
         }
-        _ => anyhow::bail!("no arguments, or `node N`"),
+        _ => anyhow::bail!("nothing, or the port of node 1"),
     }
 }

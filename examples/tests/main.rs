@@ -12,4 +12,5 @@ mod programs;
 #[allow(dead_code, reason = "as above")]
 mod rate_limiter;
 mod tck_function;
+mod three_nodes;
 mod wallet_server;
