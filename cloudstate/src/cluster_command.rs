@@ -169,7 +169,8 @@ fn table(report: &Value) -> String {
         ]);
     }
     let mut shown = String::new();
-    let widths: [usize; 7] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 7] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         shown.push_str(cells.join("  ").trim_end());
@@ -205,7 +206,10 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[1].starts_with("n1:2551 (leader)  Up      yes        1   front,back  default"), "{shown}");
         assert!(lines[2].contains("NO"), "{shown}");
-        assert!(shown.contains("as n1:2551 sees it, which may serve") && shown.contains("7  datagrams: unsealed"), "{shown}");
+        assert!(
+            shown.contains("as n1:2551 sees it, which may serve") && shown.contains("7  datagrams: unsealed"),
+            "{shown}"
+        );
         assert!(table(&Value::Null).contains("must not serve"), "an answer of another release does no harm");
     }
 }
