@@ -116,8 +116,10 @@ mod tests {
     use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
     use std::{fs, path::Path};
 
+    type Takes = fn(&[u8]);
+
     /// What fuzzers feed, by the name of its corpus.
-    const TARGETS: [(&str, fn(&[u8])); 4] =
+    const TARGETS: [(&str, Takes); 4] =
         [("frames", frames), ("handshake", handshake), ("datagrams", datagrams), ("membership", membership)];
 
     fn corpus(name: &str) -> Vec<Vec<u8>> {
