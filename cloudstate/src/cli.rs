@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster_command::{self, ClusterArgs};
 use crate::config::Flag;
 use crate::store_command::{self, StoreArgs};
 use crate::tck::{Arrangement, Chosen, Part};
@@ -36,6 +37,9 @@ pub enum Command {
     /// Look into a store, check it, copy it; also while a sidecar runs on it
     #[command(after_help = store_command::HELP)]
     Store(StoreArgs),
+    /// See who is in a cluster, have a member leave or give it up
+    #[command(after_help = cluster_command::HELP)]
+    Cluster(ClusterArgs),
     /// The shopping cart of `demo`, as the user function it is
     #[command(hide = true)]
     DemoUserFunction(DemoUserFunctionArgs),

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod call;
 pub mod child;
 pub mod cli;
+pub mod cluster_command;
 mod components;
 pub mod config;
 pub mod crdt;

@@ -15,6 +15,7 @@ use cloudstate::child::{self, ChildCommand, Output, UserFunctionChild};
 use cloudstate::cli::{
     Cli, Command, ConfigArgs, DemoUserFunctionArgs, EventsAction, Exit, ParkedFilter, SettingArgs, TckArgs,
 };
+use cloudstate::cluster_command::{self, ClusterAction};
 use cloudstate::config::{CONFIG_FILE_ENV, ConfigError, LogConfig, LogFormat, ProxyConfig, Resolved, Sources};
 use cloudstate::eventing::command::{self, Action, CommandError};
 use cloudstate::eventing::{self, Control, Filter};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Tck(args) => conformance(&args),
         Command::Events(args) => events(&args.action),
         Command::Store(args) => store(&args.action),
+        Command::Cluster(args) => cluster(&args.action),
         Command::DemoUserFunction(args) => demo_user_function(&args),
     };
     match ended {
@@ -393,6 +395,12 @@ fn demo_user_function(args: &DemoUserFunctionArgs) -> Result<Exit, Failure> {
             _ = signals.next() => Ok(Exit::Stopped),
         }
     })
+}
+
+fn cluster(action: &ClusterAction) -> Result<Exit, Failure> {
+    let done = runtime()?.block_on(cluster_command::run(action, &Clock::tokio()));
+    print(&done.map_err(|error| failed(Exit::Failed, error))?)?;
+    Ok(Exit::Stopped)
 }
 
 /// Says where clients are served once they are, and for the demo what to try there.

@@ -113,24 +113,73 @@ fn unique(host: &str, uid: u64) -> UniqueAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
     use std::{fs, path::Path};
 
-    /// Each file of a corpus.
-    fn replays(corpus: &str, takes: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(corpus);
-        let mut count = 0;
-        for file in fs::read_dir(&folder).unwrap() {
-            takes(&fs::read(file.unwrap().path()).unwrap());
-            count += 1;
+    type Takes = fn(&[u8]);
+
+    /// What fuzzers feed, by the name of its corpus.
+    const TARGETS: [(&str, Takes); 4] =
+        [("frames", frames), ("handshake", handshake), ("datagrams", datagrams), ("membership", membership)];
+
+    fn corpus(name: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+        let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty(), "{} is empty", folder.display());
+        files.into_iter().map(|file| fs::read(file).unwrap()).collect()
+    }
+
+    /// A few bytes changed, left out, doubled or taken from elsewhere.
+    fn damaged(random: &mut SmallRng, corpus: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = corpus.choose(random).unwrap().clone();
+        for _ in 0..random.random_range(1..6) {
+            let at = random.random_range(0..=bytes.len());
+            let to = (at + random.random_range(0..9)).min(bytes.len());
+            match random.random_range(0..5) {
+                0 => bytes[at..to].iter_mut().for_each(|byte| *byte = random.random()),
+                1 => bytes[at..to].iter_mut().for_each(|byte| *byte ^= 1 << random.random_range(0..8)),
+                2 => drop(bytes.drain(at..to)),
+                3 => {
+                    let again = bytes[at..to].to_vec();
+                    bytes.splice(at..at, again);
+                }
+                _ => {
+                    let other = corpus.choose(random).unwrap();
+                    bytes.truncate(at);
+                    bytes.extend_from_slice(&other[at.min(other.len())..]);
+                }
+            }
         }
-        assert!(count > 0, "{} is empty", folder.display());
+        bytes
+    }
+
+    fn feeds_damaged(rounds: u64) {
+        for (name, takes) in TARGETS {
+            let corpus = corpus(name);
+            for seed in 0..rounds {
+                let bytes = damaged(&mut SmallRng::seed_from_u64(seed), &corpus);
+                let harm = std::panic::catch_unwind(|| takes(&bytes));
+                assert!(harm.is_ok(), "{name}, seed {seed}: {bytes:?}");
+            }
+        }
     }
 
     #[test]
     fn what_fuzzers_found_does_no_harm() {
-        replays("frames", frames);
-        replays("handshake", handshake);
-        replays("datagrams", datagrams);
-        replays("membership", membership);
+        for (name, takes) in TARGETS {
+            corpus(name).iter().for_each(|bytes| takes(bytes));
+        }
+    }
+
+    #[test]
+    fn what_was_said_and_damaged_does_no_harm() {
+        feeds_damaged(1000);
+    }
+
+    #[test]
+    #[ignore = "it takes minutes"]
+    fn what_was_said_and_damaged_does_no_harm_for_long() {
+        feeds_damaged(2_000_000);
     }
 }

@@ -19,6 +19,7 @@ mod event;
 #[doc(hidden)]
 pub mod fuzz;
 mod lease;
+pub mod management;
 mod member;
 mod membership;
 mod pub_sub;
@@ -43,6 +44,7 @@ pub use lease::{
     LeaseLost, LeaseOwner, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, OnLost, Stored, StoredLease,
     Swapped, Version, force_release,
 };
+pub use management::{ClusterManagement, ClusterManagementMessage, ClusterReport, MemberReport};
 pub use member::{Address, InvalidAddress, Member, MemberStatus, UniqueAddress};
 pub use membership::swim::seal::{InvalidKeyRing, KeyRing};
 pub use pub_sub::{Topic, TopicError};

@@ -152,6 +152,7 @@ fn one_that_is_given_up_stops_hosting_and_its_system_ends_by_the_short_way() {
         })
         .unwrap();
     assert!(matches!(clusters[0].down(&address(7)), Err(ClusterError::NotAMember(_))));
+    nodes.until("it may host", 10, || clusters[2].hosting().check().is_ok());
     clusters[0].down(&address(2)).unwrap();
     assert_eq!(nodes.kit.block_on(clusters[2].terminated()), Departure::Down);
     assert_eq!(clusters[2].hosting().remaining(), Duration::ZERO);

@@ -100,6 +100,6 @@ mod tests {
         }
         let counts: Vec<_> = dropped.iter().map(|(_, count)| count).collect();
         assert_eq!(counts, (1..=DropReason::ALL.len() as u64).collect::<Vec<_>>());
-        assert_eq!(dropped.total(), counts.iter().sum());
+        assert_eq!(dropped.total(), counts.iter().sum::<u64>());
     }
 }

@@ -295,10 +295,10 @@ mod tests {
         };
         assert_eq!(sent(&mut sender, 0), [1, 2, 3]);
         assert_eq!(sender.due(), Some(at(1000)));
-        assert_eq!(sent(&mut sender, 999), []);
+        assert_eq!(sent(&mut sender, 999), [0_u64; 0]);
         assert_eq!(sent(&mut sender, 1000), [1, 2, 3]);
         assert!(sender.acknowledge(1, at(1500)));
-        assert_eq!(sent(&mut sender, 2000), [], "there was progress half a second ago");
+        assert_eq!(sent(&mut sender, 2000), [0_u64; 0], "there was progress half a second ago");
         assert_eq!(sent(&mut sender, 2500), [2, 3]);
         sender.take_back();
         assert_eq!(sent(&mut sender, 2500), [2, 3], "a new connection");

@@ -166,7 +166,7 @@ fn who_could_not_run_for_a_while_gives_nobody_up_for_it() {
         net.loss = 5;
         net.busy(1, millis(300 + net.below(10_000)));
         net.run(secs(11));
-        assert_eq!(net.given_up_by(1), [], "{}", net.trace());
+        assert_eq!(net.given_up_by(1), [0_usize; 0], "{}", net.trace());
         net.loss = 0;
         net.run_until(secs(40), Net::all_see_each_other);
         net.run(secs(20));
@@ -190,7 +190,7 @@ fn a_suspect_has_its_time_though_this_node_could_not_run() {
         net.lose();
         net.busy(0, secs(3) + millis(300 + net.below(5000)));
         net.run(secs(20));
-        assert_eq!(net.given_up_by(0), [], "{}", net.trace());
+        assert_eq!(net.given_up_by(0), [0_usize; 0], "{}", net.trace());
     }
 }
 

@@ -66,7 +66,8 @@ pub(super) struct Hub {
     pub(super) introduction: Arc<Introduction>,
     pub(super) registry: Registry,
     pub(super) seams: Seams,
-    pub(super) receivers: Receivers,
+    /// Let go of when the node closes: they may hold what holds this.
+    receivers: Mutex<Arc<Receivers>>,
     pub(super) security: Security,
     pub(super) admission: Admission,
     pub(super) news: NewsQueue,
@@ -109,7 +110,7 @@ impl Hub {
             introduction: Arc::new(introduction),
             registry,
             seams,
-            receivers,
+            receivers: Mutex::new(Arc::new(receivers)),
             security,
             admission: Admission::default(),
             news: NewsQueue::default(),
@@ -308,12 +309,29 @@ impl Hub {
         self.carry_out(&mut shard, |delivery| deliveries.push(delivery));
     }
 
+    /// Who takes what comes.
+    pub(super) fn receivers(&self) -> Arc<Receivers> {
+        Arc::clone(&self.receivers.lock())
+    }
+
+    /// Nobody takes anything any more, once those are done that do.
+    pub(super) fn forget_receivers(&self) {
+        let forgotten = std::mem::take(&mut *self.receivers.lock());
+        drop(forgotten);
+    }
+
     /// Hands messages to whoever takes them.
-    pub(super) fn deliver(self: &Arc<Self>, from: &UniqueAddress, lane: Lane, deliveries: &mut Vec<Delivery>) {
+    pub(super) fn deliver(
+        self: &Arc<Self>,
+        receivers: &Receivers,
+        from: &UniqueAddress,
+        lane: Lane,
+        deliveries: &mut Vec<Delivery>,
+    ) {
         let (mut malformed, mut nobody) = (0, 0);
         for Delivery { system, mut message } in deliveries.drain(..) {
             let channel = (!message.is_empty()).then(|| message.split_to(1)).and_then(|first| Channel::of(first[0]));
-            match channel.map(|channel| self.receivers.get(&channel)) {
+            match channel.map(|channel| receivers.get(&channel)) {
                 Some(Some(receiver)) => receiver.deliver(from, lane, system, message),
                 Some(None) => nobody += 1,
                 None => malformed += 1,

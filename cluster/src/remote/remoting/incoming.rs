@@ -108,6 +108,7 @@ impl Incoming {
         let clock = self.hub.seams.clock.clone();
         let mut last = clock.now();
         let mut silent = pin!(clock.sleep_until(last + SILENT_FOR));
+        let receivers = self.hub.receivers();
         let (mut frames, mut deliveries) = (Vec::new(), Vec::new());
         loop {
             let broken = loop {
@@ -120,7 +121,7 @@ impl Incoming {
             if !frames.is_empty() {
                 let Some(delivering) = self.session.deliver() else { return };
                 self.hub.arrived(&self.session.node, self.lane, &mut frames, &mut deliveries);
-                self.hub.deliver(&self.session.node, self.lane, &mut deliveries);
+                self.hub.deliver(&receivers, &self.session.node, self.lane, &mut deliveries);
                 drop(delivering);
                 last = clock.now();
             }

@@ -97,7 +97,7 @@ impl Remoting {
     }
 
     /// Sends what waits, for `within` at most, then closes all connections. What is to be sent from now on is dropped.
-    /// The receivers are not called any more once it returns. Not cancel safe: call it again.
+    /// The receivers are not called any more once it returns, and are let go of. Not cancel safe: call it again.
     pub(crate) async fn stop(&self, within: Duration) {
         let Hub { seams, phase, sent, is_open, .. } = &*self.0;
         is_open.store(false, Ordering::Relaxed);
@@ -115,6 +115,7 @@ impl Remoting {
         phase.send_replace(Phase::Closed);
         self.0.hang_up();
         let _ = seams.clock.timeout(END_WITHIN, self.0.tasks_ended()).await;
+        self.0.forget_receivers();
     }
 
     /// Goes on with other keys, if there were some: handshakes from now on are made with them, connections that stand stay.
@@ -208,7 +209,8 @@ async fn pass_time(hub: Arc<Hub>) {
 }
 
 async fn tell_news(hub: Arc<Hub>) {
-    let receivers: Vec<&dyn Receiver> = hub.receivers.values().map(|receiver| &**receiver).collect();
+    let receivers = hub.receivers();
+    let receivers: Vec<&dyn Receiver> = receivers.values().map(|receiver| &**receiver).collect();
     let mut closed = pin!(hub.reached(Phase::Closed));
     loop {
         hub.news.tell(&receivers).await;

@@ -2,7 +2,7 @@
 
 use super::nodes::{Heard, numbers, two_in_memory};
 use crate::remote::{association::Ended, door::Remote, dropped::DropReason, transport::Lane};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 fn numbered(number: u32) -> Vec<u8> {
     number.to_be_bytes().to_vec()
@@ -26,6 +26,7 @@ async fn who_stops_sends_what_waits_and_takes_nothing_new() {
     clock.sleep(Duration::from_secs(30)).await;
     assert_eq!(one.remoting.dropped().of(DropReason::Stopped), 2);
     assert_eq!(one.ear.heard(), before, "nobody is called any more");
+    assert_eq!(Arc::strong_count(&one.ear), 1, "nor held");
     one.remoting.stop(Duration::from_secs(10)).await;
 }
 
