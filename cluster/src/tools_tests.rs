@@ -2,10 +2,12 @@
 
 use super::{Membership, Tools};
 use crate::{
-    Cluster, ClusterConfig, ClusterSingleton, FencingToken, HostingDeadline, Singleton, Topic, TopicError, WireMessage,
+    Cluster, ClusterConfig, ClusterSingleton, FencingToken, HostingDeadline, InMemoryLeaseStore, LeaseSettings,
+    Singleton, StoredLease, Topic, TopicError, WireMessage,
     cluster::tests::Nodes,
     epoch::{Council, CouncilId, KeeperMessage},
     event::{ClusterEvent, ClusterState},
+    force_release,
     member::{Member, MemberStatus, UniqueAddress},
     membership::table::Digest,
     refs::Refs,
@@ -276,6 +278,30 @@ fn an_instance_that_fails_is_started_again() {
     gate.tell(GateMessage::Fail);
     world.kit.advance(5 * SECOND);
     assert!(world.entered(&gate).unwrap().0 > first);
+}
+
+#[test]
+fn a_singleton_under_a_lease_ends_with_it_and_takes_its_tokens_for_terms() {
+    let mut world = World::up(2);
+    let store = InMemoryLeaseStore::new(world.kit.clock().clone());
+    let start = |at: usize| {
+        let tools = &world.nodes[at].tools;
+        let lease = StoredLease::start(&tools.system, "gate", Arc::new(store.clone()), LeaseSettings::default());
+        let gate = |FencingToken(term)| Props::new(move || Gate { term, entered: Vec::new() });
+        let gate = Singleton::with_term("front-gate", gate).lease(Arc::new(lease.unwrap()));
+        singleton::start(tools, gate).unwrap()
+    };
+    let gates = [start(0), start(1)];
+    world.kit.advance(3 * SECOND);
+    assert_eq!(world.entered(&gates[1]).unwrap().0, 1);
+
+    world.kit.block_on(force_release(&store, "gate")).unwrap();
+    world.kit.advance(20 * SECOND);
+    assert_eq!(world.entered(&gates[1]).unwrap().0, 3, "it ended, and began anew under another grant");
+
+    world.become_(0, MemberStatus::Exiting);
+    world.kit.advance(5 * SECOND);
+    assert_eq!(world.entered(&gates[1]).unwrap().0, 4, "whoever stops gives the lease back");
 }
 
 /// Keeps what it hears.

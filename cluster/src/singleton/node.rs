@@ -23,7 +23,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, info, warn};
 
 /// How long the members may take to agree on a term before they are asked again.
@@ -84,6 +84,8 @@ pub(super) struct SingletonNode<A: Actor> {
     ended: bool,
     /// How many terms were asked for.
     asked: u64,
+    /// Ends with what was done last with the lease.
+    lease_used: Option<oneshot::Receiver<()>>,
     handed_over: watch::Sender<bool>,
 }
 
@@ -103,6 +105,7 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             host_until: None,
             ended: false,
             asked: 0,
+            lease_used: None,
             handed_over,
             singleton,
             tools,
@@ -188,10 +191,13 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             manager::Effect::DropTerm => {
                 self.asked += 1;
                 if let Some(lease) = self.singleton.lease.clone() {
+                    let (before, done) = self.use_lease();
                     ctx.spawn_task(async move {
+                        before.await;
                         if let Err(error) = lease.release().await {
                             debug!(lease = lease.name(), %error, "not given back: it expires");
                         }
+                        drop(done);
                     });
                 }
             }
@@ -241,7 +247,10 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         };
         let this = ctx.this().clone();
         let name = self.singleton.name.clone();
+        let (before, done) = self.use_lease();
         let acquire = async move {
+            before.await;
+            let _done = done;
             let acquired = lease.acquire(Box::new(move |why| this.tell(NodeMessage::TermLost(asked, why)))).await;
             match acquired {
                 Ok(FencingToken(token)) => Some(token),
@@ -256,6 +265,18 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             }
         };
         ctx.pipe_to_self(acquire, move |term| NodeMessage::Term(asked, term));
+    }
+
+    /// What is done with the lease is done in turn: waits for what was before, and lets go on what comes after once dropped.
+    fn use_lease(&mut self) -> (impl Future<Output = ()> + Send + use<A>, oneshot::Sender<()>) {
+        let (done, next) = oneshot::channel();
+        let before = self.lease_used.replace(next);
+        let before = async move {
+            if let Some(before) = before {
+                let _over = before.await;
+            }
+        };
+        (before, done)
     }
 
     fn start(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>, term: u64) {
