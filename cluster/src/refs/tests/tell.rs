@@ -116,7 +116,7 @@ fn what_finds_no_room_on_the_way_comes_back_and_what_waits_for_room_gets_it() {
     let (gate, _) = nodes.gate();
     let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
     nodes.network.cut(one, two);
-    let load = || GateMessage::Load(vec![200; 10_000]);
+    let load = || GateMessage::Note(7);
     // What the connection takes before it waits as well makes room for more.
     let mut taken = 0;
     loop {
@@ -128,12 +128,12 @@ fn what_finds_no_room_on_the_way_comes_back_and_what_waits_for_room_gets_it() {
         }
     }
     assert!((1..10_000).contains(&taken));
-    assert!(matches!(gate.try_tell(load()), Err(TryTellError::Full(GateMessage::Load(_)))));
+    assert!(matches!(gate.try_tell(load()), Err(TryTellError::Full(GateMessage::Note(7)))));
     let before = nodes.dead_letters(&nodes.one, DeadLetterReason::MailboxFull);
     gate.tell(load());
-    gate.map(|()| GateMessage::Load(vec![200; 10_000])).tell(());
+    gate.map(GateMessage::Note).tell(7);
     assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::MailboxFull), before + 2);
-    let asked = gate.ask(|reply_to| GateMessage::Enter { visitor: "a".repeat(10_000), reply_to }, SECOND);
+    let asked = gate.ask(|reply_to| GateMessage::Enter { visitor: "Ada".into(), reply_to }, SECOND);
     assert_eq!(nodes.kit.block_on(asked), Err(AskError::Full));
     assert_eq!(nodes.one.refs.0.known_peer(&nodes.two.me).unwrap().slots.lock().len(), 0);
     nodes.kit.block_on(async {
