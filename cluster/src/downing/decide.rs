@@ -6,6 +6,7 @@
 
 use super::{Downing, MINORITY_WAITS, View};
 use crate::member::{Member, MemberStatus};
+use crate::testkit::planted::{Bug, is_planted};
 use std::{collections::BTreeSet, time::Duration};
 
 /// What a node does about the members that it cannot reach.
@@ -122,7 +123,11 @@ fn majority(view: &View, role: Option<&str>) -> Outcome {
     let lowest = |members: &mut dyn Iterator<Item = &Member>| {
         members.filter(|member| member.has_role(role)).map(|member| member.node.clone()).min()
     };
-    if lowest(&mut view.mine()) < lowest(&mut view.theirs()) { Outcome::Mine } else { Outcome::Theirs }
+    if lowest(&mut view.mine()) < lowest(&mut view.theirs()) || is_planted(Bug::TieBrokenWrongly) {
+        Outcome::Mine
+    } else {
+        Outcome::Theirs
+    }
 }
 
 fn quorum(view: &View, size: usize, role: Option<&str>) -> Outcome {

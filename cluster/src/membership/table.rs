@@ -18,6 +18,7 @@
 
 use super::reachability::Reachability;
 use crate::member::{Address, Member, MemberStatus, UniqueAddress};
+use crate::testkit::planted::{Bug, is_planted};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::Hasher,
@@ -223,6 +224,7 @@ impl MemberTable {
         let settled = |uid| self.members.get(uid).is_some_and(|member| member.status >= MemberStatus::Exiting);
         self.unreachable().iter().all(settled)
             && self.members.values().all(|member| !member.status.is_full() || self.seen.contains(&member.node.uid))
+            || is_planted(Bug::NoSeenSet)
     }
 
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is

@@ -12,6 +12,7 @@ use super::{
     transport::Lane,
 };
 use crate::member::{Address, UniqueAddress};
+use crate::testkit::planted::{Bug, is_planted};
 use actors::Tick;
 use bytes::Bytes;
 use std::time::Duration;
@@ -336,7 +337,9 @@ impl Association {
                 self.drop(DropReason::Malformed, 1, effects);
                 return Err(Ended::Malformed);
             }
-            Ok(ControlFrame::System { to, .. } | ControlFrame::Acknowledged { to, .. }) if to != me => {
+            Ok(ControlFrame::System { to, .. } | ControlFrame::Acknowledged { to, .. })
+                if to != me && !is_planted(Bug::LifeUnchecked) =>
+            {
                 self.drop(DropReason::Stale, 1, effects);
             }
             Ok(ControlFrame::Plain(message)) => {

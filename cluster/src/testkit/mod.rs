@@ -3,6 +3,7 @@
 pub mod chaos;
 mod draw;
 mod net;
+pub(crate) mod planted;
 mod process;
 #[cfg(test)]
 mod process_tests;

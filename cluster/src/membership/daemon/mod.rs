@@ -31,6 +31,7 @@ use super::{
     node::{Command, Input, Node, NodeSettings},
     swim::{self, Identity, InvalidSettings, Swim},
 };
+use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     lease::ResolverLease,
     member::{Address, UniqueAddress},
@@ -198,6 +199,10 @@ impl Daemon {
         }
         let arrived = self.shared.inbox.take();
         let had_datagrams = !datagrams.is_empty();
+        if is_planted(Bug::TimeFirst) {
+            let effects = self.swim.time(now);
+            self.heard(effects, now, &mut Vec::new()).await;
+        }
         let effects = self.swim.turn(datagrams, now);
         if had_datagrams {
             self.shared.counts.set_datagrams(self.swim.dropped());

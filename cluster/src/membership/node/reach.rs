@@ -3,6 +3,7 @@
 //! SWIM holds it for alive.
 
 use super::{DropReason, Effect, Message, Node, Phase, StopReason, retain};
+use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     member::{MemberStatus, UniqueAddress},
     membership::news::News,
@@ -142,7 +143,7 @@ impl Node {
         let table = &self.table;
         self.reach.quarantined_by.retain(|uid| table.get(*uid).is_some_and(|member| member.status.is_full()));
         let full = table.members().filter(|member| member.status.is_full()).count();
-        if self.reach.quarantined_by.len() * 2 > full {
+        if self.reach.quarantined_by.len() * 2 > full || is_planted(Bug::QuarantineByOne) {
             self.stop(StopReason::Quarantined, now);
         }
     }

@@ -9,6 +9,7 @@
 //! node decides only what it would decide either way.
 
 use super::{Effect, LeaseAnswer, Node, StopReason};
+use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     downing::{Decision, Downing, View, decide},
     member::MemberStatus,
@@ -86,7 +87,7 @@ impl Node {
         self.notice_changes(now);
         let stable_after = Downing::stable_after(self.table.members().count());
         let stable_for = now - self.resolver.stable_since;
-        if self.resolver.rows.is_empty() {
+        if self.resolver.rows.is_empty() || is_planted(Bug::ResolverOff) {
             return self.release_lease(now);
         }
         if self.my_status().is_none_or(|mine| mine >= MemberStatus::Exiting) {

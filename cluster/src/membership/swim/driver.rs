@@ -26,6 +26,7 @@ use super::{
     settings::{DATAGRAM_MAX, InvalidSettings, Settings},
     timers::{Alarm, Timers},
 };
+use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     member::{Address, UniqueAddress},
     membership::table::Digest,
@@ -374,6 +375,9 @@ impl Swim {
     fn knock(&mut self) {
         let now = self.world.now;
         for address in self.contacts.doors(now) {
+            if is_planted(Bug::SilentWhenAlone) {
+                break;
+            }
             self.knock_at(address);
         }
         self.world.timers.set(now + self.patience, Alarm::Knock);

@@ -24,6 +24,8 @@ struct Inner {
     freed: Vec<Freed>,
     /// Lives whose work others may have taken over.
     over: BTreeSet<u64>,
+    /// Who watches which life.
+    watches: BTreeSet<(u64, u64)>,
     failure: Option<Failure>,
 }
 
@@ -42,6 +44,27 @@ impl Ledger {
             let scribe = Scribe { ledger: self.clone(), node: node.clone(), observer: cluster.me().clone() };
             let _ = cluster.subscribe(&node.system().spawn("scribe", scribe));
         }
+    }
+
+    /// A promise is broken.
+    pub(super) fn fail(&self, promise: &'static str, what: impl Into<String>) {
+        self.0.lock().failure.get_or_insert_with(|| Failure::new(promise, what));
+    }
+
+    /// The first life watches an actor of the second.
+    pub(super) fn watches(&self, watcher: u64, life: u64) {
+        self.0.lock().watches.insert((watcher, life));
+    }
+
+    /// The first life was told that what it watched of the second is over.
+    pub(super) fn told_over(&self, watcher: u64, life: u64) {
+        self.0.lock().watches.remove(&(watcher, life));
+    }
+
+    /// One of these lives that has not been told of the end of what it watches in another life, which is none of these.
+    pub(super) fn watches_in_vain(&self, lives: &BTreeSet<u64>) -> Option<(u64, u64)> {
+        let inner = self.0.lock();
+        inner.watches.iter().find(|(watcher, life)| lives.contains(watcher) && !lives.contains(life)).copied()
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {

@@ -10,6 +10,7 @@ mod ledger;
 mod minimize;
 mod plan;
 mod run;
+mod talker;
 #[cfg(test)]
 mod tests;
 

@@ -4,8 +4,10 @@ use super::{
     fault::Fault,
     ledger::Ledger,
     plan::{Plan, Planned},
+    talker::{self, Talk},
 };
 use crate::{
+    cluster::Cluster,
     member::{Address, UniqueAddress},
     testkit::{NetFaults, SimCluster, SimNode, process::said},
 };
@@ -24,6 +26,9 @@ const FORMS_WITHIN: Duration = Duration::from_secs(60);
 
 /// For how long it must stay as it is once all agree.
 const STAYS: Duration = Duration::from_secs(5);
+
+/// How long those that are gone may be held for members by those that host.
+const BURIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// After how long without any member somebody begins anew.
 const ANEW_AFTER: Duration = Duration::from_secs(30);
@@ -129,7 +134,11 @@ impl<'a> Run<'a> {
         if options.traced {
             builder = builder.traced();
         }
-        let cluster = builder.on_join(move |node| follows.follow(node)).start();
+        let joined = move |node: &SimNode| {
+            follows.follow(node);
+            talker::start(&follows, node);
+        };
+        let cluster = builder.config(|_, config| config.message::<Talk>()).on_join(joined).start();
         let spoke = vec![(0, Duration::ZERO); plan.nodes];
         Self {
             plan,
@@ -211,9 +220,10 @@ impl<'a> Run<'a> {
         self.cluster.set_faults(NetFaults::NONE);
         self.cluster.heal_all();
         (0..self.plan.nodes).for_each(|node| self.cluster.resume(node));
+        self.bury()?;
         loop {
             self.start_all();
-            if self.agree() {
+            if self.agree() && self.ledger.watches_in_vain(&self.lives()).is_none() {
                 let agreed = self.cluster.elapsed();
                 self.pass_until(agreed + STAYS)?;
                 if self.agree() {
@@ -222,9 +232,36 @@ impl<'a> Run<'a> {
                 }
             }
             if self.cluster.elapsed() > began + PEACE {
+                if let (true, Some((one, two))) = (self.agree(), self.ledger.watches_in_vain(&self.lives())) {
+                    let what = format!("the life {one:016x} was never told of the end of {two:016x}");
+                    return Err(Stop::Failed(Failure::new("A4", what)));
+                }
                 return Err(Stop::Failed(Failure::new("M2", format!("no agreement: {}", self.views()))));
             }
             self.pass_until(self.cluster.elapsed() + STEP)?;
+        }
+    }
+
+    /// Before anybody starts them again, those that are gone are given up by those that are left, if any of them may.
+    fn bury(&mut self) -> Result<(), Stop> {
+        let end = self.cluster.elapsed() + BURIED_WITHIN;
+        let first = self.lives();
+        loop {
+            let lives = self.lives();
+            let hosts = |cluster: &Cluster| cluster.hosting().check().is_ok();
+            let stale = self.cluster.running().filter_map(SimNode::cluster).filter(hosts).find_map(|cluster| {
+                let state = cluster.state();
+                let gone =
+                    state.members.iter().find(|member| !lives.contains(&member.node.uid) && member.status.is_full());
+                gone.map(|gone| format!("{} holds {} for a member, which is gone", cluster.me(), gone.node))
+            });
+            match stale {
+                Some(what) if self.cluster.elapsed() > end && lives == first => {
+                    return Err(Stop::Failed(Failure::new("M2", what)));
+                }
+                Some(_) if self.cluster.elapsed() <= end => self.pass_until(self.cluster.elapsed() + STEP)?,
+                _ => return Ok(()),
+            }
         }
     }
 
@@ -251,6 +288,10 @@ impl<'a> Run<'a> {
                 .cluster
                 .running()
                 .all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().check().is_ok()))
+    }
+
+    fn lives(&self) -> BTreeSet<u64> {
+        self.cluster.running().filter_map(SimNode::id).map(|id| id.uid).collect()
     }
 
     fn views(&self) -> String {
@@ -308,6 +349,7 @@ impl<'a> Run<'a> {
             return Err(failure);
         }
         self.check_hosting()?;
+        self.check_numbers()?;
         self.check_silence()
     }
 
@@ -323,6 +365,19 @@ impl<'a> Run<'a> {
                 let left = cluster.hosting().remaining();
                 let what = format!("{} serves for {left:?} more, and others do its work", cluster.me());
                 return Err(Failure::new("M5", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// No two members have one number.
+    fn check_numbers(&self) -> Result<(), Failure> {
+        for cluster in self.cluster.running().filter_map(SimNode::cluster) {
+            let mut numbers = BTreeSet::new();
+            let state = cluster.state();
+            let mut numbered = state.members.iter().filter_map(|member| member.up_number);
+            if let Some(number) = numbered.find(|number| !numbers.insert(*number)) {
+                return Err(Failure::new("M1", format!("two members have number {number}, at {}", cluster.me())));
             }
         }
         Ok(())

@@ -1,0 +1,49 @@
+//! [`Bug`]: mistakes that are made on purpose, to see whether simulations find them. In tests alone.
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Who acts for all does not wait until all have seen the table.
+    NoSeenSet,
+    /// Nobody decides about those that cannot be reached.
+    ResolverOff,
+    /// Of two halves each goes on.
+    TieBrokenWrongly,
+    /// Whoever is alone knocks at no door.
+    SilentWhenAlone,
+    /// A frame counts whichever life it was for.
+    LifeUnchecked,
+    /// A system message that comes again is delivered again.
+    NotDeduplicated,
+    /// One that hears that a single peer has cut it off stops.
+    QuarantineByOne,
+    /// Time passes before what has arrived is taken in.
+    TimeFirst,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether `bug` is to be made on this thread.
+#[cfg(test)]
+pub(crate) fn is_planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Never, outside of tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn is_planted(_: Bug) -> bool {
+    false
+}
+
+/// Runs `test` with `bug` made on this thread.
+#[cfg(test)]
+pub(crate) fn with<R>(bug: Bug, test: impl FnOnce() -> R) -> R {
+    PLANTED.set(Some(bug));
+    let outcome = test();
+    PLANTED.set(None);
+    outcome
+}
