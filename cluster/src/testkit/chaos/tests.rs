@@ -24,15 +24,24 @@ fn nothing_breaks_in_the_first_seeds() {
     }
 }
 
-/// How many seeds it takes to find it.
-fn found_after(bug: Bug) -> Option<(u64, Failure)> {
-    planted::with(bug, || (0..200).find_map(|seed| Some((seed + 1, told(seed).failure?))))
+/// The first of 200 seeds, from `from` on, that breaks something with `bug`, and nothing without it.
+fn found(bug: Bug, from: u64) -> Option<(u64, Failure)> {
+    (from..200).chain(0..from).find_map(|seed| {
+        let failure = planted::with(bug, || told(seed).failure)?;
+        told(seed).failure.is_none().then_some((seed, failure))
+    })
 }
 
 #[test]
 fn mistakes_made_on_purpose_are_found() {
-    for bug in [Bug::NoSeenSet, Bug::ResolverOff, Bug::TieBrokenWrongly, Bug::SilentWhenAlone] {
-        let found = found_after(bug);
-        assert!(found.is_some(), "{bug:?} was not found in 200 seeds");
+    let mistakes = [
+        (Bug::NoSeenSet, 19, "M1"),
+        (Bug::ResolverOff, 4, "M2"),
+        (Bug::TieBrokenWrongly, 3, "M5"),
+        (Bug::SilentWhenAlone, 42, "M3"),
+    ];
+    for (bug, from, promise) in mistakes {
+        let (seed, failure) = found(bug, from).unwrap_or_else(|| panic!("{bug:?} was not found in 200 seeds"));
+        assert_eq!(failure.promise, promise, "{bug:?} with seed {seed}: {failure}");
     }
 }

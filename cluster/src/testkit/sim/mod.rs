@@ -2,6 +2,8 @@
 
 mod builder;
 mod life;
+#[cfg(test)]
+mod tests;
 mod troubles;
 
 pub use builder::SimClusterBuilder;
