@@ -98,6 +98,12 @@ fn may_count(member: &Member) -> bool {
     member.status < MemberStatus::Down
 }
 
+/// Somebody who knows of one step more, or one less, may be sure of it. Of one that exits nobody is: it was at most leaving,
+/// which is not sure either.
+fn may_be_sure(member: &Member) -> bool {
+    member.status < MemberStatus::Exiting
+}
+
 fn count<'a>(members: impl Iterator<Item = &'a Member>, role: Option<&str>, counts: fn(&Member) -> bool) -> usize {
     members.filter(|member| member.has_role(role) && counts(member)).count()
 }
@@ -108,20 +114,20 @@ fn majority(view: &View, role: Option<&str>) -> Outcome {
     if mine < theirs {
         return Outcome::Theirs;
     }
-    let (sure, possible) = (count(view.mine(), role, is_sure), count(view.theirs(), role, may_count));
+    let (sure, possible) = (count(view.mine(), role, is_sure), count(view.theirs(), role, may_be_sure));
     if sure > possible {
         return Outcome::Mine;
     }
     if mine > theirs {
         return Outcome::Nobody;
     }
-    // As many here as there: only if nobody is on the move can both know who is the lowest.
-    let on_the_move = |member: &Member| member.has_role(role) && !is_sure(member);
+    // As many here as there: only if nobody is on the move can both know who is the lowest. One that exits is none of them.
+    let on_the_move = |member: &Member| member.has_role(role) && may_be_sure(member) && !is_sure(member);
     if mine == 0 || view.members.values().any(on_the_move) {
         return Outcome::Nobody;
     }
     let lowest = |members: &mut dyn Iterator<Item = &Member>| {
-        members.filter(|member| member.has_role(role)).map(|member| member.node.clone()).min()
+        members.filter(|member| member.has_role(role) && is_sure(member)).map(|member| member.node.clone()).min()
     };
     if lowest(&mut view.mine()) < lowest(&mut view.theirs()) || is_planted(Bug::TieBrokenWrongly) {
         Outcome::Mine
