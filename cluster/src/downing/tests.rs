@@ -61,7 +61,11 @@ fn those_that_came_and_went_do_not_count() {
 fn one_that_leaves_while_another_crashes_stops_nobody_else() {
     assert!(goes_on(&decision(&MAJORITY, &[Up, Up], &[Up, Exiting])), "for the others it is leaving at most");
     assert!(goes_on(&decision(&MAJORITY, &[Up, Up], &[Up, Up, Exiting])), "the lowest address is here");
-    assert_eq!(decision(&MAJORITY, &[Up, Up], &[Up, Leaving]), Decision::Stop(Stop::All), "for the others it may be up");
+    assert_eq!(
+        decision(&MAJORITY, &[Up, Up], &[Up, Leaving]),
+        Decision::Stop(Stop::All),
+        "for the others it may be up"
+    );
 }
 
 #[test]
