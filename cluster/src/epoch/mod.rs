@@ -25,4 +25,4 @@ mod model_tests;
 
 pub(crate) use keeper::{EpochEnvelope, Epochs, KeeperMessage};
 pub(crate) use message::{Ballot, CouncilId, EpochMessage, Known};
-pub(crate) use register::{Council, Dropped, Effect, EpochRegister, Input};
+pub(crate) use register::{Council, Effect, EpochRegister, Input};

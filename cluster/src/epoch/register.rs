@@ -42,10 +42,6 @@ pub(crate) enum Input {
         name: Arc<str>,
         floor: u64,
     },
-    /// Not any more.
-    Cancel {
-        name: Arc<str>,
-    },
     Time,
 }
 
@@ -107,6 +103,7 @@ impl EpochRegister {
         }
     }
 
+    #[cfg(test)]
     /// The highest epoch of `name` that this member has heard of. There may be higher ones.
     pub(crate) fn known(&self, name: &str) -> Known {
         self.slots.get(name).map(|slot| slot.known).unwrap_or_default()
@@ -118,9 +115,6 @@ impl EpochRegister {
             Input::Council(council) => self.enter(council, now),
             Input::Message { from, message } => self.receive(from, message, now),
             Input::Raise { id, name, floor } => self.raise(id, name, floor, now),
-            Input::Cancel { name } => {
-                self.rounds.remove(&name);
-            }
             Input::Time => {}
         }
         self.pull(now);

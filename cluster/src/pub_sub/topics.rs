@@ -52,7 +52,8 @@ pub(super) enum HubMessage {
         listens: bool,
     },
     Envelope(GossipEnvelope),
-    Event(ClusterEvent),
+    /// Something happened to members.
+    Event,
     Time,
 }
 
@@ -126,7 +127,7 @@ impl Actor for Hub {
         if let Err(error) = self.refs.name(NAME, &ctx.this().map(HubMessage::Envelope)) {
             error!(%error, "this node does not hear who listens to which topic");
         }
-        self.members.subscribe(ctx.this().map(HubMessage::Event));
+        self.members.subscribe(ctx.this().map(|_: ClusterEvent| HubMessage::Event));
         ctx.timers().start_single("wake", std::time::Duration::ZERO, HubMessage::Time);
         Ok(Behavior::Same)
     }
@@ -140,7 +141,7 @@ impl Actor for Hub {
                 self.step(ctx, Input::Own { subject, listens });
             }
             HubMessage::Envelope(GossipEnvelope { from, message }) => self.step(ctx, Input::Message { from, message }),
-            HubMessage::Event(_) => self.members_changed(ctx),
+            HubMessage::Event => self.members_changed(ctx),
             HubMessage::Time => {
                 self.step(ctx, Input::Time);
                 let at = self.interests.lock().wake_at();

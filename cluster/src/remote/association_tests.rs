@@ -15,7 +15,7 @@ use crate::member::{Address, UniqueAddress};
 use actors::Tick;
 use bytes::Bytes;
 use proptest::prelude::*;
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{SeedableRng, rngs::SmallRng};
 use std::{collections::BTreeMap, time::Duration};
 
 fn address(name: &str) -> Address {

@@ -27,6 +27,7 @@ pub(crate) const PEERS_MAX: usize = 4096;
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
+    #[cfg(test)]
     /// A message to be sent once, to this life or, if there is none, to whoever is at the address.
     Send { to: Address, life: Option<u64>, lane: Lane, message: Message },
     /// A message to be sent until it is acknowledged.
@@ -39,6 +40,7 @@ pub(crate) enum Input {
     Disconnected { node: UniqueAddress, lane: Lane },
     /// Another node made a connection, and both let each other in.
     Accepted { node: UniqueAddress },
+    #[cfg(test)]
     /// A frame came over a connection that life made.
     Arrived { from: UniqueAddress, lane: Lane, frame: Bytes },
     /// It is a member; or is no more, without having been removed here.
@@ -61,6 +63,7 @@ pub(crate) struct Associations {
 }
 
 impl Associations {
+    #[cfg(test)]
     pub(crate) fn new(me: UniqueAddress) -> Self {
         Self::with_room(me, PEERS_MAX)
     }
@@ -80,6 +83,7 @@ impl Associations {
     }
 
     /// All that was dropped so far.
+    #[cfg(test)]
     pub(crate) fn dropped(&self) -> Dropped {
         let mut dropped = self.dropped.clone();
         self.peers.values().for_each(|peer| dropped.add_all(peer.dropped()));
@@ -97,6 +101,7 @@ impl Associations {
     }
 
     /// What to do about `input`.
+    #[cfg(test)]
     pub(crate) fn step(&mut self, input: Input, now: Tick) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.step_into(input, now, &mut effects);
@@ -106,6 +111,7 @@ impl Associations {
     /// As [`step`](Self::step), with what to do appended to `out`.
     pub(crate) fn step_into(&mut self, input: Input, now: Tick, out: &mut Vec<Effect>) {
         match input {
+            #[cfg(test)]
             Input::Send { to, life, lane, message } => self.send(&to, life, lane, message, now, out),
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
@@ -127,6 +133,7 @@ impl Associations {
                     out.push(Effect::HangUpOn(node));
                 }
             }
+            #[cfg(test)]
             Input::Arrived { from, lane, frame } => self.arrived(&from, lane, [frame], now, out),
             Input::Member { node, is } => self.member(&node, is, now, out),
             Input::Quarantine(node) => self.quarantine(node, Ended::Removed, now, out),

@@ -68,6 +68,7 @@ impl Dropped {
     }
 
     /// So far.
+    #[cfg(test)]
     pub(crate) fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
@@ -78,11 +79,13 @@ impl Dropped {
     }
 
     /// Reasons with how many, 0 included.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL.into_iter().map(|reason| (reason, self.of(reason)))
     }
 
     /// Whatever the reason.
+    #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }

@@ -124,6 +124,7 @@ impl FrameDecoder {
     }
 
     /// Bytes it holds room for.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }

@@ -51,6 +51,7 @@ impl PackError {
 ///
 /// # Errors
 /// It takes more than `max` bytes, which are counted and not kept; or `Serialize` refuses.
+#[cfg(test)]
 pub(crate) fn write<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, PackError> {
     let mut bytes = Vec::new();
     let mut packer = Packer::new(&mut bytes, max);

@@ -218,7 +218,7 @@ impl ControlFrame {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rand::{Rng, SeedableRng, rngs::SmallRng};
+    use rand::{SeedableRng, rngs::SmallRng};
 
     fn message(n: u64) -> Message {
         Bytes::from(n.to_be_bytes().to_vec()).into()

@@ -217,6 +217,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 impl Registry {
+    #[cfg(test)]
     pub(crate) fn builder() -> RegistryBuilder {
         RegistryBuilder::default()
     }
@@ -280,6 +281,7 @@ pub(crate) struct Agreement {
 }
 
 /// A message in bytes.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
     /// The type's place in the sender's list.
@@ -347,6 +349,7 @@ impl Agreement {
     ///
     /// # Errors
     /// It cannot go there. The connection is none the worse.
+    #[cfg(test)]
     pub(crate) fn pack<M: WireMessage>(&self, message: &M, max: usize) -> Result<Packed, NotPassed> {
         let writes = self.writes(TypeId::of::<M>(), M::NAME)?;
         let mut bytes = Vec::new();

@@ -31,8 +31,8 @@ mod model_tests;
 mod proxy_tests;
 
 pub use choice::HostChoice;
-pub(crate) use fence::Fenced;
 pub(crate) use node::SingletonEnvelope;
 pub use settings::Singleton;
+#[cfg(test)]
 pub(crate) use start::start;
 pub use start::{ClusterSingleton, SingletonError};

@@ -30,7 +30,6 @@ pub(super) fn member(uid: u64, status: MemberStatus, up_number: Option<u64>) -> 
 /// The instance of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
-    pub(super) term: u64,
     frozen: bool,
     stops_at: Option<Tick>,
 }
@@ -232,7 +231,7 @@ impl Model {
                 assert!(candidate.instance.is_none());
                 let last = self.starts.last().map_or(0, |(_, _, term)| *term);
                 assert!(term > last, "seed {}: term {term} after {last}\n{}", self.net.seed, self.trace());
-                candidate.instance = Some(Instance { term, frozen: false, stops_at: None });
+                candidate.instance = Some(Instance { frozen: false, stops_at: None });
                 self.starts.push((now, self.net.processes[index].at, term));
             }
             Effect::Freeze | Effect::Thaw => {

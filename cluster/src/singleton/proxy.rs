@@ -111,6 +111,7 @@ impl<M> Proxy<M> {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }

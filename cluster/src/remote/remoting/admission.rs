@@ -36,6 +36,7 @@ impl Admission {
     }
 
     /// How many are at the door, and how many were not let that far.
+    #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, u64) {
         let at_the_door = self.0.lock();
         (at_the_door.all, at_the_door.refused)

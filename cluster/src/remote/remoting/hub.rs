@@ -21,7 +21,7 @@ use crate::{
         association::{Association, Effect, Life},
         associations::{Associations, Input, PEERS_MAX},
         door::{Channel, Receiver},
-        dropped::{DropReason, Dropped},
+        dropped::DropReason,
         handshake::{HandshakeError, Introduction, Kind, Peer},
         lives::{Standing, Standings},
         message::{Message, Unwritten},
@@ -376,8 +376,9 @@ impl Hub {
     }
 
     /// All that was dropped so far.
-    pub(super) fn dropped(&self) -> Dropped {
-        let mut dropped = Dropped::default();
+    #[cfg(test)]
+    pub(super) fn dropped(&self) -> crate::remote::dropped::Dropped {
+        let mut dropped = crate::remote::dropped::Dropped::default();
         self.shards.iter().for_each(|shard| dropped.add_all(&shard.lock().associations.dropped()));
         dropped
     }

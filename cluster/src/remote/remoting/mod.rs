@@ -28,7 +28,7 @@ pub(crate) use hub::Receivers;
 use super::{
     associations::Input,
     door::{Channel, Receiver, Remote},
-    dropped::{DropReason, Dropped},
+    dropped::DropReason,
     handshake::Introduction,
     message::Message,
     tls::Tls,
@@ -126,10 +126,12 @@ impl Remoting {
     }
 
     /// All that was dropped so far, by reason.
-    pub(crate) fn dropped(&self) -> Dropped {
+    #[cfg(test)]
+    pub(crate) fn dropped(&self) -> super::dropped::Dropped {
         self.0.dropped()
     }
 
+    #[cfg(test)]
     /// Connections whose handshake is in progress, and how many were closed because there were too many.
     pub(crate) fn at_the_door(&self) -> (usize, u64) {
         self.0.admission.counts()
