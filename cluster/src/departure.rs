@@ -26,6 +26,8 @@ pub enum Departure {
     Unstable,
     /// Those that it could reach did not agree with it in time.
     NoAgreement,
+    /// It had yet to come, or was about to leave, and could reach nobody who decides what becomes of it.
+    Stranded,
     /// The other side has the lease.
     LeaseDenied,
     /// Most of the others cut it off.
@@ -44,6 +46,7 @@ impl Departure {
             StopReason::Unreachable(Stop::All) => Self::AllStop,
             StopReason::Unstable => Self::Unstable,
             StopReason::NoAgreement => Self::NoAgreement,
+            StopReason::Stranded => Self::Stranded,
             StopReason::LeaseDenied => Self::LeaseDenied,
             StopReason::Quarantined => Self::Quarantined,
         }
@@ -70,6 +73,7 @@ impl fmt::Display for Departure {
             Self::AllStop => "nobody can be sure which side goes on",
             Self::Unstable => "who could reach whom did not settle",
             Self::NoAgreement => "those that it could reach did not agree with it",
+            Self::Stranded => "it was about to come or to leave, and nobody was there to see to it",
             Self::LeaseDenied => "the other side has the lease",
             Self::Quarantined => "most of the others cut it off",
         })

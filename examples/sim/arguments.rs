@@ -1,13 +1,18 @@
 //! [`Arguments`]: what the command line asks for.
 
 use anyhow::{Context, bail};
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
 
 pub(crate) const HELP: &str = "\
-cargo sim [--seed N] [--count N] [--trace] [--minimize] [--until SECONDS]
+cargo sim [--seed N | --random] [--count N] [--seconds N] [--trace] [--minimize] [--until SECONDS]
 
   --seed N         the first seed; default 0
-  --count N        how many seeds; default 1
+  --random         draw the first seed, and print it
+  --count N        how many seeds; default 1, and with --seconds as many as fit
+  --seconds N      begin no other seed after so much time
   --trace          print everything that happens
   --minimize       for a seed that fails, look for the least trouble that breaks the same promise
   --until SECONDS  stop each run after so much simulated time";
@@ -15,7 +20,9 @@ cargo sim [--seed N] [--count N] [--trace] [--minimize] [--until SECONDS]
 #[derive(Debug, PartialEq)]
 pub(crate) struct Arguments {
     pub(crate) seed: u64,
-    pub(crate) count: u64,
+    /// None: as many as fit into `seconds`.
+    pub(crate) count: Option<u64>,
+    pub(crate) seconds: Option<Duration>,
     pub(crate) trace: bool,
     pub(crate) minimize: bool,
     pub(crate) until: Option<Duration>,
@@ -24,7 +31,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// None: help is asked for.
     pub(crate) fn read(words: impl Iterator<Item = String>) -> anyhow::Result<Option<Self>> {
-        let mut read = Self { seed: 0, count: 1, trace: false, minimize: false, until: None };
+        let mut read = Self { seed: 0, count: None, seconds: None, trace: false, minimize: false, until: None };
+        let (mut given, mut random) = (false, false);
         let mut words = words.peekable();
         while let Some(word) = words.next() {
             let mut number = || {
@@ -32,8 +40,10 @@ impl Arguments {
                 next.parse::<u64>().with_context(|| format!("{word} needs a number, not {next:?}"))
             };
             match word.as_str() {
-                "--seed" => read.seed = number()?,
-                "--count" => read.count = number()?,
+                "--seed" => (read.seed, given) = (number()?, true),
+                "--random" => (read.seed, random) = (drawn(), true),
+                "--count" => read.count = Some(number()?),
+                "--seconds" => read.seconds = Some(Duration::from_secs(number()?)),
                 "--until" => read.until = Some(Duration::from_secs(number()?)),
                 "--trace" => read.trace = true,
                 "--minimize" => read.minimize = true,
@@ -41,8 +51,24 @@ impl Arguments {
                 _ => bail!("{word}: unknown; `cargo sim --help` tells what there is"),
             }
         }
+        if given && random {
+            bail!("--random draws a seed and --seed gives one: leave one of them out");
+        }
+        if read.seconds.is_none() {
+            read.count.get_or_insert(1);
+        }
         Ok(Some(read))
     }
+
+    /// Whether there is one run to look at closely.
+    pub(crate) fn is_one(&self) -> bool {
+        self.count == Some(1)
+    }
+}
+
+/// Small enough to be read out; as random as hash maps are.
+fn drawn() -> u64 {
+    u64::from(RandomState::new().build_hasher().finish() as u32)
 }
 
 #[cfg(test)]
@@ -55,12 +81,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_what_is_wrong_is_named() {
-        let all = read("--seed 7 --count 3 --trace --minimize --until 12").unwrap().unwrap();
-        let until = Some(Duration::from_secs(12));
-        assert_eq!(all, Arguments { seed: 7, count: 3, trace: true, minimize: true, until });
+        let all = read("--seed 7 --count 3 --seconds 60 --trace --minimize --until 12").unwrap().unwrap();
+        let (seconds, until) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(12)));
+        assert_eq!(all, Arguments { seed: 7, count: Some(3), seconds, trace: true, minimize: true, until });
+        assert_eq!(read("--seed 7").unwrap().unwrap().count, Some(1));
+        assert_eq!(read("--random --seconds 60").unwrap().unwrap().count, None, "as many as fit");
         assert_eq!(read("--help").unwrap(), None);
-        for (line, told) in [("--seed", "--seed needs"), ("--count x", "--count needs"), ("--sed 1", "--sed: unknown")]
-        {
+        let wrong = [
+            ("--seed", "--seed needs"),
+            ("--count x", "--count needs"),
+            ("--sed 1", "--sed: unknown"),
+            ("--seed 1 --random", "leave one"),
+        ];
+        for (line, told) in wrong {
             assert!(read(line).unwrap_err().to_string().contains(told), "{line}");
         }
     }

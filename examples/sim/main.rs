@@ -1,11 +1,12 @@
 //! Runs clusters of simulated nodes through trouble drawn from seeds, and tells which promise broke.
 //!
-//! `cargo sim --seed 1 --count 1000`; `cargo sim --help` for the rest.
+//! `cargo sim --seed 1 --count 1000`; `cargo sim --random --seconds 60` for other seeds each time; `cargo sim --help` for the rest.
 
 #![expect(clippy::print_stdout, reason = "a program for people to watch")]
 
 mod arguments;
 
+use actors::Clock;
 use anyhow::Context;
 use arguments::Arguments;
 use cluster::testkit::chaos::{Failure, Plan, RunOptions, minimize, run};
@@ -20,10 +21,19 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let options = RunOptions { traced: arguments.trace, until: arguments.until };
-    let (mut failed, mut simulated) = (0_u64, 0.0);
-    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
+    if !arguments.is_one() {
+        println!("from seed {} on", arguments.seed);
+    }
+    let clock = Clock::tokio();
+    let ends = arguments.seconds.map(|seconds| clock.now() + seconds);
+    let (mut seeds, mut failed, mut simulated) = (0_u64, 0_u64, 0.0);
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count.unwrap_or(u64::MAX)) {
+        if ends.is_some_and(|ends| clock.now() >= ends) {
+            break;
+        }
+        seeds += 1;
         let plan = Plan::of(seed);
-        if arguments.count == 1 {
+        if arguments.is_one() {
             print!("{plan}");
         }
         let outcome = run(&plan, &options);
@@ -37,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
             if arguments.minimize {
                 shrink(&plan, &options).with_context(|| format!("seed {seed} fails, and then not"))?;
             }
-        } else if arguments.count == 1 {
+        } else if arguments.is_one() {
             let agreed = outcome.agreed_after.map_or(String::new(), |after| format!(", agreed after {after:?}"));
             println!("seed {seed}: nothing broke in {:?}{agreed}; trace {:016x}", outcome.simulated, outcome.hash);
         }
@@ -46,7 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("seed {seed} is another story each time it is told: two traces differ");
         }
     }
-    println!("{} seeds, {:.1} h of simulated time, {failed} failed", arguments.count, simulated / 3600.0);
+    println!("{seeds} seeds, {:.1} h of simulated time, {failed} failed", simulated / 3600.0);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -228,7 +228,7 @@ impl MemberTable {
     }
 
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is
-    /// one, among those that join. `me` can always reach itself.
+    /// one, among those that join. Where all that ever were full are Down, nobody does. `me` can always reach itself.
     pub(crate) fn leader(&self, me: u64, role: Option<&str>) -> Option<&Member> {
         let unreachable = self.unreachable();
         let reachable = || {
@@ -241,9 +241,16 @@ impl MemberTable {
             reachable().filter(|member| status(member.status)).min_by(|one, two| one.node.cmp(&two.node))
         };
         lowest(MemberStatus::is_full).or_else(|| {
-            let nobody_yet = self.members.values().all(|member| !member.status.is_full());
-            nobody_yet.then(|| lowest(|status| status == MemberStatus::Joining))?
+            let nobody_yet = self.members.values().all(|member| !member.status.is_full()) && !self.is_orphaned();
+            nobody_yet.then(|| lowest(|status| status < MemberStatus::Up))?
         })
+    }
+
+    /// Whether nobody is full any more, for those that were have been given up: none of those that are left was let in by
+    /// all, and elsewhere some may go on of whom these do not know.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        let given_up = |member: &Member| member.status == MemberStatus::Down && member.up_number.is_some();
+        self.members.values().all(|member| !member.status.is_full()) && self.members.values().any(given_up)
     }
 
     /// The member that has been up for longest, of those with `role` that are full.

@@ -22,6 +22,7 @@ mod frame;
 mod home;
 mod packing;
 mod peer;
+mod peers;
 mod place;
 mod receive;
 mod rows;

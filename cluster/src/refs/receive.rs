@@ -190,6 +190,10 @@ fn fail(remote: &dyn Remote, peer: &Peer, asks: Option<Asks>, error: AskError) {
 
 impl Receiver for Shared {
     fn deliver(&self, from: &UniqueAddress, _lane: Lane, system: bool, body: Bytes) {
+        // Whoever watched there was told of the end: nothing comes after that.
+        if self.peers.has_ended(from) {
+            return;
+        }
         let Some(peer) = self.peer(from) else { return };
         if self.frame(&peer, system, &body).is_none() {
             tracing::warn!(%from, bytes = body.len(), "a frame for actors that is none was dropped");
@@ -197,7 +201,7 @@ impl Receiver for Shared {
     }
 
     fn agreed(&self, node: &UniqueAddress) {
-        let (Some(peer), Some(this)) = (self.known_peer(node), self.this.upgrade()) else { return };
+        let (Some(peer), Some(this)) = (self.peers.get(node), self.this.upgrade()) else { return };
         self.seams.ordinary.spawn(Box::pin(async move {
             if let Some(remote) = this.remote() {
                 this.drain(&peer, &*remote);
@@ -211,7 +215,7 @@ impl Receiver for Shared {
 
     fn dropped(&self, peer: &Address, _reason: DropReason, _count: usize) {
         // Of what waits nothing was sent but a greeting: if that was dropped, nobody answers there.
-        for peer in self.peers().iter().filter(|known| known.node.address == *peer && !known.is_flowing()) {
+        for peer in self.peers.all().iter().filter(|known| known.node.address == *peer && !known.is_flowing()) {
             self.drop_waiting(peer, DeadLetterReason::Unreachable);
         }
     }

@@ -6,13 +6,13 @@ use super::{
     frame::{self, Asks, Head, Kind, Numbered},
     packing::Pack,
     peer::{Kept, Peer, WAITING_MAX},
+    peers::Peers,
     stub::Stub,
     window::Window,
 };
 use crate::{
     member::UniqueAddress,
     remote::{
-        associations::PEERS_MAX,
         door::Remote,
         dropped::DropReason,
         pack::Packer,
@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use std::{
     any::{Any, TypeId},
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -62,7 +62,7 @@ pub(super) struct Shared {
     /// Weak: it holds this as its receiver.
     pub(super) remote: OnceLock<Weak<dyn Remote>>,
     pub(super) exports: Exports<Self>,
-    peers: Mutex<BTreeMap<UniqueAddress, Arc<Peer>>>,
+    pub(super) peers: Peers,
     numbers: AtomicU64,
     told: Mutex<BTreeSet<(Arc<str>, DropReason)>>,
     /// Windows in which somebody waits for room.
@@ -113,7 +113,7 @@ impl Shared {
             settings,
             remote: OnceLock::new(),
             exports: Exports::new(this.clone()),
-            peers: Mutex::default(),
+            peers: Peers::default(),
             numbers: AtomicU64::new(1),
             told: Mutex::default(),
             starving: Mutex::default(),
@@ -139,32 +139,7 @@ impl Shared {
         if *node == self.me {
             return None;
         }
-        let mut unused = BTreeMap::new();
-        let mut peers = self.peers.lock();
-        if let Some(peer) = peers.get(node) {
-            return Some(Arc::clone(peer));
-        }
-        if peers.len() >= PEERS_MAX {
-            unused = peers.extract_if(.., |_, peer| Arc::strong_count(peer) == 1 && !peer.is_flowing()).collect();
-        }
-        let peer = (peers.len() < PEERS_MAX).then(|| Arc::new(Peer::new(node.clone(), self.this.clone())));
-        peer.iter().for_each(|peer| drop(peers.insert(node.clone(), Arc::clone(peer))));
-        drop(peers);
-        drop(unused); // outside the lock
-        peer
-    }
-
-    pub(super) fn known_peer(&self, node: &UniqueAddress) -> Option<Arc<Peer>> {
-        self.peers.lock().get(node).cloned()
-    }
-
-    pub(super) fn forget_peer(&self, node: &UniqueAddress) -> Option<Arc<Peer>> {
-        self.peers.lock().remove(node)
-    }
-
-    /// In order.
-    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
-        self.peers.lock().values().cloned().collect()
+        self.peers.get_or_add(node, &self.this)
     }
 
     /// Whether messages to that life can be written now.

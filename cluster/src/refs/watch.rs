@@ -82,7 +82,7 @@ impl Shared {
     /// An actor of this node has ended.
     pub(super) fn tell_end(&self, id: u64) {
         let Some(remote) = self.remote() else { return };
-        for peer in self.peers() {
+        for peer in self.peers.all() {
             let watches = peer.watched.lock().ended(id);
             watches.into_iter().for_each(|watch| tell_terminated(&*remote, &peer, watch));
             let waiting = peer.rows.lock().remove(id);
@@ -102,7 +102,7 @@ impl Shared {
 
     /// Nothing passes to or from that life any more.
     pub(super) fn life_ended(&self, node: &UniqueAddress) {
-        let Some(peer) = self.forget_peer(node) else { return };
+        let Some(peer) = self.peers.end(node, self.seams.clock.now()) else { return };
         if !peer.set_over() {
             return;
         }
@@ -176,6 +176,10 @@ impl Shared {
             };
             peer.set_busy(busy);
             let Some((numbered, message)) = next else { return };
+            if peer.is_over() {
+                actor.undelivered(message, DeadLetterReason::Stopped);
+                continue;
+            }
             match actor.send(message).await {
                 Ok(()) => {}
                 Err(Undelivered::Full(message) | Undelivered::Stopped(message) | Undelivered::OtherType(message)) => {
@@ -202,7 +206,7 @@ pub(super) async fn keep_time(shared: Weak<Shared>) {
         let clock = this.seams.clock.clone();
         let now = clock.now();
         let mut due = None;
-        for peer in this.peers() {
+        for peer in this.peers.all() {
             let (late, next) = peer.watching.lock().late(now);
             late.iter().for_each(|handle| this.end(handle));
             due = due.into_iter().chain(next).min();

@@ -13,7 +13,7 @@ use actors::Tick;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use std::time::Duration;
 
-fn member(at: usize, status: MemberStatus) -> Member {
+pub(super) fn member(at: usize, status: MemberStatus) -> Member {
     Member {
         node: UniqueAddress { address: address(at), uid: at as u64 },
         status,
@@ -24,20 +24,20 @@ fn member(at: usize, status: MemberStatus) -> Member {
     }
 }
 
-fn node(at: usize) -> Node {
+pub(super) fn node(at: usize) -> Node {
     Node::new(member(at, Joining), NodeSettings::default(), ChaCha8Rng::seed_from_u64(1))
 }
 
-fn at(seconds: u64) -> Tick {
+pub(super) fn at(seconds: u64) -> Tick {
     Tick::START + Duration::from_secs(seconds)
 }
 
-fn said(from: usize, message: Message) -> Input {
+pub(super) fn said(from: usize, message: Message) -> Input {
     Input::Message { from: member(from, Up).node, message }
 }
 
 /// A cluster of these, as the first of them tells it.
-fn cluster(of: std::ops::Range<usize>) -> MemberTable {
+pub(super) fn cluster(of: std::ops::Range<usize>) -> MemberTable {
     let mut table = MemberTable::default();
     of.clone().for_each(|one| assert!(table.add(of.start as u64, member(one, Up))));
     table
@@ -162,4 +162,25 @@ fn an_answer_from_the_future_extends_nothing() {
     (0..2).for_each(|other| drop(node.step(said(other, Message::Echo { at: at(1) }), at(2))));
     node.step(Input::Time, at(3));
     assert_eq!(node.hosting_valid_until(), Some(at(1) + Duration::from_secs(9)), "two of the others are enough");
+}
+
+#[test]
+fn one_that_has_yet_to_come_stops_when_all_that_would_let_it_in_are_down() {
+    for mine in [Joining, MemberStatus::WeaklyUp] {
+        let mut table = MemberTable::default();
+        for one in 0..2 {
+            assert!(table.add(0, Member { status: MemberStatus::Down, ..member(one, Up) }));
+        }
+        table.add(0, member(2, mine));
+        let mut node = node(2);
+        node.step(Input::Command(Command::Join { seeds: vec![address(0)] }), at(0));
+        node.step(said(0, Message::Ready), at(0));
+        node.step(said(0, Message::Welcome { table: table.gossip() }), at(0));
+        let stops = (1..60).find_map(|second| {
+            let effects = node.step(Input::Time, at(second));
+            assert_eq!(node.table().members().count(), 3, "nobody leads");
+            Some((second, why_stopped(&effects)?))
+        });
+        assert_eq!(stops, Some((14, StopReason::Stranded)), "{mine:?}");
+    }
 }

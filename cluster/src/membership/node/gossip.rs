@@ -180,6 +180,9 @@ impl Node {
             return self.drop(DropReason::Stranger);
         }
         self.table.merge(me, gossip);
+        if gossip.members.iter().any(|member| member.node == *from && member.status == MemberStatus::Down) {
+            self.hosting.quorum.forget(&from.address);
+        }
         self.leading.saw_era(gossip.era, now);
         let more = self.table.seen().iter().any(|uid| gossip.seen.binary_search(uid).is_err());
         let mine = self.summary();

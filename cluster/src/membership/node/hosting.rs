@@ -26,6 +26,7 @@ pub(super) struct Hosting {
     asked: u64,
     until: Option<Tick>,
     ended: bool,
+    pub(super) quorum: super::quorum::Quorum,
 }
 
 impl Hosting {
@@ -95,18 +96,27 @@ impl Node {
         if !hosts || self.hosting.ended {
             return;
         }
-        if let Some(evidence) = self.evidence(now) {
-            let until = evidence + length(self.full_members());
-            if self.hosting.until != Some(until) {
-                self.hosting.until = Some(until);
-                self.out.push(super::Effect::HostUntil(until));
-            }
+        let length = length(self.full_members());
+        let view = View::of(&self.myself.node, &self.table);
+        let mut all = view.clone();
+        // With the lease in hand it is decided who goes on.
+        let given_up = self.given_up().filter(|_| !self.resolver.has_lease());
+        all.members.extend(given_up.map(|member| (member.node.uid, member.clone())));
+        let evidence = self.evidence(&all, now);
+        if let Some(until) = evidence.map(|evidence| evidence + length)
+            && self.hosting.until != Some(until)
+        {
+            self.hosting.until = Some(until);
+            self.out.push(super::Effect::HostUntil(until));
         }
+        let is_fresh = |evidence: Option<Tick>| evidence.is_some_and(|evidence| evidence + length > now);
+        let heard = is_fresh(evidence);
+        let heard_here = heard || is_fresh(self.evidence(&view, now));
+        self.agree_on_quorum(heard, heard_here, length.as_secs());
     }
 
-    /// The latest time at which so many could reach this node that they would go on with it.
-    fn evidence(&self, now: Tick) -> Option<Tick> {
-        let view = View::of(&self.myself.node, &self.table);
+    /// The latest time at which so many of `view` could reach this node that they would go on with it.
+    fn evidence(&self, view: &View, now: Tick) -> Option<Tick> {
         let undecided = !view.unreachable.is_empty() || !view.indirect.is_empty();
         let downing = match &self.settings.downing {
             // Whoever gets the lease goes on: the majority may be the one that does not.

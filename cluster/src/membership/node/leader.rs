@@ -25,11 +25,19 @@ pub(super) struct Leading {
     /// Since when this node knows that they are exiting.
     exiting: BTreeMap<u64, Tick>,
     handed_over: BTreeSet<u64>,
+    /// Since when nobody is left who would let others in.
+    orphaned: Option<Tick>,
 }
 
 impl Default for Leading {
     fn default() -> Self {
-        Self { agreed: Tick::START, era: (0, Tick::START), exiting: BTreeMap::new(), handed_over: BTreeSet::new() }
+        Self {
+            agreed: Tick::START,
+            era: (0, Tick::START),
+            exiting: BTreeMap::new(),
+            handed_over: BTreeSet::new(),
+            orphaned: None,
+        }
     }
 }
 
@@ -68,6 +76,12 @@ impl Leading {
         if table.is_converged() {
             self.agreed = now;
         }
+        self.orphaned = table.is_orphaned().then(|| self.orphaned.unwrap_or(now));
+    }
+
+    /// Whether nobody was left for so long who would let others in.
+    pub(super) fn is_orphaned_for(&self, time: Duration, now: Tick) -> bool {
+        self.orphaned.is_some_and(|since| now - since >= time)
     }
 
     /// Whether `me`, which exits, need not wait for being removed any longer: it has waited for long, or nobody is left who

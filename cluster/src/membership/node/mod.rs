@@ -4,7 +4,8 @@
 //! # Parts
 //! [`joining`] gets it into a cluster, [`gossip`] keeps its table equal to those of the others, [`reach`] says whom it cannot
 //! reach, [`leader`] acts for all when it is the one to, [`resolver`] decides what becomes of those that cannot be reached,
-//! [`hosting`] for how long it may serve without hearing from the others, and [`events`] is what subscribers see of it.
+//! [`hosting`] for how long it may serve without hearing from the others and [`quorum`] from whom it must hear, and
+//! [`events`] is what subscribers see of it.
 //!
 //! # Order
 //! Effects are to be carried out in the order in which they come. Each step ends with the events of that step, so a
@@ -18,6 +19,7 @@ mod input;
 mod joining;
 mod leader;
 mod message;
+mod quorum;
 mod reach;
 mod resolver;
 
@@ -40,6 +42,7 @@ pub(crate) use message::{Difference, Message, SettingValue, SharedSettings, Summ
 
 use super::table::MemberTable;
 use crate::{
+    downing::Downing,
     epoch::Council,
     member::{Address, Member, MemberStatus, UniqueAddress},
 };
@@ -145,6 +148,7 @@ impl Node {
         self.go_on_joining(now);
         if matches!(self.phase, Phase::Member) {
             self.look_around(now);
+            self.let_go();
             self.check_own_end(now);
         }
         if matches!(self.phase, Phase::Member) {
@@ -209,7 +213,10 @@ impl Node {
                 self.stop(StopReason::Left, now);
             }
             (Command::Leave(address), Phase::Member) => self.step_all_at(&address, MemberStatus::Leaving),
-            (Command::Down(address), Phase::Member) => self.step_all_at(&address, MemberStatus::Down),
+            (Command::Down(address), Phase::Member) => {
+                self.step_all_at(&address, MemberStatus::Down);
+                self.hosting.quorum.forget(&address);
+            }
             (Command::PrepareForShutdown, Phase::Member) => {
                 let up = self.table.members().filter(|member| member.status == MemberStatus::Up);
                 let up: Vec<u64> = up.map(|member| member.node.uid).collect();
@@ -249,6 +256,13 @@ impl Node {
             Some(MemberStatus::Down) => self.stop(StopReason::Down, now),
             Some(MemberStatus::Exiting) if self.leading.is_exit_over(&self.table, uid, now) => {
                 self.stop(StopReason::Left, now);
+            }
+            Some(mine) if mine < MemberStatus::Up => {
+                // Others may have begun anew meanwhile, where this life counts for nothing.
+                let long = Downing::stable_after(self.table.members().count()) * 2;
+                if self.leading.is_orphaned_for(long, now) {
+                    self.stop(StopReason::Stranded, now);
+                }
             }
             Some(_) => {}
             None if self.published.status(uid) == Some(MemberStatus::Exiting) => self.stop(StopReason::Left, now),

@@ -13,7 +13,7 @@ fn an_answer_comes_back_and_what_it_was_for_is_forgotten() {
     };
     assert_eq!(enter("Ada"), Ok(3));
     assert_eq!(enter("Grace"), Ok(8));
-    assert_eq!(nodes.one.refs.0.known_peer(&nodes.two.me).unwrap().slots.lock().len(), 0);
+    assert_eq!(nodes.one.refs.0.peers.get(&nodes.two.me).unwrap().slots.lock().len(), 0);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn who_sends_waits_for_room_and_all_of_it_arrives_in_order() {
     });
     nodes.settle();
     assert_eq!(nodes.noted(&small), (0..200).collect::<Vec<_>>());
-    let there = nodes.two.refs.0.known_peer(&nodes.one.me).unwrap();
+    let there = nodes.two.refs.0.peers.get(&nodes.one.me).unwrap();
     assert_eq!(there.rows.lock().busy(), 0);
 }
 

@@ -26,7 +26,7 @@ fn a_reference_is_equal_to_another_one_to_the_same_actor_wherever_it_comes_from(
     let named: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
     assert_eq!(named, nodes.one.refs.named(&nodes.two.me, "gate").unwrap());
     assert_ne!(named, first, "who is called so may be another one tomorrow");
-    let peer = nodes.one.refs.0.known_peer(&nodes.two.me).unwrap();
+    let peer = nodes.one.refs.0.peers.get(&nodes.two.me).unwrap();
     assert_eq!(peer.stand_ins_len(), 2);
     drop((first, second, named));
     assert_eq!(peer.stand_ins_len(), 0, "nothing is kept for what nobody refers to");
@@ -135,7 +135,7 @@ fn what_finds_no_room_on_the_way_comes_back_and_what_waits_for_room_gets_it() {
     assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::MailboxFull), before + 2);
     let asked = gate.ask(|reply_to| GateMessage::Enter { visitor: "Ada".into(), reply_to }, SECOND);
     assert_eq!(nodes.kit.block_on(asked), Err(AskError::Full));
-    assert_eq!(nodes.one.refs.0.known_peer(&nodes.two.me).unwrap().slots.lock().len(), 0);
+    assert_eq!(nodes.one.refs.0.peers.get(&nodes.two.me).unwrap().slots.lock().len(), 0);
     nodes.kit.block_on(async {
         let send = gate.send(load());
         let mut send = std::pin::pin!(send);

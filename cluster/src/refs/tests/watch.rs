@@ -52,7 +52,7 @@ fn an_end_is_told_once_and_after_all_that_the_actor_said() {
     watcher.tell(Watcher::Watch(gate.clone()));
     heard.expect_message_eq("ended".into());
     nodes.kit.block_on(gate.terminated());
-    let there = nodes.two.refs.0.known_peer(&nodes.one.me).unwrap();
+    let there = nodes.two.refs.0.peers.get(&nodes.one.me).unwrap();
     assert_eq!((there.watched.lock().len(), nodes.two.refs.0.exports.len()), (0, 0));
 }
 
@@ -69,7 +69,7 @@ fn whoever_waits_outside_of_actors_hears_of_it_too() {
         there.tell(GateMessage::Stop);
         assert!(clock.timeout(SECOND, &mut terminated).await.is_ok());
     });
-    let peer = nodes.one.refs.0.known_peer(&nodes.two.me).unwrap();
+    let peer = nodes.one.refs.0.peers.get(&nodes.two.me).unwrap();
     assert_eq!((peer.watching.lock().len(), peer.stand_ins_len()), (0, 0));
 }
 
@@ -80,7 +80,7 @@ fn who_does_not_watch_any_more_hears_nothing_and_costs_nothing() {
     let (watcher, mut heard) = watcher(&nodes);
     watcher.tell(Watcher::Watch(gate.clone()));
     nodes.settle();
-    let known = nodes.two.refs.0.known_peer(&nodes.one.me).unwrap();
+    let known = nodes.two.refs.0.peers.get(&nodes.one.me).unwrap();
     assert_eq!(known.watched.lock().len(), 1);
     watcher.tell(Watcher::Unwatch(gate.clone()));
     nodes.settle();
@@ -138,6 +138,23 @@ fn the_end_of_a_life_ends_all_its_actors_once() {
     nodes.one.refs.life_ended(&nodes.two.me);
     heard.expect_no_message(10 * SECOND);
     assert!(gate.is_stopped());
+}
+
+#[test]
+fn nothing_is_heard_from_a_life_after_its_end() {
+    let nodes = Two::new();
+    let here = nodes.one.gate("gate");
+    let seen_from_there: ActorRef<GateMessage> = nodes.two.refs.named(&nodes.one.me, "gate").unwrap();
+    seen_from_there.tell(GateMessage::Note(1));
+    nodes.settle();
+    // The connection does not know it yet.
+    nodes.one.refs.life_ended(&nodes.two.me);
+    seen_from_there.tell(GateMessage::Note(2));
+    nodes.settle();
+    assert_eq!(nodes.noted(&here), [1]);
+    let (watcher, mut heard) = watcher(&nodes);
+    watcher.tell(Watcher::Watch(nodes.one.refs.named(&nodes.two.me, "gate").unwrap()));
+    heard.expect_message_eq("ended".into());
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn found(bug: Bug, promise: &str, from: u64) -> Option<u64> {
 }
 
 #[test]
+#[ignore = "takes long without optimisation: part of the long tests"]
 fn mistakes_made_on_purpose_are_found() {
     let mistakes = [
         (Bug::NoSeenSet, 19, "M1"),

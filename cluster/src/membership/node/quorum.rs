@@ -1,0 +1,115 @@
+//! [`Quorum`]: of whom a node must hear to go on hosting, which is more than its table says.
+//!
+//! A table is changed by one node alone, and those that go on without this one do not tell it: it may hold somebody for
+//! gone, with good reason, who had given it up before. So whoever became Down since the members last agreed is still counted
+//! as one of the others, until those that are left agree again and enough of them have answered.
+
+use super::Node;
+use crate::member::{Address, Member, MemberStatus, UniqueAddress};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(super) struct Quorum {
+    /// The full members when all agreed last, as they were then.
+    full: BTreeMap<u64, Member>,
+    /// For how many rounds all agreed since, and too few of them were left.
+    rounds: u64,
+}
+
+impl Quorum {
+    /// Somebody who knows for certain has told this node that whoever was there is gone.
+    pub(super) fn forget(&mut self, address: &Address) {
+        self.full.retain(|_, member| member.node.address != *address);
+    }
+}
+
+impl Node {
+    /// Those that are Down, and have not been agreed on. Where another life has come in at the same address it is asked
+    /// instead.
+    pub(super) fn given_up(&self) -> impl Iterator<Item = &Member> {
+        let replaced = move |gone: &UniqueAddress| {
+            let mut lives = self.table.members().filter(|member| member.status < MemberStatus::Down);
+            lives.any(|life| life.node.address == gone.address)
+        };
+        let is_over = move |uid: u64| self.status_of(uid).is_none_or(|status| status == MemberStatus::Down);
+        let gone = self.hosting.quorum.full.values().filter(move |member| is_over(member.node.uid));
+        gone.filter(move |member| !replaced(&member.node))
+    }
+
+    /// Those that exit have said so, and all agreed.
+    pub(super) fn let_go(&mut self) {
+        let table = &self.table;
+        let exits = |uid: u64| table.get(uid).is_some_and(|member| member.status == MemberStatus::Exiting);
+        self.hosting.quorum.full.retain(|uid, _| !exits(*uid));
+    }
+
+    /// Once a round. `heard`: enough answered of those that agreed last; `heard_here`: enough of those that the table has.
+    pub(super) fn agree_on_quorum(&mut self, heard: bool, heard_here: bool, enough_rounds: u64) {
+        let agreed = self.table.is_converged();
+        let quorum = &mut self.hosting.quorum;
+        quorum.rounds = if agreed && heard_here { quorum.rounds + 1 } else { 0 };
+        // Whoever had given this node up would have told it by then.
+        if quorum.full.is_empty() || agreed && (heard || quorum.rounds >= enough_rounds) {
+            let full = self.table.members().filter(|member| member.status.is_full());
+            quorum.full = full.map(|member| (member.node.uid, member.clone())).collect();
+            quorum.rounds = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, Node};
+    use super::super::{
+        Input, Message,
+        alone_tests::{at, cluster, member, node, said},
+        network::address,
+    };
+    use crate::{
+        member::{MemberStatus::Up, UniqueAddress},
+        membership::news::News,
+    };
+
+    /// The first of three, which both others have answered.
+    fn first_of_three() -> Node {
+        let mut node = node(0);
+        node.step(Input::Command(Command::Join { seeds: vec![address(1)] }), at(0));
+        node.step(said(1, Message::Ready), at(0));
+        node.step(said(1, Message::Welcome { table: cluster(0..3).gossip() }), at(0));
+        for other in [1, 2] {
+            node.step(Input::News(News::Alive(member(other, Up).node)), at(0));
+            node.step(said(other, Message::Echo { at: at(0) }), at(0));
+        }
+        node.step(Input::Time, at(1));
+        assert_eq!(node.hosting_valid_until(), Some(at(9)));
+        node
+    }
+
+    fn replaced(one: usize) -> Input {
+        let new = UniqueAddress { address: address(one), uid: one as u64 + 10 };
+        Input::News(News::Replaced { old: member(one, Up).node, new })
+    }
+
+    #[test]
+    fn whoever_slept_hosts_nothing_before_it_has_heard_from_enough_of_those_it_knew() {
+        let mut node = first_of_three();
+        // It wakes up: the third has another life, which alone leaves it the lowest of two.
+        node.step(replaced(2), at(30));
+        node.step(Input::Time, at(31));
+        assert_eq!(node.hosting_valid_until(), Some(at(9)));
+        node.step(said(1, Message::Echo { at: at(31) }), at(31));
+        node.step(Input::Time, at(32));
+        assert_eq!(node.hosting_valid_until(), Some(at(40)));
+    }
+
+    #[test]
+    fn whoever_is_left_hosts_again_when_nobody_has_contradicted_for_long() {
+        let mut node = first_of_three();
+        node.step(replaced(1), at(10));
+        node.step(replaced(2), at(10));
+        (11..19).for_each(|second| drop(node.step(Input::Time, at(second))));
+        assert_eq!(node.hosting_valid_until(), Some(at(9)));
+        (19..22).for_each(|second| drop(node.step(Input::Time, at(second))));
+        assert!(node.hosting_valid_until() > Some(at(21)));
+    }
+}
