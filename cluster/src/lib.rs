@@ -1,11 +1,121 @@
-//! Cluster membership, remoting and the tools on top of them.
+//! Several nodes, each a process with an actor system, that know who belongs to them, talk as if they were one, and stay one
+//! when the network does not.
 //!
-//! So far the decisions are here, as values and pure functions without any network: what a member is and may become
-//! ([`Member`], [`MemberStatus`]), and who goes on when members cannot reach each other ([`Downing`]). Nodes that meet over
-//! SWIM, messages in order over TCP, singletons, the receptionist and topics come on top of them.
+//! A [`Cluster`] makes an actor system a member. From then on references to its actors may be in messages to actors of other
+//! nodes, and `tell`, `send`, `ask` and `watch` work there as here. On top of that: one instance of an actor in the whole
+//! cluster ([`ClusterSingleton`]), topics ([`Topic`]), the receptionist, group routers and reliable delivery of `actors` across
+//! nodes, and [leases](Lease) with fencing tokens.
+//!
+//! # A first program
+//!
+//! Two nodes in one process. Elsewhere each is a process of its own, and no line is different but the addresses.
+//!
+//! ```
+//! use actors::{Actor, ActorContext, ActorSystem, Behavior, BoxError, Handled, Props, ReplyTo};
+//! use cluster::{Cluster, ClusterConfig, ClusterSingleton, WireMessage};
+//! use serde::{Deserialize, Serialize};
+//! use std::time::Duration;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum GateMessage {
+//!     Enter(ReplyTo<u64>),
+//! }
+//!
+//! /// What travels has a name that is the same in every version of the program.
+//! impl WireMessage for GateMessage {
+//!     const NAME: &'static str = "guide.Gate";
+//! }
+//!
+//! /// Counts who enters. There is one in the cluster.
+//! struct Gate(u64);
+//!
+//! impl Actor for Gate {
+//!     type Message = GateMessage;
+//!
+//!     async fn receive(&mut self, _ctx: &mut ActorContext<GateMessage>, message: GateMessage) -> Handled {
+//!         let GateMessage::Enter(reply_to) = message;
+//!         self.0 += 1;
+//!         reply_to.tell(self.0);
+//!         Ok(Behavior::Same)
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), BoxError> {
+//! let one = ActorSystem::new("one");
+//! let first = Cluster::join(&one, ClusterConfig::local(0).message::<GateMessage>()).await?; // begins a cluster
+//!
+//! let two = ActorSystem::new("two");
+//! let config = ClusterConfig { seeds: vec![first.me().address.clone()], ..ClusterConfig::local(0) };
+//! let second = Cluster::join(&two, config.message::<GateMessage>()).await?; // both are up
+//!
+//! ClusterSingleton::init(&first, "gate", Props::new(|| Gate(0)));
+//! let gate = ClusterSingleton::init(&second, "gate", Props::new(|| Gate(0)));
+//! let number = gate.ask(GateMessage::Enter, Duration::from_secs(10)).await?; // it is on the first
+//! assert_eq!(number, 1);
+//!
+//! second.leave(Duration::from_secs(30)).await?;
+//! first.leave(Duration::from_secs(30)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/three_nodes.rs` is the same with three processes to kill.
+//!
+//! # What is promised
+//!
+//! - **Members**: all nodes that can reach each other come to one list. A [status](MemberStatus) only goes forward, and a life
+//!   that was removed never comes back: a node that starts again at the same address is another member.
+//! - **Who goes on**: when members cannot reach each other, of two sides that saw the same members at most one goes on, by the
+//!   [`Downing`] that all have; the nodes of the other stop. A [`Departure`] says why.
+//! - **Messages** of one sender to one receiver arrive in order and at most once. `ask` fails as soon as it is certain that no
+//!   answer comes, never later than its limit. Who watches is told `Terminated` once: when the actor ended, or when its node
+//!   was removed.
+//! - **Singletons**: one instance at a time. A node that is cut off stops its instance before another is started: see
+//!   [`Cluster::hosting`].
+//!
+//! # What is not
+//!
+//! - That a message arrives. Connections break, and what was on its way is lost: use [`actors::delivery`], or ask again.
+//! - That a cut that is not clean, or two views that are far apart, are decided as well as a clean one. And a process that is
+//!   suspended in the middle of a write wakes up and goes on with it: give writes a [`FencingToken`], and let the resource
+//!   refuse older ones.
+//! - That two nodes without `key_ring` or `tls` are who they say. So they are on loopback, or somebody wrote `insecure`.
+//! - Any state. What must outlive its node is in a journal; see the crate `persistence`.
+//!
+//! # Settings that matter in production
+//!
+//! | [`ClusterConfig`] | what to do |
+//! |---|---|
+//! | [`bind`](ClusterConfig::bind), [`advertised`](ClusterConfig::advertised) | what this node binds, TCP and UDP; behind `0.0.0.0`, where others reach it |
+//! | [`key_ring`](ClusterConfig::key_ring) | needed beyond loopback: 32 random bytes that all nodes have. [`Cluster::rotate_keys`] changes them without a gap |
+//! | [`tls`](ClusterConfig::tls) | encrypts connections; beside the key ring, not in its place |
+//! | [`seeds`](ClusterConfig::seeds) or [`discovery`](ClusterConfig::discovery) | the same list on all nodes, for the first of it may begin a cluster; or [`DnsDiscovery`], [`FileDiscovery`] |
+//! | [`downing`](ClusterConfig::downing) | the majority, unless there are two nodes ([`KeepReferee`](Downing::KeepReferee)), or more than half may fail at once ([`LeaseMajority`](Downing::LeaseMajority)) |
+//! | [`min_members`](ClusterConfig::min_members) | how many there must be before anybody is up |
+//! | [`join_within`](ClusterConfig::join_within) | to be told by [`JoinError`] why a node does not come up, instead of waiting |
+//!
+//! Until when a node may serve what one node alone is to serve is [`Cluster::hosting`]: with up to five members that is nine
+//! seconds after most of the others have answered it. A pause of the process that is longer costs its singletons.
+//!
+//! `cloudstate cluster` shows and changes members by hand, over `management::http` (feature `management`), which wants a token
+//! beyond loopback.
+//!
+//! # Where things are
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `cluster`, `config`, `discovery` | joining, leaving, settings |
+//! | `membership` | who is a member: SWIM finds out who is there, `node` is the state machine of one member, `daemon` runs both |
+//! | `downing` | who goes on, as a pure function |
+//! | `remote` | connections, handshakes, TLS, messages in order, system messages until they are acknowledged |
+//! | `refs` | references to actors inside messages, stand-ins for actors elsewhere, `watch` and `ask` across nodes |
+//! | `singleton`, `pub_sub`, `receptionist`, `lease`, `epoch` | the tools on top |
+//! | [`management`] | looking in, and changing who is there |
+//! | [`testkit`] | whole clusters in one thread, in virtual time, with faults drawn from a seed |
 //!
 //! This crate depends on `actors` and on the internal wire in `proto`, and knows nothing of entities or journals: what it
-//! must remember it keeps through its own `Lease` trait.
+//! must remember it keeps through its own [`LeaseStore`].
 
 mod cluster;
 mod config;

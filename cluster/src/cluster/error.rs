@@ -6,7 +6,7 @@ use crate::{
     member::{Address, InvalidAddress, UniqueAddress},
     remote::tcp::BindError,
 };
-use std::{fmt, io, time::Duration};
+use std::{collections::BTreeMap, fmt, io, time::Duration};
 
 /// Why this node is no member.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +33,15 @@ pub enum JoinError {
         differing: Vec<SettingDifference>,
     },
     /// It was not up in time.
-    #[error("not up within {within:?}: asked {}", List(.asked))]
+    #[error("not up within {within:?}: asked {}", Asked(.asked, .failed))]
     TimedOut {
         /// The time that was given.
         within: Duration,
         /// Through whom it wanted to join.
         asked: Vec<Address>,
+        /// Those of them that there was no connection to in the end, and why: nobody is there, or one of the two refused the
+        /// other. The rest were reached, and did not let this node in.
+        failed: BTreeMap<Address, String>,
     },
     /// It was let in, and is no member any more already.
     #[error("it is no member any more: {0}")]
@@ -92,6 +95,25 @@ pub enum ClusterError {
     /// Too much waits already. Nothing was done; a later attempt may succeed.
     #[error("the cluster's daemon has too much to do: try again later")]
     Busy,
+}
+
+/// Through whom one wanted to join, and what came of it.
+struct Asked<'a>(&'a [Address], &'a BTreeMap<Address, String>);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(asked, failed) = self;
+        if asked.is_empty() {
+            return f.write_str("nobody, for it was not known through whom to join");
+        }
+        for (n, address) in asked.iter().enumerate() {
+            write!(f, "{}{address}", if n == 0 { "" } else { "; " })?;
+            if let Some(why) = failed.get(address) {
+                write!(f, " ({why})")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 struct List<'a, T>(&'a [T]);

@@ -130,17 +130,8 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
         remoting.stop(Duration::ZERO).await;
         return Err(crate::config::ConfigError::Detector(error.to_string()).into());
     }
-    let inner = Inner {
-        system: system.clone(),
-        shared,
-        remoting,
-        refs,
-        registry,
-        seams,
-        tls,
-        tools: OnceLock::new(),
-        _control: control,
-    };
+    let inner =
+        Inner { system: system.clone(), shared, remoting, refs, seams, tls, tools: OnceLock::new(), _control: control };
     let joining = Joining { cluster: Some(Cluster(Arc::new(inner))) };
     joining.up(&config).await
 }
@@ -162,7 +153,10 @@ impl Joining {
             }
         };
         let within = config.join_within.unwrap_or_default();
-        let outcome = outcome.unwrap_or(Err(JoinError::TimedOut { within, asked }));
+        let outcome = outcome.unwrap_or_else(|| {
+            let why = |address: &Address| Some((address.clone(), cluster.0.remoting.last_failure(address)?));
+            Err(JoinError::TimedOut { within, failed: asked.iter().filter_map(why).collect(), asked })
+        });
         match outcome.and_then(|()| shutdown::add_tasks(&cluster).map_err(|_| JoinError::ShuttingDown)) {
             Ok(()) => {
                 self.cluster = None;

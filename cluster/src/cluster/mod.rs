@@ -27,10 +27,8 @@ use crate::{
     },
     refs::Refs,
     remote::{
-        door::Remote,
         remoting::{ControlThread, Remoting},
         tls::{InvalidTls, Tls, TlsMaterial},
-        wire::Registry,
     },
     seams::Seams,
     tools::Tools,
@@ -56,7 +54,6 @@ pub(crate) struct Inner {
     shared: Arc<Shared>,
     remoting: Arc<Remoting>,
     refs: Refs,
-    registry: Registry,
     seams: Seams,
     tls: Option<Arc<Tls>>,
     /// From when it is up.
@@ -197,21 +194,9 @@ impl Cluster {
         &self.0.system
     }
 
-    pub(crate) fn remote(&self) -> Arc<dyn Remote> {
-        self.0.remoting.clone()
-    }
-
     /// References to actors of other nodes.
     pub(crate) fn refs(&self) -> &Refs {
         &self.0.refs
-    }
-
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.0.registry
-    }
-
-    pub(crate) fn seams(&self) -> &Seams {
-        &self.0.seams
     }
 
     /// What singletons and topics are made with.

@@ -17,7 +17,7 @@
 //! in or removes anybody before it was decided who survives.
 
 use super::reachability::Reachability;
-use crate::member::{Address, Member, MemberStatus, UniqueAddress};
+use crate::member::{Member, MemberStatus, UniqueAddress};
 use crate::testkit::planted::{Bug, is_planted};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,11 +90,6 @@ impl MemberTable {
 
     pub(crate) fn get(&self, uid: u64) -> Option<&Member> {
         self.members.get(&uid)
-    }
-
-    /// The life of `address` that has not ended, if there is one.
-    pub(crate) fn at(&self, address: &Address) -> Option<&Member> {
-        self.members.values().find(|member| member.node.address == *address)
     }
 
     pub(crate) fn was_removed(&self, uid: u64) -> bool {
@@ -254,6 +249,7 @@ impl MemberTable {
     }
 
     /// The member that has been up for longest, of those with `role` that are full.
+    #[cfg(test)]
     pub(crate) fn oldest(&self, role: Option<&str>) -> Option<&Member> {
         let full = self.members.values().filter(|member| member.status.is_full() && member.has_role(role));
         full.min_by(|one, two| one.by_age(two))

@@ -4,10 +4,10 @@ use super::{Command, DropReason, Effect, Input, Message, Node, NodeSettings, Sto
 use crate::{
     member::{
         Member,
-        MemberStatus::{self, Joining, Up},
+        MemberStatus::{self, Joining, Leaving, Up},
         UniqueAddress,
     },
-    membership::table::MemberTable,
+    membership::{news::News, table::MemberTable},
 };
 use actors::Tick;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
@@ -111,7 +111,7 @@ fn one_that_cuts_this_node_off_does_not_stop_it_and_most_do() {
 fn a_failing_connection_is_told_after_five_seconds_and_withdrawn_at_once() {
     let mut node = third_of_four();
     let peer = member(0, Up).node;
-    node.step(Input::News(crate::membership::news::News::Alive(peer.clone())), at(0));
+    node.step(Input::News(News::Alive(peer.clone())), at(0));
     node.step(Input::Link { peer: peer.clone(), works: false }, at(1));
     node.step(Input::Time, at(5));
     assert!(node.table().unreachable().is_empty());
@@ -119,6 +119,44 @@ fn a_failing_connection_is_told_after_five_seconds_and_withdrawn_at_once() {
     assert_eq!(node.table().unreachable(), [0].into());
     node.step(Input::Link { peer, works: true }, at(6));
     assert!(node.table().unreachable().is_empty());
+}
+
+/// The third of four, with these statuses, that has lost all others but those that are `reached`, until the second in which
+/// it stops.
+fn stops_at(statuses: [MemberStatus; 4], reached: &[usize]) -> Option<(u64, StopReason)> {
+    let mut table = MemberTable::default();
+    (0..4).for_each(|one| assert!(table.add(0, Member { status: statuses[one], ..member(one, Up) })));
+    let mut node = node(2);
+    node.step(Input::Command(Command::Join { seeds: vec![address(0)] }), at(0));
+    node.step(said(0, Message::Ready), at(0));
+    node.step(said(0, Message::Welcome { table: table.gossip() }), at(0));
+    let alive = |one: usize| Input::News(News::Alive(member(one, Up).node));
+    [0, 1, 3].into_iter().for_each(|one| drop(node.step(alive(one), at(0))));
+    for one in [0, 1, 3].into_iter().filter(|one| !reached.contains(one)) {
+        node.step(Input::News(News::Unreachable(member(one, Up).node)), at(1));
+    }
+    (1..60).find_map(|second| Some((second, why_stopped(&node.step(Input::Time, at(second)))?)))
+}
+
+#[test]
+fn whoever_leaves_and_reaches_nobody_who_decides_stops_by_itself() {
+    let stranded = Some((15, StopReason::Stranded));
+    assert_eq!(stops_at([Up, Up, Leaving, Up], &[]), stranded);
+    assert_eq!(
+        stops_at([Up, Leaving, Leaving, Leaving], &[1, 3]),
+        stranded,
+        "the word of one that leaves counts for nobody"
+    );
+    assert_eq!(stops_at([Leaving, Leaving, Leaving, Leaving], &[0, 1]), stranded, "nobody's word counts");
+    assert_eq!(stops_at([Up, Up, Leaving, Up], &[3]), None, "that one decides for both");
+    assert_eq!(stops_at([Leaving, Leaving, Leaving, Leaving], &[0, 1, 3]), None, "nobody is lost");
+}
+
+#[test]
+fn whoever_came_and_never_was_up_does_not_wait_alone() {
+    let (second, _) = stops_at([Up, Up, Joining, Up], &[]).unwrap();
+    assert!(second <= 15, "{second}");
+    assert_eq!(stops_at([Joining, Joining, Joining, Joining], &[0, 1, 3]), None);
 }
 
 #[test]

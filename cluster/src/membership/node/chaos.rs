@@ -84,6 +84,26 @@ fn part(part: u64) {
     assert!(survived * 2 > runs.len(), "only {survived} of {} clusters are left", runs.len());
 }
 
+/// `CHAOS_SEEDS=5000..8000 cargo test -p cluster --lib chaos -- --ignored`
+#[test]
+#[allow(clippy::disallowed_methods, reason = "which seeds is up to whoever runs it")]
+#[ignore = "takes minutes: part of the long tests"]
+fn many_more_seeds() {
+    let wanted = std::env::var("CHAOS_SEEDS").unwrap_or_else(|_| "320..3320".into());
+    let bound = |text: &str| text.parse::<u64>().expect("CHAOS_SEEDS: FROM..TO, two numbers");
+    let (from, to) = wanted.split_once("..").expect("CHAOS_SEEDS: FROM..TO, two numbers");
+    let (from, to) = (bound(from), bound(to));
+    let failed_of = |half: u64| -> Vec<u64> {
+        let seeds = (from..to).filter(|seed| seed % 2 == half);
+        seeds.filter(|seed| std::panic::catch_unwind(|| run(*seed)).is_err()).collect()
+    };
+    let failed = std::thread::scope(|scope| {
+        let halves = [0, 1].map(|half| scope.spawn(move || failed_of(half)));
+        halves.map(|half| half.join().unwrap()).concat()
+    });
+    assert!(failed.is_empty(), "of the seeds {wanted} these fail: {failed:?}");
+}
+
 #[test]
 fn three_nodes_agree_after_whatever_happened() {
     part(0);

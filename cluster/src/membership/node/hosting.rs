@@ -30,6 +30,7 @@ pub(super) struct Hosting {
 }
 
 impl Hosting {
+    #[cfg(test)]
     pub(super) fn until(&self) -> Option<Tick> {
         self.until
     }

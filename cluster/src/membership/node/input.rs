@@ -62,6 +62,7 @@ pub(crate) enum Input {
     Command(Command),
     LeaseAnswer(LeaseAnswer),
     /// Nothing but time has passed.
+    #[cfg(test)]
     Time,
 }
 

@@ -8,7 +8,10 @@ use crate::{
     },
 };
 use actors::Tick;
-use std::{collections::BTreeMap, hash::Hasher, sync::Arc};
+#[cfg(test)]
+use std::hash::Hasher;
+use std::{collections::BTreeMap, sync::Arc};
+#[cfg(test)]
 use xxhash_rust::xxh3::Xxh3;
 
 /// From one node to another, over the lane that user messages never delay. Any may be lost or come twice.
@@ -86,6 +89,7 @@ impl SharedSettings {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn with_secret(mut self, key: &str, value: &str) -> Self {
         let mut hash = Xxh3::new();
         hash.write(key.as_bytes());

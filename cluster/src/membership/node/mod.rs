@@ -103,11 +103,13 @@ impl Node {
     }
 
     /// Until when it may serve what it hosts, if at all.
+    #[cfg(test)]
     pub(crate) fn hosting_valid_until(&self) -> Option<Tick> {
         self.hosting.until()
     }
 
     /// Takes `input`, at `now`, which never goes back.
+    #[cfg(test)]
     pub(crate) fn step(&mut self, input: Input, now: Tick) -> Vec<Effect> {
         self.turn([input], now)
     }
@@ -139,6 +141,7 @@ impl Node {
             Input::Quarantined { by } => self.quarantined(&by, now),
             Input::Command(command) => self.obey(command, now),
             Input::LeaseAnswer(answer) => self.lease_answered(answer, now),
+            #[cfg(test)]
             Input::Time => {}
         }
     }

@@ -7,12 +7,16 @@
 //! A member counts as unreachable when that was confirmed: by two observers, or by one that the member for its part cannot
 //! reach, or by this node's own connection. One row alone removes nobody. While some are confirmed and others are not, a
 //! node decides only what it would decide either way.
+//!
+//! # On the edge
+//! The word of a member that leaves counts for nobody, so nobody decides where only such members are left, and one that has
+//! yet to come is on no side without a full member. Whoever stays so for two stable periods stops.
 
 use super::{Effect, LeaseAnswer, Node, StopReason};
 use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     downing::{Decision, Downing, View, decide},
-    member::MemberStatus,
+    member::{Member, MemberStatus},
 };
 use actors::Tick;
 use std::{
@@ -43,6 +47,8 @@ pub(super) struct Resolver {
     unstable: Option<(Tick, u32)>,
     /// Whether those on this side had one table since then.
     agreed: bool,
+    /// Since when nobody is there who would decide for this node, which counts for nothing itself.
+    stranded: Option<Tick>,
     lease: Lease,
 }
 
@@ -67,6 +73,7 @@ impl Default for Resolver {
             stable_since: Tick::START,
             unstable: None,
             agreed: false,
+            stranded: None,
             lease: Lease::None,
         }
     }
@@ -87,6 +94,9 @@ impl Node {
         self.notice_changes(now);
         let stable_after = Downing::stable_after(self.table.members().count());
         let stable_for = now - self.resolver.stable_since;
+        if self.is_stranded_for(stable_after * 2, now) {
+            return self.stop(StopReason::Stranded, now);
+        }
         if self.resolver.rows.is_empty() || is_planted(Bug::ResolverOff) {
             return self.release_lease(now);
         }
@@ -153,6 +163,25 @@ impl Node {
             Some((since, changes)) => Some((since, changes + u32::from(rows_changed))),
         };
         resolver.rows = rows;
+    }
+
+    /// Whether, for so long, this node could reach nobody who decides for it, and is not one to decide.
+    fn is_stranded_for(&mut self, time: Duration, now: Tick) -> bool {
+        let is_lost = |member: &&Member| self.reach.is_lost(member.node.uid);
+        let is_stranded = match self.my_status() {
+            Some(MemberStatus::Leaving) => {
+                let mut deciding = self.others().filter(|member| member.status < MemberStatus::Leaving);
+                deciding.all(|member| is_lost(&member)) && self.others().any(|member| is_lost(&member))
+            }
+            Some(mine) if mine < MemberStatus::Up => {
+                let mut full = self.others().filter(|member| member.status.is_full()).peekable();
+                full.peek().is_some() && full.all(|member| is_lost(&member))
+            }
+            _ => false,
+        };
+        let since = is_stranded.then(|| self.resolver.stranded.unwrap_or(now));
+        self.resolver.stranded = since;
+        since.is_some_and(|since| now - since >= time)
     }
 
     fn check_instability(&mut self, stable_after: Duration, now: Tick) {

@@ -154,6 +154,7 @@ impl Swim {
     }
 
     /// Takes in one datagram. One that is none of ours is counted and dropped.
+    #[cfg(test)]
     pub(crate) fn datagram(&mut self, datagram: &[u8], now: Tick) -> Effects {
         let mut news = Vec::new();
         self.take_in(datagram, now, &mut news);
@@ -256,6 +257,7 @@ impl Swim {
         known.find(|other| other.address == own.address && other.uid != own.uid)
     }
 
+    #[cfg(test)]
     pub(crate) fn health(&self) -> Health {
         self.world.health
     }
@@ -266,11 +268,13 @@ impl Swim {
     }
 
     /// How many news wait to be passed on. If it only grows, names change too often.
+    #[cfg(test)]
     pub(crate) fn backlog(&self) -> usize {
         self.foca.updates_backlog()
     }
 
     /// How many alarms are set.
+    #[cfg(test)]
     pub(crate) fn alarms(&self) -> usize {
         self.world.timers.len()
     }

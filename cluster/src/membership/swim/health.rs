@@ -27,6 +27,7 @@ impl Health {
     }
 
     /// From 0 to 8.
+    #[cfg(test)]
     pub(crate) fn score(self) -> u8 {
         self.score
     }

@@ -26,8 +26,7 @@ mod tests;
 
 pub(crate) use self::{
     driver::{Effects, News, Swim},
-    health::Health,
     identity::Identity,
-    seal::{Dropped, InvalidKeyRing, KeyRing},
+    seal::{Dropped, KeyRing},
     settings::{InvalidSettings, SEEDS_MAX, Settings},
 };

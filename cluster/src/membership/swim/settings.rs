@@ -105,6 +105,7 @@ impl Settings {
     /// Within which time all others have given up one of `members` that is gone, if messages arrive: it is probed at the
     /// latest after two rounds through all others, has one period to answer and then the time of a suspect, and a second
     /// is more than the news needs.
+    #[cfg(test)]
     pub(crate) fn given_up_within(&self, members: usize) -> Duration {
         let periods = u32::try_from(2 * members.saturating_sub(1)).unwrap_or(u32::MAX);
         self.probe_period.saturating_mul(periods) + self.suspicion + Duration::from_secs(1)

@@ -35,6 +35,7 @@ impl Timers {
         self.alarms.first_key_value().map(|((at, _), _)| *at)
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.alarms.len()
     }

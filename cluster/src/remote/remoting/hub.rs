@@ -8,6 +8,7 @@
 
 use super::{
     admission::Admission,
+    attempts::{Attempts, NotConnected},
     line::Line,
     news::{News, NewsQueue},
     outgoing,
@@ -70,6 +71,7 @@ pub(super) struct Hub {
     receivers: Mutex<Arc<Receivers>>,
     pub(super) security: Security,
     pub(super) admission: Admission,
+    pub(super) attempts: Attempts,
     pub(super) news: NewsQueue,
     /// Whether messages are still taken to be sent.
     pub(super) is_open: AtomicBool,
@@ -113,6 +115,7 @@ impl Hub {
             receivers: Mutex::new(Arc::new(receivers)),
             security,
             admission: Admission::default(),
+            attempts: Attempts::default(),
             news: NewsQueue::default(),
             is_open: AtomicBool::new(true),
             phase: watch::Sender::new(Phase::Open),
@@ -188,6 +191,7 @@ impl Hub {
     pub(super) fn connected(self: &Arc<Self>, peer: &Peer, line: &Arc<Line>) -> bool {
         let agreement = self.registry.negotiate(&peer.types);
         let (node, lane) = (&peer.node, peer.lane);
+        self.attempts.succeeded(&node.address);
         self.with_line(&node.address, lane, line, |shard, now| {
             let input = Input::Connected { node: node.clone(), lane };
             shard.associations.step_into(input, now, &mut shard.effects);
@@ -211,9 +215,11 @@ impl Hub {
         to: &Address,
         life: Option<u64>,
         lane: Lane,
-        error: Option<HandshakeError>,
+        error: NotConnected,
         line: &Arc<Line>,
     ) {
+        self.attempts.failed(to, &error);
+        let error = error.handshake();
         self.with_line(to, lane, line, |shard, now| {
             shard.remove_line(to, lane);
             if let Some(Life::Met(uid)) = shard.associations.get(to).map(Association::life) {

@@ -9,6 +9,7 @@
 //! [`admission`], each for `HANDSHAKE_WITHIN` at most. A reader holds no more than its decoder and one read's frames.
 
 mod admission;
+mod attempts;
 mod control_thread;
 mod hub;
 mod incoming;
@@ -123,6 +124,11 @@ impl Remoting {
     /// drop the old one.
     pub(crate) fn rotate(&self, keys: KeyRing) {
         self.0.security.rotate(keys);
+    }
+
+    /// Why the last attempt to connect there failed, if it did.
+    pub(crate) fn last_failure(&self, to: &Address) -> Option<String> {
+        self.0.attempts.failure(to)
     }
 
     /// All that was dropped so far, by reason.

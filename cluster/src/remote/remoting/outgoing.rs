@@ -1,6 +1,7 @@
 //! One connection this node makes: dials, shakes hands, and writes what waits until it breaks or is to end.
 
 use super::{
+    attempts::NotConnected,
     hub::{Hub, Taken},
     line::Line,
     security::Certified,
@@ -10,7 +11,7 @@ use crate::{
     remote::{
         connection::shake_hands,
         frame,
-        handshake::{HANDSHAKE_WITHIN, Handshake, HandshakeError, Peer},
+        handshake::{HANDSHAKE_WITHIN, Handshake, Peer},
         message::Unwritten,
         transport::{ByteStream, Lane},
     },
@@ -65,18 +66,19 @@ async fn connect(
     to: &Address,
     life: Option<u64>,
     lane: Lane,
-) -> Result<(ByteStream, Peer), Option<HandshakeError>> {
+) -> Result<(ByteStream, Peer), NotConnected> {
     let Seams { clock, transport, .. } = &hub.seams;
     let dialled = clock.timeout(DIAL_WITHIN, transport.dial(to.clone(), lane)).await;
-    let stream = dialled.map_err(|_| None)?.map_err(|_| None)?;
+    let stream = dialled.map_err(|_| NotConnected::Silence)?.map_err(NotConnected::Nobody)?;
     let until = clock.now() + HANDSHAKE_WITHIN;
     let secured = clock.timeout(HANDSHAKE_WITHIN, hub.security.dialled(stream, to)).await;
-    let (mut stream, certificate) = secured.map_err(|_| None)?.map_err(|_| None)?;
+    let (mut stream, certificate) = secured.map_err(|_| NotConnected::TlsSilence)?.map_err(NotConnected::Tls)?;
     let (me, prover) = (Arc::clone(&hub.introduction), hub.security.prover());
     let (handshake, hello) = Handshake::dial(me, prover, to.clone(), life, lane, until);
     let judge = Certified { hub, certificate };
     // What the other side says after its welcome is nothing: it has a connection of its own for that.
-    let (peer, _) = shake_hands(&mut stream, handshake, Some(hello), &judge, clock).await.map_err(Some)?;
+    let met = shake_hands(&mut stream, handshake, Some(hello), &judge, clock).await;
+    let (peer, _) = met.map_err(NotConnected::Handshake)?;
     Ok((stream, peer))
 }
 
