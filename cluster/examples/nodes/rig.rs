@@ -1,10 +1,6 @@
 //! [`Rig`]: nodes in a network of their own, and all that they said.
 
-use crate::{
-    judge::Judge,
-    line::{self, Line},
-    net::Net,
-};
+use crate::{judge::Judge, line, net::Net};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{

@@ -182,6 +182,7 @@ impl<E: Ends> Exports<E> {
     }
 
     /// How many actors others can name.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.table.lock().actors.len()
     }

@@ -197,6 +197,7 @@ impl Peer {
     }
 
     /// How many actors there are stood for here.
+    #[cfg(test)]
     pub(super) fn stand_ins_len(&self) -> usize {
         self.stand_ins.lock().len()
     }

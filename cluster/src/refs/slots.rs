@@ -70,6 +70,7 @@ impl Slots {
         all.into_iter().map(|(_, slot)| slot.sink).collect()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }

@@ -74,6 +74,7 @@ impl Watching {
         std::mem::take(&mut self.waits).into_values().map(|wait| wait.actor).collect()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.waits.len()
     }
@@ -123,6 +124,7 @@ impl Watched {
         *self = Self::default();
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
