@@ -66,7 +66,7 @@ pub enum DeadLetterReason {
     /// It was asked, and the time for the answer was over before the recipient came to it.
     Expired,
     /// The recipient is on another node, and the message could not be written for that: its type is not registered here or
-    /// there, it is too large, or the two have no version in common.
+    /// there, it is too large, or the two have no version in common. Or it came from another node and could not be read.
     Unsendable,
     /// The recipient is on another node that could not be reached, or with which nothing passes any more.
     Unreachable,

@@ -3,6 +3,9 @@
 //! A message that is delivered has the version in which its own type is written for the other node: a controller's message
 //! is no more than an envelope.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     WireMessage,
     remote::{
@@ -174,119 +177,5 @@ impl<'de> Deserialize<'de> for Bytes {
             }
         }
         deserializer.deserialize_bytes(AsBytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{
-        WireMessage,
-        refs::tests::nodes::{SECOND, Two},
-    };
-    use actors::{
-        Actor, ActorContext, ActorRef, Behavior, Handled, ServiceKey,
-        delivery::{
-            ConsumerController, ConsumerControllerMessage, ConsumerSettings, Delivery, ProducerController,
-            ProducerControllerMessage, ProducerSettings, RequestNext, WorkPullingController,
-            WorkPullingControllerMessage, WorkPullingSettings,
-        },
-    };
-    use parking_lot::Mutex;
-    use serde::{Deserialize, Serialize};
-    use std::sync::Arc;
-
-    #[derive(Debug, Serialize, Deserialize)]
-    struct Parcel(u64);
-
-    impl WireMessage for Parcel {
-        const NAME: &'static str = "test.Parcel";
-    }
-
-    /// Sends parcels of these numbers.
-    struct Sender(u64, u64);
-
-    impl Actor for Sender {
-        type Message = RequestNext<Parcel>;
-
-        async fn receive(&mut self, _: &mut ActorContext<Self::Message>, next: RequestNext<Parcel>) -> Handled {
-            if self.0 < self.1 {
-                next.send(Parcel(self.0));
-                self.0 += 1;
-            }
-            Ok(Behavior::Same)
-        }
-    }
-
-    /// Writes down what comes, and confirms it.
-    struct Clerk(Arc<Mutex<Vec<u64>>>);
-
-    impl Actor for Clerk {
-        type Message = Delivery<Parcel>;
-
-        async fn receive(&mut self, _: &mut ActorContext<Self::Message>, delivery: Delivery<Parcel>) -> Handled {
-            self.0.lock().push(delivery.message().0);
-            delivery.confirm();
-            Ok(Behavior::Same)
-        }
-    }
-
-    fn nodes() -> Two {
-        Two::with(|registry| crate::receptionist::protocol(registry.delivery::<Parcel>()))
-    }
-
-    #[test]
-    fn parcels_arrive_once_and_in_order_at_another_node_whatever_is_lost() {
-        let nodes = nodes();
-        let sending =
-            nodes.one.system.spawn("sending", ProducerController::props("parcels", ProducerSettings::default()));
-        let sender = nodes.one.system.spawn("sender", Sender(0, 300));
-        sending.tell(ProducerControllerMessage::Start { producer: sender });
-        let counting = nodes.two.system.spawn("counting", ConsumerController::props(ConsumerSettings::default()));
-        let counted = Arc::new(Mutex::new(Vec::new()));
-        let clerk = nodes.two.system.spawn("clerk", Clerk(counted.clone()));
-        counting.tell(ConsumerControllerMessage::Start { deliver_to: clerk });
-        nodes.two.refs.name("counting", &counting).unwrap();
-        let there: ActorRef<ConsumerControllerMessage<Parcel>> =
-            nodes.one.refs.named(&nodes.two.me, "counting").unwrap();
-        // Of all frames both ways each fifth is lost.
-        for node in [&nodes.one, &nodes.two] {
-            let sent = Mutex::new(0_u32);
-            node.remote.lose(move |_, system, _| {
-                let mut sent = sent.lock();
-                *sent += 1;
-                !system && sent.is_multiple_of(5)
-            });
-        }
-        sending.tell(ProducerControllerMessage::ConnectTo {
-            consumer: there.map(ConsumerControllerMessage::FromProducer),
-        });
-        nodes.kit.advance(600 * SECOND);
-        assert_eq!(*counted.lock(), (0..300).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn workers_of_other_nodes_pull_work() {
-        let nodes = nodes();
-        let key = ServiceKey::<ConsumerControllerMessage<Parcel>>::new("workers");
-        let done = Arc::new(Mutex::new(Vec::new()));
-        for (node, name) in [(&nodes.one, "one"), (&nodes.two, "two")] {
-            let props = ConsumerController::props(ConsumerSettings::default()).service(key.clone());
-            let worker = node.system.spawn(format!("worker-{name}"), props);
-            let clerk = node.system.spawn(format!("clerk-{name}"), Clerk(done.clone()));
-            worker.tell(ConsumerControllerMessage::Start { deliver_to: clerk });
-        }
-        nodes.join_receptionists();
-        nodes.settle();
-        let work = WorkPullingController::props("work", WorkPullingSettings::default()).service(key);
-        let work = nodes.one.system.spawn("work", work);
-        nodes.settle();
-        let sender = nodes.one.system.spawn("sender", Sender(0, 200));
-        work.tell(WorkPullingControllerMessage::Start { producer: sender });
-        nodes.kit.advance(30 * SECOND);
-        let stats = nodes.kit.block_on(async { work.ask(WorkPullingControllerMessage::GetWorkerStats, SECOND).await });
-        assert_eq!(stats.unwrap().workers, 2);
-        let mut done = done.lock().clone();
-        done.sort_unstable();
-        assert_eq!(done, (0..200).collect::<Vec<_>>());
     }
 }

@@ -13,6 +13,7 @@ use crate::clock::Tick;
 use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
+use crate::system::ActorSystem;
 
 /// A reference without the type of its messages: for tables of actors that others can name. Cheap to clone.
 #[derive(Clone)]
@@ -91,6 +92,11 @@ impl AnyActorRef {
         self.0.send(message)
     }
 
+    /// Makes a dead letter of a message that came from elsewhere and could not be read.
+    pub fn unread(&self, reason: DeadLetterReason) {
+        self.0.unread(reason);
+    }
+
     /// Makes a dead letter of a message that came from elsewhere; asks in it end.
     pub fn undelivered(&self, message: Box<dyn Any + Send>, reason: DeadLetterReason) {
         self.0.undelivered(message, reason);
@@ -116,6 +122,12 @@ trait Erased: Send + Sync {
     fn try_tell(&self, message: Box<dyn Any + Send>, deadline: Option<Tick>) -> Result<(), Undelivered>;
     fn send(&self, message: Box<dyn Any + Send>) -> Delivery<'_>;
     fn undelivered(&self, message: Box<dyn Any + Send>, reason: DeadLetterReason);
+    fn unread(&self, reason: DeadLetterReason);
+}
+
+/// Makes a dead letter of a message that came from elsewhere, for an actor that is not found. `path` says which.
+pub fn not_found(system: &ActorSystem, path: &ActorPath) {
+    system.event_stream().dead_letter(path, "a message from another node", DeadLetterReason::Stopped);
 }
 
 impl<M: Send + 'static> Erased for ActorRef<M> {
@@ -163,5 +175,9 @@ impl<M: Send + 'static> Erased for ActorRef<M> {
         if let Ok(message) = message.downcast::<M>() {
             Self::undelivered(self, reason, *message);
         }
+    }
+
+    fn unread(&self, reason: DeadLetterReason) {
+        self.control().head().dead_letter::<M>(reason);
     }
 }

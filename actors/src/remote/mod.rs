@@ -20,7 +20,7 @@ mod parcel;
 mod reply;
 mod stand_in;
 
-pub use any_ref::{AnyActorRef, Delivery, Undelivered};
+pub use any_ref::{AnyActorRef, Delivery, Undelivered, not_found};
 #[cfg(feature = "serde")]
 pub use context::{ContextError, Gone, Packing, RefPlace, Unpacking, pack, unpack};
 pub use parcel::{Message, Parcel};

@@ -162,9 +162,11 @@ impl Cluster {
         }
     }
 
-    /// How much was dropped so far, by reason: datagrams, messages between nodes, events.
+    /// How much was dropped so far, by reason: datagrams, messages between nodes, messages of actors, events.
     pub fn dropped(&self) -> BTreeMap<String, u64> {
-        self.0.shared.counts.all()
+        let mut all = self.0.shared.counts.all();
+        all.extend(self.0.refs.dropped().map(|(reason, count)| (reason.to_owned(), count)));
+        all
     }
 
     /// Goes on with other certificates: connections made from now on use them.

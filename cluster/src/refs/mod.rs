@@ -6,7 +6,7 @@
 //! # What is where
 //! - [`frame`] and [`blob`]: bytes. [`packing`]: what is set while a message is written or read.
 //! - [`exports`]: actors of this node that others can name. [`stub`]: actors of others. [`peer`]: one life of another node.
-//! - [`slots`]: asks that wait for an answer. [`watching`] and [`watch`]: ends. [`window`] and [`rows`]: room for `send`.
+//! - [`dropped`]: what got to nobody. [`slots`]: asks that wait for an answer. [`watching`] and [`watch`]: ends. [`window`] and [`rows`]: room for `send`.
 //!
 //! # Order
 //! What one task tells and sends to one actor goes over one lane and arrives in that order. Answers and notices of ends go over
@@ -17,6 +17,7 @@
 //! `WAITING_MAX`; messages of `send` on their way to one actor: `WINDOW`. Other messages are bounded by the lane's queue.
 
 mod blob;
+mod dropped;
 mod exports;
 mod frame;
 mod home;
@@ -121,13 +122,6 @@ impl Refs {
         Self(Shared::new(system, me, registry, seams, settings))
     }
 
-    /// As [`new`](Self::new) and [`connect`](Self::connect), where `remote` knows its receivers already, or learns of them later.
-    pub(crate) fn start(system: &ActorSystem, remote: &Arc<dyn Remote>, registry: Registry, seams: Seams) -> Self {
-        let refs = Self::new(system, remote.me().clone(), registry, seams, Settings::default());
-        refs.connect(remote);
-        refs
-    }
-
     /// Sends through `remote` from now on, which is not kept: once it is gone, actors elsewhere count as stopped. Called once.
     pub(crate) fn connect(&self, remote: &Arc<dyn Remote>) {
         if self.0.remote.set(Arc::downgrade(remote)).is_ok() {
@@ -138,6 +132,11 @@ impl Refs {
     /// Which life of which node this is.
     pub(crate) fn me(&self) -> &UniqueAddress {
         &self.0.me
+    }
+
+    /// How many messages and answers got to nobody so far, by reason.
+    pub(crate) fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.drops.iter()
     }
 
     /// Takes what comes over [`Channel::Actors`](crate::remote::door::Channel::Actors).
@@ -171,8 +170,7 @@ impl Refs {
     pub(crate) fn named<M: Send + 'static>(&self, node: &UniqueAddress, name: &str) -> Result<ActorRef<M>, NameError> {
         self.check_name::<M>(name)?;
         let text = format!("/{name}");
-        // Above all numbers of actors, which are counted.
-        let uid = xxh3_64(name.as_bytes()) | 1 << 63;
+        let uid = named_uid(name);
         let blob = RefBlob { node: node.clone(), to: To::Name(name), system_uid: node.uid, uid, text: &text };
         let mut place = Found(None);
         self.0.put(&blob, TypeId::of::<M>(), &mut place).map_err(|_| NameError::Full)?;
@@ -210,6 +208,11 @@ impl Refs {
         }
         self.0.check(TypeId::of::<M>(), type_name::<M>()).map_err(|_| NameError::NotRegistered(type_name::<M>()))
     }
+}
+
+/// The number that stands for a well-known actor: above all numbers of actors, which are counted.
+fn named_uid(name: &str) -> u64 {
+    xxh3_64(name.as_bytes()) | 1 << 63
 }
 
 impl fmt::Debug for Refs {

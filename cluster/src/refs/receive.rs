@@ -1,6 +1,7 @@
 //! What comes from other nodes for actors of this one.
 
 use super::{
+    dropped::Lost,
     frame::{self, Asks, Incoming, Kind, Numbered, To},
     packing::Unpack,
     peer::Peer,
@@ -95,10 +96,14 @@ impl Shared {
         let Incoming { head, asks, bytes } = incoming;
         let Some((id, actor)) = self.exports.find(head.to) else {
             fail(remote, peer, asks, AskError::Stopped);
+            self.nobody_there(head.to);
             return self.gone(remote, peer, head.to);
         };
         let deadline = head.remaining.map(|micros| self.now() + Duration::from_micros(micros));
-        let Some(agreement) = peer.agreement(remote) else { return fail(remote, peer, asks, AskError::NoReply) };
+        let Some(agreement) = peer.agreement(remote) else {
+            self.drops.add(Lost::UnknownHere);
+            return fail(remote, peer, asks, AskError::NoReply);
+        };
         let context = Unpack::new(self, peer, asks, deadline);
         let read = || agreement.unpack(head.type_number, head.version, bytes);
         // A panic of a user's `Deserialize` is no reason to end a connection.
@@ -120,6 +125,7 @@ impl Shared {
             }
             Err(why) => {
                 self.did_not_pass(peer, &why);
+                actor.unread(DeadLetterReason::Unsendable);
                 // Those that were read have said so when they were dropped.
                 fail(remote, peer, asks, AskError::NoReply);
                 if let Some(numbered) = head.numbered {
@@ -137,9 +143,9 @@ impl Shared {
             (Ok(()), None) => {}
             (Ok(()), Some(numbered)) => self.taken(remote, peer, id, numbered),
             (Err(Undelivered::Full(message)), Some(numbered)) => self.wait_for_room(peer, id, actor, numbered, message),
-            (Err(Undelivered::Full(message)), None) => actor.undelivered(message, DeadLetterReason::MailboxFull),
+            (Err(Undelivered::Full(message)), None) => self.lose(&actor, message, Lost::MailboxFull),
             (Err(Undelivered::Stopped(message)), _) => {
-                actor.undelivered(message, DeadLetterReason::Stopped);
+                self.lose(&actor, message, Lost::NobodyThere);
                 self.gone(remote, peer, To::Id(id));
             }
             (Err(Undelivered::OtherType(message)), _) => {
@@ -147,6 +153,8 @@ impl Shared {
                     from = %peer.node, recipient = %actor.path(),
                     "a message of another type than its recipient's was dropped"
                 );
+                self.drops.add(Lost::OtherType);
+                actor.unread(DeadLetterReason::Unsendable);
                 drop(message);
             }
         }
@@ -158,6 +166,7 @@ impl Shared {
         let Some(sink) = sink else { return fail(remote, peer, asks, AskError::NoReply) };
         if let Err(error) = pack::check(bytes) {
             sink.fail(AskError::NoReply);
+            self.drops.add(Lost::AnswerMalformed);
             tracing::warn!(from = %peer.node, %error, "an answer that is none was dropped");
             return fail(remote, peer, asks, AskError::NoReply);
         }
@@ -166,13 +175,21 @@ impl Shared {
         context.unread().for_each(|number| {
             peer.send(remote, Lane::Ordinary, no_answer(number, AskError::NoReply));
         });
-        match read {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(from = %peer.node, error, "an answer that cannot be read was dropped");
-            }
-            Err(_) => tracing::warn!(from = %peer.node, "an answer was dropped: reading it panicked"),
-        }
+        let error = match read {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => "reading it panicked".to_owned(),
+        };
+        self.drops.add(Lost::AnswerMalformed);
+        tracing::warn!(from = %peer.node, error, "an answer that cannot be read was dropped");
+    }
+
+    /// A message that came and was read: a dead letter, and asks in it end.
+    pub(super) fn lose(&self, actor: &AnyActorRef, message: Box<dyn Any + Send>, lost: Lost) {
+        self.drops.add(lost);
+        let is_full = lost == Lost::MailboxFull;
+        let reason = if is_full { DeadLetterReason::MailboxFull } else { DeadLetterReason::Stopped };
+        actor.undelivered(message, reason);
     }
 
     /// Whoever sent there need not do so again.
@@ -194,8 +211,9 @@ impl Receiver for Shared {
         if self.peers.has_ended(from) {
             return;
         }
-        let Some(peer) = self.peer(from) else { return };
+        let Some(peer) = self.peer(from) else { return self.drops.add(Lost::Crowded) };
         if self.frame(&peer, system, &body).is_none() {
+            self.drops.add(Lost::NoFrame);
             tracing::warn!(%from, bytes = body.len(), "a frame for actors that is none was dropped");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     Settings,
+    dropped::Drops,
     exports::{Ends, Exports},
     frame::{self, Asks, Head, Kind, Numbered},
     packing::Pack,
@@ -12,13 +13,7 @@ use super::{
 };
 use crate::{
     member::UniqueAddress,
-    remote::{
-        door::Remote,
-        dropped::DropReason,
-        pack::Packer,
-        transport::Lane,
-        wire::{NotPassed, Registry},
-    },
+    remote::{door::Remote, dropped::DropReason, pack::Packer, transport::Lane, wire::Registry},
     seams::Seams,
 };
 use actors::{
@@ -44,9 +39,6 @@ const OVERHEAD: usize = 1024;
 /// A buffer that has become larger than this is not kept.
 const BUFFER_MAX: usize = 64 * 1024;
 
-/// Types and reasons that are told of once.
-const TOLD_MAX: usize = 1024;
-
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -64,7 +56,8 @@ pub(super) struct Shared {
     pub(super) exports: Exports<Self>,
     pub(super) peers: Peers,
     numbers: AtomicU64,
-    told: Mutex<BTreeSet<(Arc<str>, DropReason)>>,
+    pub(super) drops: Drops,
+    pub(super) told: Mutex<BTreeSet<(Arc<str>, DropReason)>>,
     /// Windows in which somebody waits for room.
     pub(super) starving: Mutex<Vec<Starving>>,
     /// Something is to be looked at sooner than before.
@@ -115,6 +108,7 @@ impl Shared {
             exports: Exports::new(this.clone()),
             peers: Peers::default(),
             numbers: AtomicU64::new(1),
+            drops: Drops::default(),
             told: Mutex::default(),
             starving: Mutex::default(),
             hurry: Notify::new(),
@@ -274,7 +268,8 @@ impl Shared {
     ) -> Result<(Bytes, Gone, Option<Asks>), DeadLetterReason> {
         let Writes { stub, message, message_type: (type_id, type_name), deadline, trace, numbered } = writes;
         let agreement = stub.peer.agreement(remote).ok_or(DeadLetterReason::Unreachable)?;
-        let writes = agreement.writes(type_id, type_name).map_err(|why| self.cannot_pass(&stub.peer, &why))?;
+        let writes =
+            agreement.writes(type_id, type_name).map_err(|why| self.cannot_pass(&stub.peer, stub.lane, why))?;
         let remaining = deadline.map(|deadline| {
             let remaining = deadline - self.now();
             u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX)
@@ -293,7 +288,7 @@ impl Shared {
                     Ok((Bytes::copy_from_slice(out), gone, asks))
                 }
                 Err(_) if context.is_full.get() => Err(DeadLetterReason::MailboxFull),
-                Err(why) => Err(self.cannot_pass(&stub.peer, &why)),
+                Err(why) => Err(self.cannot_pass(&stub.peer, stub.lane, why)),
             }
         })
     }
@@ -312,30 +307,10 @@ impl Shared {
             let mut packer = Packer::new(out, Lane::Ordinary.frame_max() - OVERHEAD);
             let (written, gone) = remote::pack(&context, || answer.write(&mut packer));
             written?;
-            packer.end().map_err(|error| error.to_string())?;
+            packer.end().map_err(|error| format!("{error}: send it in parts"))?;
             Head::end(out, context.open(until));
             Ok((Bytes::copy_from_slice(out), gone))
         })
-    }
-
-    fn cannot_pass(&self, peer: &Peer, why: &NotPassed) -> DeadLetterReason {
-        let key = (Arc::clone(&why.name), why.reason);
-        let is_news = {
-            let mut told = self.told.lock();
-            told.len() < TOLD_MAX && told.insert(key)
-        };
-        if is_news {
-            tracing::warn!(
-                node = %peer.node, message_type = %why.name, reason = ?why.reason, detail = why.detail,
-                "messages of this type do not pass between two nodes; said once for each type and reason"
-            );
-        }
-        DeadLetterReason::Unsendable
-    }
-
-    /// As [`cannot_pass`](Self::cannot_pass), for a message that came.
-    pub(super) fn did_not_pass(&self, peer: &Peer, why: &NotPassed) {
-        let _ = self.cannot_pass(peer, why);
     }
 
     /// Asks of that life have no answer any more.

@@ -1,6 +1,7 @@
 //! [`Slots`]: asks of this node that wait for an answer from one life of another. [`Reply`]: the other way.
 
 use super::{
+    dropped::Lost,
     frame::{self, Asks, Kind},
     peer::Peer,
     shared::Shared,
@@ -112,6 +113,7 @@ impl RemoteReply for Reply {
                 Some(gone)
             }
             Err(error) => {
+                shared.drops.add(Lost::AnswerUnsendable);
                 tracing::warn!(
                     to = %self.peer.node, answer = answer.type_name(), %error,
                     "an answer cannot be written for another node; the ask there ends without one"

@@ -5,6 +5,7 @@
 //! [`FLUSH_WITHIN`] after the first.
 
 use super::{
+    dropped::Lost,
     frame::{self, Kind, Numbered, To},
     peer::Peer,
     shared::{Shared, Starving},
@@ -163,7 +164,7 @@ impl Shared {
                 let peer = Arc::clone(peer);
                 self.seams.ordinary.spawn(Box::pin(async move { this.pass_on(&peer, id, &actor).await }));
             }
-            Err(message) => actor.undelivered(message, DeadLetterReason::MailboxFull),
+            Err(message) => self.lose(&actor, message, Lost::MailboxFull),
         }
     }
 
@@ -183,7 +184,7 @@ impl Shared {
             match actor.send(message).await {
                 Ok(()) => {}
                 Err(Undelivered::Full(message) | Undelivered::Stopped(message) | Undelivered::OtherType(message)) => {
-                    actor.undelivered(message, DeadLetterReason::Stopped);
+                    self.lose(actor, message, Lost::NobodyThere);
                 }
             }
             if let Some(remote) = self.remote() {

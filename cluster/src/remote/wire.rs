@@ -333,13 +333,25 @@ impl Agreement {
     /// They cannot go there.
     pub(crate) fn writes(&self, message_type: TypeId, type_name: &str) -> Result<Writes<'_>, NotPassed> {
         let Some(place) = self.registry.0.by_type.get(&message_type).copied() else {
-            let detail = "is not registered: implement `WireMessage` for it and register it with the node".to_owned();
+            let detail = "is not registered: implement `cluster::WireMessage` for it and register it with \
+                          `ClusterConfig::message`";
+            let detail = detail.to_owned();
             return Err(NotPassed { reason: DropReason::UnknownHere, name: type_name.into(), detail });
         };
         let entry = &self.registry.0.entries[place];
         let version = self.writes[place].map_err(|reason| {
             let Entry { writes, .. } = entry;
-            let detail = format!("is written here in {}..={}", writes.start(), writes.end());
+            let detail = match reason {
+                DropReason::UnknownThere => {
+                    "is not registered at the other node: register it there with `ClusterConfig::message`".to_owned()
+                }
+                _ => format!(
+                    "is written here in versions {}..={}, of which the other node reads none: let `WireMessage::READS` \
+                     there have one of them",
+                    writes.start(),
+                    writes.end()
+                ),
+            };
             NotPassed { reason, name: Arc::clone(&entry.name), detail }
         })?;
         Ok(Writes { entry, type_number: place as u32, version })

@@ -73,9 +73,12 @@ fn the_end_of_a_life_ends_all_asks_of_it() {
         gate.tell(GateMessage::Keep(reply_to));
         nodes.kit.clock().sleep(SECOND).await;
         crate::remote::door::Remote::quarantine(&*nodes.one.remote, &nodes.two.me);
-        (asked.await, waited.await)
+        let both = futures_util::future::join(asked, waited);
+        nodes.kit.clock().timeout(SECOND, both).await
     });
-    assert_eq!(asked, (Err(AskError::Stopped), Err(AskError::Stopped)));
+    let (asked, waited) = asked.expect("both end with the life, whatever time they have");
+    assert_eq!((asked, waited), (Err(AskError::Stopped), Err(AskError::Stopped)));
+    assert_eq!(nodes.one.refs.0.known_peer(&nodes.two.me).map(|peer| peer.node.clone()), None);
     assert!(gate.is_stopped());
     assert_eq!(nodes.ask(&gate, GateMessage::Keep), Err(AskError::Stopped));
 }

@@ -1,8 +1,10 @@
 //! Actors of two nodes that talk to each other.
 
+mod across;
 mod ask;
 pub(crate) mod nodes;
 mod refs_in_messages;
+mod said;
 mod send;
 mod tell;
 mod watch;

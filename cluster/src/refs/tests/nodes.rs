@@ -177,12 +177,20 @@ impl Two {
 
     /// With more types that travel.
     pub(crate) fn with(more: impl Fn(RegistryBuilder) -> RegistryBuilder) -> Self {
+        Self::with_each(&more, &more)
+    }
+
+    /// With more types that travel, at the first and at the second.
+    pub(crate) fn with_each(
+        at_one: impl Fn(RegistryBuilder) -> RegistryBuilder,
+        at_two: impl Fn(RegistryBuilder) -> RegistryBuilder,
+    ) -> Self {
         let kit = TestKit::new();
         let network = MemoryNetwork::new(kit.clock().clone());
-        let both = || more(Registry::builder().message::<GateMessage>().message::<Greeting>());
-        let one =
-            node(&kit, &network, "one:1", Some(kit.system().clone()), both().message::<Private>().build().unwrap());
-        let two = node(&kit, &network, "two:2", None, both().build().unwrap());
+        let both = || Registry::builder().message::<GateMessage>().message::<Greeting>();
+        let private = at_one(both()).message::<Private>().build().unwrap();
+        let one = node(&kit, &network, "one:1", Some(kit.system().clone()), private);
+        let two = node(&kit, &network, "two:2", None, at_two(both()).build().unwrap());
         Self { kit, network, one, two }
     }
 

@@ -4,8 +4,11 @@ use super::{
     super::{frame::Kind, window::WINDOW},
     nodes::{Gate, GateMessage, SECOND, Two},
 };
-use actors::{ActorRef, Mailbox, Props};
-use std::time::Duration;
+use crate::remote::transport::Lane;
+use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Mailbox, Props};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
 
 const ROOM: usize = 4;
 
@@ -64,6 +67,62 @@ fn what_is_told_between_keeps_its_place_or_finds_no_room() {
     assert_eq!(noted.iter().filter(|n| *n % 3 == 0).count(), 100, "of what was sent nothing is missing");
     let dropped = nodes.dead_letters(&nodes.two, actors::DeadLetterReason::MailboxFull);
     assert_eq!(noted.len() as u64 + dropped, 300);
+}
+
+/// Takes its time. What comes late arrives in the middle of one of its turns, when there is room and nobody has come for it yet.
+struct Slow {
+    noted: Arc<Mutex<Vec<u32>>>,
+    late: Arc<Mutex<Option<Bytes>>>,
+    arrive: Box<dyn Fn(Bytes) + Send>,
+}
+
+impl Actor for Slow {
+    type Message = GateMessage;
+
+    async fn receive(&mut self, ctx: &mut ActorContext<GateMessage>, message: GateMessage) -> Handled {
+        match message {
+            GateMessage::Sleep(within) => ctx.clock().sleep(within).await,
+            GateMessage::Note(n) => {
+                self.noted.lock().push(n);
+                let late = self.late.lock().take_if(|_| n == ROOM as u32 - 1);
+                late.into_iter().for_each(&self.arrive);
+            }
+            _ => {}
+        }
+        Ok(Behavior::Same)
+    }
+}
+
+#[test]
+fn what_is_told_does_not_pass_by_what_waits_for_room() {
+    let nodes = Two::new();
+    let (noted, late) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(None)));
+    let (to_note, comes, refs, from) = (noted.clone(), late.clone(), nodes.two.refs.clone(), nodes.one.me.clone());
+    let slow = Props::setup(move |_| {
+        let (refs, from) = (refs.receiver(), from.clone());
+        let arrive = Box::new(move |frame| refs.deliver(&from, Lane::Ordinary, false, frame));
+        Slow { noted: to_note.clone(), late: comes.clone(), arrive }
+    });
+    let slow = nodes.two.system.spawn("slow", slow.mailbox(Mailbox::bounded(ROOM)));
+    nodes.two.refs.name("slow", &slow).unwrap();
+    let slow: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "slow").unwrap();
+    slow.tell(GateMessage::Sleep(5 * SECOND));
+    nodes.settle();
+    let many = ROOM as u32 + 3;
+    nodes.kit.block_on(async {
+        for n in 0..many {
+            slow.send(GateMessage::Note(n)).await.unwrap();
+        }
+    });
+    nodes.settle();
+    nodes.one.remote.lose(|_, _, _| true);
+    slow.tell(GateMessage::Note(many));
+    nodes.one.remote.heal();
+    *late.lock() = nodes.one.remote.sent.lock().last().cloned();
+    nodes.kit.advance(10 * SECOND);
+    assert!(late.lock().is_none(), "it came");
+    assert_eq!(*noted.lock(), (0..many).collect::<Vec<_>>(), "there was no room for it: others were there before");
+    assert_eq!(nodes.dead_letters(&nodes.two, actors::DeadLetterReason::MailboxFull), 1);
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn whoever_has_stopped_takes_no_messages_and_asks_end_at_once() {
     gate.tell(GateMessage::Note(3));
     assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Stopped), 1);
     assert_eq!(nodes.two.refs.0.exports.len(), 0);
+    let there = nodes.dead_letters(&nodes.two, DeadLetterReason::Stopped);
+    assert_eq!(there, 1, "the question that came too late was counted where it was dropped");
 }
 
 #[test]
