@@ -119,11 +119,13 @@ impl Shared {
         }
     }
 
-    /// A message has come for nobody: a dead letter, by what is known of its recipient.
+    /// A message has come for nobody: a dead letter, by what is known of its recipient. What nodes say to each other by
+    /// themselves is none: it may come before there is somebody to take it, and comes again.
     pub(super) fn nobody_there(&self, to: To<'_>) {
         self.drops.add(Lost::NobodyThere);
         let (uid, text) = match to {
             To::Id(id) => (id, format!("/(ended)#{id}")),
+            To::Name(name) if name.starts_with("system/") => return,
             To::Name(name) => (named_uid(name), format!("/{name}")),
         };
         remote::not_found(&self.system, &remote::path(self.system.uid(), uid, &text));
