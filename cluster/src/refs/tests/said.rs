@@ -163,6 +163,8 @@ fn what_comes_and_gets_to_nobody_is_counted_where_it_was_dropped() {
     pair.nodes.kit.advance(SECOND);
     gate.tell(GateMessage::Note(2));
     pair.nodes.kit.advance(SECOND);
+    gate.tell(GateMessage::Note(3));
+    assert_eq!(dead_letters(&pair.two, DeadLetterReason::StoppedBefore), 1, "what waited when it stopped is its own");
     assert_eq!(pair.dropped(), [counts([]), counts([("actors: malformed", 1), ("actors: nobody there", 2)])]);
     let since = stopped(&pair);
     assert_eq!(since[1] - before[1], 2);
