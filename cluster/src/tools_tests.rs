@@ -166,6 +166,17 @@ impl World {
         }
     }
 
+    /// All nodes learn at once that somebody cannot reach `member`, or that all can again.
+    fn reach(&self, member: &Member, unreachable: bool) {
+        let event = if unreachable { ClusterEvent::Unreachable } else { ClusterEvent::Reachable };
+        for node in &self.nodes {
+            let mut state = ClusterState::clone(&node.told.state.lock());
+            state.unreachable = unreachable.then(|| member.node.clone()).into_iter().collect();
+            *node.told.state.lock() = Arc::new(state);
+            node.told.subscribers.lock().iter().for_each(|subscriber| subscriber.tell(event(member.clone())));
+        }
+    }
+
     fn gate(&self, at: usize) -> ActorRef<GateMessage> {
         let gate = |FencingToken(term)| Props::new(move || Gate { term, entered: Vec::new() });
         singleton::start(&self.nodes[at].tools, Singleton::with_term("front-gate", gate)).unwrap()
@@ -251,6 +262,23 @@ fn a_singleton_is_reached_from_everywhere_and_moves_with_its_host() {
     assert!(kept > 40, "{kept}");
     world.become_(0, MemberStatus::Removed);
     assert_eq!(world.entered(&gates[1]).unwrap(), (second, entered), "it is the same");
+}
+
+#[test]
+fn whom_others_do_not_reach_reaches_its_own_instance_all_the_same() {
+    let world = World::up(3);
+    let gates: Vec<_> = (0..3).map(|at| world.gate(at)).collect();
+    world.kit.advance(3 * SECOND);
+    let (first, _) = world.entered(&gates[0]).unwrap();
+    let host = world.nodes[0].told.myself.clone();
+    for unreachable in [true, false] {
+        world.reach(&host, unreachable);
+        gates[0].tell(GateMessage::Enter(1));
+        assert_eq!(world.entered(&gates[0]).unwrap().0, first);
+    }
+    world.kit.advance(3 * SECOND);
+    assert_eq!(world.entered(&gates[0]).unwrap(), (first, vec![1, 1]));
+    assert_eq!(world.entered(&gates[1]).unwrap().0, first, "the others do again");
 }
 
 #[test]

@@ -139,7 +139,9 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         // It may be ahead of the event, so it may lack some of whose end is yet to be told.
         let state = self.tools.members.state();
         let members: Vec<Member> = state.members.iter().filter(|member| self.may_host(member)).cloned().collect();
-        let unreachable: BTreeSet<u64> = state.unreachable.iter().map(|node| node.uid).collect();
+        // Others may not reach this node: it reaches itself, and hears of its own instance without asking, once.
+        let unreachable = state.unreachable.iter().map(|node| node.uid).filter(|uid| *uid != self.me);
+        let unreachable: BTreeSet<u64> = unreachable.collect();
         self.known.extend(members.iter().map(|member| member.node.uid));
         self.manage(ctx, manager::Input::Members { members: members.clone(), removed });
         self.step_proxy(ctx, proxy::Input::Members { members, unreachable });
