@@ -1,6 +1,6 @@
 //! What more than one bench needs: the floors that our own parts are held against.
 //!
-//! `cargo bench -p benches` runs all: `actors` (`--features peers`: beside other libraries), `journal`, `persistence`, and `sidecar`,
+//! `cargo bench -p benches` runs all: `actors` (`--features peers`: beside other libraries), `cluster`, `journal`, `persistence`, and `sidecar`,
 //! which builds the sidecar as it is shipped, starts real processes and takes six minutes; `cargo bench -p benches --bench sidecar -- --quick` is a look
 //! in ten seconds, `--help` names the other flags. `cargo test -p benches --benches` runs each once, as short as it can be.
 //!

@@ -69,6 +69,7 @@ impl Door {
             return;
         };
         state.carried.datagrams += 1;
+        state.carried.bytes += datagram.len() as u64;
         state.hosts[self.host].sent += 1;
         self.net.0.trace.note(millis(now), self.host, "datagram", [to as u64, print_of(datagram)]);
         state.carry(self.host, to, datagram, now);

@@ -39,7 +39,10 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::Notify;
 
@@ -54,6 +57,8 @@ struct Inner {
     /// Something that a connection may wait for has changed.
     changed: Notify,
     state: Mutex<State>,
+    /// Bytes of streams, and pieces they were written in: apart, as connections are locked within the state.
+    streamed: [AtomicU64; 2],
 }
 
 struct State {
@@ -73,6 +78,10 @@ pub(crate) struct Carried {
     pub(crate) datagrams: u64,
     pub(crate) lost: u64,
     pub(crate) connections: u64,
+    /// Of datagrams and streams, without what a real network adds.
+    pub(crate) bytes: u64,
+    /// Pieces that were written to streams.
+    pub(crate) writes: u64,
 }
 
 struct Host {
@@ -100,7 +109,13 @@ impl SimNet {
             draw,
             carried: Carried::default(),
         };
-        Self(Arc::new(Inner { clock, trace, changed: Notify::new(), state: Mutex::new(state) }))
+        Self(Arc::new(Inner {
+            clock,
+            trace,
+            changed: Notify::new(),
+            state: Mutex::new(state),
+            streamed: Default::default(),
+        }))
     }
 
     /// Another host, on, without a process. Returns its number, from 0.
@@ -157,7 +172,9 @@ impl SimNet {
     }
 
     pub(crate) fn carried(&self) -> Carried {
-        self.0.state.lock().carried
+        let [bytes, writes] = self.0.streamed.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let carried = self.0.state.lock().carried;
+        Carried { bytes: carried.bytes + bytes, writes, ..carried }
     }
 
     fn note(&self, node: usize, word: &'static str, numbers: [u64; 2]) {

@@ -18,7 +18,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -192,6 +192,8 @@ impl AsyncWrite for SimStream {
         let mut connection = self.connection.lock();
         let Some(taken) = connection.write(self.side, bytes, now, cx.waker())? else { return Poll::Pending };
         let to = connection.hosts[1 - self.side] as u64;
+        net.streamed[0].fetch_add(taken as u64, Ordering::Relaxed);
+        net.streamed[1].fetch_add(1, Ordering::Relaxed);
         net.trace.note(millis(now), self.door.host, "bytes", [to, print_of(&bytes[..taken])]);
         Poll::Ready(Ok(taken))
     }

@@ -159,4 +159,9 @@ impl SimCluster {
         let carried = self.net.carried();
         (carried.datagrams, carried.lost)
     }
+    /// Datagrams and pieces of streams sent by all so far, and the bytes in both, without what a real network adds.
+    pub fn traffic(&self) -> (u64, u64) {
+        let carried = self.net.carried();
+        (carried.datagrams + carried.writes, carried.bytes)
+    }
 }

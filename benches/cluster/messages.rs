@@ -1,0 +1,94 @@
+//! What travels, and the actor that gets it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use actors::{Actor, ActorContext, Behavior, Handled, ReplyTo};
+use cluster::WireMessage;
+use serde::{Deserialize, Serialize};
+
+/// Messages that may be on their way: less than what waits for a node at most, so that none is dropped.
+pub const AHEAD: u64 = 2_048;
+
+#[derive(Serialize, Deserialize)]
+pub struct Note {
+    pub number: u64,
+    pub text: String,
+}
+
+impl Note {
+    pub fn new(number: u64) -> Self {
+        Self { number, text: "a dozen or so".to_owned() }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub enum Message {
+    Note(Note),
+    Echo { number: u64, reply_to: ReplyTo<u64> },
+}
+
+impl WireMessage for Message {
+    const NAME: &'static str = "bench.Message";
+}
+
+/// What has come.
+#[derive(Default)]
+pub struct Received {
+    count: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl Received {
+    pub fn add(&self, note: &Note) {
+        self.sum.fetch_add(note.number + note.text.len() as u64, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Ordering::Relaxed)
+    }
+
+    /// Hands `count` notes to `send`, never too far ahead of what has come, and waits until all have.
+    pub async fn keep_up(&self, count: u64, mut send: impl FnMut(Note)) {
+        let (before, sum) = (self.count(), self.sum());
+        let mut expected = 0;
+        for number in 1..=count {
+            let note = Note::new(number);
+            expected += number + note.text.len() as u64;
+            send(note);
+            if number % (AHEAD / 4) == 0 {
+                while self.count() - before + AHEAD * 3 / 4 < number {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        while self.count() - before < count {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(self.sum() - sum, expected, "notes lost, or others instead");
+    }
+}
+
+/// Takes notes, and gives numbers back.
+pub struct Desk {
+    pub received: Arc<Received>,
+}
+
+impl Actor for Desk {
+    type Message = Message;
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<Message>, message: Message) -> Handled {
+        match message {
+            Message::Note(note) => self.received.add(&note),
+            Message::Echo { number, reply_to } => reply_to.tell(number),
+        }
+        Ok(Behavior::Same)
+    }
+}
