@@ -121,13 +121,6 @@ impl Refs {
         Self(Shared::new(system, me, registry, seams, settings))
     }
 
-    /// As [`new`](Self::new) and [`connect`](Self::connect), where `remote` knows its receivers already, or learns of them later.
-    pub(crate) fn start(system: &ActorSystem, remote: &Arc<dyn Remote>, registry: Registry, seams: Seams) -> Self {
-        let refs = Self::new(system, remote.me().clone(), registry, seams, Settings::default());
-        refs.connect(remote);
-        refs
-    }
-
     /// Sends through `remote` from now on, which is not kept: once it is gone, actors elsewhere count as stopped. Called once.
     pub(crate) fn connect(&self, remote: &Arc<dyn Remote>) {
         if self.0.remote.set(Arc::downgrade(remote)).is_ok() {

@@ -28,7 +28,7 @@ use std::{
     any::TypeId,
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, OnceLock, Weak,
+        OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };

@@ -13,7 +13,6 @@ pub(crate) struct Trace(Arc<Mutex<Inner>>);
 
 struct Inner {
     hash: u64,
-    events: u64,
     /// One line each, if they are wanted.
     text: Option<String>,
 }
@@ -21,7 +20,7 @@ struct Inner {
 impl Trace {
     /// `keeps` the text of each event, or their hash alone.
     pub(crate) fn new(keeps: bool) -> Self {
-        Self(Arc::new(Mutex::new(Inner { hash: 0, events: 0, text: keeps.then(String::new) })))
+        Self(Arc::new(Mutex::new(Inner { hash: 0, text: keeps.then(String::new) })))
     }
 
     /// Something that can be told in a word and two numbers.
@@ -46,10 +45,6 @@ impl Trace {
         self.0.lock().hash
     }
 
-    pub(crate) fn events(&self) -> u64 {
-        self.0.lock().events
-    }
-
     /// All lines so far.
     pub(crate) fn text(&self) -> String {
         self.0.lock().text.clone().unwrap_or_default()
@@ -63,7 +58,6 @@ impl Inner {
             mixed = (mixed ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         }
         self.hash = mixed;
-        self.events += 1;
     }
 }
 
