@@ -3,9 +3,13 @@
 //!
 //! `cargo run -p examples --example three_nodes`, then type `kill 1`, `leave 2`, `start 1` or `quit`. A number behind it is the
 //! port of node 1.
+//!
+//! Each node serves its cluster's management a hundred ports above its own, for this machine alone:
+//! `cloudstate cluster status --node 127.0.0.1:25621` shows who is there, `leave` and `down` change it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,11 +19,15 @@ use actors::delivery::{
     WorkPullingControllerMessage, WorkPullingSettings,
 };
 use actors::{Actor, ActorContext, ActorSystem, AskError, Behavior, Handled, Props, ReplyTo, ServiceKey};
-use cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterSingleton, WireMessage};
+use cluster::management::http::{self, ManagementConfig};
+use cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterManagement, ClusterSingleton, WireMessage};
 use serde::{Deserialize, Serialize};
 
 /// Node 1 takes this port unless another one is given, node 2 the next one, and so on.
 const FIRST_PORT: u16 = 25_521;
+
+/// Management is so many ports above the node.
+const MANAGEMENT_ABOVE: u16 = 100;
 
 /// How long a painter needs for a fence.
 const A_FENCE: Duration = Duration::from_millis(150);
@@ -123,16 +131,22 @@ impl Actor for Watcher {
     }
 }
 
-/// One node, until it is told to leave: by a line on its standard input, or by the end of that.
+/// One node, until it is told to leave: by a line on its standard input or by the end of that, through management, or by the
+/// others, who give it up.
 async fn node(number: u16, first_port: u16) -> anyhow::Result<()> {
     let system = ActorSystem::new("painting");
+    let port = first_port + number - 1;
     let seed = |number| format!("127.0.0.1:{}", first_port + number - 1).parse();
     let config = ClusterConfig {
         name: "three-nodes".to_owned(),
         seeds: (1..=3).map(seed).collect::<Result<_, _>>()?,
-        ..ClusterConfig::local(first_port + number - 1)
+        ..ClusterConfig::local(port)
     };
     let cluster = Cluster::join(&system, config.message::<ForemanMessage>().delivery::<Fence>()).await?;
+    let bind = (Ipv4Addr::LOCALHOST, port + MANAGEMENT_ABOVE).into();
+    let management = ClusterManagement::start(&cluster);
+    let management = http::serve(&cluster, management, ManagementConfig { bind, token: None }).await?;
+    say(&format!("node {number} is up; cloudstate cluster status --node {management}"));
     if number == 1 {
         cluster.subscribe(&system.spawn("watcher", Watcher))?;
     }
@@ -147,6 +161,11 @@ async fn node(number: u16, first_port: u16) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = is_told.recv() => break,
+            departure = cluster.terminated() => {
+                say(&format!("node {number} is no member any more: {departure}"));
+                system.terminated().await;
+                return Ok(());
+            }
             () = system.clock().sleep(Duration::from_secs(2)) => {}
         }
         if let Ok((painted, at)) = foreman.ask(ForemanMessage::HowMany, Duration::from_secs(1)).await
@@ -184,12 +203,18 @@ fn lock(processes: &Processes) -> std::sync::MutexGuard<'_, BTreeMap<u16, (Child
 
 /// Starts three nodes and does what is typed.
 fn all_three(first_port: u16) -> anyhow::Result<()> {
-    anyhow::ensure!(first_port < u16::MAX - 2, "node 1 takes port {first_port}, and there are not two behind it");
+    anyhow::ensure!(
+        (1..=u16::MAX - 2 - MANAGEMENT_ABOVE).contains(&first_port),
+        "node 1 takes port {first_port}, and nodes and their management go up to {} more",
+        MANAGEMENT_ABOVE + 2
+    );
     let processes = Processes::default();
     (1..=3).try_for_each(|number| start(&processes, number, first_port))?;
     say("three nodes: `kill N`, `leave N`, `start N` or `quit`");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
+        // Who left by itself is not there any more.
+        lock(&processes).retain(|_, (process, _)| !matches!(process.try_wait(), Ok(Some(_))));
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = words.get(1).and_then(|number| number.parse().ok()).filter(|number| (1..=3).contains(number));
         match (words.first().copied(), number) {

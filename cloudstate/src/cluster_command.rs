@@ -36,7 +36,17 @@ pub enum ClusterCommandError {
         /// Why not.
         cause: String,
     },
-    /// Nobody answers.
+    /// There is nobody to ask.
+    #[error(
+        "nobody listens at {node} ({cause}): --node is where a node that runs serves management, which is not its own port"
+    )]
+    Nobody {
+        /// Who was asked.
+        node: String,
+        /// What happened.
+        cause: std::io::Error,
+    },
+    /// Whoever is there is no cluster's management, or too slow.
     #[error("no cluster's management at {node}: {cause}; --node says where it is")]
     NoAnswer {
         /// Who was asked.
@@ -49,6 +59,22 @@ pub enum ClusterCommandError {
     Unauthorized {
         /// Who was asked.
         node: String,
+    },
+    /// It wants another token.
+    #[error("{node} wants another token than the one in --token-file {path}", path = path.display())]
+    WrongToken {
+        /// Who was asked.
+        node: String,
+        /// The file that was read.
+        path: PathBuf,
+    },
+    /// There is nobody to leave, or to be given up.
+    #[error("{text}; `cloudstate cluster status --node {node}` shows who is")]
+    NoSuchMember {
+        /// Who was asked.
+        node: String,
+        /// What it said.
+        text: String,
     },
     /// It did not do it.
     #[error("{node} answered {status}: {text}")]
@@ -101,31 +127,39 @@ async fn ask(args: &NodeArgs, method: Method, path: &str, clock: &Clock) -> Resu
     let no_answer = |cause: String| ClusterCommandError::NoAnswer { node: node.clone(), cause };
     let request = request.body(Full::new(Bytes::new())).map_err(|error| no_answer(error.to_string()))?;
     let answered = async {
-        let stream = TcpStream::connect(&node).await.map_err(|error| error.to_string())?;
+        let nobody = |cause| ClusterCommandError::Nobody { node: node.clone(), cause };
+        let stream = TcpStream::connect(&node).await.map_err(nobody)?;
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(error.to_string()))?;
         let asked = async {
             let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             Ok::<_, String>((status, body.map_err(|error| error.to_string())?.to_bytes()))
         };
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
             answer = asked => answer,
             ended = connection => Err(ended.err().map_or_else(|| "connection closed".to_owned(), |e| e.to_string())),
-        }
+        };
+        answered.map_err(no_answer)
     };
     let answered = clock.timeout(ANSWER_WITHIN, answered).await;
-    let (status, body) = answered.map_err(|elapsed| no_answer(elapsed.to_string()))?.map_err(no_answer)?;
-    match status {
-        status if status.is_success() => Ok(body),
-        StatusCode::UNAUTHORIZED => Err(ClusterCommandError::Unauthorized { node }),
-        status => {
-            let text = String::from_utf8_lossy(&body).trim().to_owned();
-            Err(ClusterCommandError::Refused { node, status, text })
+    let (status, body) = answered.map_err(|elapsed| no_answer(elapsed.to_string()))??;
+    let text = || String::from_utf8_lossy(&body).trim().to_owned();
+    Err(match status {
+        status if status.is_success() => return Ok(body),
+        StatusCode::UNAUTHORIZED => match args.token_file.clone() {
+            Some(path) => ClusterCommandError::WrongToken { node, path },
+            None => ClusterCommandError::Unauthorized { node },
+        },
+        // A server of another kind says it with nothing, or with a page.
+        StatusCode::NOT_FOUND if text().starts_with("nobody is a member") => {
+            ClusterCommandError::NoSuchMember { node, text: text() }
         }
-    }
+        StatusCode::NOT_FOUND => no_answer("what listens there is something else".to_owned()),
+        status => ClusterCommandError::Refused { text: text(), node, status },
+    })
 }
 
 fn token(path: &PathBuf) -> Result<String, ClusterCommandError> {

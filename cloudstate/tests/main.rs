@@ -8,6 +8,7 @@ mod cart_client;
 mod chaos;
 mod child;
 mod cli;
+mod cluster_command;
 mod config;
 mod crdt_entities;
 mod crdt_types;

@@ -64,6 +64,11 @@ Examples:
   cloudstate cluster leave 10.0.0.8:2551
   cloudstate cluster down 10.0.0.9:2551
 
+  With `cargo run -p examples --example three_nodes` in another terminal:
+  cloudstate cluster status --node 127.0.0.1:25621
+  cloudstate cluster leave 127.0.0.1:25523 --node 127.0.0.1:25621
+  cloudstate cluster down 127.0.0.1:25522 --node 127.0.0.1:25621
+
 Exit status:
   0    done, or begun
   1    nobody answered, or it was refused";
