@@ -6,6 +6,7 @@ pub use args::{ClusterAction, ClusterArgs, HELP, MemberArgs, NodeArgs, StatusArg
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use actors::Clock;
@@ -137,10 +138,15 @@ async fn ask(args: &NodeArgs, method: Method, path: &str, clock: &Clock) -> Resu
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             Ok::<_, String>((status, body.map_err(|error| error.to_string())?.to_bytes()))
         };
+        let mut asked = pin!(asked);
         let answered = tokio::select! {
             biased;
-            answer = asked => answer,
-            ended = connection => Err(ended.err().map_or_else(|| "connection closed".to_owned(), |e| e.to_string())),
+            answer = &mut asked => answer,
+            ended = connection => match ended {
+                Err(error) => Err(error.to_string()),
+                // It has brought the answer along, if there is one.
+                Ok(()) => asked.await,
+            },
         };
         answered.map_err(no_answer)
     };
