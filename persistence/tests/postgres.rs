@@ -31,24 +31,50 @@ async fn until_somebody_waits(client: &tokio_postgres::Client) {
 }
 
 /// The moment at which fencing is hard: the write was sent while the claim was under way and waits for its lock. A
-/// statement that had looked at the epochs before it waited would let it through.
+/// statement that had looked at the epochs before it waited would let it through. So for a node that knows what it wrote
+/// last, and for one that has to look.
 #[tokio::test]
 async fn a_writer_that_waits_for_a_claim_writes_nothing() {
     let node = Postgres::new(|options| options).await;
-    let mut old = Entity::claim(&node.store, "taken").await;
-    old.append(&node.store, &["a"]).await.unwrap();
     let (claimer, watcher) = (beside(&node.database).await, beside(&node.database).await);
-    let slice = i32::from(old.id.slice());
-    claimer.batch_execute("BEGIN").await.unwrap();
-    let lock = "SELECT 1 FROM cloudstate.owner WHERE entity_type = 'test' AND shard = $1 FOR NO KEY UPDATE";
-    claimer.query(lock, &[&slice]).await.unwrap();
-    let claim = "UPDATE cloudstate.entity SET epoch = epoch + 1 WHERE persistence_id = $1";
-    claimer.execute(claim, &[&old.id.as_str()]).await.unwrap();
-    let late = tokio::spawn(node.store.append(old.batch(&["late"])));
-    until_somebody_waits(&watcher).await;
-    claimer.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(late.await.unwrap(), Err(AppendError::Stale { held: 1, current: 2 }));
-    assert_eq!(recover(&node.store, &old.id).await.unwrap().events, [(1, "a".to_owned())]);
+    for (name, late) in [("known", node.store.clone()), ("looked up", open(node.options.clone()).await)] {
+        let mut old = Entity::claim(&node.store, name).await;
+        old.append(&node.store, &["a"]).await.unwrap();
+        let slice = i32::from(old.id.slice());
+        claimer.batch_execute("BEGIN").await.unwrap();
+        let lock = "SELECT 1 FROM cloudstate.owner WHERE entity_type = 'test' AND shard = $1 FOR NO KEY UPDATE";
+        claimer.query(lock, &[&slice]).await.unwrap();
+        let claim = "UPDATE cloudstate.entity SET epoch = epoch + 1 WHERE persistence_id = $1";
+        claimer.execute(claim, &[&old.id.as_str()]).await.unwrap();
+        let raise = "UPDATE cloudstate.owner SET entity_epoch_max = entity_epoch_max + 1
+            WHERE entity_type = 'test' AND shard = $1";
+        claimer.execute(raise, &[&slice]).await.unwrap();
+        let late = tokio::spawn(late.append(old.batch(&["late"])));
+        until_somebody_waits(&watcher).await;
+        claimer.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(late.await.unwrap(), Err(AppendError::Stale { held: 1, current: 2 }), "{name}");
+        assert_eq!(recover(&node.store, &old.id).await.unwrap().events, [(1, "a".to_owned())], "{name}");
+    }
+}
+
+/// A claim of another entity of the shard costs a look, and neither an event nor an error; one of the shard shuts out.
+#[tokio::test]
+async fn claims_of_neighbours_are_in_nobodys_way() {
+    let node = Postgres::new(|options| options).await;
+    let mut busy = Entity::claim(&node.store, "busy").await;
+    let in_shard = |n: &u32| PersistenceId::of("test", &format!("n{n}")).slice() == busy.id.slice();
+    let neighbours: Vec<u32> = (0..).filter(in_shard).take(4).collect();
+    for n in neighbours {
+        busy.append(&node.store, &["one"]).await.unwrap();
+        let neighbour = Entity::claim(&node.store, &format!("n{n}")).await;
+        busy.append(&node.store, &["two", "three"]).await.unwrap();
+        let by_shard = Journal::claim(&node.store, FenceScope::shard_of(&neighbour.id)).await.unwrap();
+        assert!(by_shard.epoch > neighbour.fence.epoch.max(busy.fence.epoch));
+        let stale = node.store.append(busy.batch(&["late"])).await;
+        assert_eq!(stale, Err(AppendError::Stale { held: busy.fence.epoch, current: by_shard.epoch }));
+        busy.fence = Journal::claim(&node.store, FenceScope::Entity(busy.id.clone())).await.unwrap();
+    }
+    assert_eq!(recover(&node.store, &busy.id).await.unwrap().events.len(), 12);
 }
 
 /// Two nodes on one schema: who claims last writes, and each sees what the other has written.

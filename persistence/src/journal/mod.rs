@@ -84,6 +84,13 @@ pub struct Append<E> {
     pub time_ms: u64,
 }
 
+impl<E> Append<E> {
+    /// Sequence number of the last event.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.expected_seq.saturating_add(self.events.len() as u64).saturating_sub(1)
+    }
+}
+
 /// An event as bytes. What they mean is the business of whoever wrote them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawEvent {

@@ -34,6 +34,15 @@ impl Fault {
         Self::Lost(format!("the transaction was not begun: {}", chain(error)))
     }
 
+    /// Of an error of a statement that is a transaction by itself. What it says about the statement means that there was no
+    /// commit; a server that goes away or is at odds with itself may have committed before it said so.
+    pub(crate) fn of_one_statement(error: &Error) -> Self {
+        let Some(said) = error.as_db_error() else {
+            return Self::Lost(chain(error));
+        };
+        if may_come_after_commit(said.code()) { Self::Lost(chain(error)) } else { Self::before_commit(error) }
+    }
+
     /// Of an error of the commit itself. Even an answer is no proof: a server that shuts down may have committed.
     pub(crate) fn in_commit(error: &Error) -> Self {
         Self::Lost(chain(error))
@@ -65,6 +74,10 @@ impl Fault {
     }
 }
 
+fn may_come_after_commit(code: &SqlState) -> bool {
+    *code != SqlState::QUERY_CANCELED && matches!(code.code().get(..2), Some("08" | "57" | "58" | "XX"))
+}
+
 /// Whether it is what a connection says that leads to another session than the one before.
 pub(crate) fn is_of_a_pooler(code: &SqlState) -> bool {
     *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
@@ -93,6 +106,9 @@ mod tests {
             ("57P01", Fault::Leaving("text".into())),
         ] {
             assert_eq!(of(code), fault, "{code}");
+        }
+        for (code, may) in [("57P01", true), ("57P02", true), ("58030", true), ("57014", false), ("23505", false)] {
+            assert_eq!(may_come_after_commit(&SqlState::from_code(code)), may, "{code}");
         }
         assert!(matches!(of("57014"), Fault::Unavailable(reason) if reason.contains("statement_timeout")));
         for code in ["26000", "42P05"] {

@@ -5,6 +5,7 @@
 mod columns;
 mod error;
 mod fault;
+mod known;
 mod options;
 mod pending;
 mod reader;

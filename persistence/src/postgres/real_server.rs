@@ -3,6 +3,7 @@
 use super::{
     PostgresOpenError, PostgresOptions, PostgresStore, Work,
     fault::Fault,
+    known::Known,
     request::{Backlog, WriteRequest},
     schema,
     session::{Connector, Sql},
@@ -56,9 +57,9 @@ async fn nothing_is_written_in_a_transaction_that_was_not_begun() {
     let id = PersistenceId::of("test", "begin");
     let fence = Journal::claim(&store, FenceScope::Entity(id.clone())).await.unwrap();
     let session = connector(&options).connect(statements::WRITERS).await.unwrap();
-    let frame = |begin: &str| Frame { begin: begin.into(), generation: 1, owner: "test".into() };
+    let frame = |begin: &str| Frame { begin: begin.into(), is_session: true, generation: 1, owner: "test".into() };
     for begin in ["SELECT 1 / 0", "SELECT 1"] {
-        let written = transaction::write(&session, &frame(begin), &[append(&id, &fence)]).await;
+        let written = transaction::write(&session, &frame(begin), &[append(&id, &fence)], &mut Known::default()).await;
         match written {
             Err(fault) => assert!(matches!(&fault, Fault::Lost(reason) if reason.contains("division")), "{fault:?}"),
             Ok(committed) => assert_eq!(committed.events, 0, "{committed:?}"),
@@ -66,7 +67,8 @@ async fn nothing_is_written_in_a_transaction_that_was_not_begun() {
         assert_eq!(store.highest_seq(id.clone()).await, Ok(0), "after {begin}");
     }
     let begin = connector(&options).begin();
-    let committed = transaction::write(&session, &frame(&begin), &[append(&id, &fence)]).await.unwrap();
+    let committed =
+        transaction::write(&session, &frame(&begin), &[append(&id, &fence)], &mut Known::default()).await.unwrap();
     assert_eq!((committed.events, store.highest_seq(id).await), (1, Ok(1)), "in a transaction it is");
 }
 

@@ -10,10 +10,12 @@ use super::session::Sql;
 use crate::projection::postgres as projection;
 use tokio_postgres::types::Type;
 
-/// Share locks on shards, in an order that all transactions keep to.
+/// Share locks on shards, in an order that all transactions keep to. Answers with the number of each and its epochs, which
+/// stay as they are until the end of the transaction: rows that are locked are read as they are once the lock is there.
 pub(crate) static LOCK_SHARDS: Sql = Sql {
     text: "
-SELECT 1 FROM UNNEST($1::text[], $2::int[]) AS u(entity_type, shard)
+SELECT u.n, w.epoch, w.entity_epoch_max
+FROM UNNEST($1::text[], $2::int[]) WITH ORDINALITY AS u(entity_type, shard, n)
 JOIN {schema}.owner w ON w.entity_type = u.entity_type AND w.shard = u.shard
 ORDER BY w.entity_type, w.shard FOR SHARE OF w",
     types: &[Type::TEXT_ARRAY, Type::INT4_ARRAY],
@@ -97,6 +99,53 @@ SELECT n, accepted, stored, entity_epoch, shard_epoch, highest, pg_current_xact_
         Type::INT4,
         Type::INT4_ARRAY,
         Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::BYTEA_ARRAY,
+        Type::BYTEA_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+    ],
+};
+
+/// Events of entities whose last ones are [known](super::known): under the locks of their shards, those of shards whose
+/// epochs are as expected (`$3`, `$4`), and none if the store is of another generation by now. Answers for each shard whether
+/// it was so, and with the transaction's number. It is a transaction by itself: the epochs are read from the locked rows as
+/// they are, and nothing else is looked up. `$6` is the shard of each event, counted from 1.
+pub(crate) static APPEND_KNOWN: Sql = Sql {
+    text: "
+WITH locked AS MATERIALIZED (
+  SELECT u.n, w.epoch = u.epoch AND w.entity_epoch_max = u.entity_max AS fit
+  FROM UNNEST($1::text[], $2::int[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+    AS u(entity_type, shard, epoch, entity_max, n)
+  JOIN {schema}.owner w ON w.entity_type = u.entity_type AND w.shard = u.shard
+  ORDER BY w.entity_type, w.shard FOR SHARE OF w
+), verdict AS MATERIALIZED (
+  SELECT CASE WHEN count(*) = cardinality($2) AND (SELECT value FROM {schema}.meta WHERE key = 'generation') = $5::text
+    THEN array_agg(fit ORDER BY n) END AS fit FROM locked
+), written AS (
+  INSERT INTO {schema}.journal(persistence_id, seq_nr, slice, entity_type, epoch, batch_id, generation, time_ms,
+    manifest, payload, meta, crc, tags)
+  SELECT e.id, e.seq_nr, ($2)[e.slot], e.entity_type, e.epoch, e.batch_id, $5, e.time_ms, e.manifest, e.payload, e.meta,
+    e.crc, coalesce(e.tags::text[], '{}')
+  FROM UNNEST($6::int[], $7::text[], $8::bigint[], $9::text[], $10::bigint[], $11::uuid[], $12::bigint[], $13::text[],
+    $14::bytea[], $15::bytea[], $16::bigint[], $17::text[])
+    AS e(slot, id, seq_nr, entity_type, epoch, batch_id, time_ms, manifest, payload, meta, crc, tags)
+  WHERE (SELECT fit FROM verdict)[e.slot]
+)
+SELECT fit, pg_current_xact_id() FROM verdict",
+    types: &[
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT4,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
         Type::BYTEA_ARRAY,
         Type::BYTEA_ARRAY,
@@ -292,12 +341,13 @@ RETURNING w.entity_type, w.shard, w.epoch",
     types: &[Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::TEXT],
 };
 
-/// An entity's claim is above its shard's; `entity_epoch_max` keeps the shard's next one above the entity's.
+/// An entity's claim is above its shard's and above those of all entities of the shard: so each claim shows in the shard's
+/// row. `entity_epoch_max` keeps the shard's next one above the entity's.
 pub(crate) static CLAIM_ENTITIES: Sql = Sql {
     text: "
 WITH claimed AS (
   INSERT INTO {schema}.entity AS e (persistence_id, entity_type, slice, epoch)
-  SELECT u.id, u.entity_type, u.slice, w.epoch + 1
+  SELECT u.id, u.entity_type, u.slice, GREATEST(w.epoch, w.entity_epoch_max) + 1
   FROM UNNEST($1::text[], $2::text[], $3::int[]) AS u(id, entity_type, slice)
   JOIN {schema}.owner w ON w.entity_type = u.entity_type AND w.shard = u.slice ORDER BY u.id COLLATE \"C\"
   ON CONFLICT (persistence_id) DO UPDATE SET epoch = GREATEST(e.epoch + 1, excluded.epoch)
@@ -314,6 +364,7 @@ SELECT persistence_id, epoch FROM claimed",
 pub(crate) static WRITERS: &[&Sql] = &[
     &LOCK_SHARDS,
     &APPEND,
+    &APPEND_KNOWN,
     &WRITE_STATE,
     &SAVE_SNAPSHOT,
     &DELETE_SNAPSHOTS,

@@ -4,16 +4,20 @@
 //! fails, the server skips what was sent behind it and turns the commit into a rollback.
 
 use super::{
-    columns::{Appends, Deletions, Snapshots, States},
+    columns::{Appends, Deletions, KnownAppends, Snapshots, States, TransactionId},
     fault::Fault,
+    known::{Known, ShardEpochs},
     request::{Work, WriteRequest, Written},
     session::{Parameter, Session, Sql},
     statements::{
-        APPEND, CLAIM_ENTITIES, CLAIM_SHARDS, DELETE_EVENTS, DELETE_SNAPSHOTS, LOCK_SHARDS, LOCK_SHARDS_ALONE,
-        NAME_SHARDS, SAVE_SNAPSHOT, WRITE_STATE,
+        APPEND, APPEND_KNOWN, CLAIM_ENTITIES, CLAIM_SHARDS, DELETE_EVENTS, DELETE_SNAPSHOTS, LOCK_SHARDS,
+        LOCK_SHARDS_ALONE, NAME_SHARDS, SAVE_SNAPSHOT, WRITE_STATE,
     },
 };
-use crate::{AppendError, Fence, FenceScope, fencing::Epochs, journal::snapshot_ahead, projection::postgres::apply};
+use crate::{
+    AppendError, Fence, FenceScope, PersistenceId, fencing::Epochs, journal::snapshot_ahead,
+    projection::postgres::apply,
+};
 use std::collections::{BTreeSet, HashMap};
 use tokio_postgres::{Error, Row};
 
@@ -40,16 +44,32 @@ pub(crate) struct Committed {
 /// How the statements on a server are begun, and what they store beside the requests.
 pub(crate) struct Frame {
     pub(crate) begin: String,
+    /// Whether settings last for as long as a connection, so that a statement may be a transaction by itself.
+    pub(crate) is_session: bool,
     pub(crate) generation: i32,
     pub(crate) owner: String,
 }
 
-/// Writes under fences, each for another entity.
-pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteRequest]) -> Result<Committed, Fault> {
+/// Writes under fences, each for another entity. What is `known` of entities is used, and what is learned is added.
+pub(crate) async fn write(
+    session: &Session,
+    frame: &Frame,
+    batch: &[WriteRequest],
+    known: &mut Known,
+) -> Result<Committed, Fault> {
     let mut shards = BTreeSet::new();
-    let (mut appends, mut states) = (Appends::default(), States::default());
+    let (mut direct, mut appends, mut states) = (KnownAppends::default(), Appends::default(), States::default());
     let (mut saves, mut drops, mut deletions) = (Snapshots::default(), Deletions::default(), Deletions::default());
+    let mut places = Vec::with_capacity(batch.len()); // of the shard, of those written directly
     for (n, request) in batch.iter().enumerate() {
+        let place = match &request.work {
+            Work::Append(append) => known.expects(append).and_then(|expected| direct.push(append, expected)),
+            _ => None,
+        };
+        places.push(place);
+        if place.is_some() {
+            continue;
+        }
         if let Some((id, _)) = request.work.subject() {
             shards.insert((id.entity_type(), i32::from(id.slice())));
         }
@@ -64,12 +84,19 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
             Work::Claim(_) | Work::Projection(_) | Work::Close => {} // not under a fence
         }
     }
-    let (types, slices): (Vec<&str>, Vec<i32>) = shards.into_iter().unzip();
     let generation = &frame.generation;
+    if shards.is_empty() && frame.is_session {
+        let rows = session.query(&APPEND_KNOWN, &direct.parameters(generation)).await;
+        let direct = Direct::of(&direct, &rows.map_err(|error| Fault::of_one_statement(&error))?);
+        return Ok(committed(batch, &places, &direct, &[], &Locked::default(), known));
+    }
+    shards.extend(direct.shards());
+    let (types, slices): (Vec<&str>, Vec<i32>) = shards.into_iter().unzip();
     // `join!` polls them in this order, and each sends when it is first polled.
-    let (begun, locked, appended, put, saved, dropped, deleted, committed) = futures_util::join!(
+    let (begun, locked, written, appended, put, saved, dropped, deleted, ended) = futures_util::join!(
         session.execute(&frame.begin),
         unless(false, session, &LOCK_SHARDS, vec![&types, &slices]),
+        unless(direct.is_empty(), session, &APPEND_KNOWN, direct.parameters(generation)),
         unless(appends.is_empty(), session, &APPEND, appends.parameters(generation)),
         unless(states.is_empty(), session, &WRITE_STATE, states.parameters(generation)),
         unless(saves.is_empty(), session, &SAVE_SNAPSHOT, saves.parameters()),
@@ -79,7 +106,8 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
     );
     let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
     begun.map_err(|error| Fault::in_begin(&error))?;
-    locked.map_err(|error| Fault::before_commit(&error))?;
+    let locked = locked.map_err(|error| Fault::before_commit(&error))?;
+    let written = written.map_err(|error| Fault::before_commit(&error))?;
     let mut tx = 0;
     for rows in [appended, put, saved, dropped, deleted] {
         for row in rows.map_err(|error| Fault::before_commit(&error))? {
@@ -90,23 +118,87 @@ pub(crate) async fn write(session: &Session, frame: &Frame, batch: &[WriteReques
             }
         }
     }
-    committed.map_err(|error| Fault::in_commit(&error))?;
-    let accepted = |work: &Work, verdict: &Option<Verdict>| match work {
-        Work::Append(append) if verdict.as_ref().is_some_and(|verdict| verdict.accepted) => append.events.len(),
-        _ => 0,
-    };
-    let events = batch.iter().zip(&verdicts).map(|(request, verdict)| accepted(&request.work, verdict)).sum();
-    let outcomes = batch.iter().zip(&verdicts).map(|(request, verdict)| match verdict {
-        Some(verdict) => verdict.outcome(&request.work),
-        None => Outcome::Again, // never: every request is in one statement, which answers for all of its own
-    });
-    Ok(Committed {
-        outcomes: outcomes.collect(),
-        events,
-        deleted: !deletions.is_empty(),
-        states: !states.is_empty(),
-        tx,
-    })
+    ended.map_err(|error| Fault::in_commit(&error))?;
+    let locked = Locked::of(types.iter().copied().zip(slices.iter().copied()), &locked);
+    let direct = Direct::of(&direct, &written);
+    let done = committed(batch, &places, &direct, &verdicts, &locked, known);
+    Ok(Committed { deleted: !deletions.is_empty(), states: !states.is_empty(), tx: tx.max(done.tx), ..done })
+}
+
+/// What became of a batch, as it is committed.
+fn committed(
+    batch: &[WriteRequest],
+    places: &[Option<usize>],
+    direct: &Direct,
+    verdicts: &[Option<Verdict>],
+    locked: &Locked<'_>,
+    known: &mut Known,
+) -> Committed {
+    let mut events = 0;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for (n, (request, place)) in batch.iter().zip(places).enumerate() {
+        let verdict = verdicts.get(n).and_then(Option::as_ref);
+        let (stored, shard, outcome) = match (&request.work, place, verdict) {
+            (Work::Append(append), Some(place), _) => match direct.fit(*place) {
+                Some(shard) => (true, Some(shard), Outcome::Answer(Ok(Written::Highest(append.last_seq())))),
+                None => (false, None, Outcome::Again), // somebody claimed: what is there must be looked at
+            },
+            (work, _, Some(verdict)) => {
+                let shard = work.subject().and_then(|(id, _)| locked.epochs(id));
+                (verdict.accepted, shard, verdict.outcome(work))
+            }
+            (_, _, None) => (false, None, Outcome::Again), // never: each request is in a statement, which answers for all of its own
+        };
+        if let Work::Append(append) = &request.work {
+            events += if stored { append.events.len() } else { 0 };
+            match shard.filter(|_| stored) {
+                Some(shard) => known.wrote(append, shard),
+                None => known.forget(&append.id),
+            }
+        }
+        outcomes.push(outcome);
+    }
+    Committed { outcomes, events, deleted: false, states: false, tx: direct.tx }
+}
+
+/// What became of the events that were written directly.
+struct Direct {
+    /// Of each shard whose epochs were as expected.
+    fit: Vec<Option<ShardEpochs>>,
+    tx: u64,
+}
+
+impl Direct {
+    fn of(appends: &KnownAppends<'_>, rows: &[Row]) -> Self {
+        let fit: Option<Vec<bool>> = rows.first().and_then(|row| row.get(0));
+        let expected = |(place, fit)| if fit { Some(appends.expected(place)) } else { None };
+        let TransactionId(tx) = rows.first().map_or(TransactionId(0), |row| row.get(1));
+        Self { fit: fit.unwrap_or_default().into_iter().enumerate().map(expected).collect(), tx }
+    }
+
+    fn fit(&self, place: usize) -> Option<ShardEpochs> {
+        self.fit.get(place).copied().flatten()
+    }
+}
+
+/// The epochs of the shards that a transaction locked.
+#[derive(Default)]
+struct Locked<'a>(HashMap<(&'a str, i32), ShardEpochs>);
+
+impl<'a> Locked<'a> {
+    fn of(shards: impl Iterator<Item = (&'a str, i32)>, rows: &[Row]) -> Self {
+        let shards: Vec<(&str, i32)> = shards.collect();
+        let locked = rows.iter().filter_map(|row| {
+            let n: i64 = row.get(0);
+            let shard = shards.get(usize::try_from(n - 1).ok()?)?;
+            Some((*shard, ShardEpochs { shard: row.get(1), entity_max: row.get(2) }))
+        });
+        Self(locked.collect())
+    }
+
+    fn epochs(&self, id: &PersistenceId) -> Option<ShardEpochs> {
+        self.0.get(&(id.entity_type(), i32::from(id.slice()))).copied()
+    }
 }
 
 /// Claims, each of other shards.
@@ -213,7 +305,7 @@ impl Verdict {
         let refused = |error| Outcome::Answer(Err(error));
         if self.accepted || self.stored {
             return Outcome::Answer(Ok(match work {
-                Work::Append(append) => Written::Highest(append.expected_seq + append.events.len() as u64 - 1),
+                Work::Append(append) => Written::Highest(append.last_seq()),
                 Work::WriteState(write) => Written::Revision(write.expected_revision + 1),
                 _ => Written::Done,
             }));

@@ -10,6 +10,7 @@
 use super::{
     Shared,
     fault::Fault,
+    known::Known,
     pending::{BatchLimit, Kind, Pending},
     request::{Work, WriteRequest, Written},
     session::Session,
@@ -37,11 +38,14 @@ pub(crate) struct Writer {
     closed: Vec<oneshot::Sender<Result<Written, AppendError>>>, // who waits for the end
     link: Link,
     frame: Frame,
+    known: Known,
 }
 
 /// A connection that is made again when it is lost.
 pub(crate) struct Link {
     session: Option<Session>,
+    /// How many were made, this one included.
+    made: u64,
     wait: Duration,
     next_attempt: Option<Tick>,
     last_error: String,
@@ -54,10 +58,19 @@ impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, session: Session, queue: mpsc::Receiver<WriteRequest>) -> Self {
         let frame = Frame {
             begin: shared.connector.begin(),
+            is_session: !shared.connector.options().pooler,
             generation: shared.identity.generation,
             owner: format!("process {}", std::process::id()),
         };
-        Self { shared, queue, pending: Pending::default(), closed: Vec::new(), link: Link::new(session), frame }
+        Self {
+            shared,
+            queue,
+            pending: Pending::default(),
+            closed: Vec::new(),
+            link: Link::new(session),
+            frame,
+            known: Known::default(),
+        }
     }
 
     /// Serves until every handle is gone or [`Work::Close`] arrives.
@@ -119,18 +132,21 @@ impl Writer {
             if part.is_empty() {
                 continue;
             }
-            let session = match self.link.session(&self.shared, statements::WRITERS).await {
-                Ok(session) => session,
-                Err(reason) => {
-                    answer_all(part, &AppendError::Unavailable { reason });
-                    continue;
-                }
-            };
+            let made = self.link.made;
+            if let Err(reason) = self.link.session(&self.shared, statements::WRITERS).await {
+                answer_all(part, &AppendError::Unavailable { reason });
+                continue;
+            }
+            if self.link.made != made {
+                // Another server may be there now, which lacks what was the last to be stored on the one before.
+                self.known.clear();
+            }
+            let Some(session) = &self.link.session else { continue };
             let within = self.shared.connector.answer_within();
             let sent = async {
                 match kind {
                     Kind::Claims => transaction::claim(session, &self.frame, &part).await,
-                    Kind::Fenced => transaction::write(session, &self.frame, &part).await,
+                    Kind::Fenced => transaction::write(session, &self.frame, &part, &mut self.known).await,
                     Kind::Alone => transaction::project(session, &self.frame, &part).await,
                 }
             };
@@ -168,6 +184,7 @@ impl Writer {
     /// Answers what is settled by an error, and returns the parts that have to be sent again.
     fn fail(&mut self, mut part: Vec<WriteRequest>, fault: Fault) -> Vec<Vec<WriteRequest>> {
         tracing::debug!(place = %self.shared.connector.place(), requests = part.len(), ?fault, "transaction failed");
+        self.known.clear();
         match fault {
             // One request that the server will not take must not fail its neighbours.
             Fault::Refused(_) | Fault::Contended(_) if part.len() > 1 => {
@@ -196,12 +213,12 @@ impl Writer {
 
 impl Link {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session: Some(session), wait: WAIT_MIN, next_attempt: None, last_error: String::new() }
+        Self { session: Some(session), made: 1, wait: WAIT_MIN, next_attempt: None, last_error: String::new() }
     }
 
     /// One that is made when it is first needed.
     pub(crate) fn idle() -> Self {
-        Self { session: None, wait: WAIT_MIN, next_attempt: None, last_error: String::new() }
+        Self { session: None, made: 0, wait: WAIT_MIN, next_attempt: None, last_error: String::new() }
     }
 
     /// The connection; makes a new one when the last one is lost, unless the last attempt was a moment ago.
@@ -222,6 +239,7 @@ impl Link {
                 Ok(session) => {
                     tracing::info!(place = %shared.connector.place(), "connected to PostgreSQL again");
                     self.session = Some(session);
+                    self.made += 1;
                     (self.wait, self.next_attempt) = (WAIT_MIN, None);
                 }
                 Err(error) => {
