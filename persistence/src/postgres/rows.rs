@@ -2,7 +2,7 @@
 
 use super::{
     columns::{BatchId, clamped},
-    session::{Session, Sql},
+    session::{Parameter, Session, Sql},
 };
 use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, RawState, ReplayLimit, Stored, StoredSnapshot, StoredState,
@@ -28,16 +28,55 @@ impl From<Error> for ReadError {
     }
 }
 
-/// One statement, so that a deletion in between cannot show as a hole. The sum stops before the rows that are too many.
-static REPLAY: Sql = Sql {
-    text: "
-SELECT seq_nr, epoch, time_ms, batch_id, manifest, payload, meta, crc FROM (
-  SELECT *, sum(octet_length(payload) + coalesce(octet_length(meta), 0)) OVER (ORDER BY seq_nr) AS bytes FROM (
-    SELECT j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc FROM {schema}.journal j
+/// A page of an entity's events, unless not `$if`.
+macro_rules! replayed {
+    ($columns:literal, $if:literal) => {
+        concat!(
+            "
+    SELECT ",
+            $columns,
+            " FROM {schema}.journal j
     WHERE j.persistence_id = $1 AND j.seq_nr <= $3 AND j.seq_nr >= GREATEST($2, 1 + coalesce(
-      (SELECT e.deleted_to FROM {schema}.entity e WHERE e.persistence_id = $1), 0))
-    ORDER BY j.seq_nr LIMIT $4) page) summed
-WHERE bytes - octet_length(payload) - coalesce(octet_length(meta), 0) < $5 ORDER BY seq_nr",
+      (SELECT e.deleted_to FROM {schema}.entity e WHERE e.persistence_id = $1), 0))",
+            $if,
+            "
+    ORDER BY j.seq_nr LIMIT $4"
+        )
+    };
+}
+
+/// One statement, so that a deletion in between cannot show as a hole. A page is weighed before it is read, which costs
+/// less than to add up what is read. One that is too heavy is not read: there is a row without a number instead.
+static REPLAY: Sql = Sql {
+    text: concat!(
+        "
+WITH weighed AS MATERIALIZED (
+  SELECT coalesce(sum(octet_length(payload) + coalesce(octet_length(meta), 0)), 0) <= $5 AS fits FROM (",
+        replayed!("j.payload, j.meta", ""),
+        ") page
+)
+(",
+        replayed!(
+            "j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc",
+            " AND (SELECT fits FROM weighed)"
+        ),
+        ")
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM weighed WHERE NOT fits"
+    ),
+    types: &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8, Type::INT8],
+};
+
+/// As [`REPLAY`], for a page that is too heavy as a whole: up to where the sum of its rows says.
+static REPLAY_HEAVY: Sql = Sql {
+    text: concat!(
+        "
+SELECT seq_nr, epoch, time_ms, batch_id, manifest, payload, meta, crc FROM (
+  SELECT *, sum(octet_length(payload) + coalesce(octet_length(meta), 0)) OVER (ORDER BY seq_nr) AS bytes FROM (",
+        replayed!("j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc", ""),
+        ") page) summed
+WHERE bytes - octet_length(payload) - coalesce(octet_length(meta), 0) < $5 ORDER BY seq_nr"
+    ),
     types: &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8, Type::INT8],
 };
 
@@ -64,6 +103,7 @@ SELECT revision, epoch, time_ms, batch_id, manifest, payload, meta, crc FROM {sc
 /// All that a reader prepares when it connects.
 pub(crate) static READERS: &[&Sql] = &[
     &REPLAY,
+    &REPLAY_HEAVY,
     &HIGHEST,
     &SNAPSHOT,
     &STATE,
@@ -86,10 +126,24 @@ pub(crate) async fn replay(
 ) -> Result<Vec<Stored<RawEvent>>, ReadError> {
     let events_max = clamped(limit.events.max(1) as u64);
     let bytes_max = clamped(limit.bytes.max(1) as u64);
-    let rows = session.read(&REPLAY, &[&id.as_str(), &clamped(from), &clamped(to), &events_max, &bytes_max]).await?;
-    let (mut events, mut manifests) = (Vec::with_capacity(rows.len()), Manifests::default());
+    let (from, to, id_text) = (clamped(from), clamped(to), id.as_str());
+    let parameters: [Parameter<'_>; 5] = [&id_text, &from, &to, &events_max, &bytes_max];
+    let mut rows = session.read(&REPLAY, &parameters).await?;
+    if let Some(row) = rows.first()
+        && row.try_get::<_, Option<i64>>(0)?.is_none()
+    {
+        rows = session.read(&REPLAY_HEAVY, &parameters).await?;
+    }
+    let (mut stored, mut manifests) = (Vec::with_capacity(rows.len()), Manifests::default());
     for row in &rows {
-        let row = StoredRow::read(row, 0, &mut manifests)?;
+        stored.push(StoredRow::read(row, 0, &mut manifests)?);
+    }
+    // They are in order, but no standard says so.
+    if !stored.is_sorted_by_key(|row| row.seq_nr) {
+        stored.sort_unstable_by_key(|row| row.seq_nr);
+    }
+    let mut events = Vec::with_capacity(stored.len());
+    for row in stored {
         match row.check(id, "journal") {
             Ok(()) => events.push(row.into_event()),
             // What comes before the damage can still be read.

@@ -170,14 +170,43 @@ struct Seen<P> {
 /// Rows looked at for one page of a query that leaves rows out: bounds what a page of a rare tag costs.
 const SCANNED_MAX: i64 = 20_000;
 
+/// A page of `$table`: rows that a query is about, in commit order, unless not `$if`.
+macro_rules! page {
+    ($table:literal, [$($columns:tt)*], $tag:literal, $also:literal, $if:literal) => {
+        concat!(
+            "
+    SELECT ",
+            $($columns)*,
+            " FROM {schema}.",
+            $table,
+            " n
+    WHERE n.entity_type = $1 AND (n.generation, n.tx, n.ordering) > ($3, ($4::bigint)::text::xid8, $5)
+      AND (n.generation, n.tx, n.ordering) <=
+        ((SELECT generation FROM bound), (SELECT tx FROM bound), (SELECT ordering FROM bound))
+      AND (n.generation < $2 OR n.tx < (SELECT xmin FROM horizon)) AND n.slice BETWEEN $6 AND $7
+      AND ($8::text IS NULL OR ",
+            $tag,
+            ")",
+            $also,
+            $if,
+            "
+    ORDER BY n.generation, n.tx, n.ordering LIMIT $9"
+        )
+    };
+}
+
 /// Rows of `$table` that a query is about, in commit order. One statement, and so one moment, for where reading ends and
 /// what there is up to there. `$1` type, `$2` the current generation, `$3` to `$5` the place to begin after, `$6` and `$7`
 /// slices, `$8` tag, `$9` rows and `$10` bytes at most, `$11` rows to look at or NULL for no bound.
 ///
+/// Answers with rows about the reading itself first, which have no id: their number says what their place is. A page is
+/// weighed before it is read, which costs less than to add up what is read; only one that is too heavy is cut where the sum
+/// of its rows says.
+///
 /// Older generations hold ids of another server, all of them over. The end is looked up type by type along the index: an
 /// index of its own for it would cost every write.
 macro_rules! feed {
-    ($table:literal, $columns:literal, $tag:literal, $also:literal) => {
+    ($table:literal, $number:literal, $tag:literal, $also:literal) => {
         concat!(
             "
 WITH RECURSIVE horizon AS MATERIALIZED (
@@ -208,31 +237,41 @@ WITH RECURSIVE horizon AS MATERIALIZED (
 ), bound AS MATERIALIZED (
   SELECT coalesce(max(generation), 2147483647) AS generation, coalesce(max(tx::text::numeric), 9223372036854775807)::text::xid8
     AS tx, coalesce(max(ordering), 9223372036854775807) AS ordering FROM scanned
-), taken AS MATERIALIZED (
-  SELECT n.*, sum(octet_length(coalesce(payload, '')) + coalesce(octet_length(meta), 0))
-    OVER (ORDER BY generation, tx, ordering) AS bytes
-  FROM (
-    SELECT n.* FROM {schema}.",
-            $table,
-            " n
-    WHERE n.entity_type = $1 AND (n.generation, n.tx, n.ordering) > ($3, ($4::bigint)::text::xid8, $5)
-      AND (n.generation, n.tx, n.ordering) <=
-        ((SELECT generation FROM bound), (SELECT tx FROM bound), (SELECT ordering FROM bound))
-      AND (n.generation < $2 OR n.tx < (SELECT xmin FROM horizon)) AND n.slice BETWEEN $6 AND $7
-      AND ($8::text IS NULL OR ",
-            $tag,
-            ")",
-            $also,
-            "
-    ORDER BY n.generation, n.tx, n.ordering LIMIT $9) n
+), weighed AS MATERIALIZED (
+  SELECT coalesce(sum(octet_length(coalesce(payload, '')) + coalesce(octet_length(meta), 0)), 0) <= $10 AS fits FROM (",
+            page!($table, ["n.payload, n.meta"], $tag, $also, ""),
+            ") n
 )
-SELECT h.xmin, l.generation, l.tx, l.ordering, s.generation, s.tx, s.ordering, n.generation, n.tx, n.ordering,
-  n.persistence_id, ",
-            $columns,
-            "
-FROM horizon h LEFT JOIN last l ON true LEFT JOIN scanned s ON true LEFT JOIN taken n
-  ON n.bytes - octet_length(coalesce(n.payload, '')) - coalesce(octet_length(n.meta), 0) < $10
-ORDER BY n.generation, n.tx, n.ordering"
+SELECT NULL::int, xmin, NULL::bigint, NULL::text, 0::bigint, NULL::bigint, NULL::bigint, NULL::uuid, NULL::text,
+  NULL::bytea, NULL::bytea, NULL::bigint FROM horizon
+UNION ALL
+SELECT generation, tx, ordering, NULL, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM last
+UNION ALL
+SELECT generation, tx, ordering, NULL, 2, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM scanned
+UNION ALL
+(",
+            page!(
+                $table,
+                [
+                    "n.generation, n.tx, n.ordering, n.persistence_id, n.",
+                    $number,
+                    ", n.epoch, n.time_ms, n.batch_id, n.manifest, n.payload, n.meta, n.crc"
+                ],
+                $tag,
+                $also,
+                " AND (SELECT fits FROM weighed)"
+            ),
+            ")
+UNION ALL
+(SELECT generation, tx, ordering, persistence_id, ",
+            $number,
+            ", epoch, time_ms, batch_id, manifest, payload, meta, crc FROM (
+  SELECT n.*, sum(octet_length(coalesce(payload, '')) + coalesce(octet_length(meta), 0))
+    OVER (ORDER BY generation, tx, ordering) AS bytes FROM (",
+            page!($table, ["n.*"], $tag, $also, " AND NOT (SELECT fits FROM weighed)"),
+            ") n) n
+WHERE bytes - octet_length(coalesce(payload, '')) - coalesce(octet_length(meta), 0) < $10
+ORDER BY generation, tx, ordering)"
         )
     };
 }
@@ -251,27 +290,20 @@ const FEED_TYPES: &[Type] = &[
     Type::INT8,
 ];
 
-/// Rows of deleted events are still there for a while.
+/// Rows of deleted events are still there for a while; most of the time there are none.
 pub(crate) static EVENTS: Sql = Sql {
     text: feed!(
         "journal",
-        "n.seq_nr, n.epoch, n.time_ms, n.batch_id, n.manifest, n.payload, n.meta, n.crc",
+        "seq_nr",
         "n.tags @> ARRAY[$8::text]",
         "
-      AND n.seq_nr > coalesce((SELECT d.deleted_to FROM {schema}.sweep d WHERE d.persistence_id = n.persistence_id), 0)"
+      AND CASE WHEN (SELECT EXISTS (SELECT FROM {schema}.sweep)) THEN n.seq_nr > coalesce(
+        (SELECT d.deleted_to FROM {schema}.sweep d WHERE d.persistence_id = n.persistence_id), 0) ELSE true END"
     ),
     types: FEED_TYPES,
 };
 
-pub(crate) static STATES: Sql = Sql {
-    text: feed!(
-        "state",
-        "n.revision, n.epoch, n.time_ms, n.batch_id, n.manifest, n.payload, n.meta, n.crc",
-        "n.tag = $8",
-        ""
-    ),
-    types: FEED_TYPES,
-};
+pub(crate) static STATES: Sql = Sql { text: feed!("state", "revision", "n.tag = $8", ""), types: FEED_TYPES };
 
 pub(crate) static OFFSET_OF: Sql = Sql {
     text: "
@@ -302,6 +334,15 @@ struct Bounds {
     read_to: Offset,
 }
 
+/// What a feed's statement answered.
+struct Answer {
+    rows: Vec<Row>,
+    /// Where reading would come to if it took all rows.
+    bounds: Bounds,
+    /// Places of the rows about events or states, in commit order.
+    order: Vec<(Offset, usize)>,
+}
+
 async fn rows(
     session: &Session,
     sql: &'static Sql,
@@ -309,9 +350,9 @@ async fn rows(
     query: &FeedQuery,
     after: Offset,
     limit: ReplayLimit,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Answer, Error> {
     let selective = query.tag.is_some() || !query.is_all_slices();
-    session
+    let rows = session
         .read(
             sql,
             &[
@@ -328,15 +369,26 @@ async fn rows(
                 &selective.then_some(SCANNED_MAX - 1),
             ],
         )
-        .await
-}
-
-fn bounds(rows: &[Row], after: Offset) -> Result<Bounds, Error> {
-    let row = &rows[0]; // there is one, if only to say that there is nothing
-    let end = maybe_offset(row, 1)?.unwrap_or(Offset::START).max(after);
-    let read_to = maybe_offset(row, 4)?.unwrap_or(end).min(end);
-    let TransactionId(xmin) = row.try_get(0)?;
-    Ok(Bounds { xmin, end, read_to })
+        .await?;
+    let mut bounds = Bounds { xmin: 0, end: after, read_to: Offset::START };
+    let (mut scanned, mut order) = (None, Vec::with_capacity(rows.len()));
+    for (place, row) in rows.iter().enumerate() {
+        if row.try_get::<_, Option<&str>>(3)?.is_some() {
+            order.push((offset(row, 0)?, place));
+            continue;
+        }
+        match row.try_get::<_, i64>(4)? {
+            0 => bounds.xmin = row.try_get::<_, TransactionId>(1)?.0,
+            1 => bounds.end = offset(row, 0)?.max(after),
+            _ => scanned = Some(offset(row, 0)?),
+        }
+    }
+    bounds.read_to = scanned.unwrap_or(bounds.end).min(bounds.end);
+    // They are, but no standard says so.
+    if !order.is_sorted() {
+        order.sort_unstable();
+    }
+    Ok(Answer { rows, bounds, order })
 }
 
 async fn event_page(
@@ -346,14 +398,14 @@ async fn event_page(
     after: Offset,
     limit: ReplayLimit,
 ) -> Result<Seen<FeedPage<RawEvent>>, ReadError> {
-    let rows = rows(session, &EVENTS, generation, query, after, limit).await?;
-    let Bounds { xmin, end, mut read_to } = bounds(&rows, after)?;
-    let (mut events, mut bytes) = (Vec::with_capacity(rows.len()), 0_usize);
+    let Answer { rows, bounds, order } = rows(session, &EVENTS, generation, query, after, limit).await?;
+    let Bounds { xmin, end, mut read_to } = bounds;
+    let (mut events, mut bytes) = (Vec::with_capacity(order.len()), 0_usize);
     let mut manifests = Manifests::default();
-    for row in &rows {
-        let Some(offset) = maybe_offset(row, 7)? else { break };
+    for (offset, place) in order {
+        let row = &rows[place];
         let id = id(row)?;
-        let stored = StoredRow::read(row, 11, &mut manifests)?;
+        let stored = StoredRow::read(row, 4, &mut manifests)?;
         match stored.check(&id, "journal") {
             Ok(()) => {}
             // What comes before the damage can still be read.
@@ -381,13 +433,13 @@ async fn state_page(
     after: Offset,
     limit: ReplayLimit,
 ) -> Result<Seen<StatePage<RawState>>, ReadError> {
-    let rows = rows(session, &STATES, generation, query, after, limit).await?;
-    let Bounds { xmin, end, mut read_to } = bounds(&rows, after)?;
-    let (mut states, mut bytes) = (Vec::with_capacity(rows.len()), 0_usize);
-    for row in &rows {
-        let Some(offset) = maybe_offset(row, 7)? else { break };
+    let Answer { rows, bounds, order } = rows(session, &STATES, generation, query, after, limit).await?;
+    let Bounds { xmin, end, mut read_to } = bounds;
+    let (mut states, mut bytes) = (Vec::with_capacity(order.len()), 0_usize);
+    for (offset, place) in order {
+        let row = &rows[place];
         let id = id(row)?;
-        let stored = match stored_state(row, 11, &id) {
+        let stored = match stored_state(row, 4, &id) {
             Ok(stored) => stored,
             // What comes before the damage can still be read.
             Err(_) if !states.is_empty() => {
@@ -407,7 +459,7 @@ async fn state_page(
 }
 
 fn id(row: &Row) -> Result<PersistenceId, Error> {
-    let text: &str = row.try_get(10)?;
+    let text: &str = row.try_get(3)?;
     Ok(PersistenceId::parse(text).unwrap_or_else(|| PersistenceId::of("", text)))
 }
 
@@ -416,11 +468,4 @@ fn offset(row: &Row, first: usize) -> Result<Offset, Error> {
     let (generation, TransactionId(tx), ordering): (i32, _, i64) =
         (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
     Ok(Offset::new(generation as u32, tx, ordering as u64))
-}
-
-fn maybe_offset(row: &Row, first: usize) -> Result<Option<Offset>, Error> {
-    match row.try_get::<_, Option<i32>>(first)? {
-        Some(_) => offset(row, first).map(Some),
-        None => Ok(None),
-    }
 }
