@@ -168,6 +168,17 @@ impl<'a> KnownAppends<'a> {
         self.slots.is_empty()
     }
 
+    /// What [`APPEND_ONE`](super::statements::APPEND_ONE) takes, if there is one event only.
+    pub(crate) fn one<'b>(&'b self, generation: &'b i32) -> Option<Vec<Parameter<'b>>> {
+        let [_] = *self.slots else { return None };
+        let Contents { manifests, payloads, metas, crcs } = &self.rows;
+        let mut all: Vec<Parameter<'b>> = vec![&self.types[0], &self.slices[0], &self.shard_epochs[0]];
+        all.extend([&self.entity_maxes[0] as Parameter<'b>, generation, &self.ids[0], &self.seq_nrs[0]]);
+        all.extend([&self.epochs[0] as Parameter<'b>, &self.batch_ids[0], &self.time_ms[0]]);
+        all.extend([&manifests[0] as Parameter<'b>, &payloads[0], &metas[0], &crcs[0], &self.tags[0]]);
+        Some(all)
+    }
+
     pub(crate) fn shards(&self) -> impl Iterator<Item = (&'a str, i32)> {
         self.types.iter().copied().zip(self.slices.iter().copied())
     }

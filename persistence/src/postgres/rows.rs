@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, RawState, ReplayLimit, Stored, StoredSnapshot, StoredState,
-    checksum::{Checked, CheckedState},
+    checksum::{Checked, CheckedState, IdChecksum},
     manifests::Manifests,
     projection::postgres as projection,
     query::postgres as query,
@@ -134,17 +134,15 @@ pub(crate) async fn replay(
     {
         rows = session.read(&REPLAY_HEAVY, &parameters).await?;
     }
-    let (mut stored, mut manifests) = (Vec::with_capacity(rows.len()), Manifests::default());
-    for row in &rows {
-        stored.push(StoredRow::read(row, 0, &mut manifests)?);
-    }
     // They are in order, but no standard says so.
-    if !stored.is_sorted_by_key(|row| row.seq_nr) {
-        stored.sort_unstable_by_key(|row| row.seq_nr);
+    if !rows.is_sorted_by_key(number) {
+        rows.sort_unstable_by_key(number);
     }
-    let mut events = Vec::with_capacity(stored.len());
-    for row in stored {
-        match row.check(id, "journal") {
+    let of_id = IdChecksum::of(id);
+    let (mut events, mut manifests) = (Vec::with_capacity(rows.len()), Manifests::default());
+    for row in &rows {
+        let row = StoredRow::read(row, 0, &mut manifests)?;
+        match row.check_after(of_id, id, "journal") {
             Ok(()) => events.push(row.into_event()),
             // What comes before the damage can still be read.
             Err(_) if !events.is_empty() => break,
@@ -152,6 +150,10 @@ pub(crate) async fn replay(
         }
     }
     Ok(events)
+}
+
+fn number(row: &Row) -> i64 {
+    row.get(0)
 }
 
 pub(crate) async fn highest_seq(session: &Session, id: &PersistenceId) -> Result<u64, ReadError> {
@@ -214,6 +216,11 @@ impl StoredRow {
 
     /// Whether the row is what was once written.
     pub(crate) fn check(&self, id: &PersistenceId, table: &str) -> Result<(), ReadError> {
+        self.check_after(IdChecksum::of(id), id, table)
+    }
+
+    /// As [`check`](Self::check), given the checksum of the id.
+    fn check_after(&self, of_id: IdChecksum, id: &PersistenceId, table: &str) -> Result<(), ReadError> {
         let batch_id = self.batch_id.map(|BatchId(id)| id.to_be_bytes());
         let checked = Checked {
             id,
@@ -225,7 +232,7 @@ impl StoredRow {
             payload: &self.payload,
             meta: self.meta.as_deref(),
         };
-        if checked.crc() == self.crc { Ok(()) } else { Err(damaged(id, self.seq_nr as u64, table)) }
+        if checked.crc_after(of_id) == self.crc { Ok(()) } else { Err(damaged(id, self.seq_nr as u64, table)) }
     }
 
     pub(crate) fn into_event(self) -> Stored<RawEvent> {

@@ -154,6 +154,37 @@ SELECT fit, pg_current_xact_id() FROM verdict",
     ],
 };
 
+/// As [`APPEND_KNOWN`], for one event: a writer that has the store to itself waits for each.
+pub(crate) static APPEND_ONE: Sql = Sql {
+    text: "
+WITH locked AS MATERIALIZED (
+  SELECT w.epoch = $3 AND w.entity_epoch_max = $4 AS fit FROM {schema}.owner w
+  WHERE w.entity_type = $1 AND w.shard = $2 FOR SHARE
+)
+INSERT INTO {schema}.journal(slice, entity_type, generation, persistence_id, seq_nr, epoch, batch_id, time_ms, manifest,
+  payload, meta, crc, tags)
+SELECT $2, $1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15::text[], '{}') FROM locked
+WHERE fit AND (SELECT value FROM {schema}.meta WHERE key = 'generation') = $5::text
+RETURNING ARRAY[true], tx",
+    types: &[
+        Type::TEXT,
+        Type::INT4,
+        Type::INT8,
+        Type::INT8,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::INT8,
+        Type::UUID,
+        Type::INT8,
+        Type::TEXT,
+        Type::BYTEA,
+        Type::BYTEA,
+        Type::INT8,
+        Type::TEXT,
+    ],
+};
+
 /// A state over the one it was made from. A deletion leaves the tag, so that those who read by it are told. `written` is empty for a request that another writer came before.
 pub(crate) static WRITE_STATE: Sql = Sql {
     text: concat!(
@@ -365,6 +396,7 @@ pub(crate) static WRITERS: &[&Sql] = &[
     &LOCK_SHARDS,
     &APPEND,
     &APPEND_KNOWN,
+    &APPEND_ONE,
     &WRITE_STATE,
     &SAVE_SNAPSHOT,
     &DELETE_SNAPSHOTS,

@@ -10,7 +10,7 @@ use super::{
     request::{Work, WriteRequest, Written},
     session::{Parameter, Session, Sql},
     statements::{
-        APPEND, APPEND_KNOWN, CLAIM_ENTITIES, CLAIM_SHARDS, DELETE_EVENTS, DELETE_SNAPSHOTS, LOCK_SHARDS,
+        APPEND, APPEND_KNOWN, APPEND_ONE, CLAIM_ENTITIES, CLAIM_SHARDS, DELETE_EVENTS, DELETE_SNAPSHOTS, LOCK_SHARDS,
         LOCK_SHARDS_ALONE, NAME_SHARDS, SAVE_SNAPSHOT, WRITE_STATE,
     },
 };
@@ -86,7 +86,10 @@ pub(crate) async fn write(
     }
     let generation = &frame.generation;
     if shards.is_empty() && frame.is_session {
-        let rows = session.query(&APPEND_KNOWN, &direct.parameters(generation)).await;
+        let rows = match direct.one(generation) {
+            Some(parameters) => session.query(&APPEND_ONE, &parameters).await,
+            None => session.query(&APPEND_KNOWN, &direct.parameters(generation)).await,
+        };
         let direct = Direct::of(&direct, &rows.map_err(|error| Fault::of_one_statement(&error))?);
         return Ok(committed(batch, &places, &direct, &[], &Locked::default(), known));
     }
