@@ -128,32 +128,59 @@ pub(crate) async fn replay(
     let bytes_max = clamped(limit.bytes.max(1) as u64);
     let (from, to, id_text) = (clamped(from), clamped(to), id.as_str());
     let parameters: [Parameter<'_>; 5] = [&id_text, &from, &to, &events_max, &bytes_max];
-    let mut rows = session.read(&REPLAY, &parameters).await?;
-    if let Some(row) = rows.first()
-        && row.try_get::<_, Option<i64>>(0)?.is_none()
-    {
-        rows = session.read(&REPLAY_HEAVY, &parameters).await?;
+    let mut page = Page { id, of_id: IdChecksum::of(id), heavy: false, damage: None, events: Vec::new() };
+    let mut manifests = Manifests::default();
+    session.read_each(&REPLAY, &parameters, |row| page.take(row, &mut manifests)).await?;
+    if page.heavy {
+        session.read_each(&REPLAY_HEAVY, &parameters, |row| page.take(row, &mut manifests)).await?;
     }
-    // They are in order, but no standard says so.
-    if !rows.is_sorted_by_key(number) {
-        rows.sort_unstable_by_key(number);
-    }
-    let of_id = IdChecksum::of(id);
-    let (mut events, mut manifests) = (Vec::with_capacity(rows.len()), Manifests::default());
-    for row in &rows {
-        let row = StoredRow::read(row, 0, &mut manifests)?;
-        match row.check_after(of_id, id, "journal") {
-            Ok(()) => events.push(row.into_event()),
-            // What comes before the damage can still be read.
-            Err(_) if !events.is_empty() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(events)
+    page.into_events()
 }
 
-fn number(row: &Row) -> i64 {
-    row.get(0)
+/// Events of an entity as they come.
+struct Page<'a> {
+    id: &'a PersistenceId,
+    of_id: IdChecksum,
+    /// It was not read, for there is too much of it.
+    heavy: bool,
+    /// The first row that is not what was written.
+    damage: Option<(u64, ReadError)>,
+    events: Vec<Stored<RawEvent>>,
+}
+
+impl Page<'_> {
+    fn take(&mut self, row: &Row, manifests: &mut Manifests) -> Result<(), Error> {
+        if row.try_get::<_, Option<i64>>(0)?.is_none() {
+            self.heavy = true;
+            return Ok(());
+        }
+        let row = StoredRow::read(row, 0, manifests)?;
+        let seq_nr = row.seq_nr as u64;
+        match row.check_after(self.of_id, self.id, "journal") {
+            Ok(()) => self.events.push(row.into_event()),
+            Err(error) if self.damage.as_ref().is_none_or(|(first, _)| seq_nr < *first) => {
+                self.damage = Some((seq_nr, error));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What comes before the damage can still be read.
+    fn into_events(self) -> Result<Vec<Stored<RawEvent>>, ReadError> {
+        let Self { mut events, damage, .. } = self;
+        // They come in order, but no standard says so.
+        if !events.is_sorted_by_key(|event| event.seq_nr) {
+            events.sort_unstable_by_key(|event| event.seq_nr);
+        }
+        if let Some((seq_nr, error)) = damage {
+            events.retain(|event| event.seq_nr < seq_nr);
+            if events.is_empty() {
+                return Err(error);
+            }
+        }
+        Ok(events)
+    }
 }
 
 pub(crate) async fn highest_seq(session: &Session, id: &PersistenceId) -> Result<u64, ReadError> {

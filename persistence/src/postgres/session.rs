@@ -3,7 +3,8 @@
 use super::{PostgresOpenError, PostgresOptions, error::open_error, options::Target, tls};
 use crate::Durability;
 use actors::Clock;
-use std::{collections::HashMap, time::Duration};
+use futures_util::TryStreamExt;
+use std::{collections::HashMap, pin::pin, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_postgres::{
     Client, Error, NoTls, Row, Statement, Transaction,
@@ -260,6 +261,23 @@ impl Session {
         let rows = rows?;
         ended?;
         Ok(rows)
+    }
+
+    /// As [`read`](Self::read), row by row as they come.
+    pub(crate) async fn read_each(
+        &self,
+        sql: &'static Sql,
+        parameters: &[Parameter<'_>],
+        mut take: impl FnMut(&Row) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (None, Some(statement)) = (&self.begin_read, self.prepared.get(sql.text)) else {
+            return self.read(sql, parameters).await?.iter().try_for_each(take);
+        };
+        let mut rows = pin!(self.client.query_raw(statement, parameters.iter().copied()).await?);
+        while let Some(row) = rows.try_next().await? {
+            take(&row)?;
+        }
+        Ok(())
     }
 
     /// Sends text of one or more statements at once, when first polled.

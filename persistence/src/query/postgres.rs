@@ -8,7 +8,7 @@ use super::{Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, State
 use crate::{
     BoxFuture, JournalError, Offset, PersistenceId, PostgresStore, RawEvent, RawState, ReplayLimit,
     manifests::Manifests,
-    postgres::{ReadError, Session, Sql, StoredRow, TransactionId, clamped, stored_state},
+    postgres::{Parameter, ReadError, Session, Sql, StoredRow, TransactionId, clamped, stored_state},
 };
 use futures_util::FutureExt;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -334,61 +334,93 @@ struct Bounds {
     read_to: Offset,
 }
 
-/// What a feed's statement answered.
-struct Answer {
-    rows: Vec<Row>,
-    /// Where reading would come to if it took all rows.
+/// What a feed's statement answers, as it comes: items about entities, and the first that is not what was written.
+struct Answer<T> {
+    /// Where reading would come to if it took all.
     bounds: Bounds,
-    /// Places of the rows about events or states, in commit order.
-    order: Vec<(Offset, usize)>,
+    items: Vec<(Offset, T)>,
+    damage: Option<(Offset, ReadError)>,
 }
 
-async fn rows(
+async fn answer<T>(
     session: &Session,
     sql: &'static Sql,
     generation: i32,
     query: &FeedQuery,
     after: Offset,
     limit: ReplayLimit,
-) -> Result<Answer, Error> {
+    mut read: impl FnMut(&Row, PersistenceId) -> Result<Result<T, ReadError>, Error>,
+) -> Result<Answer<T>, Error> {
     let selective = query.tag.is_some() || !query.is_all_slices();
-    let rows = session
-        .read(
-            sql,
-            &[
-                &&*query.entity_type,
-                &generation,
-                &(after.generation() as i32),
-                &clamped(after.tx()),
-                &clamped(after.ordering()),
-                &i32::from(*query.slices.start()),
-                &i32::from(*query.slices.end()),
-                &query.tag.as_deref(),
-                &clamped(limit.events.max(1) as u64),
-                &clamped(limit.bytes.max(1) as u64),
-                &selective.then_some(SCANNED_MAX - 1),
-            ],
-        )
-        .await?;
     let mut bounds = Bounds { xmin: 0, end: after, read_to: Offset::START };
-    let (mut scanned, mut order) = (None, Vec::with_capacity(rows.len()));
-    for (place, row) in rows.iter().enumerate() {
-        if row.try_get::<_, Option<&str>>(3)?.is_some() {
-            order.push((offset(row, 0)?, place));
-            continue;
+    let (mut scanned, mut items, mut damage) = (None, Vec::new(), None::<(Offset, ReadError)>);
+    let take = |row: &Row| {
+        let Some(id) = row.try_get::<_, Option<&str>>(3)? else {
+            match row.try_get::<_, i64>(4)? {
+                0 => bounds.xmin = row.try_get::<_, TransactionId>(1)?.0,
+                1 => bounds.end = offset(row, 0)?.max(after),
+                _ => scanned = Some(offset(row, 0)?),
+            }
+            return Ok(());
+        };
+        let id = PersistenceId::parse(id).unwrap_or_else(|| PersistenceId::of("", id));
+        let offset = offset(row, 0)?;
+        match read(row, id)? {
+            Ok(item) => items.push((offset, item)),
+            Err(error) if damage.as_ref().is_none_or(|(first, _)| offset < *first) => damage = Some((offset, error)),
+            Err(_) => {}
         }
-        match row.try_get::<_, i64>(4)? {
-            0 => bounds.xmin = row.try_get::<_, TransactionId>(1)?.0,
-            1 => bounds.end = offset(row, 0)?.max(after),
-            _ => scanned = Some(offset(row, 0)?),
-        }
-    }
+        Ok(())
+    };
+    let parameters: [Parameter<'_>; 11] = [
+        &&*query.entity_type,
+        &generation,
+        &(after.generation() as i32),
+        &clamped(after.tx()),
+        &clamped(after.ordering()),
+        &i32::from(*query.slices.start()),
+        &i32::from(*query.slices.end()),
+        &query.tag.as_deref(),
+        &clamped(limit.events.max(1) as u64),
+        &clamped(limit.bytes.max(1) as u64),
+        &selective.then_some(SCANNED_MAX - 1),
+    ];
+    session.read_each(sql, &parameters, take).await?;
     bounds.read_to = scanned.unwrap_or(bounds.end).min(bounds.end);
-    // They are, but no standard says so.
-    if !order.is_sorted() {
-        order.sort_unstable();
+    // They come in order, but no standard says so.
+    if !items.is_sorted_by_key(|(offset, _)| *offset) {
+        items.sort_unstable_by_key(|(offset, _)| *offset);
     }
-    Ok(Answer { rows, bounds, order })
+    Ok(Answer { bounds, items, damage })
+}
+
+impl<T> Answer<T> {
+    /// Up to the limit or the damage, before which all can still be read; and where reading has come to.
+    fn page(
+        self,
+        after: Offset,
+        limit: ReplayLimit,
+        weight: impl Fn(&T) -> usize,
+    ) -> Result<(Vec<(Offset, T)>, Bounds), ReadError> {
+        let Self { mut bounds, mut items, damage } = self;
+        if let Some((place, error)) = damage {
+            items.retain(|(offset, _)| *offset < place);
+            if items.is_empty() {
+                return Err(error);
+            }
+            bounds.read_to = items.last().map_or(after, |(offset, _)| *offset);
+        }
+        let mut bytes = 0_usize;
+        let full = items.iter().zip(1..).position(|((_, item), taken)| {
+            bytes = bytes.saturating_add(weight(item));
+            taken >= limit.events.max(1) || bytes >= limit.bytes
+        });
+        if let Some(last) = full {
+            items.truncate(last + 1);
+            bounds.read_to = items[last].0;
+        }
+        Ok((items, bounds))
+    }
 }
 
 async fn event_page(
@@ -398,31 +430,14 @@ async fn event_page(
     after: Offset,
     limit: ReplayLimit,
 ) -> Result<Seen<FeedPage<RawEvent>>, ReadError> {
-    let Answer { rows, bounds, order } = rows(session, &EVENTS, generation, query, after, limit).await?;
-    let Bounds { xmin, end, mut read_to } = bounds;
-    let (mut events, mut bytes) = (Vec::with_capacity(order.len()), 0_usize);
     let mut manifests = Manifests::default();
-    for (offset, place) in order {
-        let row = &rows[place];
-        let id = id(row)?;
+    let read = |row: &Row, id: PersistenceId| {
         let stored = StoredRow::read(row, 4, &mut manifests)?;
-        match stored.check(&id, "journal") {
-            Ok(()) => {}
-            // What comes before the damage can still be read.
-            Err(_) if !events.is_empty() => {
-                read_to = events.last().map_or(after, |event: &FeedEvent<RawEvent>| event.offset);
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-        let stored = stored.into_event();
-        bytes = bytes.saturating_add(stored.event.weight());
-        events.push(FeedEvent { offset, id, stored });
-        if events.len() >= limit.events.max(1) || bytes >= limit.bytes {
-            read_to = offset;
-            break;
-        }
-    }
+        Ok(stored.check(&id, "journal").map(|()| (id, stored.into_event())))
+    };
+    let answer = answer(session, &EVENTS, generation, query, after, limit, read).await?;
+    let (items, Bounds { xmin, end, read_to }) = answer.page(after, limit, |(_, stored)| stored.event.weight())?;
+    let events = items.into_iter().map(|(offset, (id, stored))| FeedEvent { offset, id, stored }).collect();
     Ok(Seen { page: FeedPage { events, read_to, end }, xmin })
 }
 
@@ -433,34 +448,11 @@ async fn state_page(
     after: Offset,
     limit: ReplayLimit,
 ) -> Result<Seen<StatePage<RawState>>, ReadError> {
-    let Answer { rows, bounds, order } = rows(session, &STATES, generation, query, after, limit).await?;
-    let Bounds { xmin, end, mut read_to } = bounds;
-    let (mut states, mut bytes) = (Vec::with_capacity(order.len()), 0_usize);
-    for (offset, place) in order {
-        let row = &rows[place];
-        let id = id(row)?;
-        let stored = match stored_state(row, 4, &id) {
-            Ok(stored) => stored,
-            // What comes before the damage can still be read.
-            Err(_) if !states.is_empty() => {
-                read_to = states.last().map_or(after, |state: &StateChange<RawState>| state.offset);
-                break;
-            }
-            Err(error) => return Err(error),
-        };
-        bytes = bytes.saturating_add(stored.weight());
-        states.push(StateChange { offset, id, stored });
-        if states.len() >= limit.events.max(1) || bytes >= limit.bytes {
-            read_to = offset;
-            break;
-        }
-    }
+    let read = |row: &Row, id: PersistenceId| Ok(stored_state(row, 4, &id).map(|stored| (id, stored)));
+    let answer = answer(session, &STATES, generation, query, after, limit, read).await?;
+    let (items, Bounds { xmin, end, read_to }) = answer.page(after, limit, |(_, stored)| stored.weight())?;
+    let states = items.into_iter().map(|(offset, (id, stored))| StateChange { offset, id, stored }).collect();
     Ok(Seen { page: StatePage { states, read_to, end }, xmin })
-}
-
-fn id(row: &Row) -> Result<PersistenceId, Error> {
-    let text: &str = row.try_get(3)?;
-    Ok(PersistenceId::parse(text).unwrap_or_else(|| PersistenceId::of("", text)))
 }
 
 /// The three columns from `first` on.
