@@ -24,7 +24,7 @@ pub(crate) struct IdChecksum(u32);
 
 impl IdChecksum {
     pub(crate) fn of(id: &PersistenceId) -> Self {
-        Self(sized(0, id.as_str().as_bytes()))
+        Self(Sum::after(0).sized(id.as_str().as_bytes()).end())
     }
 }
 
@@ -34,16 +34,10 @@ impl Checked<'_> {
     }
 
     /// As [`crc`](Checked::crc), given that of the row's own id.
-    pub(crate) fn crc_after(&self, IdChecksum(mut crc): IdChecksum) -> i64 {
-        let mut numbers = [0; 24];
-        for (place, number) in numbers.chunks_exact_mut(8).zip([self.seq_nr, self.epoch, self.time_ms]) {
-            place.copy_from_slice(&number.to_le_bytes());
-        }
-        crc = crc32c::crc32c_append(crc, &numbers);
-        crc = optional(crc, self.batch_id);
-        crc = sized(crc, self.manifest.as_bytes());
-        crc = sized(crc, self.payload);
-        i64::from(optional(crc, self.meta))
+    pub(crate) fn crc_after(&self, IdChecksum(crc): IdChecksum) -> i64 {
+        let mut sum = Sum::after(crc);
+        sum.number(self.seq_nr).number(self.epoch).number(self.time_ms).optional(self.batch_id);
+        i64::from(sum.sized(self.manifest.as_bytes()).sized(self.payload).optional(self.meta).end())
     }
 }
 
@@ -62,25 +56,59 @@ pub(crate) struct CheckedState<'a> {
 
 impl CheckedState<'_> {
     pub(crate) fn crc(&self) -> i64 {
-        let mut crc = sized(0, self.id.as_str().as_bytes());
-        for number in [self.revision, self.epoch, self.change, self.time_ms] {
-            crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
-        }
-        crc = sized(crc, self.batch_id);
-        crc = optional(crc, self.manifest.map(str::as_bytes));
-        crc = optional(crc, self.payload);
-        i64::from(optional(crc, self.meta))
+        let mut sum = Sum::after(0);
+        sum.sized(self.id.as_str().as_bytes());
+        sum.number(self.revision).number(self.epoch).number(self.change).number(self.time_ms);
+        sum.sized(self.batch_id).optional(self.manifest.map(str::as_bytes)).optional(self.payload);
+        i64::from(sum.optional(self.meta).end())
     }
 }
 
-fn sized(crc: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes()), bytes)
+/// A checksum of bytes as they come. Small pieces are taken together: each call of the sum itself has its price.
+struct Sum {
+    crc: u32,
+    small: [u8; SMALL],
+    len: usize,
 }
 
-fn optional(crc: u32, bytes: Option<&[u8]>) -> u32 {
-    match bytes {
-        Some(bytes) => sized(crc32c::crc32c_append(crc, &[1]), bytes),
-        None => crc32c::crc32c_append(crc, &[0]),
+const SMALL: usize = 120;
+
+impl Sum {
+    fn after(crc: u32) -> Self {
+        Self { crc, small: [0; SMALL], len: 0 }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        if bytes.len() > SMALL - self.len {
+            self.crc = crc32c::crc32c_append(self.crc, &self.small[..self.len]);
+            self.len = 0;
+            if bytes.len() > SMALL {
+                self.crc = crc32c::crc32c_append(self.crc, bytes);
+                return self;
+            }
+        }
+        self.small[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        self
+    }
+
+    fn number(&mut self, number: i64) -> &mut Self {
+        self.bytes(&number.to_le_bytes())
+    }
+
+    fn sized(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes(&(bytes.len() as u64).to_le_bytes()).bytes(bytes)
+    }
+
+    fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        match bytes {
+            Some(bytes) => self.bytes(&[1]).sized(bytes),
+            None => self.bytes(&[0]),
+        }
+    }
+
+    fn end(&self) -> u32 {
+        crc32c::crc32c_append(self.crc, &self.small[..self.len])
     }
 }
 
@@ -90,6 +118,16 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        /// However bytes are split, their sum is that of all of them.
+        #[test]
+        fn pieces_sum_up_as_the_whole(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..8)) {
+            let mut sum = Sum::after(0);
+            for piece in &pieces {
+                sum.bytes(piece);
+            }
+            prop_assert_eq!(sum.end(), crc32c::crc32c(&pieces.concat()));
+        }
+
         /// Every bit of every field counts, and so does where a field ends.
         #[test]
         fn any_changed_field_changes_the_checksum(

@@ -112,6 +112,7 @@ mod fencing;
 mod guarded;
 mod journal;
 mod lost;
+#[cfg(feature = "postgres")]
 mod manifests;
 mod offset;
 mod persistence_id;

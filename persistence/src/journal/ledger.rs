@@ -65,7 +65,7 @@ impl Ledger {
         if append.expected_seq != highest + 1 {
             return Err(AppendError::Conflict { expected: append.expected_seq, highest });
         }
-        Ok(highest + append.events.len() as u64)
+        Ok(append.last_seq())
     }
 
     pub(crate) fn check_snapshot(&self, id: &PersistenceId, seq_nr: u64) -> Result<(), AppendError> {

@@ -7,8 +7,7 @@ use super::{
 use crate::{
     BoxFuture, JournalError, Offset, PersistenceId, RawEvent, RawState, ReplayLimit, SqliteStore,
     checksum::IdChecksum,
-    manifests::Manifests,
-    sqlite::{ReadError, ReadRequest, StateRow, StoredRow, clamped},
+    sqlite::{ManifestNames, ReadError, ReadRequest, StateRow, StoredRow, clamped},
 };
 use futures_util::FutureExt;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
@@ -98,19 +97,19 @@ const STATES: Order = Order {
 
 /// The joins are written in the order they must run in: along the journal, never by entity.
 const FEED: &str = "
-SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc,
+SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc,
   e.persistence_id
-FROM journal j CROSS JOIN entity e ON e.pid = j.pid LEFT JOIN manifest m ON m.id = j.manifest
+FROM journal j CROSS JOIN entity e ON e.pid = j.pid
 WHERE j.ordering > :after AND j.ordering <= :to AND e.entity_type = :type AND e.slice BETWEEN :first AND :last
   AND j.seq_nr > e.deleted_to AND :tag IS NULL
 ORDER BY j.ordering LIMIT :limit";
 
 /// Along the tag's own rows.
 const TAGGED_FEED: &str = "
-SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc,
+SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc,
   e.persistence_id
 FROM tag t CROSS JOIN journal_tag g ON g.tag = t.id CROSS JOIN journal j ON j.ordering = g.ordering
-  CROSS JOIN entity e ON e.pid = j.pid LEFT JOIN manifest m ON m.id = j.manifest
+  CROSS JOIN entity e ON e.pid = j.pid
 WHERE t.name = :tag AND g.ordering > :after AND g.ordering <= :to AND e.entity_type = :type
   AND e.slice BETWEEN :first AND :last AND j.seq_nr > e.deleted_to
 ORDER BY g.ordering LIMIT :limit";
@@ -149,13 +148,13 @@ pub(crate) fn page(
         ":after": clamped(after), ":to": clamped(read_to), ":type": query.entity_type, ":tag": query.tag,
         ":first": query.slices.start(), ":last": query.slices.end(), ":limit": clamped(events_max as u64),
     })?;
-    let (mut events, mut bytes, mut manifests) = (Vec::new(), 0_usize, Manifests::default());
+    let (mut events, mut bytes, mut names) = (Vec::new(), 0_usize, ManifestNames::new(db));
     while let Some(row) = rows.next()? {
         let id = row.get_ref(9)?.as_str().map_err(rusqlite::Error::from)?;
         let id = PersistenceId::parse(id).unwrap_or_else(|| PersistenceId::of("", id));
         let stored = StoredRow::read(row, "journal.ordering")?;
         let offset = stored.key;
-        let manifest = match stored.check(&id, IdChecksum::of(&id)) {
+        let manifest = match stored.check(&id, IdChecksum::of(&id), &mut names) {
             Ok(manifest) => manifest,
             // What comes before the damage can still be read.
             Err(_) if !events.is_empty() => {
@@ -164,7 +163,7 @@ pub(crate) fn page(
             }
             Err(error) => return Err(error),
         };
-        let event = stored.event(manifests.of(manifest));
+        let event = stored.event(manifest);
         bytes = bytes.saturating_add(event.event.weight());
         events.push(FeedEvent { offset: Offset::of_ordering(offset as u64), id, stored: event });
         if events.len() >= events_max || bytes >= limit.bytes {

@@ -22,7 +22,7 @@ pub(crate) use lock::StoreLock;
 pub use options::{Durability, OpenError, SqliteOptions};
 pub(crate) use reader::ReadError;
 pub(crate) use request::{ReadRequest, Reply, Work, Written};
-pub(crate) use row::StoredRow;
+pub(crate) use row::{ManifestNames, StoredRow};
 pub(crate) use schema::{SCHEMA_VERSION, create_unsynced, open_from_outside, schema_version};
 pub(crate) use state::StateRow;
 pub(crate) use transaction::{Transaction, clamped};

@@ -3,7 +3,7 @@
 use super::{
     SqliteOptions,
     request::{ReadRequest, Reply},
-    row::StoredRow,
+    row::{ManifestNames, StoredRow},
     schema,
     state::load_state,
     stats::Stats,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored, StoredSnapshot, checksum::IdChecksum,
-    manifests::Manifests, projection, query,
+    projection, query,
 };
 use crossbeam_channel::Receiver;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -134,16 +134,15 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
-/// One statement, so that a deletion in between cannot show as a hole. Left joins: a lost manifest is damage, not an
-/// event that never was.
+/// One statement, so that a deletion in between cannot show as a hole.
 const REPLAY: &str = "
-SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, m.name, j.payload, j.meta, j.crc
-FROM entity e CROSS JOIN journal j ON j.pid = e.pid LEFT JOIN manifest m ON m.id = j.manifest
+SELECT j.ordering, j.seq_nr, j.epoch, j.time_ms, j.batch_id, j.manifest, j.payload, j.meta, j.crc
+FROM entity e CROSS JOIN journal j ON j.pid = e.pid
 WHERE e.persistence_id = ?1 AND j.seq_nr BETWEEN max(?2, e.deleted_to + 1) AND ?3 ORDER BY j.seq_nr LIMIT ?4";
 
 const SNAPSHOT: &str = "
-SELECT s.rowid, s.seq_nr, s.epoch, s.time_ms, NULL, m.name, s.payload, s.meta, s.crc
-FROM entity e CROSS JOIN snapshot s ON s.pid = e.pid LEFT JOIN manifest m ON m.id = s.manifest
+SELECT s.rowid, s.seq_nr, s.epoch, s.time_ms, NULL, s.manifest, s.payload, s.meta, s.crc
+FROM entity e CROSS JOIN snapshot s ON s.pid = e.pid
 WHERE e.persistence_id = ?1 AND s.seq_nr <= ?2 ORDER BY s.seq_nr DESC LIMIT 1";
 
 const HIGHEST: &str = "
@@ -160,10 +159,11 @@ fn replay(
     let mut statement = db.prepare_cached(REPLAY)?;
     let rows = limit.events.max(1) as u64;
     let mut rows = statement.query(params![id.as_str(), clamped(from), clamped(to), clamped(rows)])?;
-    let (mut page, mut bytes, mut manifests, checksum) = (Vec::new(), 0, Manifests::default(), IdChecksum::of(id));
+    let (mut page, mut bytes, mut names, checksum) =
+        (Vec::with_capacity(64), 0, ManifestNames::new(db), IdChecksum::of(id));
     while let Some(row) = rows.next()? {
         let row = StoredRow::read(row, "journal.ordering")?;
-        let stored = row.event(manifests.of(row.check(id, checksum)?));
+        let stored = row.event(row.check(id, checksum, &mut names)?);
         bytes += stored.event.weight();
         page.push(stored);
         if bytes >= limit.bytes {
@@ -182,8 +182,8 @@ fn load_snapshot(
     let mut rows = statement.query(params![id.as_str(), clamped(max_seq)])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let row = StoredRow::read(row, "snapshot.rowid")?;
-    let manifest = row.check(id, IdChecksum::of(id))?;
-    Ok(Some(row.snapshot(manifest.into())))
+    let manifest = row.check(id, IdChecksum::of(id), &mut ManifestNames::new(db))?;
+    Ok(Some(row.snapshot(manifest)))
 }
 
 fn highest_seq(db: &Connection, id: &PersistenceId) -> Result<u64, ReadError> {
