@@ -37,7 +37,12 @@ async fn until_somebody_waits(client: &tokio_postgres::Client) {
 async fn a_writer_that_waits_for_a_claim_writes_nothing() {
     let node = Postgres::new(|options| options).await;
     let (claimer, watcher) = (beside(&node.database).await, beside(&node.database).await);
-    for (name, late) in [("known", node.store.clone()), ("looked up", open(node.options.clone()).await)] {
+    let other = open(node.options.clone()).await;
+    for (name, late, texts) in [
+        ("known", &node.store, &["late"][..]),
+        ("known, two", &node.store, &["late", "later"]),
+        ("looked up", &other, &["late"]),
+    ] {
         let mut old = Entity::claim(&node.store, name).await;
         old.append(&node.store, &["a"]).await.unwrap();
         let slice = i32::from(old.id.slice());
@@ -49,7 +54,7 @@ async fn a_writer_that_waits_for_a_claim_writes_nothing() {
         let raise = "UPDATE cloudstate.owner SET entity_epoch_max = entity_epoch_max + 1
             WHERE entity_type = 'test' AND shard = $1";
         claimer.execute(raise, &[&slice]).await.unwrap();
-        let late = tokio::spawn(late.append(old.batch(&["late"])));
+        let late = tokio::spawn(late.append(old.batch(texts)));
         until_somebody_waits(&watcher).await;
         claimer.batch_execute("COMMIT").await.unwrap();
         assert_eq!(late.await.unwrap(), Err(AppendError::Stale { held: 1, current: 2 }), "{name}");
