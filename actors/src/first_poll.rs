@@ -100,6 +100,17 @@ impl<F> Drop for InPlace<F> {
     }
 }
 
+/// As [`InPlace`], for a future in a box.
+struct Boxed<'a>(ManuallyDrop<Short<'a>>);
+
+impl Drop for Boxed<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        // SAFETY: whoever takes the future out does not drop this.
+        discard::caught(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
+}
+
 impl Room {
     /// Polls the future that `make` returns for the first time. What it comes to, or the future itself.
     ///
@@ -150,8 +161,13 @@ impl Room {
 
     /// # Safety
     /// As [`poll`](Room::poll).
-    unsafe fn poll_boxed<'a>(mut future: Short<'a>, cx: &mut Context<'_>) -> Result<Handled, Suspended> {
-        match future.as_mut().poll(cx) {
+    unsafe fn poll_boxed<'a>(future: Short<'a>, cx: &mut Context<'_>) -> Result<Handled, Suspended> {
+        let mut future = Boxed(ManuallyDrop::new(future));
+        let polled = future.0.as_mut().poll(cx);
+        let mut future = ManuallyDrop::new(future);
+        // SAFETY: it is dropped nowhere else, for what held it is not.
+        let future = unsafe { ManuallyDrop::take(&mut future.0) };
+        match polled {
             Poll::Ready(outcome) => Ok(outcome),
             // SAFETY: only the lifetime changes, and the caller vouches for that.
             Poll::Pending => Err(unsafe { mem::transmute::<Short<'a>, Suspended>(future) }),

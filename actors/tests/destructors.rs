@@ -189,3 +189,51 @@ fn a_handler_dropped_by_the_stop_timeout_may_panic() {
     assert_eq!(report.failures, []);
     kit.probe::<()>().expect_terminated(&actor);
 }
+
+/// A future that panics when it is polled, a large one the second time; and again when it is dropped.
+struct PanicsTwice<const SIZE: usize>([u8; SIZE]);
+
+impl<const SIZE: usize> Future for PanicsTwice<SIZE> {
+    type Output = Handled;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Handled> {
+        if SIZE > 64 && self.0[0] == 0 {
+            self.0[0] = 1;
+            cx.waker().wake_by_ref();
+            return std::task::Poll::Pending;
+        }
+        panic!("polled");
+    }
+}
+
+impl<const SIZE: usize> Drop for PanicsTwice<SIZE> {
+    fn drop(&mut self) {
+        panic!("dropped as well");
+    }
+}
+
+/// Its handler is such a future, of no size or of some.
+struct Bare<const SIZE: usize>;
+
+impl<const SIZE: usize> Actor for Bare<SIZE> {
+    type Message = ();
+
+    fn receive(&mut self, _ctx: &mut ActorContext<()>, (): ()) -> impl Future<Output = Handled> + Send {
+        PanicsTwice([0; SIZE])
+    }
+}
+
+/// A second panic while the first is on its way would end the process.
+#[test]
+fn a_handlers_future_may_panic_in_its_poll_and_again_in_its_destructor() {
+    let kit = TestKit::new();
+    let empty = kit.spawn("empty", Props::new(|| Bare::<0>).supervise(SupervisorStrategy::restart()));
+    let sized = kit.spawn("sized", Props::new(|| Bare::<64>).supervise(SupervisorStrategy::restart()));
+    let large = kit.spawn("large", Props::new(|| Bare::<128>).supervise(SupervisorStrategy::restart()));
+    for actor in [empty, sized, large] {
+        actor.tell(());
+        kit.settle();
+        assert!(!actor.is_stopped(), "it was restarted");
+        kit.stop(&actor);
+    }
+}
