@@ -142,6 +142,8 @@ pub(crate) struct Association {
     system: SystemSender,
     received: SystemReceiver,
     is_member: bool,
+    /// This life is a member, or was one.
+    was_member: bool,
     used: Tick,
     dropped: Dropped,
 }
@@ -155,6 +157,7 @@ impl Association {
             system: SystemSender::default(),
             received: SystemReceiver::default(),
             is_member: false,
+            was_member: false,
             used: now,
             dropped: Dropped::default(),
         }
@@ -170,6 +173,13 @@ impl Association {
 
     pub(crate) fn set_member(&mut self, is_member: bool) {
         self.is_member = is_member;
+        self.was_member |= is_member;
+    }
+
+    /// It was met by a handshake, and is not in the table of members yet: whoever the table has at the address was there
+    /// before it.
+    pub(crate) fn is_newcomer(&self) -> bool {
+        matches!(self.life, Life::Met(_)) && !self.was_member
     }
 
     /// The life as it is known to others.
@@ -251,6 +261,7 @@ impl Association {
         let system = std::mem::take(&mut self.system);
         self.received = SystemReceiver::default();
         self.life = Life::Unknown;
+        self.was_member = false;
         let mut count = system.len();
         for state in &mut self.lanes {
             // Uid 0 is nobody's: only what is for anybody is kept.

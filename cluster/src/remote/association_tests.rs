@@ -1,7 +1,7 @@
 //! What happens between nodes over hours: connections that break, lives that end, queues that fill.
 
 use super::{
-    association::{Effect, Ended},
+    association::{Association, Effect, Ended, Life},
     associations::{Associations, Input, PEERS_MAX},
     dropped::DropReason,
     handshake::{HandshakeError, Kind},
@@ -299,6 +299,7 @@ fn connections_that_are_not_used_are_closed_and_strangers_forgotten() {
 fn a_member_that_took_an_address_is_believed_before_it_is_met() {
     let mut node = node();
     node.step(connected(2, Control), at(0));
+    node.step(Input::Member { node: life("peer", 2), is: true }, at(0));
     let stale = node.step(send_system(3, "x"), at(0));
     assert_eq!(
         stale,
@@ -308,6 +309,20 @@ fn a_member_that_took_an_address_is_believed_before_it_is_met() {
     let effects = node.step(Input::Member { node: life("peer", 3), is: true }, at(1));
     assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
     assert_eq!(node.step(send_system(3, "x"), at(1)), [dial(Some(3), Control)]);
+}
+
+/// Whoever was let in with a table that is a little old must not take the word of that for the end of a life it has met.
+#[test]
+fn a_member_of_before_does_not_displace_who_was_met() {
+    let mut node = node();
+    node.step(connected(2, Control), at(0));
+    assert_eq!(node.step(Input::Member { node: life("peer", 1), is: true }, at(0)), []);
+    node.step(Input::Member { node: life("peer", 1), is: false }, at(1));
+    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(2)));
+    assert_eq!(node.step(connected(2, Ordinary), at(1)), [], "it may connect again");
+    node.step(Input::Member { node: life("peer", 2), is: true }, at(2));
+    let effects = node.step(Input::Member { node: life("peer", 3), is: true }, at(3));
+    assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
 }
 
 #[test]
@@ -334,6 +349,11 @@ fn between_two_lives(seed: u64) {
     let mut sent: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     let mut came: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     let mut next_uid = 3;
+    // Both are members from the start, and after each restart.
+    for side in 0..2 {
+        let member = Input::Member { node: life(names[1 - side], uids[1 - side]), is: true };
+        assert_eq!(nodes[side].step(member, Tick::START).len(), 1, "it began");
+    }
     for step in 0..3000_u64 {
         let now = Tick::START + Duration::from_millis(step * 50);
         let is_quiet = step > 2500;
@@ -398,6 +418,7 @@ fn between_two_lives(seed: u64) {
             uids[side] = next_uid;
             next_uid += 1;
             nodes[side] = Associations::new(life(names[side], uids[side]));
+            nodes[side].step(Input::Member { node: life(names[1 - side], uids[1 - side]), is: true }, now);
             (lines, wanted[side]) = ([None, None], false);
             flying = Default::default();
             // The others notice by their broken connection, and learn of the new life as of a member.

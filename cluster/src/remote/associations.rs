@@ -271,6 +271,11 @@ impl Associations {
 
     fn member(&mut self, node: &UniqueAddress, is: bool, now: Tick, out: &mut Vec<Effect>) {
         if is {
+            let known = self.peers.get(&node.address).filter(|peer| peer.life().uid() != Some(node.uid));
+            if known.is_some_and(Association::is_newcomer) {
+                // A table that lags behind: it will have the newcomer in this one's place.
+                return;
+            }
             if let Some(peer) = self.met(node, None, now, out) {
                 peer.set_member(true);
                 peer.wake_all(now, out);
