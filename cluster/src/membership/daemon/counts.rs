@@ -48,6 +48,7 @@ impl Counts {
                 Dropped::Unsealed => "datagrams: unsealed",
                 Dropped::Sealed => "datagrams: sealed",
                 Dropped::Cluster => "datagrams: another cluster",
+                Dropped::Damaged => "datagrams: damaged",
                 Dropped::Unauthentic => "datagrams: unauthentic",
                 Dropped::Replayed => "datagrams: replayed",
                 Dropped::Own => "datagrams: own",

@@ -108,6 +108,33 @@ fn one_that_cuts_this_node_off_does_not_stop_it_and_most_do() {
 }
 
 #[test]
+fn whoever_is_cut_off_by_all_that_are_still_there_stops() {
+    let mut node = third_of_four();
+    (0..4).for_each(|other| drop(node.step(Input::News(News::Alive(member(other, Up).node)), at(0))));
+    let cut_off = |node: &mut Node| why_stopped(&node.step(Input::Quarantined { by: member(0, Up).node }, at(11)));
+    node.step(Input::News(News::Unreachable(member(1, Up).node)), at(10));
+    assert_eq!(cut_off(&mut node), None, "another is there that did not");
+    let successor = UniqueAddress { uid: 13, ..member(3, Up).node };
+    node.step(Input::News(News::Replaced { old: member(3, Up).node, new: successor }), at(11));
+    assert_eq!(cut_off(&mut node), Some(StopReason::Quarantined));
+}
+
+#[test]
+fn whoever_is_left_gives_up_one_that_said_the_same_of_it_and_is_gone() {
+    let mut node = node(0);
+    let mut table = cluster(0..2);
+    table.observe(1, 0, true);
+    node.step(Input::Command(Command::Join { seeds: vec![address(1)] }), at(0));
+    node.step(said(1, Message::Ready), at(0));
+    node.step(said(1, Message::Welcome { table: table.gossip() }), at(0));
+    let gone = member(1, Up).node;
+    node.step(Input::News(News::Alive(gone.clone())), at(0));
+    node.step(Input::News(News::Unreachable(gone)), at(1));
+    (2..40).for_each(|second| drop(node.step(Input::Time, at(second))));
+    assert_eq!(node.table().get(1).map(|member| member.status), None, "nobody else is left to lead");
+}
+
+#[test]
 fn a_failing_connection_is_told_after_five_seconds_and_withdrawn_at_once() {
     let mut node = third_of_four();
     let peer = member(0, Up).node;

@@ -133,7 +133,8 @@ impl Node {
         self.out.extend(due.into_iter().map(|(_, node)| Effect::Quarantine(node)));
     }
 
-    /// One that cut this node off is one that it cannot reach. If most did, this node stops.
+    /// One that cut this node off is one that it cannot reach. If most did, or all that are still there, this node stops: they
+    /// have given it up, and whoever would have told it is gone.
     pub(super) fn quarantined(&mut self, by: &UniqueAddress, now: Tick) {
         if !matches!(self.phase, Phase::Member) || self.table.get(by.uid).is_none() {
             return self.drop(DropReason::Stranger);
@@ -142,8 +143,14 @@ impl Node {
         self.reach.failing.entry(by.uid).or_insert(now);
         let table = &self.table;
         self.reach.quarantined_by.retain(|uid| table.get(*uid).is_some_and(|member| member.status.is_full()));
-        let full = table.members().filter(|member| member.status.is_full()).count();
-        if self.reach.quarantined_by.len() * 2 > full || is_planted(Bug::QuarantineByOne) {
+        let full: Vec<u64> =
+            table.members().filter(|member| member.status.is_full()).map(|member| member.node.uid).collect();
+        let reach = &self.reach;
+        let is_there = |uid: &&u64| **uid != self.myself.node.uid && reach.alive.get(*uid) != Some(&false);
+        let by_all = full.iter().any(|uid| is_there(&uid))
+            && full.iter().filter(is_there).all(|uid| reach.quarantined_by.contains(uid));
+        let by_most = reach.quarantined_by.len() * 2 > full.len();
+        if by_all || by_most || is_planted(Bug::QuarantineByOne) {
             self.stop(StopReason::Quarantined, now);
         }
     }

@@ -228,12 +228,17 @@ impl Node {
         view
     }
 
-    /// Whether the full members that can be reached have this very table.
-    fn side_agrees(&self) -> bool {
-        let unreachable = self.table.unreachable();
+    /// The full members of this side: those of whom nobody whose word counts says that they cannot be reached. What was
+    /// said of this side by those that it has lost stands in the table until they are given up, by this side.
+    fn side(&self) -> impl Iterator<Item = &Member> {
+        let lost: BTreeSet<u64> = self.counted_rows().into_iter().map(|(_, subject)| subject).collect();
         let full = self.table.members().filter(|member| member.status.is_full());
-        full.filter(|member| !unreachable.contains(&member.node.uid))
-            .all(|member| self.table.seen().contains(&member.node.uid))
+        full.filter(move |member| !lost.contains(&member.node.uid))
+    }
+
+    /// Whether all of this side have this very table.
+    fn side_agrees(&self) -> bool {
+        self.side().all(|member| self.table.seen().contains(&member.node.uid))
     }
 
     /// What is decided whether those that were not confirmed are there or not.
@@ -247,12 +252,9 @@ impl Node {
         if same || kind(&of_sure) == kind(&decide(&self.settings.downing, view)) { of_sure } else { Decision::Nothing }
     }
 
-    /// The lowest of those that count on this side, of whom nobody says that they cannot be reached.
+    /// The lowest of this side.
     fn leads_side(&self) -> bool {
-        let unreachable = self.table.unreachable();
-        let full = self.table.members().filter(|member| member.status.is_full());
-        let lowest = full.filter(|member| !unreachable.contains(&member.node.uid)).map(|member| &member.node).min();
-        lowest == Some(&self.myself.node)
+        self.side().map(|member| &member.node).min() == Some(&self.myself.node)
     }
 
     fn go_on(&mut self, down: &BTreeSet<u64>) {

@@ -2,7 +2,8 @@
 //!
 //! # On the wire
 //! A datagram is the version of the protocol (1 byte), how it is closed (1 byte) and
-//! - closed with 0: the digest of the cluster's name (8), then the message as it is. Keeps clusters apart, and no attacker out.
+//! - closed with 0: the digest of the cluster's name (8), that of the message (8), then the message as it is. Keeps clusters
+//!   apart and drops what was damaged on its way, but keeps no attacker out.
 //! - closed with 1: the uid of the sender (8), the number of the datagram (8), the message encrypted, and a tag (16).
 //!
 //! # Keys
@@ -14,7 +15,8 @@
 //! the old one. A datagram is opened with any key of the ring.
 //!
 //! # What is promised
-//! A datagram that was changed, or made without a key, or for another cluster, or that was taken before, is dropped. A node
+//! A datagram that was damaged, or is for another cluster, is dropped: one flipped bit would make another life of it, which
+//! others would hear of. With keys so is one that was changed on purpose, or made without a key, or taken before. A node
 //! that just started does not know what was sent before: it takes an old datagram of each sender, up to the first newer one
 //! that it hears. That can make it take somebody for alive until it has probed them, and nobody for dead, because all
 //! but a knock at the door is addressed to one life of one node.
@@ -36,7 +38,7 @@ pub(crate) const OVERHEAD: usize = SEALED_HEAD + 16;
 
 const PLAIN: u8 = 0;
 const SEALED: u8 = 1;
-const PLAIN_HEAD: usize = 2 + 8;
+const PLAIN_HEAD: usize = 2 + 8 + 8;
 const SEALED_HEAD: usize = 2 + 8 + 8;
 
 const KEYS_MAX: usize = 8;
@@ -113,6 +115,8 @@ pub(crate) enum Dropped {
     Sealed,
     /// It was not sealed and belongs to another cluster.
     Cluster,
+    /// It was not sealed and is not as it was sent.
+    Damaged,
     /// No key opens it: it was changed, made with another key, or for another cluster.
     Unauthentic,
     /// It was taken before, or is too old to know.
@@ -155,6 +159,7 @@ impl Seal {
         let Some(KeyRing(keys)) = &self.keys else {
             datagram.put_u8(PLAIN);
             datagram.put_u64(xxh3_64(self.cluster.as_bytes()));
+            datagram.put_u64(xxh3_64(message));
             datagram.put_slice(message);
             return datagram.freeze();
         };
@@ -187,8 +192,11 @@ impl Seal {
 
     fn open_plain(&self, datagram: &[u8]) -> Result<Vec<u8>, Dropped> {
         let (head, message) = datagram.split_at_checked(PLAIN_HEAD).ok_or(Dropped::Malformed)?;
-        if head[2..] != xxh3_64(self.cluster.as_bytes()).to_be_bytes() {
+        if number_at(head, 2) != xxh3_64(self.cluster.as_bytes()) {
             return Err(Dropped::Cluster);
+        }
+        if number_at(head, 10) != xxh3_64(message) {
+            return Err(Dropped::Damaged);
         }
         Ok(message.to_vec())
     }

@@ -99,6 +99,19 @@ proptest! {
     }
 
     #[test]
+    fn what_was_damaged_is_dropped_without_keys_too(message in prop::collection::vec(any::<u8>(), 0..100), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut receiver = Seal::new("shop".into(), 2, None);
+        let datagram = Seal::new("shop".into(), 1, None).close(&message);
+        for end in 0..datagram.len() {
+            prop_assert!(opened(&mut receiver, &datagram[..end]).is_err());
+        }
+        let mut damaged = datagram.to_vec();
+        damaged[at.index(datagram.len())] ^= 1_u8 << bit;
+        prop_assert!(opened(&mut receiver, &damaged).is_err());
+        prop_assert_eq!(opened(&mut receiver, &datagram), Ok(message));
+    }
+
+    #[test]
     fn each_datagram_is_taken_once_in_any_order(numbers in prop::collection::vec(0..3000_u64, 1..300)) {
         let mut window = Window::new(Tick::START);
         let mut taken = std::collections::BTreeSet::new();
