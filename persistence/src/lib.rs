@@ -88,6 +88,8 @@
 //! - [`StateStore`]: the last state instead of the history; [`testkit::state_contract`] checks any store for it.
 //! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`], [`InMemoryStateStore`]: the stores.
 //! - [`EventFeed`], [`ProjectionStore`]: events across entities in commit order, and how far their consumers are.
+//! - `PostgresLeases`: who is the only one for what, for as many processes as there are; with the feature `cluster` the
+//!   backend of a `cluster::StoredLease`.
 //! - [`Codec`], [`MessagePack`], [`Coded`]: values as bytes, with versions.
 //! - [`Fence`], [`FenceScope`]: the right to write.
 //! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.
@@ -153,7 +155,9 @@ pub use journal::{Append, InMemoryJournal, Journal, RawEvent, ReplayLimit, Store
 pub use offset::{InvalidOffset, Offset};
 pub use persistence_id::{InvalidEntityType, PersistenceId, SLICES};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
+pub use postgres::{
+    LeaseRow, LeaseRowError, LeaseSwap, PostgresLeases, PostgresOpenError, PostgresOptions, PostgresStore,
+};
 pub use projection::{
     Claimed, Envelope, InMemoryProjections, InvalidProjectionSettings, OnFailure, ParkedEvent, Place, Position,
     Progress, Projection, ProjectionActor, ProjectionFailed, ProjectionFeed, ProjectionFence, ProjectionId,

@@ -22,6 +22,7 @@ mod journal_contract;
 mod opening;
 mod postgres;
 mod postgres_feeds;
+mod postgres_leases;
 mod postgres_opening;
 mod postgres_projections;
 mod postgres_server;
