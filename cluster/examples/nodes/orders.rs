@@ -21,6 +21,13 @@ struct Order {
     confirmed: bool,
 }
 
+impl Order {
+    /// Whether all has been heard that will be. What the client said may be heard later than what came of it.
+    fn is_late(&self, now: Duration) -> bool {
+        self.placed != Duration::ZERO && self.placed + WITHIN < now
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
@@ -51,8 +58,7 @@ impl Orders {
         let now = line::now();
         for (number, order) in &self.orders {
             ensure!(order.handled < 2, "order {number} was handled {} times: {order:?}", order.handled);
-            // What the client said may be heard later than what came of it.
-            let late = order.placed != Duration::ZERO && order.placed + WITHIN < now;
+            let late = order.is_late(now);
             let lost = order.confirmed && order.handled == 0 && late;
             ensure!(!lost, "order {number} was confirmed and not handled: {order:?}");
             ensure!(
@@ -71,18 +77,21 @@ impl Orders {
 
 impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |is: fn(&Order) -> bool| self.orders.values().filter(|order| is(order)).count();
+        let now = line::now();
+        let over: Vec<&Order> = self.orders.values().filter(|order| order.is_late(now)).collect();
+        let count = |is: fn(&Order) -> bool| over.iter().filter(|order| is(order)).count();
+        let lost = |order: &Order| order.sent == Some(true) && order.handled == 0;
         write!(
             f,
-            "{} orders, {} of them to the singleton: {} confirmed, {} refused by an error, {} sent and never confirmed (of \
-             them {} handled, {} to the singleton)",
-            self.orders.len(),
+            "{} orders, {} of them to the singleton: {} handled and confirmed, {} handled by one that ended before it could \
+             confirm, {} refused by an error, {} sent to one that ended before it could handle them, {} of those to the singleton",
+            over.len(),
             count(|order| order.to == 0),
             count(|order| order.confirmed),
+            count(|order| order.handled > 0 && !order.confirmed),
             count(|order| order.sent == Some(false)),
-            count(|order| order.sent == Some(true) && !order.confirmed),
-            count(|order| order.sent == Some(true) && !order.confirmed && order.handled > 0),
-            count(|order| order.sent == Some(true) && !order.confirmed && order.to == 0),
+            over.iter().filter(|order| lost(order)).count(),
+            over.iter().filter(|order| lost(order) && order.to == 0).count(),
         )
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn run(name: String, rounds: u32, folder: &Path) -> anyhow::Result<()
             rig.judge.forget();
         }
     }
-    // What is on its way now need not have arrived.
+    // What is on its way now need not have arrived, and is not counted.
     rig.listen(Duration::from_secs(32))?;
     rig.judge.check_orders()?;
     println!("{}", rig.judge.orders);

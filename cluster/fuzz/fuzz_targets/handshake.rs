@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cluster::fuzz::handshake(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cluster_fuzz::bounded(data, cluster::fuzz::handshake));

@@ -5,7 +5,8 @@
 //! over here is not let in.
 //!
 //! With keys there is more to it: after the welcome both prove that they have one ([`proof`](super::proof)), first the one
-//! that was connected to, and the other is told that its proof is good.
+//! that was connected to, and the other is told that its proof is good. A life that is over for good here, and fits else, is
+//! told so in place of that: then it knows that it was one of the cluster's who said so.
 
 pub(crate) use super::handshake_frame::{Difference, HANDSHAKE_MAX, Introduction, Kind};
 
@@ -72,6 +73,9 @@ pub(crate) enum HandshakeError {
     /// The other one will not.
     #[error("refused by the other node: {}", List(.0))]
     RefusedByPeer(Vec<Difference>),
+    /// The other one will not, and has proved that it has a key.
+    #[error("refused by the other node, which has a key: {}", List(.0))]
+    RefusedByMember(Vec<Difference>),
     #[error("no answer in time")]
     TimedOut,
     #[error("the connection ended before the answer")]
@@ -84,9 +88,9 @@ impl HandshakeError {
     /// Whether one of the reasons is `kind`.
     pub(crate) fn is_for(&self, kind: Kind) -> bool {
         match self {
-            Self::Refused { differences, .. } | Self::RefusedByPeer(differences) => {
-                differences.iter().any(|difference| difference.kind == kind)
-            }
+            Self::Refused { differences, .. }
+            | Self::RefusedByPeer(differences)
+            | Self::RefusedByMember(differences) => differences.iter().any(|difference| difference.kind == kind),
             _ => false,
         }
     }
@@ -123,11 +127,12 @@ enum Side {
     },
     /// It waits for one.
     Accepted,
-    /// The other node fits, and is to prove that it has a key.
+    /// The other node fits, and is to prove that it has a key. Then it is refused because of these.
     Unproven {
         peer: Peer,
         dialled: bool,
         said: Transcript,
+        differences: Vec<Difference>,
     },
     /// It was told that this one has a key, and is to say so.
     Proven {
@@ -185,8 +190,13 @@ impl Handshake {
                 let said = Transcript { hello, welcome: frame };
                 self.welcome(welcome, said, (&to, life, lane), lives)
             }
-            (Side::Unproven { peer, dialled, said }, Ok(Said::Proof(code))) => self.proof(peer, dialled, &said, &code),
+            (Side::Unproven { peer, dialled, said, differences }, Ok(Said::Proof(code))) => {
+                self.proof(peer, dialled, &said, differences, &code)
+            }
             (Side::Proven { peer }, Ok(Said::Admitted)) => vec![Effect::Done(peer)],
+            (Side::Proven { .. }, Ok(Said::Refusal(differences))) => {
+                failed(HandshakeError::RefusedByMember(differences))
+            }
             (Side::Accepted, Ok(_)) => failed(HandshakeError::Malformed("no hello at first".to_owned())),
             (_, Ok(Said::Refusal(differences))) => failed(HandshakeError::RefusedByPeer(differences)),
             (_, Ok(_)) => failed(HandshakeError::Malformed("no answer to what was said".to_owned())),
@@ -197,6 +207,11 @@ impl Handshake {
         let mut differences = compare(&self.me, &hello.from, lives);
         self.compare_keys(&hello, &mut differences);
         meant_for(&self.me.node, &hello.to, &mut differences);
+        let is_cut_off = |difference: &Difference| difference.kind == Kind::Quarantined;
+        let later = match self.prover.is_some() && differences.iter().all(is_cut_off) {
+            true => std::mem::take(&mut differences),
+            false => Vec::new(),
+        };
         match judge(&self.me, hello, differences) {
             Ok(peer) => {
                 let to = (peer.node.address.clone(), Some(peer.node.uid));
@@ -210,7 +225,7 @@ impl Handshake {
                         let said = Transcript { hello: frame, welcome };
                         let code = prover.prove(proof::Side::Accepted, &said);
                         effects.push(Effect::Send(Said::Proof(code).encode()));
-                        self.side = Side::Unproven { peer, dialled: false, said };
+                        self.side = Side::Unproven { peer, dialled: false, said, differences: later };
                     }
                 }
                 effects
@@ -235,7 +250,7 @@ impl Handshake {
         }
         match judge(&self.me, welcome, differences) {
             Ok(peer) if self.prover.is_some() => {
-                self.side = Side::Unproven { peer, dialled: true, said };
+                self.side = Side::Unproven { peer, dialled: true, said, differences: Vec::new() };
                 Vec::new()
             }
             Ok(peer) => vec![Effect::Done(peer)],
@@ -243,7 +258,14 @@ impl Handshake {
         }
     }
 
-    fn proof(&mut self, peer: Peer, dialled: bool, said: &Transcript, code: &[u8]) -> Vec<Effect> {
+    fn proof(
+        &mut self,
+        peer: Peer,
+        dialled: bool,
+        said: &Transcript,
+        later: Vec<Difference>,
+        code: &[u8],
+    ) -> Vec<Effect> {
         let (mine, theirs) = match dialled {
             true => (proof::Side::Dialled, proof::Side::Accepted),
             false => (proof::Side::Accepted, proof::Side::Dialled),
@@ -257,6 +279,9 @@ impl Handshake {
         if dialled {
             self.side = Side::Proven { peer };
             return vec![Effect::Send(Said::Proof(prover.prove(mine, said)).encode())];
+        }
+        if !later.is_empty() {
+            return refuse(peer.node, later);
         }
         vec![Effect::Send(Said::Admitted.encode()), Effect::Done(peer)]
     }

@@ -2,8 +2,8 @@
 
 use super::{
     handshake::{Effect, Handshake, HandshakeError, Input, Introduction, Kind, Peer},
-    handshake_frame::Said,
-    lives::Lives,
+    handshake_frame::{Difference, Said},
+    lives::{Lives, Standing},
     proof::{CODE, NONCE, Prover},
     transport::Lane,
 };
@@ -41,6 +41,7 @@ type Outcome = Result<Peer, HandshakeError>;
 /// One side of a handshake: what it is to be told next, and what became of it.
 struct Side {
     handshake: Handshake,
+    lives: Lives,
     outcome: Option<Outcome>,
 }
 
@@ -49,18 +50,18 @@ impl Side {
         let (me, to) = (introduction("one", 1), introduction("two", 2).node.address.clone());
         let until = UNTIL + Duration::from_secs(5);
         let (handshake, hello) = Handshake::dial(me, prover(keys, nonce), to, None, Lane::Ordinary, until);
-        (Self { handshake, outcome: None }, hello)
+        (Self { handshake, lives: Lives::default(), outcome: None }, hello)
     }
 
     fn two(keys: &[u8], nonce: u8) -> Self {
         let handshake = Handshake::accept(introduction("two", 2), prover(keys, nonce), UNTIL + Duration::from_secs(5));
-        Self { handshake, outcome: None }
+        Self { handshake, lives: Lives::default(), outcome: None }
     }
 
     /// Tells it `frame`; returns what it says.
     fn hears(&mut self, frame: Bytes) -> Vec<Bytes> {
         let mut says = Vec::new();
-        for effect in self.handshake.step(Input::Frame(frame), &Lives::default(), Tick::START) {
+        for effect in self.handshake.step(Input::Frame(frame), &self.lives, Tick::START) {
             match effect {
                 Effect::Send(frame) => says.push(frame),
                 Effect::Done(peer) => self.outcome = Some(Ok(peer)),
@@ -172,4 +173,29 @@ fn no_step_of_the_proof_can_be_left_out() {
     one.hears(Said::Admitted.encode());
     assert!(malformed(&one), "the other was to prove something");
     assert!(Said::decode(&Said::Proof(Bytes::from_static(&[1; CODE - 1])).encode()).is_err());
+}
+
+#[test]
+fn one_that_was_given_up_is_told_so_after_both_proved_that_they_have_a_key() {
+    let given_up = |keys: [&[u8]; 2]| {
+        let ((mut one, hello), mut two) = (Side::one(keys[0], 1), Side::two(keys[1], 2));
+        two.lives.end(introduction("one", 1).node.clone(), Standing::Quarantined, Tick::START);
+        let said = meet(&mut one, hello, &mut two, |frame| frame);
+        assert!(!said.iter().any(|frame| matches!(Said::decode(frame), Ok(Said::Admitted))));
+        let (Some(Err(of_one)), Some(Err(of_two))) = (one.outcome, two.outcome) else { panic!("one was let in") };
+        (of_one, of_two)
+    };
+    let (of_one, of_two) = given_up([&[7], &[7]]);
+    assert!(matches!(of_one, HandshakeError::RefusedByMember(_)) && of_one.is_for(Kind::Quarantined), "{of_one}");
+    assert!(of_two.is_for(Kind::Quarantined), "{of_two}");
+    let (of_one, of_two) = given_up([&[7], &[8]]);
+    assert!(of_one.is_for(Kind::Keys) && of_two.is_for(Kind::Keys), "{of_one}; {of_two}");
+    let (of_one, _) = given_up([&[], &[]]);
+    assert!(matches!(of_one, HandshakeError::RefusedByPeer(_)) && of_one.is_for(Kind::Quarantined), "{of_one}");
+
+    // What is said before that may come from anybody.
+    let forged = Difference { kind: Kind::Quarantined, text: "life".to_owned() };
+    let (mut one, _) = Side::one(&[7], 1);
+    one.hears(Said::Refusal(vec![forged]).encode());
+    assert!(matches!(one.outcome, Some(Err(HandshakeError::RefusedByPeer(_)))), "{:?}", one.outcome);
 }

@@ -2,6 +2,7 @@
 
 use super::{Command, DropReason, Effect, Input, Message, Node, NodeSettings, StopReason, network::address};
 use crate::{
+    downing::Stop,
     member::{
         Member,
         MemberStatus::{self, Joining, Leaving, Up},
@@ -177,6 +178,28 @@ fn whoever_leaves_and_reaches_nobody_who_decides_stops_by_itself() {
     assert_eq!(stops_at([Leaving, Leaving, Leaving, Leaving], &[0, 1]), stranded, "nobody's word counts");
     assert_eq!(stops_at([Up, Up, Leaving, Up], &[3]), None, "that one decides for both");
     assert_eq!(stops_at([Leaving, Leaving, Leaving, Leaving], &[0, 1, 3]), None, "nobody is lost");
+}
+
+#[test]
+fn whoever_is_left_behind_stops_though_nobody_confirms_it() {
+    // SWIM lost the first one; connections to the others end, while all that they say still arrives.
+    let stops = |answering: &[usize]| {
+        let mut node = third_of_four();
+        [0, 1, 3].into_iter().for_each(|one| drop(node.step(Input::News(News::Alive(member(one, Up).node)), at(0))));
+        node.step(Input::News(News::Unreachable(member(0, Up).node)), at(1));
+        for one in [1, 3] {
+            node.step(Input::Link { peer: member(one, Up).node, works: false }, at(1));
+        }
+        (1..100).find_map(|second| {
+            let answers = answering.iter().map(|one| said(*one, Message::Echo { at: at(second) }));
+            answers.collect::<Vec<_>>().into_iter().for_each(|answer| drop(node.step(answer, at(second))));
+            Some((second, why_stopped(&node.step(Input::Time, at(second)))?))
+        })
+    };
+    let left_behind = StopReason::Unreachable(Stop::OtherSide);
+    assert_eq!(stops(&[]), Some((20, left_behind)), "two stable periods after the connections were given up");
+    assert_eq!(stops(&[1]), Some((20, left_behind)), "two of four are too few");
+    assert_eq!(stops(&[1, 3]), None, "others reach it");
 }
 
 #[test]

@@ -35,6 +35,11 @@ impl Hosting {
         self.until
     }
 
+    /// Whether too few have answered for it to host anything now.
+    pub(super) fn is_over(&self, now: Tick) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
+
     /// It hosts nothing any more, and never will.
     pub(super) fn end(&mut self) {
         self.until = None;

@@ -10,12 +10,14 @@
 //!
 //! # On the edge
 //! The word of a member that leaves counts for nobody, so nobody decides where only such members are left, and one that has
-//! yet to come is on no side without a full member. Whoever stays so for two stable periods stops.
+//! yet to come is on no side without a full member. Whoever stays so for two stable periods stops. So does whoever cannot
+//! reach those without whom it would not go on, and has no answer of them either: that may never be confirmed, for they have
+//! done without it long since.
 
 use super::{Effect, LeaseAnswer, Node, StopReason};
 use crate::testkit::planted::{Bug, is_planted};
 use crate::{
-    downing::{Decision, Downing, View, decide},
+    downing::{Decision, Downing, Stop, View, decide},
     member::{Member, MemberStatus},
 };
 use actors::Tick;
@@ -49,6 +51,8 @@ pub(super) struct Resolver {
     agreed: bool,
     /// Since when nobody is there who would decide for this node, which counts for nothing itself.
     stranded: Option<Tick>,
+    /// Since when this node reaches too few to go on by itself, and hears of none of them.
+    left_behind: Option<Tick>,
     lease: Lease,
 }
 
@@ -74,6 +78,7 @@ impl Default for Resolver {
             unstable: None,
             agreed: false,
             stranded: None,
+            left_behind: None,
             lease: Lease::None,
         }
     }
@@ -97,11 +102,15 @@ impl Node {
         if self.is_stranded_for(stable_after * 2, now) {
             return self.stop(StopReason::Stranded, now);
         }
+        let left_behind = self.left_behind_for(stable_after * 2, now);
         if self.resolver.rows.is_empty() || is_planted(Bug::ResolverOff) {
             return self.release_lease(now);
         }
         if self.my_status().is_none_or(|mine| mine >= MemberStatus::Exiting) {
             return;
+        }
+        if let Some(why) = left_behind {
+            return self.stop(StopReason::Unreachable(why), now);
         }
         if stable_for < stable_after {
             return self.check_instability(stable_after, now);
@@ -182,6 +191,25 @@ impl Node {
         let since = is_stranded.then(|| self.resolver.stranded.unwrap_or(now));
         self.resolver.stranded = since;
         since.is_some_and(|since| now - since >= time)
+    }
+
+    /// Whether, for so long, this node could not reach those without whom it would not go on, and hosted nothing for want of
+    /// their answers; and what it would decide by that.
+    fn left_behind_for(&mut self, time: Duration, now: Tick) -> Option<Stop> {
+        let counts = self.my_status().is_some_and(|mine| mine.is_full() && mine != MemberStatus::Leaving);
+        let lost = self.others().map(|member| member.node.uid).filter(|uid| self.reach.is_lost(*uid));
+        let mut view = View { unreachable: lost.collect(), ..View::of(&self.myself.node, &self.table) };
+        view.indirect.clear();
+        let decision = match counts && !view.unreachable.is_empty() && self.hosting.is_over(now) {
+            true => decide(&self.settings.downing, &view),
+            false => Decision::Nothing,
+        };
+        let Decision::Stop(why) = decision else {
+            self.resolver.left_behind = None;
+            return None;
+        };
+        let since = *self.resolver.left_behind.get_or_insert(now);
+        (now - since >= time).then_some(why)
     }
 
     fn check_instability(&mut self, stable_after: Duration, now: Tick) {

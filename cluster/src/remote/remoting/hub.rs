@@ -225,10 +225,13 @@ impl Hub {
             if let Some(Life::Met(uid)) = shard.associations.get(to).map(Association::life) {
                 let node = UniqueAddress { address: to.clone(), uid };
                 shard.link_failed(&node, lane, &self.news);
-                let cut_off = |error: &HandshakeError| {
-                    matches!(error, HandshakeError::RefusedByPeer(_)) && error.is_for(Kind::Quarantined)
+                let is_of_cluster = |error: &HandshakeError| match error {
+                    HandshakeError::RefusedByPeer(_) => self.security.vouches_for_refusals(),
+                    HandshakeError::RefusedByMember(_) => true,
+                    _ => false,
                 };
-                if error.as_ref().is_some_and(cut_off) && self.security.vouches_for_refusals() {
+                let cut_off = |error: &HandshakeError| error.is_for(Kind::Quarantined) && is_of_cluster(error);
+                if error.as_ref().is_some_and(cut_off) {
                     self.news.push(News::QuarantinedBy(node));
                 }
             }

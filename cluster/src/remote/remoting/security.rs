@@ -34,7 +34,7 @@ impl Security {
         self.keys.lock().as_mut().into_iter().for_each(|known| *known = keys.clone());
     }
 
-    /// Whether a refusal comes from a node of the cluster: it is said before anybody has proved that it has a key.
+    /// Whether a refusal at first comes from a node of the cluster: it is said before anybody has proved that it has a key.
     pub(super) fn vouches_for_refusals(&self) -> bool {
         self.tls.is_some() || self.keys.lock().is_none()
     }

@@ -37,6 +37,7 @@ pub(super) enum Heard {
     Began(u64),
     Link(u64, bool),
     Ended(u64, Ended),
+    CutOffBy(u64),
     Dropped(DropReason, usize),
 }
 
@@ -100,6 +101,10 @@ impl Receiver for Ear {
 
     fn ended(&self, node: &UniqueAddress, why: &Ended) {
         self.hear(Heard::Ended(node.uid, why.clone()));
+    }
+
+    fn quarantined(&self, by: &UniqueAddress) {
+        self.hear(Heard::CutOffBy(by.uid));
     }
 
     fn dropped(&self, _: &Address, reason: DropReason, count: usize) {

@@ -4,6 +4,7 @@ use super::nodes::{Heard, Node, numbers, two_in_memory_with};
 use crate::{
     membership::swim::seal::KeyRing,
     remote::{
+        door::Remote,
         remoting::RemotingSettings,
         tls::{InvalidTls, Tls, TlsMaterial, TlsNames},
         transport::Lane,
@@ -47,6 +48,30 @@ async fn keys_change_while_nodes_talk_and_a_node_without_the_new_one_is_out() {
     rotate(two, &[9]);
     assert!(passes(&clock, &nodes, 10).await);
     assert_eq!(two.ear.numbers(true), [1, 2, 3, 4, 9, 10], "nothing was lost meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_hears_of_it_from_one_that_has_a_key() {
+    for (key, hears) in [(7, true), (9, false)] {
+        let (_network, clock, nodes) = two_in_memory_with(0, |_| settings(&[7], None));
+        let [one, two] = &nodes;
+        assert!(passes(&clock, &nodes, 1).await);
+        one.remoting.rotate(settings(&[key], None).keys.unwrap());
+        one.remoting.quarantine(&two.me);
+        let told = two.ear.until(|heard| heard.contains(&Heard::CutOffBy(1)));
+        let asks = async {
+            loop {
+                two.send(one, Lane::Control, vec![0; 4]);
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let told = tokio::select! {
+            told = clock.timeout(Duration::from_secs(30), told) => told.is_ok(),
+            () = asks => false,
+        };
+        assert_eq!(told, hears, "key {key}");
+        assert_eq!(one.ear.numbers(false), [0; 0], "nothing came through");
+    }
 }
 
 /// Signs certificates.
