@@ -10,7 +10,7 @@ use crate::{
         table::MemberTable,
     },
     remote::{
-        associations::{Associations, Input},
+        associations::{Associations, Input, PEERS_MAX},
         frame::{FrameDecoder, HEADER, READ_MAX, encode},
         handshake::{Effect, Handshake, Input as Said, Introduction},
         handshake_frame,
@@ -31,8 +31,10 @@ const FRAME_MAX: usize = 1000;
 pub fn frames(data: &[u8]) {
     let Some((piece, bytes)) = data.split_first() else { return };
     let mut decoder = FrameDecoder::new(FRAME_MAX);
-    let mut node = Associations::new(unique("me", 1));
-    node.step(Input::Accepted { node: unique("peer", 2) }, Tick::START);
+    let peer = unique("peer", 2);
+    let mut node = Associations::with_room(unique("me", 1), PEERS_MAX);
+    let mut effects = Vec::new();
+    node.step_into(Input::Accepted { node: peer.clone() }, Tick::START, &mut effects);
     let mut again = BytesMut::new();
     for piece in bytes.chunks(usize::from(*piece).max(1)) {
         decoder.room().put_slice(piece);
@@ -40,7 +42,8 @@ pub fn frames(data: &[u8]) {
             assert!((1..=FRAME_MAX).contains(&frame.len()));
             encode(FRAME_MAX, &[&frame], &mut again).expect("it was one");
             for lane in Lane::ALL {
-                node.step(Input::Arrived { from: unique("peer", 2), lane, frame: frame.clone() }, Tick::START);
+                effects.clear();
+                node.arrived(&peer, lane, [frame.clone()], Tick::START, &mut effects);
             }
         }
         assert!(decoder.capacity() <= 2 * (2 * (HEADER + FRAME_MAX) + READ_MAX), "{}", decoder.capacity());

@@ -124,7 +124,7 @@ impl FrameDecoder {
     }
 
     /// Bytes it holds room for.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }

@@ -192,8 +192,7 @@ fn whoever_is_left_behind_stops_though_nobody_confirms_it() {
         }
         (1..100).find_map(|second| {
             let answers = answering.iter().map(|one| said(*one, Message::Echo { at: at(second) }));
-            answers.collect::<Vec<_>>().into_iter().for_each(|answer| drop(node.step(answer, at(second))));
-            Some((second, why_stopped(&node.step(Input::Time, at(second)))?))
+            Some((second, why_stopped(&node.turn(answers.chain([Input::Time]), at(second)))?))
         })
     };
     let left_behind = StopReason::Unreachable(Stop::OtherSide);
