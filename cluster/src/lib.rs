@@ -132,6 +132,7 @@ mod lease;
 pub mod management;
 mod member;
 mod membership;
+mod number_map;
 mod pub_sub;
 mod receptionist;
 mod refs;

@@ -1,10 +1,11 @@
 //! [`Exports`]: actors of this node that others can name, until they end.
 
 use super::frame::To;
+use crate::number_map::NumberMap;
 use actors::{Terminated, remote::AnyActorRef};
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Weak},
@@ -44,7 +45,7 @@ pub(super) struct Exports<E> {
 
 #[derive(Default)]
 struct Table {
-    actors: HashMap<u64, Entry>,
+    actors: NumberMap<u64, Entry>,
     /// Numbers of parts, by the actor and then the part.
     parts: BTreeMap<(u128, usize), u64>,
     /// In order of age, by the actor.

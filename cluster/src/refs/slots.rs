@@ -6,13 +6,12 @@ use super::{
     peer::Peer,
     shared::Shared,
 };
-use crate::remote::transport::Lane;
+use crate::{number_map::NumberMap, remote::transport::Lane};
 use actors::{
     AskError, Tick,
     remote::{Gone, RemoteReply, ReplySink, Writing},
 };
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,7 +26,7 @@ const SWEEP_AT_LEAST: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Slots {
-    open: HashMap<u64, Slot>,
+    open: NumberMap<u64, Slot>,
     /// Of the last message with asks.
     message: u64,
     sweep_at: usize,

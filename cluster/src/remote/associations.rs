@@ -100,6 +100,18 @@ impl Associations {
         self.peers.get_mut(to)?.take(lane, now)
     }
 
+    /// As [`take`](Self::take), one after another, until there is none or `more` is `false`.
+    pub(crate) fn take_while(
+        &mut self,
+        to: &Address,
+        lane: Lane,
+        now: Tick,
+        mut more: impl FnMut(Unwritten) -> bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(to) else { return };
+        while peer.take(lane, now).is_some_and(&mut more) {}
+    }
+
     /// What to do about `input`.
     #[cfg(test)]
     pub(crate) fn step(&mut self, input: Input, now: Tick) -> Vec<Effect> {
@@ -151,7 +163,9 @@ impl Associations {
         now: Tick,
         out: &mut Vec<Effect>,
     ) {
-        if let Some(uid) = life {
+        if let Some(uid) = life
+            && !self.lives.is_empty()
+        {
             let node = UniqueAddress { address: to.clone(), uid };
             if let Some(reason) = self.is_over(&node, now) {
                 return self.drop(to, reason, 1, out);

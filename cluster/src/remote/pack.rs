@@ -97,12 +97,19 @@ impl<'a> Packer<'a> {
 
 /// Keeps as many bytes as may be, and counts the others.
 impl io::Write for Packer<'_> {
+    #[inline]
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
         self.size = self.size.saturating_add(part.len());
         if self.size <= self.max {
             self.bytes.extend_from_slice(part);
         }
         Ok(part.len())
+    }
+
+    /// All of it goes in at once: markers are written by the byte, and need no loop around that.
+    #[inline]
+    fn write_all(&mut self, part: &[u8]) -> io::Result<()> {
+        self.write(part).map(drop)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -12,7 +12,7 @@ use super::{
     dropped::DropReason,
     pack::{Packer, Unpacker},
 };
-use crate::refs::Found;
+use crate::{number_map::NumberMap, refs::Found};
 use actors::{
     Registration, ServiceKey,
     remote::{AnyActorRef, RefPlace},
@@ -20,7 +20,7 @@ use actors::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::{Any, TypeId},
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ops::RangeInclusive,
     sync::Arc,
 };
@@ -122,7 +122,7 @@ pub(crate) struct Registry(Arc<Types>);
 #[derive(Debug, Default)]
 struct Types {
     entries: Vec<Entry>,
-    by_type: HashMap<TypeId, usize>,
+    by_type: NumberMap<TypeId, usize>,
 }
 
 #[derive(Clone, Debug)]

@@ -32,7 +32,7 @@ use crate::{
     seams::{Seams, Spawner},
 };
 use actors::Tick;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -285,18 +285,13 @@ impl Hub {
             return Taken::Over;
         }
         let mut bytes = 0;
-        while batch.len() < TAKEN_MAX && bytes < TAKEN_BYTES_MAX {
-            match shard.associations.take(to, lane, now) {
-                Some(frame) => {
-                    bytes += frame.len();
-                    batch.push(frame);
-                }
-                None if batch.is_empty() => return Taken::Nothing,
-                // Asked again it would say so: the connection takes once more, and then waits.
-                None => return Taken::Some,
-            }
-        }
-        Taken::Some
+        shard.associations.take_while(to, lane, now, |frame| {
+            bytes += frame.len();
+            batch.push(frame);
+            batch.len() < TAKEN_MAX && bytes < TAKEN_BYTES_MAX
+        });
+        // Where there was one and no more, the connection takes once more, and then waits.
+        if batch.is_empty() { Taken::Nothing } else { Taken::Some }
     }
 
     /// Frames came from a life: what is to be delivered is appended to `deliveries`.
@@ -339,9 +334,12 @@ impl Hub {
     ) {
         let (mut malformed, mut nobody) = (0, 0);
         for Delivery { system, mut message } in deliveries.drain(..) {
-            let channel = (!message.is_empty()).then(|| message.split_to(1)).and_then(|first| Channel::of(first[0]));
+            let channel = message.first().copied().and_then(Channel::of);
             match channel.map(|channel| receivers.get(&channel)) {
-                Some(Some(receiver)) => receiver.deliver(from, lane, system, message),
+                Some(Some(receiver)) => {
+                    message.advance(1);
+                    receiver.deliver(from, lane, system, message);
+                }
                 Some(None) => nobody += 1,
                 None => malformed += 1,
             }
