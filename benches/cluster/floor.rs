@@ -1,4 +1,5 @@
-//! The same over one bare connection: a length of four bytes and MessagePack with the names of fields.
+//! The same over one bare connection: a length of four bytes, as many bytes as say which actor a message is for and how it
+//! is written, and the message as MessagePack with the names of fields.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,10 +14,13 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::messages::{AHEAD, Note, Received};
+use crate::messages::{AHEAD, Message, Note, Received};
 use crate::pair::runtime;
 
 const BUFFER: usize = 64 * 1024;
+
+/// The length, and what is before a message between nodes.
+const HEAD: [u8; 4 + 7] = [0; 11];
 
 /// A task that writes what it is handed, and one of another runtime that reads and counts.
 pub struct BareNotes {
@@ -49,9 +53,9 @@ impl BareNotes {
 
 async fn write(mut to: Frames, mut queue: mpsc::Receiver<Note>) -> anyhow::Result<()> {
     while let Some(note) = queue.recv().await {
-        to.write(&note).await?;
+        to.write(&Message::Note(note)).await?;
         while let Ok(note) = queue.try_recv() {
-            to.write(&note).await?;
+            to.write(&Message::Note(note)).await?;
         }
         to.writer.flush().await?;
     }
@@ -60,7 +64,9 @@ async fn write(mut to: Frames, mut queue: mpsc::Receiver<Note>) -> anyhow::Resul
 
 async fn take(mut from: Frames, received: Arc<Received>) -> anyhow::Result<()> {
     loop {
-        received.add(&from.read::<Note>().await?);
+        if let Message::Note(note) = from.read().await? {
+            received.add(&note);
+        }
     }
 }
 
@@ -123,7 +129,7 @@ impl Frames {
 
     async fn write(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         self.bytes.clear();
-        self.bytes.extend([0; 4]);
+        self.bytes.extend(HEAD);
         value.serialize(&mut rmp_serde::Serializer::new(&mut self.bytes).with_struct_map())?;
         let size = (self.bytes.len() - 4) as u32;
         self.bytes[..4].copy_from_slice(&size.to_be_bytes());
@@ -134,7 +140,7 @@ impl Frames {
         let size = self.reader.read_u32().await? as usize;
         self.bytes.resize(size, 0);
         self.reader.read_exact(&mut self.bytes).await?;
-        Ok(rmp_serde::from_slice(&self.bytes)?)
+        Ok(rmp_serde::from_slice(self.bytes.get(HEAD.len() - 4..).unwrap_or_default())?)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{
 use actors::{Actor, ActorContext, Behavior, Handled, ReplyTo};
 use cluster::WireMessage;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Messages that may be on their way: less than what waits for a node at most, so that none is dropped.
 pub const AHEAD: u64 = 2_048;
@@ -39,16 +40,30 @@ impl WireMessage for Message {
 pub struct Received {
     count: AtomicU64,
     sum: AtomicU64,
+    /// The count that somebody waits for.
+    awaited: AtomicU64,
+    reached: Notify,
 }
 
 impl Received {
     pub fn add(&self, note: &Note) {
         self.sum.fetch_add(note.number + note.text.len() as u64, Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Release);
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        if count == self.awaited.load(Ordering::SeqCst) {
+            self.reached.notify_one();
+        }
     }
 
     pub fn count(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many have come. For one at a time.
+    async fn until(&self, count: u64) {
+        self.awaited.store(count, Ordering::SeqCst);
+        while self.count() < count {
+            self.reached.notified().await;
+        }
     }
 
     pub fn sum(&self) -> u64 {
@@ -64,14 +79,10 @@ impl Received {
             expected += number + note.text.len() as u64;
             send(note);
             if number % (AHEAD / 4) == 0 {
-                while self.count() - before + AHEAD * 3 / 4 < number {
-                    tokio::task::yield_now().await;
-                }
+                self.until(before + number.saturating_sub(AHEAD * 3 / 4)).await;
             }
         }
-        while self.count() - before < count {
-            tokio::task::yield_now().await;
-        }
+        self.until(before + count).await;
         assert_eq!(self.sum() - sum, expected, "notes lost, or others instead");
     }
 }

@@ -76,12 +76,19 @@ impl AnyActorRef {
         self.0.terminated()
     }
 
-    /// As [`ActorRef::try_tell`]. `deadline`: until when whoever asked waits, by the clock of the actor's system.
+    /// As [`ActorRef::try_tell`]. `deadline`: until when whoever asked waits, by the clock of the actor's system. Allocates
+    /// nothing unless the message comes back.
     ///
     /// # Errors
     /// The message comes back.
-    pub fn try_tell(&self, message: Box<dyn Any + Send>, deadline: Option<Tick>) -> Result<(), Undelivered> {
-        self.0.try_tell(message, deadline)
+    pub fn try_tell<M: Send + 'static>(&self, message: M, deadline: Option<Tick>) -> Result<(), Undelivered> {
+        let Some(actor) = self.0.as_any().downcast_ref::<ActorRef<M>>() else {
+            return Err(Undelivered::OtherType(Box::new(message)));
+        };
+        actor.try_tell_linked(message, deadline.map(Question::Until)).map_err(|refused| match refused {
+            TryTellError::Full(message) => Undelivered::Full(Box::new(message)),
+            TryTellError::Stopped(message) => Undelivered::Stopped(Box::new(message)),
+        })
     }
 
     /// As [`ActorRef::send`]; a message of another type is dropped. Cancel safe, and then the message is gone.
@@ -119,7 +126,6 @@ trait Erased: Send + Sync {
     fn remote(&self) -> Option<&Arc<dyn RemoteActor>>;
     fn part(&self) -> Option<usize>;
     fn terminated(&self) -> Terminated;
-    fn try_tell(&self, message: Box<dyn Any + Send>, deadline: Option<Tick>) -> Result<(), Undelivered>;
     fn send(&self, message: Box<dyn Any + Send>) -> Delivery<'_>;
     fn undelivered(&self, message: Box<dyn Any + Send>, reason: DeadLetterReason);
     fn unread(&self, reason: DeadLetterReason);
@@ -153,14 +159,6 @@ impl<M: Send + 'static> Erased for ActorRef<M> {
 
     fn terminated(&self) -> Terminated {
         Self::terminated(self)
-    }
-
-    fn try_tell(&self, message: Box<dyn Any + Send>, deadline: Option<Tick>) -> Result<(), Undelivered> {
-        let message = *message.downcast::<M>().map_err(Undelivered::OtherType)?;
-        self.try_tell_linked(message, deadline.map(Question::Until)).map_err(|refused| match refused {
-            TryTellError::Full(message) => Undelivered::Full(Box::new(message)),
-            TryTellError::Stopped(message) => Undelivered::Stopped(Box::new(message)),
-        })
     }
 
     fn send(&self, message: Box<dyn Any + Send>) -> Delivery<'_> {

@@ -155,7 +155,7 @@ impl Peer {
         remote.send(&self.node.address, Some(self.node.uid), Channel::Actors, lane, frame.into());
     }
 
-    pub(super) fn try_send(&self, remote: &dyn Remote, lane: Lane, frame: Bytes) -> Result<(), DropReason> {
+    pub(super) fn try_send(&self, remote: &dyn Remote, lane: Lane, frame: &[u8]) -> Result<(), DropReason> {
         remote.try_send(&self.node.address, Some(self.node.uid), Channel::Actors, lane, frame)
     }
 

@@ -15,9 +15,10 @@ use crate::{
         association::Ended,
         door::{Receiver, Remote},
         dropped::DropReason,
+        frame::Bodies,
+        landed::Landed,
         pack,
         transport::Lane,
-        wire::NotPassed,
     },
 };
 use actors::{
@@ -33,24 +34,27 @@ use std::{
 };
 
 /// Where a message goes that was read.
-struct Arrival {
+struct Arrival<'a> {
     id: u64,
-    actor: AnyActorRef,
-    message: Box<dyn Any + Send>,
+    actor: &'a AnyActorRef,
+    message: &'a mut dyn Landed,
     deadline: Option<Tick>,
 }
 
+/// Whom the message before was for: most often the next is for the same one.
+type Last = Option<(u64, AnyActorRef)>;
+
 impl Shared {
-    fn frame(&self, peer: &Arc<Peer>, system: bool, frame: &[u8]) -> Option<()> {
-        let remote = self.remote()?;
+    /// None: it is no frame.
+    fn frame(&self, remote: &dyn Remote, peer: &Arc<Peer>, system: bool, frame: &[u8], last: &mut Last) -> Option<()> {
         let (kind, rest) = frame.split_first()?;
         match Kind::of(*kind)? {
             Kind::Watch | Kind::Unwatch | Kind::Terminated if !system => return None,
             Kind::Hello => {}
-            Kind::Message => self.message(&*remote, peer, Incoming::read(rest)?),
+            Kind::Message => self.message(remote, peer, Incoming::read(rest)?, last),
             Kind::Answer => {
                 let (number, asks, bytes) = frame::read_answer(rest)?;
-                self.answer(&*remote, peer, number, asks, bytes);
+                self.answer(remote, peer, number, asks, bytes);
             }
             Kind::NoAnswer => {
                 let [number, code] = frame::read_numbers(rest)?;
@@ -69,7 +73,7 @@ impl Shared {
             }
             Kind::Probe => {
                 let (to, numbered) = frame::read_probe(rest)?;
-                self.probed(&*remote, peer, to, numbered);
+                self.probed(remote, peer, to, numbered);
             }
             Kind::Flush => {
                 let [watch] = frame::read_numbers(rest)?;
@@ -78,7 +82,7 @@ impl Shared {
             }
             Kind::Watch => {
                 let (watch, to) = frame::read_watch(rest)?;
-                self.watched(&*remote, peer, watch, to);
+                self.watched(remote, peer, watch, to);
             }
             Kind::Unwatch => {
                 let [watch] = frame::read_numbers(rest)?;
@@ -92,9 +96,12 @@ impl Shared {
         Some(())
     }
 
-    fn message(&self, remote: &dyn Remote, peer: &Arc<Peer>, incoming: Incoming<'_>) {
+    fn message(&self, remote: &dyn Remote, peer: &Arc<Peer>, incoming: Incoming<'_>, last: &mut Last) {
         let Incoming { head, asks, bytes } = incoming;
-        let Some((id, actor)) = self.exports.find(head.to) else {
+        if last.as_ref().is_none_or(|(id, _)| head.to != To::Id(*id)) {
+            *last = self.exports.find(head.to);
+        }
+        let Some((id, actor)) = last else {
             fail(remote, peer, asks, AskError::Stopped);
             self.nobody_there(head.to);
             return self.gone(remote, peer, head.to);
@@ -105,47 +112,40 @@ impl Shared {
             return fail(remote, peer, asks, AskError::NoReply);
         };
         let context = Unpack::new(self, peer, asks, deadline);
-        let read = || agreement.unpack(head.type_number, head.version, bytes);
-        // A panic of a user's `Deserialize` is no reason to end a connection.
-        let read = catch_unwind(AssertUnwindSafe(|| remote::unpack(&context, read)));
-        let read = read.unwrap_or_else(|_| {
-            let name = format!("type {}", head.type_number).into();
-            Err(NotPassed { reason: DropReason::Malformed, name, detail: "reading it panicked".to_owned() })
-        });
-        match read {
-            Ok(message) => {
-                context.unread().for_each(|number| {
-                    peer.send(remote, Lane::Ordinary, no_answer(number, AskError::NoReply));
-                });
-                let arrival = Arrival { id, actor, message, deadline };
-                match &head.trace {
-                    Some(trace) => trace.enter(|| self.arrive(remote, peer, arrival, head.numbered)),
-                    None => self.arrive(remote, peer, arrival, head.numbered),
-                }
+        let passed = agreement.unpack(head.type_number, head.version, bytes, &context, &mut |message| {
+            context.unread().for_each(|number| {
+                peer.send(remote, Lane::Ordinary, no_answer(number, AskError::NoReply));
+            });
+            let mut arrive = || self.arrive(remote, peer, Arrival { id: *id, actor, message, deadline }, head.numbered);
+            match &head.trace {
+                Some(trace) => trace.enter(arrive),
+                None => arrive(),
             }
-            Err(why) => {
-                self.did_not_pass(peer, &why);
-                actor.unread(DeadLetterReason::Unsendable);
-                // Those that were read have said so when they were dropped.
-                fail(remote, peer, asks, AskError::NoReply);
-                if let Some(numbered) = head.numbered {
-                    self.taken(remote, peer, id, numbered);
-                }
+        });
+        if let Err(why) = passed {
+            self.did_not_pass(peer, &why);
+            actor.unread(DeadLetterReason::Unsendable);
+            // Those that were read have said so when they were dropped.
+            fail(remote, peer, asks, AskError::NoReply);
+            if let Some(numbered) = head.numbered {
+                self.taken(remote, peer, *id, numbered);
             }
         }
     }
 
-    fn arrive(&self, remote: &dyn Remote, peer: &Arc<Peer>, arrival: Arrival, numbered: Option<Numbered>) {
+    fn arrive(&self, remote: &dyn Remote, peer: &Arc<Peer>, arrival: Arrival<'_>, numbered: Option<Numbered>) {
         let Arrival { id, actor, message, deadline } = arrival;
         let refused =
-            if peer.is_busy(id) { Err(Undelivered::Full(message)) } else { actor.try_tell(message, deadline) };
+            if peer.is_busy(id) { Err(Undelivered::Full(message.boxed())) } else { message.tell(actor, deadline) };
         match (refused, numbered) {
             (Ok(()), None) => {}
             (Ok(()), Some(numbered)) => self.taken(remote, peer, id, numbered),
-            (Err(Undelivered::Full(message)), Some(numbered)) => self.wait_for_room(peer, id, actor, numbered, message),
-            (Err(Undelivered::Full(message)), None) => self.lose(&actor, message, Lost::MailboxFull),
+            (Err(Undelivered::Full(message)), Some(numbered)) => {
+                self.wait_for_room(peer, id, actor.clone(), numbered, message);
+            }
+            (Err(Undelivered::Full(message)), None) => self.lose(actor, message, Lost::MailboxFull),
             (Err(Undelivered::Stopped(message)), _) => {
-                self.lose(&actor, message, Lost::NobodyThere);
+                self.lose(actor, message, Lost::NobodyThere);
                 self.gone(remote, peer, To::Id(id));
             }
             (Err(Undelivered::OtherType(message)), _) => {
@@ -184,6 +184,23 @@ impl Shared {
         tracing::warn!(from = %peer.node, error, "an answer that cannot be read was dropped");
     }
 
+    fn deliver_from<'a>(&self, from: &UniqueAddress, system: bool, mut bodies: impl Iterator<Item = &'a [u8]>) {
+        // Whoever watched there was told of the end: nothing comes after that.
+        if self.peers.has_ended(from) {
+            return;
+        }
+        let Some(peer) = self.peer(from) else { return bodies.for_each(|_| self.drops.add(Lost::Crowded)) };
+        let remote = self.remote();
+        let mut last = None;
+        while let Some(body) = bodies.next().filter(|_| !peer.is_over()) {
+            let read = remote.as_ref().and_then(|remote| self.frame(&**remote, &peer, system, body, &mut last));
+            if read.is_none() {
+                self.drops.add(Lost::NoFrame);
+                tracing::warn!(%from, bytes = body.len(), "a frame for actors that is none was dropped");
+            }
+        }
+    }
+
     /// A message that came and was read: a dead letter, and asks in it end.
     pub(super) fn lose(&self, actor: &AnyActorRef, message: Box<dyn Any + Send>, lost: Lost) {
         self.drops.add(lost);
@@ -207,15 +224,11 @@ fn fail(remote: &dyn Remote, peer: &Peer, asks: Option<Asks>, error: AskError) {
 
 impl Receiver for Shared {
     fn deliver(&self, from: &UniqueAddress, _lane: Lane, system: bool, body: Bytes) {
-        // Whoever watched there was told of the end: nothing comes after that.
-        if self.peers.has_ended(from) {
-            return;
-        }
-        let Some(peer) = self.peer(from) else { return self.drops.add(Lost::Crowded) };
-        if self.frame(&peer, system, &body).is_none() {
-            self.drops.add(Lost::NoFrame);
-            tracing::warn!(%from, bytes = body.len(), "a frame for actors that is none was dropped");
-        }
+        self.deliver_from(from, system, [&body[..]].into_iter());
+    }
+
+    fn deliver_all(&self, from: &UniqueAddress, _lane: Lane, bodies: Bodies<'_>) {
+        self.deliver_from(from, false, bodies);
     }
 
     fn agreed(&self, node: &UniqueAddress) {

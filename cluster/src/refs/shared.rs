@@ -247,8 +247,12 @@ impl Shared {
 
     fn pack_and_send(&self, remote: &dyn Remote, writes: Writes<'_>) -> Result<Gone, Unsent> {
         let stub = writes.stub;
-        let (frame, gone, asks) = self.pack_message(remote, writes).map_err(Unsent::Undelivered)?;
-        let Err(reason) = stub.peer.try_send(remote, stub.lane, frame) else { return Ok(gone) };
+        let (sent, gone, asks) = with_buffer(|out| {
+            let (gone, asks) = self.pack_message(remote, writes, out)?;
+            Ok((stub.peer.try_send(remote, stub.lane, out), gone, asks))
+        })
+        .map_err(Unsent::Undelivered)?;
+        let Err(reason) = sent else { return Ok(gone) };
         let mut slots = stub.peer.slots.lock();
         let back: Vec<_> = asks.into_iter().flat_map(Asks::numbers).filter_map(|number| slots.take(number)).collect();
         drop(slots);
@@ -265,7 +269,8 @@ impl Shared {
         &self,
         remote: &dyn Remote,
         writes: Writes<'_>,
-    ) -> Result<(Bytes, Gone, Option<Asks>), DeadLetterReason> {
+        out: &mut Vec<u8>,
+    ) -> Result<(Gone, Option<Asks>), DeadLetterReason> {
         let Writes { stub, message, message_type: (type_id, type_name), deadline, trace, numbered } = writes;
         let agreement = stub.peer.agreement(remote).ok_or(DeadLetterReason::Unreachable)?;
         let writes =
@@ -276,21 +281,19 @@ impl Shared {
         });
         let (type_number, version) = (writes.type_number, writes.version);
         let head = Head { to: stub.target.to(), numbered, remaining, trace, type_number, version };
-        with_buffer(|out| {
-            head.write(out);
-            let context = Pack::new(self, &stub.peer);
-            let max = stub.lane.frame_max() - OVERHEAD;
-            let (written, gone) = remote::pack(&context, || writes.write(message, out, max));
-            match written {
-                Ok(()) => {
-                    let asks = context.open(deadline);
-                    Head::end(out, asks);
-                    Ok((Bytes::copy_from_slice(out), gone, asks))
-                }
-                Err(_) if context.is_full.get() => Err(DeadLetterReason::MailboxFull),
-                Err(why) => Err(self.cannot_pass(&stub.peer, stub.lane, why)),
+        head.write(out);
+        let context = Pack::new(self, &stub.peer);
+        let max = stub.lane.frame_max() - OVERHEAD;
+        let (written, gone) = remote::pack(&context, || writes.write(message, out, max));
+        match written {
+            Ok(()) => {
+                let asks = context.open(deadline);
+                Head::end(out, asks);
+                Ok((gone, asks))
             }
-        })
+            Err(_) if context.is_full.get() => Err(DeadLetterReason::MailboxFull),
+            Err(why) => Err(self.cannot_pass(&stub.peer, stub.lane, why)),
+        }
     }
 
     /// The answer to a question that came from `peer`.

@@ -11,11 +11,9 @@ use actors::{
     AskError, Tick,
     remote::{Gone, RemoteReply, ReplySink, Writing},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 /// Asks of one life that wait at a time.

@@ -7,7 +7,7 @@
 use super::{
     dropped::{DropReason, Dropped},
     lane_queue::{LaneQueue, Outgoing, Room},
-    message::{Head, Message, Unwritten},
+    message::{Message, Unwritten},
     system_messages::{ControlFrame, GaveUp, SYSTEM_HEAD, SystemReceiver, SystemSender},
     transport::Lane,
 };
@@ -199,19 +199,22 @@ impl Association {
     pub(crate) fn send(
         &mut self,
         lane: Lane,
-        outgoing: Outgoing,
-        now: Tick,
+        outgoing: Outgoing<'_>,
+        now: impl FnOnce() -> Tick,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Ended> {
-        if outgoing.message.len() > lane.message_max() {
+        if 1 + outgoing.body.len() > lane.message_max() {
             self.drop(DropReason::TooLarge, 1, effects);
         } else if let (Life::Met(met), Some(to)) = (self.life, outgoing.to)
             && met != to
         {
             self.drop(DropReason::OldLife, 1, effects);
         } else if self.state(lane).queue.push(outgoing) {
-            self.used = now;
-            self.wake(lane, now, effects);
+            // With a connection that is told, it is noted when the frame is taken.
+            if self.state(lane).link != (Link::Up { told: true }) {
+                self.used = now();
+                self.wake(lane, self.used, effects);
+            }
         } else {
             self.drop(DropReason::LaneFull, 1, effects);
             if lane == Lane::Control && matches!(self.life, Life::Met(_)) {
@@ -302,6 +305,7 @@ impl Association {
         };
         if since + UNREACHABLE_AFTER <= now {
             let count = self.state(lane).queue.clear();
+            self.used = now;
             self.drop(DropReason::Unreachable, count, effects);
         }
         self.state(lane).link = match self.has_more(lane) {
@@ -310,19 +314,18 @@ impl Association {
         };
     }
 
-    /// The next frame for the connection of a lane. Asked until there is none.
-    pub(crate) fn take(&mut self, lane: Lane, now: Tick) -> Option<Unwritten> {
+    /// The next frames for the connection of a lane. Asked until there are none. `spare` is a buffer it has no need of.
+    pub(crate) fn take(&mut self, lane: Lane, now: Tick, spare: &mut Vec<u8>) -> Option<Unwritten> {
         if !matches!(self.state(lane).link, Link::Up { .. }) {
             return None;
         }
-        let frame = match lane {
-            Lane::Control => self.take_control(now),
-            Lane::Ordinary | Lane::Large => {
-                self.state(lane).queue.pop().map(|message| Unwritten::new(Head::default(), message))
-            }
-        };
-        self.state(lane).link = Link::Up { told: frame.is_some() };
-        frame
+        let system = if lane == Lane::Control { self.take_system(now) } else { None };
+        let frames = system.or_else(|| self.state(lane).queue.pop(spare));
+        if frames.is_some() {
+            self.used = now;
+        }
+        self.state(lane).link = Link::Up { told: frames.is_some() };
+        frames
     }
 
     /// A frame came from the life that was met.
@@ -464,20 +467,15 @@ impl Association {
         }
     }
 
-    /// How far the other got, then system messages, then others.
-    fn take_control(&mut self, now: Tick) -> Option<Unwritten> {
-        if let Life::Met(to) = self.life {
-            if let Some(number) = self.received.acknowledgement() {
-                let (head, body) = ControlFrame::Acknowledged { to, number }.encode();
-                return Some(Unwritten { head, body });
-            }
-            if let Some((number, Message { channel, body })) = self.system.next(now) {
-                let (head, body) = ControlFrame::System { to, number, message: body }.encode();
-                return Some(Unwritten::new(head, Message { channel, body }));
-            }
+    /// How far the other got, then system messages.
+    fn take_system(&mut self, now: Tick) -> Option<Unwritten> {
+        let Life::Met(to) = self.life else { return None };
+        if let Some(number) = self.received.acknowledgement() {
+            let (head, body) = ControlFrame::Acknowledged { to, number }.encode();
+            return Some(Unwritten::One { head, body });
         }
-        let Message { channel, body } = self.state(Lane::Control).queue.pop()?;
-        let (head, body) = ControlFrame::Plain(body).encode();
+        let (number, Message { channel, body }) = self.system.next(now)?;
+        let (head, body) = ControlFrame::System { to, number, message: body }.encode();
         Some(Unwritten::new(head, Message { channel, body }))
     }
 

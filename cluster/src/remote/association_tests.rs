@@ -79,16 +79,16 @@ fn ended(uid: u64, why: Ended) -> Effect {
 /// All there is to take, as text.
 fn taken(node: &mut Associations, lane: Lane, now: Tick) -> Vec<String> {
     std::iter::from_fn(|| node.take(&address("peer"), lane, now))
-        .map(|Unwritten { head, body }| [&head[..], &body[..]].concat())
+        .flat_map(Unwritten::frames)
         .map(|frame| match lane {
-            Control => match ControlFrame::decode(&frame.into()).unwrap() {
+            Control => match ControlFrame::decode(&frame).unwrap() {
                 ControlFrame::Plain(text) => String::from_utf8(text.to_vec()).unwrap(),
                 ControlFrame::System { to, number, message } => {
                     format!("{number} to {to}: {}", String::from_utf8_lossy(&message))
                 }
                 ControlFrame::Acknowledged { to, number } => format!("{number} from {to} came"),
             },
-            _ => String::from_utf8(frame).unwrap(),
+            _ => String::from_utf8(frame.to_vec()).unwrap(),
         })
         .collect()
 }
@@ -408,8 +408,8 @@ fn between_two_lives(seed: u64) {
                 }
             }
             if let Some((from, to)) = lines[side] {
-                while let Some(Unwritten { head, body }) = nodes[side].take(&address(names[1 - side]), Control, now) {
-                    flying[side].push((from, to, [&head[..], &body[..]].concat().into()));
+                while let Some(frames) = nodes[side].take(&address(names[1 - side]), Control, now) {
+                    flying[side].extend(frames.frames().into_iter().map(|frame| (from, to, frame)));
                 }
             }
         }

@@ -13,7 +13,8 @@ use super::{
     handshake::{HandshakeError, Kind},
     lane_queue::Outgoing,
     lives::{Lives, Standing, Standings},
-    message::{Message, Unwritten},
+    message::{Body, Head, Message, Unwritten},
+    system_messages::PLAIN,
     transport::Lane,
 };
 use crate::member::{Address, UniqueAddress};
@@ -95,21 +96,24 @@ impl Associations {
         self.peers.values().filter_map(Association::due).chain(self.lives.due()).min()
     }
 
-    /// The next frame for a connection that stands. After [`Effect::Ready`], until there is none.
+    /// The next frames for a connection that stands. After [`Effect::Ready`], until there are none.
+    #[cfg(test)]
     pub(crate) fn take(&mut self, to: &Address, lane: Lane, now: Tick) -> Option<Unwritten> {
-        self.peers.get_mut(to)?.take(lane, now)
+        self.peers.get_mut(to)?.take(lane, now, &mut Vec::new())
     }
 
-    /// As [`take`](Self::take), one after another, until there is none or `more` is `false`.
+    /// The next frames for a connection that stands, one after another, until there are none or `more` is `false`. After
+    /// [`Effect::Ready`]. `spare` is a buffer the connection has no need of.
     pub(crate) fn take_while(
         &mut self,
         to: &Address,
         lane: Lane,
         now: Tick,
+        spare: &mut Vec<u8>,
         mut more: impl FnMut(Unwritten) -> bool,
     ) {
         let Some(peer) = self.peers.get_mut(to) else { return };
-        while peer.take(lane, now).is_some_and(&mut more) {}
+        while peer.take(lane, now, spare).is_some_and(&mut more) {}
     }
 
     /// What to do about `input`.
@@ -124,7 +128,9 @@ impl Associations {
     pub(crate) fn step_into(&mut self, input: Input, now: Tick, out: &mut Vec<Effect>) {
         match input {
             #[cfg(test)]
-            Input::Send { to, life, lane, message } => self.send(&to, life, lane, message, now, out),
+            Input::Send { to, life, lane, message } => {
+                self.send(&to, life, lane, (message.channel, Body::of(&message.body)), || now, out);
+            }
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
                 Some(peer) => peer.connected(lane, now, out),
@@ -153,27 +159,38 @@ impl Associations {
         }
     }
 
-    /// As [`Input::Send`].
+    /// A message to be sent once, to this life or, if there is none, to whoever is at the address. `now` is called when it
+    /// must be known.
     pub(crate) fn send(
         &mut self,
         to: &Address,
         life: Option<u64>,
         lane: Lane,
-        message: Message,
-        now: Tick,
+        (channel, body): (u8, Body<'_>),
+        now: impl Fn() -> Tick,
         out: &mut Vec<Effect>,
     ) {
-        if let Some(uid) = life
-            && !self.lives.is_empty()
-        {
-            let node = UniqueAddress { address: to.clone(), uid };
-            if let Some(reason) = self.is_over(&node, now) {
-                return self.drop(to, reason, 1, out);
+        let head = match lane {
+            Lane::Control => Head::default().with(&[PLAIN, channel]),
+            Lane::Ordinary | Lane::Large => Head::default().with(&[channel]),
+        };
+        let outgoing = Outgoing { to: life, head, body };
+        // Who was met is not over.
+        let met = self.peers.get_mut(to).filter(|peer| life.is_none_or(|uid| peer.life() == Life::Met(uid)));
+        let sent = match (met, life) {
+            (Some(peer), _) => peer.send(lane, outgoing, &now, out),
+            (None, life) => {
+                let node = life.map(|uid| UniqueAddress { address: to.clone(), uid });
+                if let Some(reason) = node.and_then(|node| self.is_over(&node, now())) {
+                    return self.drop(to, reason, 1, out);
+                }
+                let Some(peer) = self.peer(to, now()) else { return self.drop(to, DropReason::TooManyPeers, 1, out) };
+                peer.send(lane, outgoing, &now, out)
             }
+        };
+        if sent.is_err() {
+            self.settle(to, sent, now(), out);
         }
-        let Some(peer) = self.peer(to, now) else { return self.drop(to, DropReason::TooManyPeers, 1, out) };
-        let sent = peer.send(lane, Outgoing { to: life, message }, now, out);
-        self.settle(to, sent, now, out);
     }
 
     fn send_system(&mut self, to: UniqueAddress, message: Message, now: Tick, out: &mut Vec<Effect>) {

@@ -1,6 +1,6 @@
 //! What the parts above remoting see of it: [`Remote`] to send through, [`Receiver`] to be called by.
 
-use super::{association::Ended, dropped::DropReason, transport::Lane, wire::Agreement};
+use super::{association::Ended, dropped::DropReason, frame::Bodies, transport::Lane, wire::Agreement};
 use crate::member::{Address, UniqueAddress};
 use bytes::Bytes;
 
@@ -32,16 +32,16 @@ pub(crate) trait Remote: Send + Sync + 'static {
     /// Once at most and in order per lane: to this life or, if there is none, to whoever is at the address.
     fn send(&self, to: &Address, life: Option<u64>, channel: Channel, lane: Lane, body: Bytes);
 
-    /// As [`send`](Self::send), and says at once that it was dropped, which is counted all the same.
+    /// As [`send`](Self::send), and says at once that it was dropped, which is counted all the same. `body` is copied.
     fn try_send(
         &self,
         to: &Address,
         life: Option<u64>,
         channel: Channel,
         lane: Lane,
-        body: Bytes,
+        body: &[u8],
     ) -> Result<(), DropReason> {
-        self.send(to, life, channel, lane, body);
+        self.send(to, life, channel, lane, Bytes::copy_from_slice(body));
         Ok(())
     }
 
@@ -63,6 +63,11 @@ pub(crate) trait Remote: Send + Sync + 'static {
 pub(crate) trait Receiver: Send + Sync + 'static {
     /// A message. `system`: it came by [`Remote::send_system`], once and in order.
     fn deliver(&self, from: &UniqueAddress, lane: Lane, system: bool, body: Bytes);
+
+    /// Messages that came together over a lane other than control: as [`deliver`](Self::deliver) for each, without a copy.
+    fn deliver_all(&self, from: &UniqueAddress, lane: Lane, bodies: Bodies<'_>) {
+        bodies.for_each(|body| self.deliver(from, lane, false, Bytes::copy_from_slice(body)));
+    }
 
     /// This life is behind its address now; messages may pass.
     fn began(&self, node: &UniqueAddress) {

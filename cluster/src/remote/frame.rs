@@ -82,6 +82,30 @@ impl FrameDecoder {
         (&mut self.buffer).limit(ahead)
     }
 
+    /// How many bytes at the front are frames that have come whole. [`next`](Self::next) tells of what follows them.
+    pub(crate) fn whole(&self) -> usize {
+        let mut rest = &self.buffer[..];
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER>() {
+            let size = u32::from_be_bytes(*header) as usize;
+            match after.get(size..) {
+                Some(after) if check(size, self.max).is_ok() => rest = after,
+                _ => break,
+            }
+        }
+        self.buffer.len() - rest.len()
+    }
+
+    /// The frames in that many bytes at the front, which are whole.
+    pub(crate) fn frames(&self, whole: usize) -> Frames<'_> {
+        Frames::new(&self.buffer[..whole])
+    }
+
+    /// These are done with.
+    pub(crate) fn consume(&mut self, whole: usize) {
+        self.buffer.advance(whole);
+        self.ahead = if self.buffer.is_empty() { READ_MIN } else { READ_MAX };
+    }
+
     /// The next frame that has come whole.
     ///
     /// # Errors
@@ -133,6 +157,53 @@ impl FrameDecoder {
     fn size(&self) -> Option<usize> {
         let header = self.buffer.first_chunk::<HEADER>()?;
         Some(u32::from_be_bytes(*header) as usize)
+    }
+}
+
+/// Frames where they lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames<'a>(&'a [u8]);
+
+impl<'a> Frames<'a> {
+    /// `bytes` are frames with their headers, all of them whole and none of them empty.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Stretches of frames with the same first byte, in order.
+    pub(crate) fn by_channel(mut self) -> impl Iterator<Item = (u8, Bodies<'a>)> {
+        std::iter::from_fn(move || {
+            let (all, mut ahead) = (self.0, self.clone());
+            let channel = *ahead.next()?.first()?;
+            while ahead.clone().next().is_some_and(|frame| frame.first() == Some(&channel)) {
+                ahead.next();
+            }
+            self = ahead;
+            Some((channel, Bodies(Self(&all[..all.len() - self.0.len()]))))
+        })
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (header, rest) = self.0.split_first_chunk::<HEADER>()?;
+        let (frame, rest) = rest.split_at_checked(u32::from_be_bytes(*header) as usize)?;
+        self.0 = rest;
+        Some(frame)
+    }
+}
+
+/// Frames where they lie, without their first byte.
+#[derive(Clone, Debug)]
+pub(crate) struct Bodies<'a>(Frames<'a>);
+
+impl<'a> Iterator for Bodies<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.next().map(|frame| frame.get(1..).unwrap_or_default())
     }
 }
 

@@ -44,11 +44,6 @@ impl Standings for Lives {
 pub(crate) struct Lives(BTreeMap<UniqueAddress, (Standing, Tick)>);
 
 impl Lives {
-    /// Whether none is remembered.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// It is over. Of old and quarantined the latter stays.
     pub(crate) fn end(&mut self, life: UniqueAddress, standing: Standing, now: Tick) {
         if standing == Standing::Good {

@@ -1,7 +1,11 @@
-//! [`Message`] and [`Head`]: what goes into a frame, so that neither is copied before it is written.
+//! [`Message`], [`Body`] and [`Head`]: what goes into a frame, so that nothing is copied more often than once.
 
+use super::frame::HEADER;
 use bytes::Bytes;
 use std::ops::Deref;
+
+/// A body of so many bytes is not copied behind others but waits, and is written, where it is.
+pub(crate) const LARGE: usize = 16 * 1024;
 
 /// Who it is for, in one byte, and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,33 @@ impl From<Bytes> for Message {
             return Self { channel: 0, body: bytes };
         }
         Self { channel: bytes.split_to(1)[0], body: bytes }
+    }
+}
+
+/// A message's bytes without the channel.
+#[derive(Clone, Debug)]
+pub(crate) enum Body<'a> {
+    /// Copied to where frames wait.
+    Small(&'a [u8]),
+    /// Kept as it is.
+    Large(Bytes),
+}
+
+impl<'a> Body<'a> {
+    /// Of bytes that somebody else needs again: copied here if they are many.
+    pub(crate) fn copied(bytes: &'a [u8]) -> Self {
+        if bytes.len() < LARGE { Self::Small(bytes) } else { Self::Large(Bytes::copy_from_slice(bytes)) }
+    }
+
+    pub(crate) fn of(bytes: &'a Bytes) -> Self {
+        if bytes.len() < LARGE { Self::Small(bytes) } else { Self::Large(bytes.clone()) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Large(bytes) => bytes.len(),
+        }
     }
 }
 
@@ -59,21 +90,43 @@ impl Deref for Head {
     }
 }
 
-/// A frame to be written: its header is not there yet.
+/// What is to be written next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unwritten {
-    pub(crate) head: Head,
-    pub(crate) body: Bytes,
+pub(crate) enum Unwritten {
+    /// One frame: its header is not there yet.
+    One { head: Head, body: Bytes },
+    /// So many frames, with their headers.
+    Many { count: usize, bytes: Vec<u8> },
 }
 
 impl Unwritten {
     /// `head`, and then `message`.
     pub(crate) fn new(head: Head, message: Message) -> Self {
-        Self { head: head.with(&[message.channel]), body: message.body }
+        Self::One { head: head.with(&[message.channel]), body: message.body }
     }
 
-    /// Without the header.
+    /// How many frames.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::One { .. } => 1,
+            Self::Many { count, .. } => *count,
+        }
+    }
+
+    /// Bytes on the wire.
     pub(crate) fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        match self {
+            Self::One { head, body } => HEADER + head.len() + body.len(),
+            Self::Many { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// The frames, without their headers.
+    #[cfg(test)]
+    pub(crate) fn frames(self) -> Vec<Bytes> {
+        match self {
+            Self::One { head, body } => vec![[&head[..], &body[..]].concat().into()],
+            Self::Many { bytes, .. } => super::frame::Frames::new(&bytes).map(Bytes::copy_from_slice).collect(),
+        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod dropped;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod handshake_frame;
+pub(crate) mod landed;
 pub(crate) mod lane_queue;
 pub(crate) mod lives;
 pub(crate) mod message;

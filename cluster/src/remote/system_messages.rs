@@ -175,7 +175,8 @@ pub(crate) struct NoControlFrame {
     size: usize,
 }
 
-const PLAIN: u8 = 1;
+/// The first byte of what is sent once.
+pub(crate) const PLAIN: u8 = 1;
 const SYSTEM: u8 = 2;
 const ACKNOWLEDGED: u8 = 3;
 

@@ -10,18 +10,20 @@
 
 use super::{
     dropped::DropReason,
+    landed::{Here, Landed},
     pack::{Packer, Unpacker},
 };
 use crate::{number_map::NumberMap, refs::Found};
 use actors::{
     Registration, ServiceKey,
-    remote::{AnyActorRef, RefPlace},
+    remote::{self, AnyActorRef, RefPlace, Unpacking},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::{Any, TypeId},
     collections::BTreeMap,
     ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -139,7 +141,9 @@ struct Entry {
 
 /// What it is given is of the entry's type.
 type Write = fn(&dyn Any, u32, &mut Packer<'_>) -> Result<(), PackError>;
-type Read = fn(u32, &[u8]) -> Result<Box<dyn Any + Send>, PackError>;
+type Read = fn(u32, &[u8], &dyn Unpacking, Then<'_>) -> Result<(), PackError>;
+/// Gets the message that was read.
+pub(crate) type Then<'a> = &'a mut dyn FnMut(&mut dyn Landed);
 /// The actor, if its messages are of the entry's type.
 type AnyOf = fn(&Registration) -> Option<AnyActorRef>;
 /// An actor whose messages are of the entry's type, under a key.
@@ -169,7 +173,14 @@ impl RegistryBuilder {
                 Some(message) => message.write(version, out),
                 None => Err(PackError::other("it is another type")),
             },
-            read: |version, bytes| Ok(Box::new(M::read(version, Unpacker::new(bytes))?)),
+            read: |version, bytes, context, then| {
+                let read = || remote::unpack(context, || M::read(version, Unpacker::new(bytes)));
+                // A panic of a user's `Deserialize` is no reason to end a connection.
+                let read = catch_unwind(AssertUnwindSafe(read));
+                let message = read.unwrap_or_else(|_| Err(PackError::other("reading it panicked")))?;
+                then(&mut Here(Some(message)));
+                Ok(())
+            },
             any_of: |registration| registration.actor_ref::<M>().map(AnyActorRef::of),
             register: |key, find| {
                 let mut place = Found::<M>(None);
@@ -369,7 +380,8 @@ impl Agreement {
         Ok(Packed { type_number: writes.type_number, version: writes.version, bytes })
     }
 
-    /// The message behind `bytes` from the other node: an `M` if the type registered under that name is one.
+    /// Hands the message behind `bytes` from the other node to `then`: an `M` if the type registered under that name is one.
+    /// References in it are read by `context`.
     ///
     /// # Errors
     /// It is no message this node can read. The connection is none the worse.
@@ -378,7 +390,9 @@ impl Agreement {
         type_number: u32,
         version: u32,
         bytes: &[u8],
-    ) -> Result<Box<dyn Any + Send>, NotPassed> {
+        context: &dyn Unpacking,
+        then: Then<'_>,
+    ) -> Result<(), NotPassed> {
         let place = self.reads.get(type_number as usize).copied().flatten();
         let Some(entry) = place.and_then(|place| self.registry.entries().get(place)) else {
             let name = format!("type {type_number}").into();
@@ -390,6 +404,7 @@ impl Agreement {
             let detail = format!("came in version {version}, and is read in {lowest}..={highest}");
             return Err(not_passed(DropReason::NoCommonVersion, detail));
         }
-        (entry.read)(version, bytes).map_err(|error| not_passed(DropReason::Malformed, error.to_string()))
+        (entry.read)(version, bytes, context, then)
+            .map_err(|error| not_passed(DropReason::Malformed, error.to_string()))
     }
 }

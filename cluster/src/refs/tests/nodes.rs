@@ -97,8 +97,8 @@ impl Lossy {
         *self.loses.lock() = None;
     }
 
-    fn loses(&self, lane: Lane, system: bool, body: &Bytes) -> bool {
-        self.sent.lock().push(body.clone());
+    fn loses(&self, lane: Lane, system: bool, body: &[u8]) -> bool {
+        self.sent.lock().push(Bytes::copy_from_slice(body));
         self.loses.lock().as_ref().is_some_and(|loses| loses(lane, system, body))
     }
 }
@@ -120,9 +120,9 @@ impl Remote for Lossy {
         life: Option<u64>,
         channel: Channel,
         lane: Lane,
-        body: Bytes,
+        body: &[u8],
     ) -> Result<(), DropReason> {
-        if self.loses(lane, false, &body) {
+        if self.loses(lane, false, body) {
             return Ok(());
         }
         self.inner.try_send(to, life, channel, lane, body)

@@ -23,9 +23,10 @@ use crate::{
         associations::{Associations, Input, PEERS_MAX},
         door::{Channel, Receiver},
         dropped::DropReason,
+        frame::Frames,
         handshake::{HandshakeError, Introduction, Kind, Peer},
         lives::{Standing, Standings},
-        message::{Message, Unwritten},
+        message::{Body, Unwritten},
         transport::Lane,
         wire::Registry,
     },
@@ -47,10 +48,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Parts of the map of nodes.
 const SHARDS: usize = 16;
 
-/// Frames that are taken at a time.
+/// Frames that are taken at a time; those of one buffer are one.
 const TAKEN_MAX: usize = 256;
 
-/// Bytes that are taken at a time, the last frame excepted.
+/// Bytes that are taken at a time, the last frame or buffer excepted.
 const TAKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Who takes what comes over each channel.
@@ -170,16 +171,21 @@ impl Hub {
         to: &Address,
         life: Option<u64>,
         lane: Lane,
-        message: Message,
+        message: (u8, Body<'_>),
     ) -> Result<(), DropReason> {
-        self.with(to, |Shard { associations, effects, .. }, now| {
-            associations.send(to, life, lane, message, now, effects);
-            let dropped = |effect: &Effect| match effect {
-                Effect::Dropped { reason, .. } => Some(*reason),
-                _ => None,
-            };
-            effects.iter().find_map(dropped).map_or(Ok(()), Err)
-        })
+        let mut shard = self.shard(to).lock();
+        let Shard { associations, effects, .. } = &mut *shard;
+        associations.send(to, life, lane, message, || self.seams.clock.now(), effects);
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let dropped = |effect: &Effect| match effect {
+            Effect::Dropped { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        let dropped = effects.iter().find_map(dropped);
+        self.carry_out(&mut shard, |_| {});
+        dropped.map_or(Ok(()), Err)
     }
 
     /// For handshakes and others who must know.
@@ -277,24 +283,60 @@ impl Hub {
         }
     }
 
-    /// What waits for a connection, as much as goes at once.
-    pub(super) fn take(&self, to: &Address, lane: Lane, line: &Arc<Line>, batch: &mut Vec<Unwritten>) -> Taken {
+    /// What waits for a connection, as much as goes at once. `spare` is a buffer it has no need of.
+    pub(super) fn take(
+        &self,
+        to: &Address,
+        lane: Lane,
+        line: &Arc<Line>,
+        batch: &mut Vec<Unwritten>,
+        spare: &mut Vec<u8>,
+    ) -> Taken {
         let now = self.seams.clock.now();
         let mut shard = self.shard(to).lock();
         if !shard.holds(to, lane, line) {
             return Taken::Over;
         }
         let mut bytes = 0;
-        shard.associations.take_while(to, lane, now, |frame| {
-            bytes += frame.len();
-            batch.push(frame);
+        shard.associations.take_while(to, lane, now, spare, |frames| {
+            bytes += frames.len();
+            batch.push(frames);
             batch.len() < TAKEN_MAX && bytes < TAKEN_BYTES_MAX
         });
         // Where there was one and no more, the connection takes once more, and then waits.
         if batch.is_empty() { Taken::Nothing } else { Taken::Some }
     }
 
-    /// Frames came from a life: what is to be delivered is appended to `deliveries`.
+    /// Frames came from a life over a lane other than control: they are handed to whoever takes them, or dropped.
+    pub(super) fn pass_on(
+        self: &Arc<Self>,
+        receivers: &Receivers,
+        from: &UniqueAddress,
+        lane: Lane,
+        frames: Frames<'_>,
+    ) {
+        let now = self.seams.clock.now();
+        let mut shard = self.shard(&from.address).lock();
+        let Shard { associations, effects, .. } = &mut *shard;
+        if !associations.admits(from, now) {
+            // They are counted, and not looked at.
+            let dropped = frames.map(|_| Bytes::new());
+            associations.arrived(from, lane, dropped, now, effects);
+            return self.carry_out(&mut shard, |_| {});
+        }
+        drop(shard);
+        let (mut malformed, mut nobody) = (0, 0);
+        for (channel, bodies) in frames.by_channel() {
+            match Channel::of(channel).map(|channel| receivers.get(&channel)) {
+                Some(Some(receiver)) => receiver.deliver_all(from, lane, bodies),
+                Some(None) => nobody += bodies.count(),
+                None => malformed += bodies.count(),
+            }
+        }
+        self.undelivered(from, malformed, nobody);
+    }
+
+    /// Frames came from a life over the control lane: what is to be delivered is appended to `deliveries`.
     pub(super) fn arrived(
         self: &Arc<Self>,
         from: &UniqueAddress,
@@ -305,10 +347,6 @@ impl Hub {
         let now = self.seams.clock.now();
         let mut shard = self.shard(&from.address).lock();
         let Shard { associations, effects, .. } = &mut *shard;
-        if lane != Lane::Control && associations.admits(from, now) {
-            drop(shard);
-            return deliveries.extend(frames.drain(..).map(|message| Delivery { system: false, message }));
-        }
         associations.arrived(from, lane, frames.drain(..), now, effects);
         self.carry_out(&mut shard, |delivery| deliveries.push(delivery));
     }
@@ -344,6 +382,10 @@ impl Hub {
                 None => malformed += 1,
             }
         }
+        self.undelivered(from, malformed, nobody);
+    }
+
+    fn undelivered(self: &Arc<Self>, from: &UniqueAddress, malformed: usize, nobody: usize) {
         if malformed + nobody > 0 {
             self.dropped_outside(&from.address, DropReason::Malformed, malformed);
             self.dropped_outside(&from.address, DropReason::NoReceiver, nobody);

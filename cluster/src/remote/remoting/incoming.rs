@@ -111,6 +111,15 @@ impl Incoming {
         let receivers = self.hub.receivers();
         let (mut frames, mut deliveries) = (Vec::new(), Vec::new());
         loop {
+            let from = &self.session.node;
+            let whole = if self.lane == Lane::Control { 0 } else { self.decoder.whole() };
+            if whole > 0 {
+                let Some(delivering) = self.session.deliver() else { return };
+                self.hub.pass_on(&receivers, from, self.lane, self.decoder.frames(whole));
+                drop(delivering);
+                self.decoder.consume(whole);
+                last = clock.now();
+            }
             let broken = loop {
                 match self.decoder.next() {
                     Ok(Some(frame)) => frames.push(frame),
@@ -120,8 +129,8 @@ impl Incoming {
             };
             if !frames.is_empty() {
                 let Some(delivering) = self.session.deliver() else { return };
-                self.hub.arrived(&self.session.node, self.lane, &mut frames, &mut deliveries);
-                self.hub.deliver(&receivers, &self.session.node, self.lane, &mut deliveries);
+                self.hub.arrived(from, self.lane, &mut frames, &mut deliveries);
+                self.hub.deliver(&receivers, from, self.lane, &mut deliveries);
                 drop(delivering);
                 last = clock.now();
             }

@@ -31,7 +31,7 @@ use super::{
     door::{Channel, Receiver, Remote},
     dropped::DropReason,
     handshake::Introduction,
-    message::Message,
+    message::{Body, Message},
     tls::Tls,
     transport::Lane,
     wire::{Agreement, Registry},
@@ -158,7 +158,9 @@ impl Remote for Remoting {
     }
 
     fn send(&self, to: &Address, life: Option<u64>, channel: Channel, lane: Lane, body: Bytes) {
-        let _ = self.try_send(to, life, channel, lane, body);
+        if self.is_open(to) {
+            let _ = self.0.send(to, life, lane, (channel as u8, Body::of(&body)));
+        }
     }
 
     fn try_send(
@@ -167,12 +169,12 @@ impl Remote for Remoting {
         life: Option<u64>,
         channel: Channel,
         lane: Lane,
-        body: Bytes,
+        body: &[u8],
     ) -> Result<(), DropReason> {
         if !self.is_open(to) {
             return Err(DropReason::Stopped);
         }
-        self.0.send(to, life, lane, Message { channel: channel as u8, body })
+        self.0.send(to, life, lane, (channel as u8, Body::copied(body)))
     }
 
     fn send_system(&self, to: &UniqueAddress, channel: Channel, body: Bytes) {

@@ -12,12 +12,12 @@ use crate::{
         connection::shake_hands,
         frame,
         handshake::{HANDSHAKE_WITHIN, Handshake, Peer},
-        message::Unwritten,
+        message::{LARGE, Unwritten},
         transport::{ByteStream, Lane},
     },
     seams::Seams,
 };
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use std::{io, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -26,9 +26,6 @@ const DIAL_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a connection that is to end may take to say so.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
-/// A body of so many bytes is not copied behind others but written from where it is.
-const LARGE: usize = 16 * 1024;
 
 /// A buffer that has grown beyond it is not kept.
 const KEPT_MAX: usize = 256 * 1024;
@@ -86,17 +83,17 @@ async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line
     let stopped = line.stopped();
     tokio::pin!(stopped);
     let mut batch = Vec::new();
-    let mut buffer = BytesMut::new();
+    let (mut buffer, mut spare) = (BytesMut::new(), Vec::new());
     let mut is_flushed = true;
     loop {
-        match hub.take(&node.address, lane, line, &mut batch) {
+        match hub.take(&node.address, lane, line, &mut batch, &mut spare) {
             Taken::Over => return End::Stopped,
             Taken::Some => {
-                let count = batch.len();
+                let count = batch.iter().map(Unwritten::count).sum();
                 tokio::select! {
                     biased;
                     () = &mut stopped => return End::Stopped,
-                    written = write_batch(stream, lane, &mut batch, &mut buffer) => if written.is_err() {
+                    written = write_batch(stream, lane, &mut batch, &mut buffer, &mut spare) => if written.is_err() {
                         // System messages are sent again: only those that are not are lost.
                         return End::Broken { lost: if lane == Lane::Control { 0 } else { count } };
                     },
@@ -130,24 +127,35 @@ async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line
     }
 }
 
-/// As few writes as possible: one for all small frames, up to the first large one.
+/// As few writes as possible: one for frames that lie in a buffer, and one for all other small frames up to the first large
+/// one or the next buffer.
 async fn write_batch(
     stream: &mut ByteStream,
     lane: Lane,
     batch: &mut Vec<Unwritten>,
     buffer: &mut BytesMut,
+    spare: &mut Vec<u8>,
 ) -> io::Result<()> {
-    for frame in batch.drain(..) {
-        let (size, Unwritten { head, body }) = (frame.len(), frame);
-        if body.len() < LARGE {
-            frame::encode(lane.frame_max(), &[&head, &body], buffer).map_err(io::Error::other)?;
-        } else {
-            frame::encode_header(lane.frame_max(), size, buffer).map_err(io::Error::other)?;
-            buffer.extend_from_slice(&head);
-            write_all(stream, buffer, body).await?;
+    for frames in batch.drain(..) {
+        match frames {
+            Unwritten::Many { bytes, .. } => {
+                write_all(stream, buffer, &bytes[..]).await?;
+                if spare.capacity() == 0 {
+                    *spare = bytes;
+                }
+            }
+            Unwritten::One { head, body } if body.len() < LARGE => {
+                frame::encode(lane.frame_max(), &[&head, &body], buffer).map_err(io::Error::other)?;
+            }
+            Unwritten::One { head, body } => {
+                let size = head.len() + body.len();
+                frame::encode_header(lane.frame_max(), size, buffer).map_err(io::Error::other)?;
+                buffer.extend_from_slice(&head);
+                write_all(stream, buffer, body).await?;
+            }
         }
     }
-    write_all(stream, buffer, Bytes::new()).await?;
+    write_all(stream, buffer, &[][..]).await?;
     if buffer.capacity() > KEPT_MAX {
         *buffer = BytesMut::new();
     }
@@ -155,8 +163,8 @@ async fn write_batch(
 }
 
 /// Writes what is in `buffer`, and then `body`.
-async fn write_all(stream: &mut ByteStream, buffer: &mut BytesMut, body: Bytes) -> io::Result<()> {
-    if buffer.is_empty() && body.is_empty() {
+async fn write_all(stream: &mut ByteStream, buffer: &mut BytesMut, body: impl Buf) -> io::Result<()> {
+    if buffer.is_empty() && !body.has_remaining() {
         return Ok(());
     }
     let mut all = Buf::chain(&buffer[..], body);
