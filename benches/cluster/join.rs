@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actors::ActorSystem;
 use cluster::{Cluster, ClusterConfig, MemberStatus};
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::{args::Args, median, usage::Watch};
@@ -20,9 +21,7 @@ pub fn measure(args: &Args) -> anyhow::Result<()> {
         times.push(took.wall.as_secs_f64());
         cpu.push(took.cpu.as_secs_f64());
         runtime.block_on(async {
-            for node in &nodes {
-                node.system().terminate().await;
-            }
+            join_all(nodes.iter().map(|node| node.system().terminate())).await;
         });
     }
     println!(

@@ -15,7 +15,7 @@ use crate::{
         association::Ended,
         door::{Receiver, Remote},
         dropped::DropReason,
-        frame::Bodies,
+        frames::Bodies,
         landed::Landed,
         pack,
         transport::Lane,

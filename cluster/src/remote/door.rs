@@ -1,6 +1,6 @@
 //! What the parts above remoting see of it: [`Remote`] to send through, [`Receiver`] to be called by.
 
-use super::{association::Ended, dropped::DropReason, frame::Bodies, transport::Lane, wire::Agreement};
+use super::{association::Ended, dropped::DropReason, frames::Bodies, transport::Lane, wire::Agreement};
 use crate::member::{Address, UniqueAddress};
 use bytes::Bytes;
 

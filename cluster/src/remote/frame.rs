@@ -4,6 +4,7 @@
 //! and only as bytes come, so that a decoder never has more than for four frames and two reads, whatever is claimed. After a
 //! bad header nothing that follows can be trusted: the decoder stays broken, and the connection is to be closed.
 
+use super::frames::Frames;
 use bytes::{Buf, BufMut, Bytes, BytesMut, buf::Limit};
 
 /// Bytes of a header.
@@ -160,53 +161,6 @@ impl FrameDecoder {
     }
 }
 
-/// Frames where they lie.
-#[derive(Clone, Debug)]
-pub(crate) struct Frames<'a>(&'a [u8]);
-
-impl<'a> Frames<'a> {
-    /// `bytes` are frames with their headers, all of them whole and none of them empty.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// Stretches of frames with the same first byte, in order.
-    pub(crate) fn by_channel(mut self) -> impl Iterator<Item = (u8, Bodies<'a>)> {
-        std::iter::from_fn(move || {
-            let (all, mut ahead) = (self.0, self.clone());
-            let channel = *ahead.next()?.first()?;
-            while ahead.clone().next().is_some_and(|frame| frame.first() == Some(&channel)) {
-                ahead.next();
-            }
-            self = ahead;
-            Some((channel, Bodies(Self(&all[..all.len() - self.0.len()]))))
-        })
-    }
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (header, rest) = self.0.split_first_chunk::<HEADER>()?;
-        let (frame, rest) = rest.split_at_checked(u32::from_be_bytes(*header) as usize)?;
-        self.0 = rest;
-        Some(frame)
-    }
-}
-
-/// Frames where they lie, without their first byte.
-#[derive(Clone, Debug)]
-pub(crate) struct Bodies<'a>(Frames<'a>);
-
-impl<'a> Iterator for Bodies<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.0.next().map(|frame| frame.get(1..).unwrap_or_default())
-    }
-}
-
 fn check(size: usize, max: usize) -> Result<(), FrameError> {
     match size {
         0 => Err(FrameError::Empty),
@@ -223,7 +177,17 @@ mod tests {
     const MAX: usize = 300;
 
     /// Hands `bytes` over in pieces of these sizes, over and over, and collects the frames.
-    fn read(decoder: &mut FrameDecoder, mut bytes: &[u8], pieces: &[usize]) -> Result<Vec<Bytes>, FrameError> {
+    fn read(decoder: &mut FrameDecoder, bytes: &[u8], pieces: &[usize]) -> Result<Vec<Bytes>, FrameError> {
+        read_all(decoder, bytes, pieces, false)
+    }
+
+    /// `where_they_lie`: all there are at a time, and not one by one.
+    fn read_all(
+        decoder: &mut FrameDecoder,
+        mut bytes: &[u8],
+        pieces: &[usize],
+        where_they_lie: bool,
+    ) -> Result<Vec<Bytes>, FrameError> {
         let mut frames = Vec::new();
         let mut pieces = pieces.iter().cycle();
         while !bytes.is_empty() {
@@ -231,7 +195,13 @@ mod tests {
             let piece = (*pieces.next().unwrap()).clamp(1, bytes.len()).min(room.remaining_mut());
             room.put_slice(&bytes[..piece]);
             bytes = &bytes[piece..];
+            if where_they_lie {
+                let whole = decoder.whole();
+                frames.extend(decoder.frames(whole).map(Bytes::copy_from_slice));
+                decoder.consume(whole);
+            }
             while let Some(frame) = decoder.next()? {
+                assert!(!where_they_lie, "all that are whole were taken");
                 frames.push(frame);
             }
         }
@@ -258,9 +228,13 @@ mod tests {
         assert_eq!(encode(MAX, &[&[1; MAX], &[2]], &mut out), Err(FrameError::TooLarge { size: MAX + 1, max: MAX }));
         assert_eq!(encode(MAX, &[], &mut out), Err(FrameError::Empty));
         assert_eq!(out, before, "what was refused left nothing");
-        assert_eq!(read(&mut FrameDecoder::new(MAX), &out, &[5]).unwrap()[0].len(), MAX);
-        assert!(read(&mut FrameDecoder::new(MAX - 1), &out, &[5]).is_err());
-        assert_eq!(read(&mut FrameDecoder::new(MAX), &[0; 4], &[4]), Err(FrameError::Empty));
+        for where_they_lie in [false, true] {
+            let read =
+                |max, bytes: &[u8]| read_all(&mut FrameDecoder::new(max), bytes, &[HEADER + MAX], where_they_lie);
+            assert_eq!(read(MAX, &out).unwrap()[0].len(), MAX);
+            assert_eq!(read(MAX - 1, &out), Err(FrameError::TooLarge { size: MAX, max: MAX - 1 }));
+            assert_eq!(read(MAX, &[0; 5]), Err(FrameError::Empty));
+        }
     }
 
     #[test]
@@ -288,11 +262,12 @@ mod tests {
         fn frames_come_out_as_they_went_in_over_any_split(
             payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..=MAX), 0..20),
             pieces in proptest::collection::vec(1_usize..700, 1..10),
+            where_they_lie: bool,
         ) {
             let mut wire = BytesMut::new();
             payloads.iter().for_each(|payload| encode(MAX, &[payload], &mut wire).unwrap());
             let mut decoder = FrameDecoder::new(MAX);
-            prop_assert_eq!(read(&mut decoder, &wire, &pieces).unwrap(), payloads);
+            prop_assert_eq!(read_all(&mut decoder, &wire, &pieces, where_they_lie).unwrap(), payloads);
             prop_assert_eq!(decoder.end(), Ok(()));
         }
 
@@ -300,13 +275,14 @@ mod tests {
         fn garbage_never_panics_and_makes_room_for_a_few_frames_and_reads_at_most(
             garbage in proptest::collection::vec(prop_oneof![3 => Just(0_u8), 1 => any::<u8>()], 0..3000),
             pieces in proptest::collection::vec(1_usize..700, 1..10),
+            where_they_lie: bool,
         ) {
             let mut decoder = FrameDecoder::new(MAX);
             let mut rest = &garbage[..];
             for piece in pieces.iter().cycle().take(3000) {
                 let Some(part) = rest.get(..(*piece).min(rest.len())).filter(|part| !part.is_empty()) else { break };
                 rest = &rest[part.len()..];
-                let broken = read(&mut decoder, part, &[1000]).is_err();
+                let broken = read_all(&mut decoder, part, &[1000], where_they_lie).is_err();
                 prop_assert!(decoder.capacity() <= 2 * (2 * (HEADER + MAX) + READ_MAX));
                 prop_assert!(!broken || decoder.next().is_err());
             }

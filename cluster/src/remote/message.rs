@@ -126,7 +126,7 @@ impl Unwritten {
     pub(crate) fn frames(self) -> Vec<Bytes> {
         match self {
             Self::One { head, body } => vec![[&head[..], &body[..]].concat().into()],
-            Self::Many { bytes, .. } => super::frame::Frames::new(&bytes).map(Bytes::copy_from_slice).collect(),
+            Self::Many { bytes, .. } => super::frames::Frames::new(&bytes).map(Bytes::copy_from_slice).collect(),
         }
     }
 }

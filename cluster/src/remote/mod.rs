@@ -11,6 +11,7 @@ pub(crate) mod connection;
 pub(crate) mod door;
 pub(crate) mod dropped;
 pub(crate) mod frame;
+pub(crate) mod frames;
 pub(crate) mod handshake;
 pub(crate) mod handshake_frame;
 pub(crate) mod landed;

@@ -23,7 +23,7 @@ use crate::{
         associations::{Associations, Input, PEERS_MAX},
         door::{Channel, Receiver},
         dropped::DropReason,
-        frame::Frames,
+        frames::Frames,
         handshake::{HandshakeError, Introduction, Kind, Peer},
         lives::{Standing, Standings},
         message::{Body, Unwritten},
