@@ -102,17 +102,22 @@ impl Gone {
     }
 }
 
+/// A message that is being written.
+struct Letter<'a> {
+    context: &'a dyn Packing,
+    /// Of the `ReplyTo`s in it.
+    ports: RefCell<Vec<usize>>,
+}
+
 #[derive(Clone, Copy)]
 enum Current {
     None,
-    Packing(*const dyn Packing),
+    Packing(*const Letter<'static>),
     Unpacking(*const dyn Unpacking),
 }
 
 thread_local! {
     static CURRENT: Cell<Current> = const { Cell::new(Current::None) };
-    /// The ports of the message that is being written.
-    static PORTS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
     /// For what stands for one reference.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -127,36 +132,28 @@ impl Drop for Back {
 
 /// Does `write`, and references that are serialised in it are written by `context`. Says which `ReplyTo`s those were.
 pub fn pack<R>(context: &dyn Packing, write: impl FnOnce() -> R) -> (R, Gone) {
-    // SAFETY: lifetimes alone differ, and it is used before this function returns: see the top of the file.
-    let context = unsafe { mem::transmute::<*const (dyn Packing + '_), *const (dyn Packing + 'static)>(context) };
-    struct Ports(Vec<usize>);
-    impl Drop for Ports {
-        fn drop(&mut self) {
-            PORTS.with_borrow_mut(|ports| mem::swap(ports, &mut self.0));
-        }
-    }
-    let mut before = Ports(PORTS.take());
+    let letter = Letter { context, ports: RefCell::default() };
     let written = {
-        let _back = Back(CURRENT.replace(Current::Packing(context)));
+        // It is used before this function returns: see the top of the file.
+        let letter = (&raw const letter).cast::<Letter<'static>>();
+        let _back = Back(CURRENT.replace(Current::Packing(letter)));
         write()
     };
-    let gone = PORTS.replace(mem::take(&mut before.0));
-    before.0 = PORTS.take();
-    (written, Gone(gone))
+    (written, Gone(letter.ports.into_inner()))
 }
 
 /// Does `read`, and references that are deserialised in it are read by `context`.
 pub fn unpack<R>(context: &dyn Unpacking, read: impl FnOnce() -> R) -> R {
-    // SAFETY: as in `pack`.
+    // SAFETY: lifetimes alone differ, and it is used before this function returns: see the top of the file.
     let context = unsafe { mem::transmute::<*const (dyn Unpacking + '_), *const (dyn Unpacking + 'static)>(context) };
     let _back = Back(CURRENT.replace(Current::Unpacking(context)));
     read()
 }
 
-fn packing<R>(what: &str, with: impl FnOnce(&dyn Packing) -> R) -> Result<R, ContextError> {
+fn packing<R>(what: &str, with: impl FnOnce(&Letter<'_>) -> R) -> Result<R, ContextError> {
     match CURRENT.get() {
         // SAFETY: see the top of the file.
-        Current::Packing(context) => Ok(with(unsafe { &*context })),
+        Current::Packing(letter) => Ok(with(unsafe { &*letter })),
         _ => Err(ContextError(format!("a {what} can be written only while a message is sent to another node"))),
     }
 }
@@ -174,7 +171,7 @@ impl<M: Send + 'static> Serialize for ActorRef<M> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = SCRATCH.take();
         out.clear();
-        let written = packing("ActorRef", |context| context.actor(&AnyActorRef::of(self), &mut out));
+        let written = packing("ActorRef", |letter| letter.context.actor(&AnyActorRef::of(self), &mut out));
         let done = match written {
             Ok(Ok(())) => serializer.serialize_bytes(&out),
             Ok(Err(error)) | Err(error) => Err(S::Error::custom(error)),
@@ -245,9 +242,12 @@ impl<T: DeserializeOwned + Send + 'static> Serialize for ReplyTo<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Some(port) = self.port() else { return serializer.serialize_none() };
         let sink = Box::new(Sink(port.clone()));
-        let number = packing("ReplyTo", |context| context.reply(sink)).and_then(|read| read);
-        let number = number.map_err(S::Error::custom)?;
-        PORTS.with_borrow_mut(|ports| ports.push(discard::address(port)));
+        let number = packing("ReplyTo", |letter| {
+            let number = letter.context.reply(sink)?;
+            letter.ports.borrow_mut().push(discard::address(port));
+            Ok(number)
+        });
+        let number = number.and_then(|number| number).map_err(S::Error::custom)?;
         serializer.serialize_some(&number)
     }
 }

@@ -273,8 +273,9 @@ impl Shared {
     ) -> Result<(Gone, Option<Asks>), DeadLetterReason> {
         let Writes { stub, message, message_type: (type_id, type_name), deadline, trace, numbered } = writes;
         let agreement = stub.peer.agreement(remote).ok_or(DeadLetterReason::Unreachable)?;
-        let writes =
-            agreement.writes(type_id, type_name).map_err(|why| self.cannot_pass(&stub.peer, stub.lane, why))?;
+        let writes = agreement
+            .writes(type_id, type_name, &stub.type_at)
+            .map_err(|why| self.cannot_pass(&stub.peer, stub.lane, why))?;
         let remaining = deadline.map(|deadline| {
             let remaining = deadline - self.now();
             u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX)
@@ -343,11 +344,14 @@ impl Ends for Shared {
 
 /// Shows `with` an empty buffer that keeps its room.
 fn with_buffer<R>(with: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    let mut buffer = BUFFER.take();
-    buffer.clear();
-    let done = with(&mut buffer);
-    if buffer.capacity() <= BUFFER_MAX {
-        BUFFER.set(buffer);
-    }
-    done
+    BUFFER.with(|buffer| {
+        // What is sent while a message is written has a buffer of its own.
+        let Ok(mut buffer) = buffer.try_borrow_mut() else { return with(&mut Vec::new()) };
+        buffer.clear();
+        let done = with(&mut buffer);
+        if buffer.capacity() > BUFFER_MAX {
+            *buffer = Vec::new();
+        }
+        done
+    })
 }

@@ -17,7 +17,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -42,6 +42,8 @@ pub(super) struct Stub {
     pub(super) peer: Arc<Peer>,
     pub(super) target: Target,
     pub(super) lane: Lane,
+    /// Where the type of its messages was found among those that travel.
+    pub(super) type_at: AtomicUsize,
     /// The number under which its end is waited for.
     pub(super) watch: Mutex<Option<u64>>,
     pub(super) window: Window,
@@ -55,6 +57,7 @@ impl Stub {
             peer,
             target,
             lane,
+            type_at: AtomicUsize::new(usize::MAX),
             watch: Mutex::new(None),
             window: Window::new(row),
             has_window: AtomicBool::new(false),

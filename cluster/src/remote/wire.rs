@@ -24,7 +24,10 @@ use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 pub(crate) use super::pack::PackError;
@@ -338,17 +341,29 @@ impl Writes<'_> {
 }
 
 impl Agreement {
-    /// How messages of that type are written for the other node, in the highest version both have.
+    /// How messages of that type are written for the other node, in the highest version both have. `at` is where the type was
+    /// found before, whichever that was: looked at first, and set.
     ///
     /// # Errors
     /// They cannot go there.
-    pub(crate) fn writes(&self, message_type: TypeId, type_name: &str) -> Result<Writes<'_>, NotPassed> {
-        let Some(place) = self.registry.0.by_type.get(&message_type).copied() else {
+    pub(crate) fn writes(
+        &self,
+        message_type: TypeId,
+        type_name: &str,
+        at: &AtomicUsize,
+    ) -> Result<Writes<'_>, NotPassed> {
+        let before = at.load(Ordering::Relaxed);
+        let is_there = self.registry.entries().get(before).is_some_and(|entry| entry.type_id == message_type);
+        let place = if is_there { Some(before) } else { self.registry.0.by_type.get(&message_type).copied() };
+        let Some(place) = place else {
             let detail = "is not registered: implement `cluster::WireMessage` for it and register it with \
                           `ClusterConfig::message`";
             let detail = detail.to_owned();
             return Err(NotPassed { reason: DropReason::UnknownHere, name: type_name.into(), detail });
         };
+        if !is_there {
+            at.store(place, Ordering::Relaxed);
+        }
         let entry = &self.registry.0.entries[place];
         let version = self.writes[place].map_err(|reason| {
             let Entry { writes, .. } = entry;
@@ -374,7 +389,7 @@ impl Agreement {
     /// It cannot go there. The connection is none the worse.
     #[cfg(test)]
     pub(crate) fn pack<M: WireMessage>(&self, message: &M, max: usize) -> Result<Packed, NotPassed> {
-        let writes = self.writes(TypeId::of::<M>(), M::NAME)?;
+        let writes = self.writes(TypeId::of::<M>(), M::NAME, &AtomicUsize::new(usize::MAX))?;
         let mut bytes = Vec::new();
         writes.write(message, &mut bytes, max)?;
         Ok(Packed { type_number: writes.type_number, version: writes.version, bytes })
