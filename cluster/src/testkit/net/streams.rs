@@ -93,9 +93,7 @@ impl Door {
         let draw = state.draw.split();
         let connection = Connection::new([self.host, to], now, state.faults.clone(), draw);
         let connection = Arc::new(Mutex::new(connection));
-        state.connections.push(Arc::downgrade(&connection));
-        state.carried.connections += 1;
-        state.refresh(now);
+        state.add(&connection, now);
         let end = |door: Door, side| SimStream { door, connection: connection.clone(), side, alarm: Alarm::default() };
         let there = Door { host: to, life: state.hosts[to].life, net: net.clone() };
         let (mine, theirs) = (end(self.clone(), 0), end(there, 1));

@@ -1,9 +1,13 @@
 //! Links, and what is done to them.
 
-use super::{SimNet, State};
+use super::{SimNet, State, connection::Connection};
 use actors::Tick;
 use bytes::Bytes;
-use std::{collections::VecDeque, sync::Weak};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
 
 /// Datagrams that are kept to come once more.
 const PAST_MAX: usize = 16;
@@ -96,16 +100,29 @@ impl State {
     pub(super) fn refresh(&mut self, now: Tick) {
         self.connections.retain(|connection| connection.strong_count() > 0);
         for connection in self.connections.iter().filter_map(Weak::upgrade) {
-            let connection = &mut *connection.lock();
-            let [one, two] = connection.hosts;
-            for (side, [from, to]) in [[one, two], [two, one]].into_iter().enumerate() {
-                let link = &self.links[from][to];
-                connection.set_held(side, link.cut || link.stalled, now);
-                connection.set_lag(side, link.lag_ms);
-            }
-            let passes = |from: usize, to: usize| self.hosts[from].power && !self.links[from][to].cut;
-            connection.set_answers([passes(one, two) && passes(two, one); 2]);
-            connection.set_faults(&self.faults);
+            self.tell(&mut connection.lock(), now);
         }
+    }
+
+    /// A connection was made; it is told how things stand. The others know.
+    pub(super) fn add(&mut self, connection: &Arc<Mutex<Connection>>, now: Tick) {
+        if self.connections.len() == self.connections.capacity() {
+            self.connections.retain(|connection| connection.strong_count() > 0);
+        }
+        self.connections.push(Arc::downgrade(connection));
+        self.carried.connections += 1;
+        self.tell(&mut connection.lock(), now);
+    }
+
+    fn tell(&self, connection: &mut Connection, now: Tick) {
+        let [one, two] = connection.hosts;
+        for (side, [from, to]) in [[one, two], [two, one]].into_iter().enumerate() {
+            let link = &self.links[from][to];
+            connection.set_held(side, link.cut || link.stalled, now);
+            connection.set_lag(side, link.lag_ms);
+        }
+        let passes = |from: usize, to: usize| self.hosts[from].power && !self.links[from][to].cut;
+        connection.set_answers([passes(one, two) && passes(two, one); 2]);
+        connection.set_faults(&self.faults);
     }
 }
