@@ -143,13 +143,11 @@ impl Node {
         self.reach.failing.entry(by.uid).or_insert(now);
         let table = &self.table;
         self.reach.quarantined_by.retain(|uid| table.get(*uid).is_some_and(|member| member.status.is_full()));
-        let full: Vec<u64> =
-            table.members().filter(|member| member.status.is_full()).map(|member| member.node.uid).collect();
-        let reach = &self.reach;
-        let is_there = |uid: &&u64| **uid != self.myself.node.uid && reach.alive.get(*uid) != Some(&false);
-        let by_all = full.iter().any(|uid| is_there(&uid))
-            && full.iter().filter(is_there).all(|uid| reach.quarantined_by.contains(uid));
-        let by_most = reach.quarantined_by.len() * 2 > full.len();
+        let full = || table.members().filter(|member| member.status.is_full()).map(|member| member.node.uid);
+        let is_there = |uid: &u64| *uid != self.myself.node.uid && self.reach.alive.get(uid) != Some(&false);
+        let are_there: Vec<u64> = full().filter(is_there).collect();
+        let by_all = !are_there.is_empty() && are_there.iter().all(|uid| self.reach.quarantined_by.contains(uid));
+        let by_most = self.reach.quarantined_by.len() * 2 > full().count();
         if by_all || by_most || is_planted(Bug::QuarantineByOne) {
             self.stop(StopReason::Quarantined, now);
         }

@@ -1,0 +1,20 @@
+//! `cargo sim`: what it tells of a seed does not depend on the process that tells it.
+
+use std::process::Command;
+
+fn told(seed: u64) -> Vec<u8> {
+    let told = Command::new(env!("CARGO_BIN_EXE_sim")).args(["--seed", &seed.to_string(), "--trace"]).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    told.stdout
+}
+
+#[test]
+fn equal_seeds_are_equal_traces_to_the_byte_in_two_processes() {
+    let (one, two) = (told(3), told(3));
+    assert!(one.len() > 100_000, "the trace has each datagram, and this has {} bytes", one.len());
+    let differs = one.split(|byte| *byte == b'\n').zip(two.split(|byte| *byte == b'\n')).find(|(one, two)| one != two);
+    let text = |line| String::from_utf8_lossy(line).into_owned();
+    assert_eq!(differs.map(|(one, two)| (text(one), text(two))), None, "where the stories part");
+    assert_eq!(one.len(), two.len());
+    assert_ne!(one, told(4));
+}
