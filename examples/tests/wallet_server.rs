@@ -29,10 +29,18 @@ impl Server {
 
     /// What `curl` would print, unless the server is gone before it has answered.
     fn curl(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        self.curl_with("", method, path)
+    }
+
+    /// The same, with more lines of header.
+    fn curl_with(&self, header: &str, method: &str, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a limit");
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-            .ok()?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n{header}\r\n"
+        )
+        .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -76,6 +84,71 @@ fn who_has_written_sees_it_and_what_is_not_there_is_not_given() {
     assert_eq!(rows[1], serde_json::json!({"wallet": "bob", "cents": 400, "changes": 2}));
     assert_eq!(server.curl("POST", "/wallets/bob/withdraw/401").expect("an answer").0, 409);
     assert_eq!(server.curl("GET", "/richest?after=bob").expect("an answer").0, 400);
+}
+
+/// What the read model could not hold is not stored, so that it goes on.
+#[test]
+fn an_amount_that_the_read_model_cannot_hold_is_refused() {
+    const MOST: u64 = i64::MAX as u64;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path());
+    let refused = |path: &str, says: &str| {
+        let (status, body) = server.curl("POST", path).expect("an answer");
+        assert!(status == 400 && body.contains(says), "{path}: {status} {body}");
+    };
+    let most = MOST.to_string();
+    for cents in [u64::MAX.to_string(), (MOST + 1).to_string(), format!("{}0", u64::MAX), "-1".to_owned()] {
+        refused(&format!("/wallets/ada/deposit/{cents}"), &most);
+    }
+    assert_eq!(server.deposit("ada", MOST).expect("an answer")["balance"], MOST);
+    refused("/wallets/ada/deposit/1", "deposit at most 0\n");
+    assert_eq!(server.curl("POST", "/wallets/ada/withdraw/5").expect("an answer").0, 200);
+    refused("/wallets/ada/deposit/6", "deposit at most 5\n");
+    assert_eq!(server.deposit("ada", 5).expect("an answer")["number"], 3, "nothing refused was stored");
+    server.deposit("bob", 1).expect("an answer");
+    let rows = server.richest("bob:1");
+    assert_eq!(rows[0], serde_json::json!({"wallet": "ada", "cents": MOST, "changes": 3}));
+    assert_eq!(rows[1], serde_json::json!({"wallet": "bob", "cents": 1, "changes": 1}));
+}
+
+/// A query changes nothing: its refusal says where the read model is, and nothing about what was stored.
+#[test]
+fn a_query_that_waits_in_vain_says_that_the_read_model_is_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path());
+    server.deposit("ada", 1).expect("an answer");
+    let (status, body) = server.curl("GET", "/richest?after=ada:99").expect("an answer");
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("has not seen ada:99") && body.contains("ask again") && !body.contains("stored"), "{body}");
+}
+
+/// Whoever got no answer sends the command again, with the same key.
+#[test]
+fn a_command_sent_again_is_carried_out_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(folder.path());
+    let send = |server: &Server, key: &str, path: &str| {
+        server.curl_with(&format!("idempotency-key: {key}\r\n"), "POST", path).expect("an answer")
+    };
+    let first = send(&server, "k1", "/wallets/ada/deposit/500");
+    assert_eq!(first, (200, r#"{"balance":500,"number":1}"#.to_owned()));
+    assert_eq!(send(&server, "k2", "/wallets/ada/withdraw/20").0, 200);
+    assert_eq!(send(&server, "k1", "/wallets/ada/deposit/500"), first);
+    // Through SIGKILL too: the answer was stored with the event.
+    drop(server);
+    server = Server::start(folder.path());
+    assert_eq!(send(&server, "k1", "/wallets/ada/deposit/500"), first);
+    assert_eq!(send(&server, "k1", "/wallets/bob/deposit/7").0, 200, "a key is good for one command of one wallet");
+    for other in ["/wallets/ada/deposit/501", "/wallets/ada/withdraw/500"] {
+        let (status, body) = send(&server, "k1", other);
+        assert!(status == 422 && body.contains("another command"), "{status} {body}");
+    }
+    for bad in ["", &"x".repeat(257)] {
+        let (status, body) = send(&server, bad, "/wallets/ada/deposit/1");
+        assert!(status == 400 && body.contains("1 to 256 bytes"), "{status} {body}");
+    }
+    assert_eq!(server.deposit("ada", 1).expect("an answer"), serde_json::json!({"balance": 481, "number": 3}));
+    assert_eq!(server.richest("ada:3")[0], serde_json::json!({"wallet": "ada", "cents": 481, "changes": 3}));
 }
 
 /// Killed while deposits come in, again and again: the journal has every deposit that was answered, and the table says
