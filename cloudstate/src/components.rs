@@ -1,6 +1,7 @@
 //! Starts what serves each service, one component a service, whatever its kind.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Components {
     pub(crate) replicator: Replicator,
     /// How many entities may replay at the same time.
     pub(crate) recoveries: Arc<Semaphore>,
+    /// The newest snapshots of an entity that are kept.
+    pub(crate) snapshots_kept: NonZeroUsize,
     /// Places for open entity streams.
     pub(crate) places: StreamPlaces,
     pub(crate) drain_timeout: Duration,
@@ -71,7 +74,11 @@ impl Components {
         let store = &self.store;
         match service.entity_type {
             EntityType::EventSourced => {
-                let protocol = EventSourced { journal: store.journal.clone(), snapshots: store.snapshots.clone() };
+                let protocol = EventSourced {
+                    journal: store.journal.clone(),
+                    snapshots: store.snapshots.clone(),
+                    snapshots_kept: self.snapshots_kept,
+                };
                 self.region(service, fences, protocol, self.durable.passivation_timeout)
             }
             EntityType::ValueEntity => {

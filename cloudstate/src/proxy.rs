@@ -96,6 +96,7 @@ impl Proxy {
                 crdt: settings::crdt(&config),
                 replicator: Replicator::alone(ReplicaId(rand::random()), clock.clone(), settings::CRDT_KEYS_MAX),
                 recoveries: Arc::new(Semaphore::new(config.event_sourced.recoveries_max.get())),
+                snapshots_kept: config.event_sourced.snapshots_kept,
                 places: StreamPlaces::new(config.user_function.entity_streams_max.map(NonZeroUsize::get)),
                 drain_timeout: config.shutdown.drain_timeout,
             },

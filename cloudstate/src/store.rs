@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use actors::Clock;
 use persistence::{
-    EventFeed, Guarded, InMemoryJournal, InMemoryProjections, Journal, OpenError, ProjectionStore, RawEvent,
-    RawSnapshot, RawState, SnapshotStore, SqliteOptions, SqliteStore, StateStore,
+    BreakerSettings, EventFeed, Guarded, InMemoryJournal, InMemoryProjections, Journal, OpenError, ProjectionStore,
+    RawEvent, RawSnapshot, RawState, SnapshotStore, SqliteOptions, SqliteStore, StateStore,
 };
 #[cfg(feature = "postgres")]
 use persistence::{PostgresOpenError, PostgresOptions, PostgresStore};
@@ -28,6 +28,7 @@ pub struct Store {
     /// What consumers of events need, where the store has it.
     pub events: Option<EventStore>,
     durable: Durable,
+    guarded: bool,
 }
 
 /// What has to be closed.
@@ -151,18 +152,35 @@ impl Store {
             states: Arc::new(states),
             events: None,
             durable: Durable::Nothing,
+            guarded: false,
         }
     }
 
-    /// The same store behind circuit breakers, one each for events, snapshots and values: while it fails, requests are
-    /// refused at once instead of waiting for their time to be over.
+    /// The same store behind circuit breakers, one each for events, snapshots, values, the feed of events and what is
+    /// kept of its consumers: while one of them fails, requests are refused at once instead of waiting for their time to
+    /// be over. A store that is behind some already stays as it is.
     #[must_use]
     pub fn guarded(self, clock: &Clock) -> Self {
+        self.guarded_by(clock, BreakerSettings::JOURNAL, BreakerSettings::SNAPSHOTS)
+    }
+
+    /// As [`guarded`](Self::guarded), by breakers with these settings; the first ones are those of all but snapshots.
+    #[must_use]
+    pub fn guarded_by(self, clock: &Clock, settings: BreakerSettings, of_snapshots: BreakerSettings) -> Self {
+        if self.guarded {
+            return self;
+        }
+        let events = self.events.map(|EventStore { feed, projections }| EventStore {
+            feed: Arc::new(Guarded::new("feed", feed, clock.clone(), settings)),
+            projections: Arc::new(Guarded::new("projections", projections, clock.clone(), settings)),
+        });
         Self {
-            journal: Arc::new(Guarded::journal(self.journal, clock.clone())),
-            snapshots: Arc::new(Guarded::snapshots(self.snapshots, clock.clone())),
-            states: Arc::new(Guarded::states(self.states, clock.clone())),
-            ..self
+            journal: Arc::new(Guarded::new("journal", self.journal, clock.clone(), settings)),
+            snapshots: Arc::new(Guarded::new("snapshots", self.snapshots, clock.clone(), of_snapshots)),
+            states: Arc::new(Guarded::new("states", self.states, clock.clone(), settings)),
+            events,
+            durable: self.durable,
+            guarded: true,
         }
     }
 

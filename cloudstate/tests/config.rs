@@ -162,6 +162,33 @@ fn the_version_check_has_three_settings() {
     }
 }
 
+/// File, environment and flag, as of every other setting, and a text that says what it may be.
+#[test]
+fn how_many_snapshots_are_kept_is_a_setting() {
+    let kept = |sources: &Sources| {
+        let config = sources.resolve().and_then(|resolved| resolved.config()).expect("valid");
+        config.event_sourced.snapshots_kept.get()
+    };
+    let mut found = sources();
+    assert_eq!(kept(&found), 2);
+    found = with_file("[eventsourced-entity]\nsnapshots-kept = 3\n");
+    assert_eq!(kept(&found), 3);
+    found.env.push(env("CLOUDSTATE_EVENTSOURCED_ENTITY_SNAPSHOTS_KEPT", "4"));
+    assert_eq!(kept(&found), 4);
+    found.flags.push(flag("--set", "eventsourced-entity.snapshots-kept", "64"));
+    assert_eq!(kept(&found), 64);
+    for wrong in ["0", "65", "all"] {
+        let mut sources = sources();
+        sources.flags.push(flag("--set", "eventsourced-entity.snapshots-kept", wrong));
+        assert_eq!(
+            problems(&sources),
+            format!(
+                "`eventsourced-entity.snapshots-kept` is `{wrong}` (flag --set), but must be a number from 1 to 64"
+            )
+        );
+    }
+}
+
 /// What `cloudstate config` prints is itself a valid configuration file with the same values.
 #[test]
 fn printed_configuration_can_be_read_back() {

@@ -47,7 +47,7 @@ fn model() -> EntitySpec {
 }
 
 /// Actions, by name and the options of their only method, that take the events `shop.Plain` of `cart`.
-fn subscribers(actions: &[(&str, &str)]) -> EntitySpec {
+pub(crate) fn subscribers(actions: &[(&str, &str)]) -> EntitySpec {
     let service = |(name, options): &(&str, &str)| {
         format!(
             "service {name} {{ rpc On(Plain) returns (Plain) {{ option (.cloudstate.eventing) = {{ {options} }}; }} }}\n"
@@ -60,17 +60,17 @@ fn subscribers(actions: &[(&str, &str)]) -> EntitySpec {
     shop(&format!("{body} service Cart {{ rpc Get(Key) returns (Plain); }}"), &entities)
 }
 
-const OF_CART: &str = r#"in: { event_log: "cart" }"#;
+pub(crate) const OF_CART: &str = r#"in: { event_log: "cart" }"#;
 
 /// An entity whose log the test writes.
-struct Log {
+pub(crate) struct Log {
     journal: Arc<dyn Journal<RawEvent>>,
     id: PersistenceId,
     fence: Fence,
 }
 
 impl Log {
-    async fn of(store: &Store, kind: &str, entity: &str) -> Self {
+    pub(crate) async fn of(store: &Store, kind: &str, entity: &str) -> Self {
         let id = PersistenceId::of(kind, entity);
         let fence = store.journal.claim(FenceScope::Entity(id.clone())).await.expect("claimed");
         Self { journal: store.journal.clone(), id, fence }
@@ -92,7 +92,7 @@ impl Log {
     }
 
     /// Events `shop.Plain` whose bytes are these texts.
-    async fn texts(&self, texts: &[&str]) {
+    pub(crate) async fn texts(&self, texts: &[&str]) {
         self.append(texts.iter().map(|text| plain(text)).collect()).await;
     }
 }
@@ -102,19 +102,19 @@ fn plain(text: &str) -> Any {
 }
 
 /// The bytes of the next event for the action, which is handled.
-async fn next_text(function: &mut ScriptedFunction) -> String {
+pub(crate) async fn next_text(function: &mut ScriptedFunction) -> String {
     let action = function.action().await;
     let text = text_of(&action.command);
     action.done();
     text
 }
 
-fn text_of(command: &proto::cloudstate::action::ActionCommand) -> String {
+pub(crate) fn text_of(command: &proto::cloudstate::action::ActionCommand) -> String {
     String::from_utf8(command.payload.clone().expect("a payload").value.to_vec()).expect("a text")
 }
 
 /// Retries at once, and parks soon.
-fn hasty(attempts: usize) -> impl FnOnce(&mut ProxyConfig) {
+pub(crate) fn hasty(attempts: usize) -> impl FnOnce(&mut ProxyConfig) {
     move |config| {
         config.eventing.attempts_max = attempts.try_into().expect("some");
         config.eventing.backoff.min = Duration::from_millis(5);
@@ -132,7 +132,7 @@ async fn parked(store: &Store) -> Vec<ParkedEvent> {
 }
 
 /// Waits until so many events are parked.
-async fn until_parked(store: &Store, count: usize) -> Vec<ParkedEvent> {
+pub(crate) async fn until_parked(store: &Store, count: usize) -> Vec<ParkedEvent> {
     let waited = async {
         loop {
             let found = parked(store).await;
@@ -701,7 +701,7 @@ impl Drop for Management {
     }
 }
 
-fn run_command(args: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run_command(args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloudstate"));
     command.arg("events").args(args).env_clear();
     let (done, output) = mpsc::channel();

@@ -4,6 +4,7 @@
 
 mod actions;
 mod admin;
+mod breaker;
 mod cart_client;
 mod chaos;
 mod child;
@@ -17,13 +18,16 @@ mod discovery;
 mod drain;
 mod event_sourced;
 mod eventing;
+mod eventing_on_postgres;
 mod front_seam;
 mod frontend_grpc;
 mod frontend_http;
 mod frontend_web;
 mod idempotency;
 mod limits;
+mod metrics_on_port;
 mod postgres;
+mod postgres_refusals;
 mod process;
 mod proto_text;
 mod reflection;

@@ -164,6 +164,11 @@ impl ScriptedFunction {
         soon("a new stream", self.streams.recv()).await.expect("the function runs")
     }
 
+    /// The next stream that the sidecar opens, however late; for a function that is played beside the test.
+    pub(crate) async fn any_stream(&mut self) -> ScriptedStream {
+        self.streams.recv().await.expect("the function runs")
+    }
+
     /// The next stream that the sidecar opens for a value entity.
     pub(crate) async fn value(&mut self) -> ScriptedValue {
         soon("a new stream", self.values.recv()).await.expect("the function runs")
@@ -450,6 +455,31 @@ impl ScriptedStream {
                 event_sourced_stream_in::Message::Command(command) => return Some(command),
                 _ => continue,
             }
+        }
+    }
+
+    /// Init, unless the sidecar has given the stream up.
+    pub(crate) async fn init_if_open(&mut self) -> Option<EventSourcedInit> {
+        match soon("a message or the end", self.inbound.message()).await.ok()??.message? {
+            event_sourced_stream_in::Message::Init(init) => Some(init),
+            other => panic!("expected init, got {other:?}"),
+        }
+    }
+
+    /// As [`next_or_end`](Self::next_or_end), however late.
+    pub(crate) async fn next_or_end_however_late(&mut self) -> Option<Command> {
+        loop {
+            if let event_sourced_stream_in::Message::Command(command) = self.inbound.message().await.ok()??.message? {
+                return Some(command);
+            }
+        }
+    }
+
+    /// Replies, unless the sidecar has given the stream up.
+    pub(crate) async fn reply_if_open(&self, reply: EventSourcedReply) {
+        if let Some(outbound) = &self.outbound {
+            let message = Some(event_sourced_stream_out::Message::Reply(reply));
+            drop(outbound.send(Ok(EventSourcedStreamOut { message })).await);
         }
     }
 

@@ -11,7 +11,7 @@ use cloudstate::store::Store;
 use persistence::testkit::{FaultyJournal, FaultySnapshots};
 use persistence::{
     Append, AppendError, BoxFuture, Fence, FenceScope, InMemoryJournal, InMemorySnapshotStore, InMemoryStateStore,
-    Journal, JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, Stored,
+    Journal, JournalError, PersistenceId, RawEvent, RawSnapshot, ReplayLimit, SnapshotStore, Stored,
 };
 use tonic::Code;
 
@@ -227,6 +227,123 @@ async fn a_snapshot_that_cannot_be_saved_loses_nothing() {
     let call = faulty.client.process("ada");
     faulty.function.stream().await.until_command(2).await;
     call.abort();
+}
+
+/// The numbers of ada's snapshots, the newest first.
+async fn snapshot_numbers(snapshots: &impl SnapshotStore<RawSnapshot>) -> Vec<u64> {
+    let (id, mut numbers) = (PersistenceId::of("model", "ada"), Vec::new());
+    while let Some(up_to) = numbers.last().map_or(Some(u64::MAX), |number: &u64| number.checked_sub(1)) {
+        match snapshots.load(id.clone(), up_to).await.expect("readable") {
+            Some(stored) => numbers.push(stored.seq_nr),
+            None => break,
+        }
+    }
+    numbers
+}
+
+/// Waits until these are ada's snapshots.
+async fn until_snapshots(snapshots: &impl SnapshotStore<RawSnapshot>, expected: &[u64]) {
+    let mut found = Vec::new();
+    for _ in 0..2_000 {
+        found = snapshot_numbers(snapshots).await;
+        if found == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{found:?} instead of {expected:?}");
+}
+
+/// One more command, with the event and the snapshot of that number.
+async fn with_event_and_snapshot(client: &Model, stream: &mut ScriptedStream, number: u64) {
+    let call = client.process("ada");
+    let command = stream.command().await;
+    let event = format!("event {number}");
+    stream.reply(with_snapshot(reply(command.id, "kept", &[&event]), &format!("state {number}"))).await;
+    assert_eq!(answer(call).await.expect("the event is what counts"), "kept");
+}
+
+/// The two newest stay. None goes while the newer one may still be lost, or when it is; what could not be deleted goes
+/// with the next, in this life of the entity or a later one.
+#[tokio::test]
+async fn older_snapshots_go_once_a_newer_one_is_durable() {
+    let (mut faulty, mut stream) = start().await;
+    let (client, snapshots) = (faulty.client.clone(), faulty.snapshots.clone());
+    for (number, left) in [(2, &[2][..]), (3, &[3, 2]), (4, &[4, 3])] {
+        with_event_and_snapshot(&client, &mut stream, number).await;
+        until_snapshots(&snapshots, left).await;
+    }
+    let no_room = || AppendError::Unavailable { reason: "no room".to_owned() };
+
+    snapshots.hold();
+    with_event_and_snapshot(&client, &mut stream, 5).await;
+    // Another entity's whole exchange fits in between: a deletion had every chance.
+    let other = client.process("bob");
+    let mut second = faulty.function.stream().await;
+    second.until_command(0).await;
+    second.reply(reply(1, "no events", &[])).await;
+    answer(other).await.expect("needs no write");
+    assert_eq!(snapshot_numbers(&snapshots).await, [4, 3], "the new one is not durable yet");
+    snapshots.release();
+    until_snapshots(&snapshots, &[5, 4]).await;
+
+    snapshots.fail_next(no_room());
+    with_event_and_snapshot(&client, &mut stream, 6).await;
+    snapshots.hold();
+    with_event_and_snapshot(&client, &mut stream, 7).await;
+    assert_eq!(snapshot_numbers(&snapshots).await, [5, 4], "the one that failed takes none with it");
+    snapshots.fail_next(no_room()); // the deletion, for the save has been asked for
+    snapshots.release();
+    until_snapshots(&snapshots, &[7, 5, 4]).await;
+
+    stream.over().await;
+    let call = client.process("ada");
+    let mut stream = faulty.function.stream().await;
+    assert_eq!(stream.init().await.snapshot.expect("the newest").snapshot_sequence, 7);
+    let command = stream.command().await;
+    stream.reply(with_snapshot(reply(command.id, "a new life", &["event 8"]), "state 8")).await;
+    assert_eq!(answer(call).await.expect("served"), "a new life");
+    until_snapshots(&snapshots, &[8, 7]).await;
+}
+
+/// A snapshot is an optimisation: while there is none to be had the log serves, if it is whole.
+#[tokio::test]
+async fn an_unreachable_snapshot_store_costs_a_replay_and_nothing_else() {
+    let (mut faulty, mut stream) = start().await;
+    let (client, snapshots) = (faulty.client.clone(), faulty.snapshots.clone());
+    let unreachable = || JournalError::Unavailable { reason: "cable out".to_owned() };
+    with_event_and_snapshot(&client, &mut stream, 2).await;
+    until_snapshots(&snapshots, &[2]).await;
+    stream.over().await;
+
+    snapshots.fail_next_load(unreachable());
+    let call = client.process("ada");
+    let mut stream = faulty.function.stream().await;
+    let command = stream.until_command(2).await;
+    stream.reply(reply(command.id, "from the log", &[])).await;
+    assert_eq!(answer(call).await.expect("served"), "from the log");
+    stream.over().await;
+
+    // Without its events, the log alone would make another state.
+    let id = PersistenceId::of("model", "ada");
+    let fence = faulty.journal.claim(FenceScope::Entity(id.clone())).await.expect("claimed");
+    faulty.journal.delete_to(id, 1, fence).await.expect("deleted");
+    snapshots.fail_next_load(unreachable());
+    let refused = answer(client.process("ada")).await.expect_err("half a log is not believed");
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "Error recovering event log"));
+
+    let call = client.process("ada");
+    // The stream of the attempt before may come first, or never.
+    let (mut stream, snapshot) = loop {
+        let mut stream = faulty.function.stream().await;
+        if let Some(snapshot) = stream.init_if_open().await.and_then(|init| init.snapshot) {
+            break (stream, snapshot);
+        }
+    };
+    assert_eq!(snapshot.snapshot_sequence, 2);
+    let command = stream.command().await;
+    stream.reply(reply(command.id, "from the snapshot", &[])).await;
+    assert_eq!(answer(call).await.expect("served"), "from the snapshot");
 }
 
 /// A journal that refuses the first claims of one entity type.

@@ -194,6 +194,54 @@ async fn an_export_goes_from_sqlite_to_postgres_and_back() {
     assert_eq!(served.until_answered("ada", false).await.len() as i64, SNAPSHOT_EVERY + 5);
 }
 
+/// On both kinds of store: of the snapshots of a cart the newest stay, as many as the setting says, and those are what a
+/// later sidecar starts from.
+#[tokio::test]
+async fn old_snapshots_go() {
+    let (folder, database) = (tempfile::tempdir().expect("a folder"), Database::new());
+    let numbers = |store: &str| {
+        let sql = "SELECT seq_nr FROM snapshot ORDER BY seq_nr";
+        let printed = printed(store, &["sql", sql]);
+        printed.lines().skip(1).map(|line| line.trim().parse().expect("a number")).collect::<Vec<i64>>()
+    };
+    for store in [store_of(folder.path()), database.store()] {
+        let (mut running, mut client) = Running::start(&store).await;
+        for number in 0..4 * SNAPSHOT_EVERY + 1 {
+            client.add("ada", &format!("product {}", number % 7), 1, false).await.expect("added");
+        }
+        let newest = [3 * SNAPSHOT_EVERY, 4 * SNAPSHOT_EVERY];
+        for _ in 0..500 {
+            if numbers(&store) == newest {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(numbers(&store), newest, "{store}");
+        running.sidecar.kill();
+
+        // Another one, that is to keep one: what is there goes with the first that it saves.
+        let port = free_port();
+        let one = |command: &mut std::process::Command| {
+            command.args(["--set", "eventsourced-entity.snapshots-kept=1"]);
+        };
+        let _sidecar = Sidecar::start_with(&store, port, running.function, one);
+        let mut client = CartClient::new(port);
+        client.reconnect().await;
+        assert_eq!(client.until_answered("ada", false).await.values().sum::<i32>() as i64, 4 * SNAPSHOT_EVERY + 1);
+        for _ in 0..SNAPSHOT_EVERY {
+            client.add("ada", "apple", 1, false).await.expect("added");
+        }
+        for _ in 0..500 {
+            if numbers(&store).len() == 1 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(numbers(&store), [5 * SNAPSHOT_EVERY], "{store}");
+        assert!(printed(&store, &["check"]).starts_with("nothing is wrong"), "{store}");
+    }
+}
+
 /// What is damaged is named, the exit status says so, and there is no backup of it.
 #[tokio::test]
 async fn a_check_on_postgres_names_what_is_wrong() {

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::{future::ready, ops::Range, sync::Arc};
 
-/// A journal, snapshot store or state store that is left in peace while it fails.
+/// A journal, snapshot store, state store, feed or projection store that is left in peace while it fails.
 ///
 /// After some failures in a row ([`BreakerSettings`]) every call is refused at once, for a while, instead of making its
 /// entity wait for its end: with [`AppendError::Unavailable`] or [`JournalError::Unavailable`], so certainly without
@@ -80,8 +80,13 @@ impl<T> Guarded<T> {
         self.guard.breaker.lock().circuit.is_closed()
     }
 
+    /// The store, for what asks it nothing.
+    pub(crate) fn unguarded(&self) -> &T {
+        &self.store
+    }
+
     /// Makes a write here and now, if it may pass: writes reach the store in the order in which they were asked for.
-    fn write<V: Send + 'static>(
+    pub(crate) fn write<V: Send + 'static>(
         &self,
         write: impl FnOnce(&T) -> BoxFuture<'static, Result<V, AppendError>>,
     ) -> BoxFuture<'static, Result<V, AppendError>> {
@@ -104,7 +109,7 @@ impl<T> Guarded<T> {
         .boxed()
     }
 
-    fn read<V: Send + 'static>(
+    pub(crate) fn read<V: Send + 'static>(
         &self,
         read: impl FnOnce(&T) -> BoxFuture<'static, Result<V, JournalError>>,
     ) -> BoxFuture<'static, Result<V, JournalError>> {

@@ -112,6 +112,7 @@ mod event_sourced_actor;
 mod event_sourced_behavior;
 mod fencing;
 mod guarded;
+mod guarded_feed;
 mod journal;
 mod lost;
 #[cfg(feature = "postgres")]

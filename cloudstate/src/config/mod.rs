@@ -168,6 +168,9 @@ pub struct EventSourcedConfig {
     pub waiting_room: NonZeroUsize,
     /// `eventsourced-entity.recoveries-max`: entities that replay at the same time; the others wait. Default 64; 1 to 10,000.
     pub recoveries_max: NonZeroUsize,
+    /// `eventsourced-entity.snapshots-kept`: the newest snapshots of an entity that are kept; older ones are deleted once a newer one is stored.
+    /// Default 2; 1 to 64. With one, a snapshot that is damaged costs a replay of all events.
+    pub snapshots_kept: NonZeroUsize,
     /// `eventsourced-entity.close-timeout`: time for the user function to end a stream we closed, then it is reset. Default 5 s; 10 ms to 10 min.
     pub close_timeout: Duration,
 }

@@ -147,6 +147,7 @@ impl Reader<'_> {
             passivation_timeout: self.duration("eventsourced-entity.passivation-timeout", MS..=DAY),
             waiting_room: self.count("eventsourced-entity.waiting-room", 100_000),
             recoveries_max: self.count("eventsourced-entity.recoveries-max", 10_000),
+            snapshots_kept: self.count("eventsourced-entity.snapshots-kept", 64),
             close_timeout: self.duration("eventsourced-entity.close-timeout", 10 * MS..=10 * MINUTE),
         }
     }

@@ -98,6 +98,12 @@ pub const SETTINGS: &[Setting] = &[
         "entities that may replay at the same time",
     ),
     s(
+        "eventsourced-entity.snapshots-kept",
+        "CLOUDSTATE_EVENTSOURCED_ENTITY_SNAPSHOTS_KEPT",
+        "2",
+        "newest snapshots kept of an entity; older ones are deleted once a newer one is stored",
+    ),
+    s(
         "eventsourced-entity.close-timeout",
         "CLOUDSTATE_EVENTSOURCED_ENTITY_CLOSE_TIMEOUT",
         "5s",

@@ -1,6 +1,7 @@
 //! Event-sourced entities: events and snapshots are stored byte for byte as the user function sent them
 //! (CloudState protocol, event sourced entities).
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use persistence::{
-    Answered, Append, AppendError, CodecError, CommandWindow, Fence, Journal, JournalError, PersistenceId, RawEvent,
-    RawSnapshot, Recovery, ReplayLimit, SnapshotSearch, SnapshotStore, StoredSnapshot, WindowLimits, decode_answered,
-    decode_window, encode_answered, encode_window,
+    Answered, Append, AppendError, CodecError, CommandWindow, Journal, JournalError, PersistenceId, RawEvent,
+    RawSnapshot, Recovery, RecoveryError, ReplayLimit, SnapshotSearch, SnapshotStore, StoredSnapshot, WindowLimits,
+    decode_answered, decode_window, encode_answered, encode_window,
 };
 use proto::Any;
 use proto::cloudstate::eventsourced::{
@@ -20,7 +21,8 @@ use proto::cloudstate::eventsourced::{
 use proto::cloudstate::{Command, client_action};
 
 use super::durable::{
-    ActivationError, Change, Conflict, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write, settled,
+    ActivationError, Change, Conflict, FromFunction, Identity, LookBack, Outbound, Protocol, Reply, Saving, Words,
+    Write, settled,
 };
 use crate::telemetry::EntityMetrics;
 
@@ -34,6 +36,8 @@ pub struct EventSourced {
     pub journal: Arc<dyn Journal<RawEvent>>,
     /// Where snapshots are kept.
     pub snapshots: Arc<dyn SnapshotStore<RawSnapshot>>,
+    /// How many of an entity, the newest.
+    pub snapshots_kept: NonZeroUsize,
 }
 
 impl std::fmt::Debug for EventSourced {
@@ -70,6 +74,8 @@ pub struct Beginning {
     snapshot: Option<EventSourcedSnapshot>,
     answered: Vec<Answered>,
     from: u64,
+    /// Why snapshots could not be asked for, if that is so: then all events are replayed.
+    unread: Option<JournalError>,
 }
 
 impl Protocol for EventSourced {
@@ -108,7 +114,15 @@ impl Protocol for EventSourced {
     }
 
     async fn begin(&self, entity: &Identity, metrics: &EntityMetrics) -> Result<Beginning, ActivationError> {
-        let (stored, answered) = self.newest_readable_snapshot(&entity.id).await.map_err(failed)?.unzip();
+        let (newest, unread) = match self.newest_readable_snapshot(&entity.id).await {
+            Ok(newest) => (newest, None),
+            Err(error) => {
+                tracing::warn!(%error, "snapshots cannot be read, replaying all events");
+                metrics.snapshots_unread();
+                (None, Some(error))
+            }
+        };
+        let (stored, answered) = newest.unzip();
         let mut recovery = Recovery::new(entity.id.clone());
         recovery.snapshot(stored.as_ref().map(|stored| (stored.seq_nr, stored.epoch)));
         let from = recovery.next_seq();
@@ -119,7 +133,7 @@ impl Protocol for EventSourced {
             snapshot_sequence: stored.seq_nr.cast_signed(),
             snapshot: Some(Any { type_url: stored.snapshot.manifest.to_string(), value: stored.snapshot.payload }),
         });
-        Ok(Beginning { recovery, snapshot, answered: answered.unwrap_or_default(), from })
+        Ok(Beginning { recovery, snapshot, answered: answered.unwrap_or_default(), from, unread })
     }
 
     async fn replay(
@@ -130,7 +144,9 @@ impl Protocol for EventSourced {
         metrics: &EntityMetrics,
         window: &mut CommandWindow,
     ) -> Result<u64, ActivationError> {
-        let Beginning { mut recovery, snapshot, answered, mut from } = beginning;
+        let Beginning { mut recovery, snapshot, answered, mut from, unread } = beginning;
+        // Without the snapshot that could not be asked for, the log need not begin at its beginning.
+        let not_believed = |error: RecoveryError| unread.as_ref().map_or_else(|| failed(error), failed);
         window.extend(answered);
         let init = EventSourcedInit {
             service_name: entity.service.to_string(),
@@ -146,7 +162,7 @@ impl Protocol for EventSourced {
             let bytes = page.iter().map(|stored| stored.event.payload.len() as u64).sum();
             metrics.events_loaded(page.len() as u64, bytes);
             for stored in page {
-                recovery.event(stored.seq_nr, stored.epoch).map_err(failed)?;
+                recovery.event(stored.seq_nr, stored.epoch).map_err(not_believed)?;
                 from = stored.seq_nr + 1;
                 if let Some(meta) = &stored.event.meta {
                     window.extend(decode_answered(meta, stored.time_ms).map_err(failed)?);
@@ -159,7 +175,7 @@ impl Protocol for EventSourced {
             }
         }
         let highest = outbound.limited(self.journal.highest_seq(entity.id.clone())).await?;
-        Ok(recovery.finish(highest).map_err(failed)?.highest_seq)
+        Ok(recovery.finish(highest).map_err(not_believed)?.highest_seq)
     }
 
     fn write(&self, entity: &Identity, write: Write<Events>) -> BoxFuture<'static, Result<(), AppendError>> {
@@ -178,25 +194,72 @@ impl Protocol for EventSourced {
         settled(Conflict::Settles, move || journal.append(append.clone()))
     }
 
-    fn save_snapshot(
-        &self,
-        entity: &Identity,
-        position: u64,
-        snapshot: Any,
-        window: Vec<Answered>,
-        fence: Fence,
-        time_ms: u64,
-    ) -> BoxFuture<'static, ()> {
+    fn save_snapshot(&self, entity: &Identity, saving: Saving) -> BoxFuture<'static, ()> {
+        let Saving { position, snapshot, window, fence, time_ms, kept, metrics } = saving;
         let meta = encode_window(&window);
         let raw = RawSnapshot { manifest: Arc::from(snapshot.type_url), payload: snapshot.value, meta };
-        let saved = self.snapshots.save(entity.id.clone(), position, fence, time_ms, raw);
+        let (id, snapshots, keep) = (entity.id.clone(), self.snapshots.clone(), self.snapshots_kept);
+        let saved = snapshots.save(id.clone(), position, fence.clone(), time_ms, raw);
         async move {
             if let Err(error) = saved.await {
                 tracing::warn!(position, %error, "snapshot could not be saved, recovery will replay more events");
+                return metrics.snapshot_failed();
+            }
+            kept.lock().saved(position);
+            let look_back = kept.lock().look_back(keep);
+            let found = match look_back {
+                Some(look_back) => older(&*snapshots, &id, look_back).await.map(Some),
+                None => Ok(None),
+            };
+            let superfluous = match found {
+                Ok(found) => {
+                    let mut kept = kept.lock();
+                    found.into_iter().for_each(|found| kept.found(found));
+                    kept.superfluous(keep)
+                }
+                Err(error) => {
+                    tracing::warn!(position, %error, "older snapshots cannot be read, they are kept for now");
+                    return metrics.snapshots_not_deleted();
+                }
+            };
+            let Some(superfluous) = superfluous else { return };
+            if let Err(error) = snapshots.delete(id, superfluous, fence).await {
+                tracing::warn!(position, %error, "older snapshots could not be deleted, they are kept for now");
+                metrics.snapshots_not_deleted();
             }
         }
         .boxed()
     }
+}
+
+/// Snapshots that cannot be read and are passed over, when older ones are looked for.
+const UNREADABLE_MAX: usize = 64;
+
+/// The numbers of older snapshots that can be read.
+async fn older(
+    snapshots: &dyn SnapshotStore<RawSnapshot>,
+    id: &PersistenceId,
+    LookBack { mut up_to, wanted }: LookBack,
+) -> Result<Vec<u64>, JournalError> {
+    let mut found = Vec::with_capacity(wanted);
+    for _ in 0..wanted + UNREADABLE_MAX {
+        let number = match snapshots.load(id.clone(), up_to).await {
+            Ok(None) => break,
+            Ok(Some(stored)) => {
+                found.push(stored.seq_nr);
+                stored.seq_nr
+            }
+            Err(JournalError::Damaged { seq_nr, .. } | JournalError::Undecodable { seq_nr, .. }) if seq_nr <= up_to => {
+                seq_nr
+            }
+            Err(error) => return Err(error),
+        };
+        match number.checked_sub(1) {
+            Some(below) if found.len() < wanted => up_to = below,
+            _ => break,
+        }
+    }
+    Ok(found)
 }
 
 impl EventSourced {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use persistence::{
-    Answered, AppendError, CommandWindow, DeleteState, Fence, PutState, RawState, StateStore, WindowLimits,
-    decode_window, encode_window,
+    Answered, AppendError, CommandWindow, DeleteState, PutState, RawState, StateStore, WindowLimits, decode_window,
+    encode_window,
 };
 use proto::Any;
 use proto::cloudstate::Command;
@@ -18,7 +18,7 @@ use proto::cloudstate::valueentity::{
 };
 
 use super::durable::{
-    ActivationError, Change, Conflict, FromFunction, Identity, Outbound, Protocol, Reply, Words, Write, settled,
+    ActivationError, Change, Conflict, FromFunction, Identity, Outbound, Protocol, Reply, Saving, Words, Write, settled,
 };
 use crate::telemetry::EntityMetrics;
 
@@ -153,15 +153,7 @@ impl Protocol for ValueEntity {
         }
     }
 
-    fn save_snapshot(
-        &self,
-        _: &Identity,
-        _: u64,
-        _: Any,
-        _: Vec<Answered>,
-        _: Fence,
-        _: u64,
-    ) -> BoxFuture<'static, ()> {
+    fn save_snapshot(&self, _: &Identity, _: Saving) -> BoxFuture<'static, ()> {
         // A value is all there is; replies of value entities carry no snapshot.
         std::future::ready(()).boxed()
     }

@@ -1,5 +1,5 @@
-//! `cloudstate events`: parked events of a sidecar that runs, through its management port, or of a store that nobody
-//! has open.
+//! `cloudstate events`: parked events of a sidecar that runs, through its management port, or of a store that can be
+//! opened here: nobody has it open, or it is on a server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub enum Action {
 pub enum Outcome {
     /// These are parked.
     Listed(Vec<Parked>),
-    /// So many are tried again: at once by the sidecar that runs, else by the next one to start.
+    /// So many are tried again: by the sidecar that runs, else by the next one to start.
     Replayed(u64, WhoHasTheStore),
     /// So many are gone.
     Dropped(u64),
@@ -45,6 +45,8 @@ pub enum WhoHasTheStore {
     Sidecar,
     /// Nobody: the store was opened here.
     Nobody,
+    /// Whoever has it open as well: it is on a server.
+    Others,
 }
 
 /// Why nothing was done.
@@ -95,8 +97,12 @@ pub async fn run(config: &ProxyConfig, action: Action, filter: Filter) -> Result
         }
         StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => match Store::open(&config.store).await {
             Ok(store) => {
+                let who = match config.store.location {
+                    StoreLocation::Postgres(_) => WhoHasTheStore::Others,
+                    StoreLocation::Memory | StoreLocation::Sqlite(_) => WhoHasTheStore::Nobody,
+                };
                 let done = match &store.events {
-                    Some(events) => on_store(events, action, filter).await,
+                    Some(events) => on_store(events, action, filter, who).await,
                     None => Ok(Outcome::Listed(Vec::new())),
                 };
                 store.close().await;
@@ -112,7 +118,12 @@ pub async fn run(config: &ProxyConfig, action: Action, filter: Filter) -> Result
     asked.map_err(|reason| CommandError::Unreachable { why, address, reason })
 }
 
-async fn on_store(events: &EventStore, action: Action, filter: Filter) -> Result<Outcome, CommandError> {
+async fn on_store(
+    events: &EventStore,
+    action: Action,
+    filter: Filter,
+    who: WhoHasTheStore,
+) -> Result<Outcome, CommandError> {
     let store = &*events.projections;
     let failed = |error: &dyn std::fmt::Display| CommandError::Failed(error.to_string());
     match action {
@@ -129,7 +140,7 @@ async fn on_store(events: &EventStore, action: Action, filter: Filter) -> Result
         }
         Action::Replay => {
             let count = store.replay_parked(filter.selection()).await.map_err(|error| failed(&error))?;
-            Ok(Outcome::Replayed(count, WhoHasTheStore::Nobody))
+            Ok(Outcome::Replayed(count, who))
         }
         Action::Drop => {
             let count = store.drop_parked(filter.selection()).await.map_err(|error| failed(&error))?;
@@ -235,6 +246,12 @@ impl Outcome {
             Self::Replayed(count, WhoHasTheStore::Sidecar) => format!("{} tried again\n", events(*count)),
             Self::Replayed(count, WhoHasTheStore::Nobody) => {
                 format!("{} to be tried again when the sidecar starts\n", events(*count))
+            }
+            Self::Replayed(count, WhoHasTheStore::Others) => {
+                format!(
+                    "{} to be tried again: by a sidecar that runs within seconds, else when one starts\n",
+                    events(*count)
+                )
             }
             Self::Dropped(count) => format!("{} dropped\n", events(*count)),
         }

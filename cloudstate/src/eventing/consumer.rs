@@ -67,7 +67,14 @@ enum Own {
     Listed(Result<Vec<ParkedEvent>, JournalError>),
     Replays(Vec<Replay>),
     Measure,
-    Looked(Result<Vec<Position>, JournalError>),
+    Looked(Result<Look, JournalError>),
+}
+
+/// What others have changed.
+struct Look {
+    position: Option<Position>,
+    /// Somebody asked for parked events to be tried again.
+    replays: bool,
 }
 
 /// A parked event that is to be tried again, and what the journal says of it.
@@ -101,7 +108,7 @@ pub struct ConsumerActor {
 /// Replays looked up at once; the rest is when these are done.
 const REPLAYS_MAX: usize = 64;
 const SAVE_AFTER: Duration = Duration::from_secs(1);
-/// How often lag is measured, and looked whether the consumer is to wait.
+/// How often lag is measured, and looked what others want of the consumer.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const PAUSED: &str = "paused: it goes on once it is resumed";
 
@@ -294,24 +301,46 @@ impl ConsumerActor {
         Self::pipe(ctx, self.events.projections.park(claim, event), done);
     }
 
-    /// Looks whether others have told this consumer to wait, or to go on.
+    /// Looks whether others have told this consumer to wait or to go on, have asked for parked events to be tried again,
+    /// or have taken it over: not all of them can reach this process.
     fn look(&mut self, ctx: &mut Context) {
-        if self.claim.is_some() {
-            Self::pipe(ctx, self.events.projections.positions(Selection::of(&self.projection)), Own::Looked);
+        if self.claim.is_none() {
+            return;
         }
+        let (projections, selection) = (self.events.projections.clone(), Selection::of(&self.projection));
+        let looked = async move {
+            let position = projections.positions(selection.clone()).await?.into_iter().next();
+            let replays = !projections.to_replay(selection, None, 1).await?.is_empty();
+            Ok(Look { position, replays })
+        };
+        Self::pipe(ctx, looked, Own::Looked);
     }
 
-    fn looked(&mut self, positions: Result<Vec<Position>, JournalError>) -> Vec<Effect> {
-        let positions = positions.unwrap_or_else(|error| {
-            tracing::warn!(%error, "whether the consumer is to wait cannot be read, trying on");
-            Vec::new()
-        });
-        match positions.first() {
+    /// What there is to do then; `None` when another instance has taken over.
+    fn looked(&mut self, ctx: &mut Context, looked: Result<Look, JournalError>) -> Option<Vec<Effect>> {
+        let Look { position, replays } = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::warn!(%error, "what others want of the consumer cannot be read, trying on");
+                return Some(Vec::new());
+            }
+        };
+        let epoch = self.claim.as_ref().map_or(0, |claim| claim.epoch);
+        if let Some(position) = &position
+            && position.epoch > epoch
+        {
+            tracing::warn!(epoch, by = position.epoch, "another instance has taken this consumer over, it stops here");
+            return None;
+        }
+        if replays && self.state.replaying() == 0 {
+            self.list(ctx);
+        }
+        match position {
             Some(position) if position.paused != self.state.is_paused() => {
                 tracing::info!(paused = position.paused, "consumer was told to wait, or to go on");
-                self.state.set_paused(position.paused)
+                Some(self.state.set_paused(position.paused))
             }
-            _ => Vec::new(),
+            _ => Some(Vec::new()),
         }
     }
 
@@ -448,7 +477,10 @@ impl ConsumerActor {
                 self.look(ctx);
                 Vec::new()
             }
-            Own::Looked(positions) => self.looked(positions),
+            Own::Looked(looked) => self.looked(ctx, looked).unwrap_or_else(|| {
+                taken_over = true;
+                Vec::new()
+            }),
         };
         if taken_over {
             return self.stop();

@@ -114,6 +114,9 @@ struct EntitySeries {
     persisted_snapshot_bytes: Counter,
     loaded_snapshots: Counter,
     loaded_snapshot_bytes: Counter,
+    failed_snapshots: Counter,
+    unread_snapshots: Counter,
+    failed_snapshot_deletions: Counter,
 }
 
 impl EntityMetrics {
@@ -155,6 +158,9 @@ impl EntityMetrics {
             persisted_snapshot_bytes: count("persisted_snapshot_bytes_total"),
             loaded_snapshots: count("loaded_snapshots_total"),
             loaded_snapshot_bytes: count("loaded_snapshot_bytes_total"),
+            failed_snapshots: count("failed_snapshots_total"),
+            unread_snapshots: count("unread_snapshots_total"),
+            failed_snapshot_deletions: count("failed_snapshot_deletions_total"),
         };
         Self { series: Arc::new(series) }
     }
@@ -245,6 +251,21 @@ impl EntityMetrics {
     pub fn snapshot_loaded(&self, bytes: u64) {
         self.series.loaded_snapshots.increment(1);
         self.series.loaded_snapshot_bytes.increment(bytes);
+    }
+
+    /// A snapshot could not be saved.
+    pub fn snapshot_failed(&self) {
+        self.series.failed_snapshots.increment(1);
+    }
+
+    /// Snapshots could not be asked for: all events are replayed.
+    pub fn snapshots_unread(&self) {
+        self.series.unread_snapshots.increment(1);
+    }
+
+    /// Older snapshots could not be deleted.
+    pub fn snapshots_not_deleted(&self) {
+        self.series.failed_snapshot_deletions.increment(1);
     }
 }
 

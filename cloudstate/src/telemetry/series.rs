@@ -1,7 +1,7 @@
 //! The table of series: every name, unit and meaning, and the recorder they go to.
 
-use metrics::{Unit, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{Unit, counter, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// One series: name, what is recorded, unit and meaning.
 #[derive(Debug)]
@@ -23,13 +23,30 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Distribution over the buckets of [`BUCKETS`].
+    /// Distribution over the buckets of [`BUCKETS`], or for numbers of requests over powers of two.
     Histogram,
 }
 
-/// Upper bounds of all histograms, in seconds.
+/// Upper bounds of all histograms of times, in seconds.
 pub const BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+
+/// Upper bounds of the histogram that counts requests.
+const REQUEST_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+const BATCH_REQUESTS: &str = "persistence_batch_requests";
+
+/// Counters of the store that have no labels: from the start at 0, so that a first increase is one.
+const FROM_THE_START: &[&str] = &[
+    "persistence_batches_total",
+    "persistence_events_total",
+    "persistence_syncs_total",
+    "persistence_writes_repeated_total",
+    "persistence_commands_repeated_total",
+    "persistence_parked_total",
+    "persistence_reconnects_total",
+    "persistence_reopened_total",
+];
 
 /// Every series of the sidecar but those of entities, those of the store's crate included.
 pub const METRICS: &[Metric] = &[
@@ -55,20 +72,58 @@ pub const METRICS: &[Metric] = &[
         "cloudstate_eventing_failed_attempts_total",
         "attempts to have an event handled that failed; labels group, source",
     ),
-    g("cloudstate_eventing_behind_events", Unit::Count, "events stored after the last one done; labels group, source"),
+    g(
+        "cloudstate_eventing_behind_events",
+        Unit::Count,
+        "lag by position: events of any type stored after the last one done; labels group, source",
+    ),
     g(
         "cloudstate_eventing_lag_seconds",
         Unit::Seconds,
-        "age of the oldest event read and not done; labels group, source",
+        "lag by time: age of the oldest event read and not done; labels group, source",
     ),
     g("cloudstate_eventing_parked_events", Unit::Count, "events given up on for now; labels group, source"),
     g("cloudstate_eventing_refused_consumers", Unit::Count, "consumers that cannot be started, see the log"),
-    g("persistence_breaker_open", Unit::Count, "1 while the store is left in peace because it fails; label store"),
+    g(
+        "persistence_breaker_open",
+        Unit::Count,
+        "1 while the store is left in peace because it fails; label store (journal, snapshots, states, feed, projections)",
+    ),
     c("persistence_breaker_opened_total", "times the store began to be left in peace; label store"),
     c("persistence_breaker_refused_total", "requests refused meanwhile; label store"),
     c("persistence_batches_total", "transactions that wrote to the store"),
+    Metric {
+        name: BATCH_REQUESTS,
+        kind: MetricKind::Histogram,
+        unit: Unit::Count,
+        help: "writes that shared a transaction, and with it a sync",
+    },
     c("persistence_events_total", "events written to the store"),
     c("persistence_failed_writes_total", "writes that PostgreSQL did not take; label outcome"),
+    c("persistence_writes_repeated_total", "writes made again because nobody knew whether they were stored"),
+    c("persistence_commands_repeated_total", "commands with an id that entities of this process answered again"),
+    c("persistence_parked_total", "entities of this process given up on because their recovery kept failing"),
+    c("persistence_reconnects_total", "connections to PostgreSQL that were lost; each is made again when it is needed"),
+    c(
+        "persistence_reopened_total",
+        "connections to SQLite that were given up after the disk had failed; each is opened again",
+    ),
+    c(
+        "persistence_projection_handled_total",
+        "items that a projection of this process handled; labels projection, source",
+    ),
+    c("persistence_projection_failures_total", "attempts of a projection that failed; labels projection, source"),
+    g(
+        "persistence_projection_lag_offsets",
+        Unit::Count,
+        "lag of a projection by position: offsets after the last one done; labels projection, source",
+    ),
+    g(
+        "persistence_projection_lag_seconds",
+        Unit::Seconds,
+        "lag of a projection by time: age of the oldest item read and not done; labels projection, source",
+    ),
+    g("persistence_projection_parked", Unit::Count, "items a projection gave up on for now; labels projection, source"),
     g(
         "persistence_feed_held_back_seconds",
         Unit::Seconds,
@@ -112,6 +167,12 @@ pub const ENTITY_METRICS: &[Metric] = &[
     b("persisted_snapshot_bytes_total", "bytes of these snapshots"),
     c("loaded_snapshots_total", "snapshots loaded"),
     b("loaded_snapshot_bytes_total", "bytes of the snapshots loaded"),
+    c("failed_snapshots_total", "snapshots that could not be saved; recovery replays more events"),
+    c("unread_snapshots_total", "recoveries that replayed all events because snapshots could not be asked for"),
+    c(
+        "failed_snapshot_deletions_total",
+        "times that older snapshots could not be deleted; they are kept until the next",
+    ),
 ];
 
 /// Installs the recorder of this process and describes all series.
@@ -119,8 +180,11 @@ pub const ENTITY_METRICS: &[Metric] = &[
 /// # Errors
 /// When the process has a recorder already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().set_buckets(BUCKETS)?.install_recorder()?;
+    let builder = PrometheusBuilder::new().set_buckets(BUCKETS)?;
+    let of_requests = Matcher::Full(BATCH_REQUESTS.to_owned());
+    let handle = builder.set_buckets_for_metric(of_requests, REQUEST_BUCKETS)?.install_recorder()?;
     describe();
+    FROM_THE_START.iter().for_each(|name| counter!(*name).increment(0));
     gauge!("cloudstate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

@@ -101,6 +101,7 @@ impl<P: Protocol> EntityFactory for DurableFactory<P> {
             router: self.router.clone(),
             settings,
             metrics: self.metrics.clone(),
+            snapshots: Arc::default(),
             generation: 0,
             stream: None,
             activating: None,

@@ -4,6 +4,7 @@
 //! decisions out.
 
 mod factory;
+mod kept;
 mod protocol;
 mod settled;
 mod state;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, ActorContext, ActorRef, Behavior, Clock, Elapsed, Handled, Tick};
+use parking_lot::Mutex;
 use persistence::{Answered, AppendError, CommandWindow, Fence};
 use proto::Any;
 use proto::cloudstate::Command;
@@ -28,7 +30,8 @@ use tonic::Code;
 use tracing::{Instrument, Span};
 
 pub use self::factory::{DurableFactory, DurableSettings};
-pub use self::protocol::{Change, FromFunction, Identity, Protocol, Reply, Words, Write};
+pub use self::kept::{KeptSnapshots, LookBack};
+pub use self::protocol::{Change, FromFunction, Identity, Protocol, Reply, Saving, Words, Write};
 pub(in crate::entity) use self::settled::{Conflict, settled};
 pub use self::state::ActivationError;
 use self::state::{Effect, State, WriteError};
@@ -110,6 +113,8 @@ pub struct DurableEntity<P: Protocol> {
     metrics: EntityMetrics,
     /// Names the entity in every line of the log that is written on its behalf.
     span: Span,
+    /// What this life knows of its snapshots.
+    snapshots: Arc<Mutex<KeptSnapshots>>,
     /// Which activation is the current one: what comes from earlier ones is ignored.
     generation: u64,
     stream: Option<Stream<P::In>>,
@@ -372,10 +377,11 @@ impl<P: Protocol> DurableEntity<P> {
             return;
         }
         self.metrics.snapshot_persisted(snapshot.value.len() as u64);
-        let time_ms = ctx.system().clock().wall_ms();
+        let (fence, time_ms) = (self.fence.clone(), ctx.system().clock().wall_ms());
+        let (kept, metrics) = (self.snapshots.clone(), self.metrics.clone());
+        let saving = Saving { position, snapshot, window, fence, time_ms, kept, metrics };
         let Activation { protocol, identity, .. } = &self.activation;
-        let saved = protocol.save_snapshot(identity, position, snapshot, window, self.fence.clone(), time_ms);
-        ctx.spawn_task(saved.in_current_span());
+        ctx.spawn_task(protocol.save_snapshot(identity, saving).in_current_span());
     }
 
     fn answer(&mut self, command: EntityCommand, answer: Answer, now: Tick) {

@@ -4,10 +4,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use persistence::{Answered, AppendError, CommandWindow, Fence, PersistenceId, WindowLimits};
 use proto::Any;
 use proto::cloudstate::{Command, Failure, SideEffect, client_action};
 
+use super::kept::KeptSnapshots;
 use super::state::ActivationError;
 use super::stream::Outbound;
 use crate::telemetry::EntityMetrics;
@@ -97,6 +99,24 @@ pub struct Write<C> {
     pub window: Vec<Answered>,
 }
 
+/// A snapshot to keep.
+pub struct Saving {
+    /// The last event in it.
+    pub position: u64,
+    /// The state, as the function made it.
+    pub snapshot: Any,
+    /// The commands with a key that led to it.
+    pub window: Vec<Answered>,
+    /// The claim of this process on the entity.
+    pub fence: Fence,
+    /// Wall clock, milliseconds since 1970.
+    pub time_ms: u64,
+    /// What this life of the entity knows of its snapshots.
+    pub kept: Arc<Mutex<KeptSnapshots>>,
+    /// Counts what fails.
+    pub metrics: EntityMetrics,
+}
+
 /// One kind of entity with its store.
 pub trait Protocol: Clone + Send + Sync + 'static {
     /// A message towards the user function.
@@ -148,14 +168,6 @@ pub trait Protocol: Clone + Send + Sync + 'static {
     /// write that failed fails too.
     fn write(&self, entity: &Identity, write: Write<Self::Change>) -> BoxFuture<'static, Result<(), AppendError>>;
 
-    /// Keeps a snapshot of the state at `position`, with the commands with a key that led to it; nobody waits for it.
-    fn save_snapshot(
-        &self,
-        entity: &Identity,
-        position: u64,
-        snapshot: Any,
-        window: Vec<Answered>,
-        fence: Fence,
-        time_ms: u64,
-    ) -> BoxFuture<'static, ()>;
+    /// Keeps a snapshot, and gives up older ones once it is stored; nobody waits for it.
+    fn save_snapshot(&self, entity: &Identity, saving: Saving) -> BoxFuture<'static, ()>;
 }

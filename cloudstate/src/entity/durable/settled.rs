@@ -24,6 +24,7 @@ where
     async move {
         let first = written.await.map(drop);
         let Err(AppendError::Unknown { .. }) = first else { return first };
+        metrics::counter!("persistence_writes_repeated_total").increment(1);
         match write().await {
             Err(AppendError::Conflict { .. }) if conflict == Conflict::SaysNothing => first,
             // What this says of the second attempt does not settle the first.
