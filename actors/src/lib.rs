@@ -17,6 +17,7 @@ mod ending;
 mod engine;
 mod envelope;
 mod event_stream;
+mod extension;
 mod failed_message;
 mod first_poll;
 mod fn_actor;

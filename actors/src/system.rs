@@ -18,6 +18,7 @@ use crate::cell::Parent;
 use crate::clock::Clock;
 use crate::context::SpawnError;
 use crate::event_stream::EventStream;
+use crate::extension::Extensions;
 use crate::gate::{Gate, Gatekeeper};
 use crate::guardian::Guardian;
 use crate::inspect::Inspector;
@@ -60,6 +61,7 @@ struct Inner {
     watchdog: Option<Watchdog>,
     tracing: Option<Tracing>,
     gate: Gatekeeper,
+    extensions: Extensions,
 }
 
 impl ActorSystem {
@@ -107,6 +109,12 @@ impl ActorSystem {
     /// Local publish and subscribe, and the counts of dead letters.
     pub fn event_stream(&self) -> &EventStream {
         &self.0.events
+    }
+
+    /// The one `T` of this system, made when somebody first asks for it: for what the actors of a node share without being
+    /// given it. It is kept until the system ends, and must not hold the system itself.
+    pub fn extension<T: std::any::Any + Default + Send + Sync>(&self) -> Arc<T> {
+        self.0.extensions.of()
     }
 
     /// What is done, in which order, before this system ends.
@@ -498,6 +506,7 @@ impl ActorSystemBuilder {
             watchdog,
             tracing: self.tracing,
             gate: self.gate,
+            extensions: Extensions::default(),
         }));
         // Actors and their system hold each other. Those that nobody can run any more let go.
         let known = WeakSystem(Arc::downgrade(&system.0));

@@ -9,7 +9,7 @@ use crate::{
     recovery_limit::EqualFailures,
     settling::{AfterFailure, WriteFailure},
 };
-use actors::{ActorContext, Behavior, Handled, Mailbox, StashBuffer, SupervisorStrategy};
+use actors::{ActorContext, ActorSystem, Behavior, Handled, Mailbox, StashBuffer, SupervisorStrategy};
 use parking_lot::Mutex;
 use std::time::Duration;
 
@@ -76,6 +76,11 @@ impl<C: Send + 'static> Common<C> {
             not_owner: None,
             failures: Mutex::default(),
         }
+    }
+
+    /// The entity's own, or that of all entities here.
+    pub(crate) fn recovery_limit(&self, system: &ActorSystem) -> RecoveryLimit {
+        self.recovery_limit.clone().unwrap_or_else(|| RecoveryLimit::clone(&system.extension()))
     }
 
     /// What the failure table says: certainly not stored, go on; else stop, and only an unknown outcome may restart. The
@@ -183,7 +188,8 @@ macro_rules! common_settings {
             self.with(|setup| setup.common.recovery_timeout = within)
         }
 
-        /// Recovers only while `limit` has room.
+        /// Recovers only while `limit` has room. Default: one [`RecoveryLimit`](crate::RecoveryLimit) of 64 that all entities
+        /// of the actor system share.
         #[must_use]
         pub fn recovery_limit(self, limit: $crate::RecoveryLimit) -> Self {
             self.with(|setup| setup.common.recovery_limit = Some(limit))

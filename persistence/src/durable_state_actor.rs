@@ -100,8 +100,8 @@ impl<D: DurableState> Actor for DurableStateActor<D> {
     type Message = D::Command;
 
     async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
-        let clock = ctx.clock().clone();
-        match recover_state(&self.setup, &clock).await {
+        let system = ctx.system().clone();
+        match recover_state(&self.setup, &system).await {
             Ok(Ready { state, highest_seq, commands, fence, .. }) => {
                 self.setup.common.failures.lock().clear();
                 self.life = Some(Life { state, revision: highest_seq, commands, fence });

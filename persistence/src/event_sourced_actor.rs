@@ -186,8 +186,8 @@ impl<E: EventSourced> Actor for EventSourcedActor<E> {
     type Message = E::Command;
 
     async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
-        let clock = ctx.clock().clone();
-        match recover(&self.setup, &clock).await {
+        let system = ctx.system().clone();
+        match recover(&self.setup, &system).await {
             Ok(Ready { state, highest_seq, snapshot, commands, fence }) => {
                 self.setup.common.failures.lock().clear();
                 self.life = Some(Life {

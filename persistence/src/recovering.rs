@@ -2,16 +2,15 @@
 
 use crate::{
     CommandWindow, DurableState, EventSourced, Fence, FenceScope, JournalError, PersistenceId, Recovery, RecoveryError,
-    RecoveryLimit, RecoveryMode, ReplayLimit, SnapshotSearch, StoredSnapshot, WindowLimits, WithCommands,
-    adapted::answered_before, durable_state_behavior::StateSetup, event_sourced_behavior::Setup,
+    RecoveryMode, ReplayLimit, SnapshotSearch, StoredSnapshot, WindowLimits, WithCommands, adapted::answered_before,
+    durable_state_behavior::StateSetup, event_sourced_behavior::Setup,
 };
-use actors::Clock;
+use actors::{ActorSystem, Clock};
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
-use tokio::sync::SemaphorePermit;
 
 /// A state read back, and the right to go on from it.
 pub(crate) struct Ready<S> {
@@ -75,10 +74,11 @@ impl RecoveryFailure {
 
 pub(crate) async fn recover<E: EventSourced>(
     setup: &Setup<E>,
-    clock: &Clock,
+    system: &ActorSystem,
 ) -> Result<Ready<E::State>, RecoveryFailure> {
-    let store = Asker { clock, within: setup.common.recovery_timeout, id: setup.entity.persistence_id() };
-    let _permit = permit(setup.common.recovery_limit.as_ref()).await;
+    let store =
+        Asker { clock: system.clock(), within: setup.common.recovery_timeout, id: setup.entity.persistence_id() };
+    let _place = setup.common.recovery_limit(system).place().await;
     // Fence, then read: after the claim no older writer can change what is read here.
     let fence = match &setup.common.fence {
         Some(fence) => fence.clone(),
@@ -169,10 +169,11 @@ fn apply<E: EventSourced>(
 /// Reads the row of a durable state: fence first, then read.
 pub(crate) async fn recover_state<D: DurableState>(
     setup: &StateSetup<D>,
-    clock: &Clock,
+    system: &ActorSystem,
 ) -> Result<Ready<D::State>, RecoveryFailure> {
-    let store = Asker { clock, within: setup.common.recovery_timeout, id: setup.entity.persistence_id() };
-    let _permit = permit(setup.common.recovery_limit.as_ref()).await;
+    let store =
+        Asker { clock: system.clock(), within: setup.common.recovery_timeout, id: setup.entity.persistence_id() };
+    let _place = setup.common.recovery_limit(system).place().await;
     let fence = match &setup.common.fence {
         Some(fence) => fence.clone(),
         None => store.ask(setup.store.claim(FenceScope::Entity(store.id.clone()))).await?,
@@ -213,11 +214,6 @@ async fn newest_readable_snapshot<E: EventSourced>(
         }
     }
     Ok((None, None))
-}
-
-/// Waits for a place among those that recover; `None` when there is no limit.
-async fn permit(limit: Option<&RecoveryLimit>) -> Option<SemaphorePermit<'_>> {
-    limit?.0.acquire().await.ok()
 }
 
 /// Asks a store, for no longer than `within`.

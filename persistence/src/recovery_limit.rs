@@ -2,9 +2,10 @@
 
 use crate::RecoveryFailure;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bounds how many entities recover at the same time; share one among all of a node. Its default is 50.
+/// Bounds how many entities recover at the same time, so that a node that starts with many of them leaves its store room
+/// for those that write. The default is 64; entities that were given none share one such among all of their actor system.
 #[derive(Clone, Debug)]
 pub struct RecoveryLimit(pub(crate) Arc<Semaphore>);
 
@@ -29,16 +30,21 @@ pub(crate) struct EqualFailures {
 }
 
 /// Recoveries at a time, unless it is said otherwise.
-const RECOVERIES: usize = 50;
+const RECOVERIES: usize = 64;
 
 /// After as many equal failures that time cannot cure, an entity is parked.
 const PARKED_AFTER: u32 = 3;
 
 impl RecoveryLimit {
-    /// At most `recoveries` at a time; at least one.
+    /// At most `recoveries` at a time, at least one; [`usize::MAX`] for as many as there are.
     #[must_use]
     pub fn new(recoveries: usize) -> Self {
-        Self(Arc::new(Semaphore::new(recoveries.max(1))))
+        Self(Arc::new(Semaphore::new(recoveries.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for a place among those that recover. It is nobody else's until what this gives is dropped.
+    pub(crate) async fn place(self) -> Option<OwnedSemaphorePermit> {
+        self.0.acquire_owned().await.ok() // it is never closed
     }
 }
 

@@ -136,6 +136,38 @@ fn a_store_that_never_answers_fails_recovery() {
     assert_eq!(kit.block_on(waiting), Ok(0), "the next one recovers once the first has given up its place");
 }
 
+/// Nobody has said how many may recover at once: all entities of a system share one limit, and none with another system.
+#[test]
+fn entities_of_a_system_share_a_limit() {
+    let (kit, other) = (TestKit::new(), TestKit::new());
+    let spawn = |kit: &TestKit| {
+        let behavior = EventSourcedBehavior::new(WalletEntity::named("bob"), InMemoryJournal::default());
+        kit.spawn("bob", behavior)
+    };
+    let balance_within = |kit: &TestKit, wallet: &actors::ActorRef<WalletCommand>, within| {
+        kit.block_on(wallet.ask(WalletCommand::Balance, within))
+    };
+    let stuck = |n: usize| {
+        let behavior = EventSourcedBehavior::new(WalletEntity::named(&format!("ada-{n}")), Silent);
+        kit.spawn(format!("ada-{n}"), behavior.recovery_timeout(Duration::from_secs(60)))
+    };
+    let held: Vec<_> = (0..63).map(stuck).collect();
+    kit.settle();
+    let unlimited = EventSourcedBehavior::new(WalletEntity::named("eve"), Silent);
+    let unlimited = kit.spawn("eve", unlimited.recovery_limit(RecoveryLimit::new(usize::MAX)));
+    let next = spawn(&kit);
+    let second = Duration::from_secs(1);
+    assert_eq!(balance_within(&kit, &next, second), Ok(0), "63 leave room for one more, and one does not count");
+    let last = stuck(63);
+    kit.settle();
+    let waiting = kit.spawn("cyd", EventSourcedBehavior::new(WalletEntity::named("cyd"), InMemoryJournal::default()));
+    assert!(balance_within(&kit, &waiting, second).is_err(), "64 do not");
+    assert_eq!(balance_within(&other, &spawn(&other), second), Ok(0), "another system is another node");
+    kit.advance(Duration::from_secs(60));
+    assert_eq!(balance_within(&kit, &waiting, second), Ok(0), "once one has given up its place");
+    drop((held, last, unlimited));
+}
+
 /// An entity that only ever writes, and one whose events say all, need not read their logs.
 #[test]
 fn an_entity_may_read_less_of_its_log() {
