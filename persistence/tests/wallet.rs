@@ -16,7 +16,7 @@ pub(crate) struct WalletEntity {
 #[derive(Clone, Default)]
 pub(crate) struct Signals(Arc<Mutex<Vec<PersistenceSignal>>>);
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Wallet {
     pub(crate) cents: u64,
     frozen: bool,

@@ -31,7 +31,7 @@ pub use meter::Progress;
 pub use read_model::{ReadModelError, SqliteReadModel};
 pub use settings::{InvalidProjectionSettings, OnFailure, ProjectionSettings};
 pub use source::{Envelope, slice_ranges};
-pub(crate) use source::{FeedKind, parse as parse_source};
+pub(crate) use source::{FeedKind, overlap, parse as parse_source};
 pub(crate) use sqlite::{ParkedPage, ProjectionWork, STORE, parked, parked_count, positions};
 
 use crate::{AppendError, BoxFuture, JournalError, Offset, PersistenceId};

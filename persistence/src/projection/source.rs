@@ -90,8 +90,18 @@ impl<E: Send + Sync + 'static> ProjectionSource<FeedEvent<E>> for Events<E> {
         self.feed.changes()
     }
 
+    /// One that was stored and is deleted, as are all after it, is behind whoever waits for it: nobody can handle it any more.
     fn offset_of(&self, id: PersistenceId, number: u64) -> Read<Option<Offset>> {
-        self.feed.offset_of(id, number)
+        let (feed, journal) = (Arc::clone(&self.feed), Arc::clone(&self.journal));
+        async move {
+            let found = feed.offset_of(id.clone(), number).await?;
+            if found.is_some() || journal.highest_seq(id.clone()).await? < number {
+                return Ok(found);
+            }
+            // It may have come between the two looks.
+            Ok(Some(feed.offset_of(id, number).await?.unwrap_or(Offset::START)))
+        }
+        .boxed()
     }
 
     fn look_up(&self, id: PersistenceId, number: u64, offset: Offset) -> Read<Option<FeedEvent<E>>> {
