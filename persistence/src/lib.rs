@@ -80,6 +80,28 @@
 //! entity is parked. Damage to SQLite's own index pages is found as far as SQLite finds it; `PRAGMA integrity_check` looks
 //! at all of them.
 //!
+//! # What bounds the load of a store
+//!
+//! - **Recoveries.** At most 64 entities of an actor system recover at once; the others wait, and their commands with them.
+//!   [`EventSourcedBehavior::recovery_limit`] gives an entity another [`RecoveryLimit`].
+//! - **Failures.** A store that keeps failing is asked again by each entity, unless it is wrapped in a [`Guarded`], whose
+//!   clones share a circuit breaker. None is there by default: it belongs to the store, not to an entity. Make one for the
+//!   journal and one for the snapshots, and give each entity clones of them.
+//!
+//! ```
+//! use actors::ActorSystem;
+//! use persistence::{Guarded, InMemoryJournal};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let system = ActorSystem::new("guide");
+//! let journal = InMemoryJournal::<u64>::default();
+//! let snapshots = Guarded::snapshots(journal.snapshots::<u64>(), system.clock().clone());
+//! let journal = Guarded::journal(journal, system.clock().clone());
+//! assert!(journal.is_closed() && snapshots.is_closed(), "calls pass until ten in a row have failed");
+//! # }
+//! ```
+//!
 //! # Parts
 //!
 //! - [`EventSourced`], [`Effect`], [`EventSourcedBehavior`]: the entity and how it becomes an actor.
@@ -88,6 +110,7 @@
 //! - [`StateStore`]: the last state instead of the history; [`testkit::state_contract`] checks any store for it.
 //! - [`SqliteStore`], [`InMemoryJournal`], [`InMemorySnapshotStore`], [`InMemoryStateStore`]: the stores.
 //! - [`EventFeed`], [`ProjectionStore`]: events across entities in commit order, and how far their consumers are.
+//! - [`EntityIds`], [`LiveIds`]: which entities there are, and which come.
 //! - `PostgresLeases`: who is the only one for what, for as many processes as there are; with the feature `cluster` the
 //!   backend of a `cluster::StoredLease`.
 //! - [`Codec`], [`MessagePack`], [`Coded`]: values as bytes, with versions.
@@ -166,8 +189,8 @@ pub use projection::{
     Selection, SqliteReadModel, WaitError, slice_ranges,
 };
 pub use query::{
-    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveEvents, LiveFeed, StateChange, StateFeed,
-    StatePage,
+    Changes, EntityIds, EventFeed, FeedEvent, FeedPage, FeedQuery, LiveEvents, LiveFeed, LiveIds, StateChange,
+    StateFeed, StatePage,
 };
 pub use recovering::RecoveryFailure;
 pub use recovery::{Recovered, Recovery, RecoveryError};

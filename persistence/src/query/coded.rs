@@ -100,4 +100,8 @@ impl<J: EntityIds, C: Send + Sync + 'static> EntityIds for Coded<J, C> {
     ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>> {
         self.store.ids(entity_type, after, limit)
     }
+
+    fn id_changes(&self) -> Changes {
+        self.store.id_changes()
+    }
 }

@@ -2,25 +2,38 @@
 
 use super::{EventFeed, FeedPage, FeedQuery};
 use crate::{Journal, JournalError, Offset, PersistenceId, ReplayLimit, Stored};
-use std::sync::Arc;
+use futures_util::future::select;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::watch;
 
 /// Tells that something was stored, of whatever type.
 ///
 /// Look first, then wait: what is stored after [`mark`](Self::mark) ends the wait, however the two fall together.
 #[derive(Clone, Debug)]
-pub struct Changes(watch::Receiver<u64>);
+pub struct Changes {
+    first: watch::Receiver<u64>,
+    second: Option<watch::Receiver<u64>>,
+}
 
 impl Changes {
     /// For implementations: ends waits with every value that is sent, once what it stands for can be read.
     #[must_use]
     pub fn of(sender: &watch::Sender<u64>) -> Self {
-        Self(sender.subscribe())
+        Self { first: sender.subscribe(), second: None }
+    }
+
+    /// For implementations: ends waits with every value that either of the two sends.
+    #[must_use]
+    pub fn of_both(first: &watch::Sender<u64>, second: &watch::Sender<u64>) -> Self {
+        Self { second: Some(second.subscribe()), ..Self::of(first) }
     }
 
     /// What was stored before this call ends no wait any more: call it before reading a page.
     pub fn mark(&mut self) {
-        self.0.mark_unchanged();
+        self.first.mark_unchanged();
+        if let Some(second) = &mut self.second {
+            second.mark_unchanged();
+        }
     }
 
     /// Waits until something was stored since the last [`mark`](Self::mark). Once the store is gone, waits for ever.
@@ -28,9 +41,18 @@ impl Changes {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        match &mut self.second {
+            None => changed(&mut self.first).await,
+            Some(second) => {
+                select(pin!(changed(&mut self.first)), pin!(changed(second))).await;
+            }
         }
+    }
+}
+
+async fn changed(receiver: &mut watch::Receiver<u64>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -33,6 +33,10 @@ impl<E: Send + 'static> EntityIds for InMemoryJournal<E> {
     ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>> {
         ready(Ok(selected(self.feed_ids(), entity_type.as_deref(), after.as_ref(), limit))).boxed()
     }
+
+    fn id_changes(&self) -> Changes {
+        self.feed_changes()
+    }
 }
 
 impl<S: Clone + Send + 'static> StateFeed<S> for InMemoryStateStore<S> {
@@ -62,6 +66,10 @@ impl<S: Send + 'static> EntityIds for InMemoryStateStore<S> {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>> {
         ready(Ok(selected(self.feed_ids(), entity_type.as_deref(), after.as_ref(), limit))).boxed()
+    }
+
+    fn id_changes(&self) -> Changes {
+        self.feed_changes()
     }
 }
 

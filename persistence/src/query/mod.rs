@@ -3,6 +3,7 @@
 mod coded;
 mod feed_query;
 mod live;
+mod live_ids;
 mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -10,6 +11,7 @@ mod sqlite;
 
 pub use feed_query::FeedQuery;
 pub use live::{Changes, LiveEvents, LiveFeed};
+pub use live_ids::LiveIds;
 pub(crate) use sqlite::{ids, offset_of, page, state_offset, state_page};
 
 use crate::{BoxFuture, JournalError, Offset, PersistenceId, ReplayLimit, Stored, StoredState};
@@ -125,11 +127,15 @@ pub trait EntityIds: Send + Sync + 'static {
     /// At most `limit` ids after `after`, in the order of their texts, of one type or of all.
     ///
     /// An id is listed from its first event or state on and for ever: deletions take its data away, not its sequence
-    /// number or revision. One that was only claimed is not. What is added while pages are read may or may not be found.
+    /// number or revision. One that was only claimed is not. What is added while pages are read may or may not be found:
+    /// who has to hear of all reads [`LiveIds`].
     fn ids(
         &self,
         entity_type: Option<Arc<str>>,
         after: Option<PersistenceId>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>>;
+
+    /// Wakes whoever waits for further ids.
+    fn id_changes(&self) -> Changes;
 }

@@ -66,6 +66,10 @@ impl EntityIds for SqliteStore {
     ) -> BoxFuture<'static, Result<Vec<PersistenceId>, JournalError>> {
         self.read(|reply| ReadRequest::Ids { entity_type, after, limit, reply })
     }
+
+    fn id_changes(&self) -> Changes {
+        Changes::of_both(self.events_stored(), self.states_stored())
+    }
 }
 
 /// Rows looked at for one page, whether the query takes them or not: bounds what a page of a rare type costs. As many as the

@@ -1,8 +1,11 @@
 //! What holds of [`EntityIds`].
 
 use super::{FeedSubject, events::append};
-use crate::{DeleteState, EntityIds, FenceScope, PersistenceId};
-use std::sync::Arc;
+use crate::{DeleteState, EntityIds, FenceScope, LiveIds, PersistenceId, PutState, RawState};
+use actors::Clock;
+use bytes::Bytes;
+use futures_util::future::join;
+use std::{collections::BTreeSet, sync::Arc};
 
 async fn of_type(ids: &Arc<dyn EntityIds>, kind: &str, after: Option<PersistenceId>, limit: usize) -> Vec<String> {
     let found = ids.ids(Some(kind.into()), after, limit).await.expect("ids");
@@ -57,4 +60,55 @@ pub(super) async fn they_come_in_order_and_by_type(subject: &dyn FeedSubject) {
     let delete = DeleteState { id, expected_revision: 0, fence, batch_id: 1, time_ms: 0, marker: None };
     states.delete(delete).await.expect("delete");
     assert_eq!(of_type(&subject.state_ids(), "id-state", None, 100).await, ["s"], "one that has a revision too");
+}
+
+/// Ids that are there and ids that come while others come, whatever becomes of their events; and those of states.
+pub(super) async fn a_live_reader_misses_none(subject: &dyn FeedSubject) {
+    const NEW: u32 = 40;
+    let journal = subject.journal();
+    for entity in ["there", "claimed first"] {
+        let id = PersistenceId::of("live-id", entity);
+        journal.claim(FenceScope::Entity(id)).await.expect("claim");
+    }
+    append(&journal, "live-id", "there", &["1"]).await;
+    let mut live = LiveIds::new(subject.ids(), Some("live-id".into()), Clock::tokio()).pages_of(7);
+    let first = live.next().await.expect("ids");
+    assert_eq!(first, [PersistenceId::of("live-id", "there")], "what is there, and none without an event");
+    let write = async {
+        append(&journal, "live-id-of-others", "x", &["1"]).await;
+        append(&journal, "live-id", "claimed first", &["1"]).await;
+        for n in 0..NEW {
+            let entity = format!("new {n}");
+            append(&journal, "live-id", &entity, &["1", "2"]).await;
+            let id = PersistenceId::of("live-id", &entity);
+            let fence = journal.claim(FenceScope::Entity(id.clone())).await.expect("claim");
+            journal.delete_to(id, 2, fence).await.expect("deletion");
+        }
+    };
+    let read = async {
+        let mut found = BTreeSet::new();
+        while found.len() < NEW as usize + 1 {
+            let page = live.next().await.expect("ids");
+            assert!(!page.is_empty() && page.is_sorted(), "{page:?}");
+            assert!(page.iter().all(|id| id.entity_type() == "live-id"), "only of its type: {page:?}");
+            for id in page {
+                assert!(found.insert(id.clone()), "{id} is remembered");
+            }
+        }
+        found
+    };
+    let (found, ()) = join(read, write).await;
+    assert!(found.contains(&PersistenceId::of("live-id", "claimed first")), "from its first event on");
+
+    let (states, id) = (subject.states(), PersistenceId::of("live-id-state", "s"));
+    let mut live = LiveIds::new(subject.state_ids(), Some("live-id-state".into()), Clock::tokio());
+    let write = async {
+        let fence = states.claim(FenceScope::Entity(id.clone())).await.expect("claim");
+        let state = RawState { manifest: "text/1".into(), payload: Bytes::new(), meta: None };
+        let (id, tag) = (id.clone(), None);
+        let put = PutState { id, expected_revision: 0, fence, batch_id: 1, time_ms: 0, state, tag };
+        states.upsert(put).await.expect("put");
+    };
+    let (found, ()) = join(live.next(), write).await;
+    assert_eq!(found.expect("ids"), [id], "a state is a life too");
 }

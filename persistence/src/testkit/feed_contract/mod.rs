@@ -60,6 +60,7 @@ pub async fn feed_contract(subject: &mut dyn FeedSubject) {
     states::slices_and_tags_select(subject).await;
     states::a_live_reader_sees_the_latest_of_many_writers(subject).await;
     ids::they_come_in_order_and_by_type(subject).await;
+    ids::a_live_reader_misses_none(subject).await;
     projections::offsets_never_go_back_and_the_last_claim_has_them(subject).await;
     projections::offsets_are_kept_whole(subject).await;
     projections::an_offset_can_be_set_back_by_who_has_it(subject).await;
