@@ -96,9 +96,9 @@ pub enum JournalError {
         /// Which field, and what is wrong with it.
         reason: String,
     },
-    /// The offset comes from another kind of store, so there is no place after it to read from. Nothing is wrong with the
-    /// data: whoever keeps the offset must set it anew.
-    #[error("offset {offset} was given out by another kind of store: set the reader's offset anew")]
+    /// The offset comes from another kind of store, or from this one before it was set back to an earlier moment, so there
+    /// is no place after it to read from. Nothing is wrong with the data: whoever keeps the offset must set it anew.
+    #[error("offset {offset} was not given out by this store, or before it was set back: set the reader's offset anew")]
     ForeignOffset {
         /// The offset.
         offset: Offset,

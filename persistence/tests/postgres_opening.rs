@@ -7,7 +7,8 @@ use crate::{
 use actors::Clock;
 use futures_util::future::join_all;
 use persistence::{
-    FenceScope, Journal, JournalError, PersistenceId, PostgresOpenError, PostgresOptions, PostgresStore, StateStore,
+    EventFeed, FeedQuery, FenceScope, Journal, JournalError, Offset, PersistenceId, PostgresOpenError, PostgresOptions,
+    PostgresStore, ProjectionId, ProjectionStore, ReplayLimit, StateStore,
     testkit::{PostgresServer, PostgresServerOptions},
 };
 use std::{net::TcpListener, sync::LazyLock, time::Duration};
@@ -227,19 +228,46 @@ async fn a_replica_takes_no_writes_until_it_is_promoted() {
     assert_eq!(again.unwrap().epoch, first.epoch + 1);
 }
 
-/// A dump that is restored into another server, where transaction ids begin again.
+/// A dump that is restored into another server, where transaction ids begin again: refused until it is adopted, and then
+/// readers go on from where they were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_dump_is_not_opened_unasked() {
+async fn a_restored_dump_is_not_opened_unasked_and_goes_on_once_it_is_adopted() {
     let node = Postgres::new(|options| options).await;
-    Journal::claim(&node.store, FenceScope::Entity(PersistenceId::of("t", "1"))).await.unwrap();
+    // Far ahead of the other server.
+    node.database.sql("DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$");
+    let mut before = Entity::claim(&node.store, "1").await;
+    before.append(&node.store, &["a", "b"]).await.unwrap();
+    let (query, limit) = (FeedQuery::of("test"), ReplayLimit::default());
+    let read_to = EventFeed::page(&node.store, query.clone(), Offset::START, limit).await.unwrap().read_to;
+    let reader = ProjectionId::of_events("reader", &query);
+    let fence = node.store.take_over(reader.clone()).await.unwrap().fence;
+    node.store.save_offset(fence, read_to).await.unwrap();
+    before.append(&node.store, &["c"]).await.unwrap();
     let dump = Database::server().run("pg_dump", &["--no-owner", &node.options.url]).unwrap();
     let copy = STRICT.server.create_database().unwrap();
     let file = STRICT.server.add_file("dump.sql", &dump).unwrap();
     let url = STRICT.server.url(&copy);
     STRICT.server.run("psql", &["-q", "-X", "-f", file.to_str().unwrap(), &url]).unwrap();
-    let error = refused_url(url).await;
+    let error = refused_url(url.clone()).await;
     assert!(matches!(&error, PostgresOpenError::Restored { .. }), "{error:?}");
     assert!(error.to_string().contains("cloudstate store adopt"), "{error}");
+
+    let options = PostgresOptions::new(&url);
+    assert_eq!(PostgresStore::adopt(options.clone(), Clock::tokio()).await.unwrap(), 2);
+    let store = open(options.clone()).await;
+    assert_eq!(recover(&store, &before.id).await.unwrap().highest, 3);
+    let mut after = Entity::claim(&store, "1").await;
+    assert_eq!(after.fence.epoch, before.fence.epoch + 1, "epochs go on");
+    after.append(&store, &["d"]).await.unwrap();
+    let kept = store.take_over(reader).await.unwrap().offset;
+    assert_eq!(kept, read_to, "places are kept");
+    let page = EventFeed::page(&store, query, kept, limit).await.unwrap();
+    let found: Vec<_> = page.events.iter().map(|event| event.stored.event.payload.clone()).collect();
+    assert_eq!(found, ["c", "d"], "what the reader has not seen, old and new, in this order");
+    let last = page.events[1].offset;
+    assert!(last.generation() == 2 && last.tx() < read_to.tx(), "transaction ids are lower here: {last} and {read_to}");
+    store.close().await;
+    assert_eq!(PostgresStore::adopt(options, Clock::tokio()).await.unwrap(), 2, "it belongs to this server");
 }
 
 #[tokio::test]

@@ -70,6 +70,21 @@ use writer::Writer;
 /// machine. A write whose outcome is [`AppendError::Unknown`] was on its way when the connection was lost: it is stored or
 /// not, entirely, and the same write sent again settles it.
 ///
+/// # Servers that move or go back
+/// The order of feeds rests on the server's transaction ids. A dump that was restored into another server, whose ids are
+/// others, is refused until it is [adopted](Self::adopt).
+///
+/// A server that is restored to an earlier moment, or a replica that lagged behind when it was promoted, is still the same
+/// server, has lost commits that were acknowledged, and gives their ids out again. What the store keeps itself is of that
+/// earlier moment too, and consistent. Who remembers more is ahead of it: offsets kept elsewhere, as in a
+/// [`SqliteReadModel`](crate::SqliteReadModel), and nodes that run on. So stop all nodes and adopt the store before
+/// anything is written to it: what comes then is behind every offset there was. An offset ahead of every transaction of the
+/// server is refused as a [`ForeignOffset`](crate::JournalError::ForeignOffset); one that was overtaken meanwhile passes
+/// over what was stored up to it. [`open`](Self::open) logs a warning when the server's timeline is another one than when
+/// the store was made or adopted. After a promotion that lost nothing there is nothing to do: hence no more than a warning.
+/// A copy of the server's files that is put back has the old timeline and is not noticed: adopting does nothing then, so
+/// restore by recovery to a point in time instead, which begins a timeline of its own.
+///
 /// # Text
 /// PostgreSQL stores no zero characters in text: ids, manifests and tags that hold one are rejected.
 #[derive(Clone)]
@@ -157,7 +172,9 @@ impl PostgresStore {
 
     /// Takes over a store that was restored from a dump into another server, or upgraded to another one: its generation
     /// grows, so that everything from now on comes after everything before in the order of feeds. Only when nobody writes
-    /// to the original any more; does nothing to a store that belongs to this server. Answers the generation.
+    /// to the original any more; does nothing to a store that belongs to this server. A server that was promoted, or set back
+    /// to an earlier moment, counts as another one. Nodes that have the store open refuse to go on once they connect anew:
+    /// stop them first. Answers the generation.
     ///
     /// # Errors
     /// As [`open`](Self::open); nothing is changed then.

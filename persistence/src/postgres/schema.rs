@@ -47,6 +47,13 @@ WHERE n.nspname = $1 AND CASE c.relkind
 
 const SYSTEM: Sql = Sql { text: "SELECT system_identifier::text FROM pg_control_system()", types: &[] };
 
+/// Which of a server's histories this is: another one since it was promoted, or set back to an earlier moment. Not every
+/// server tells; the second tells late, with the first checkpoint.
+const TIMELINE: [Sql; 2] = [
+    Sql { text: "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text", types: &[] },
+    Sql { text: "SELECT timeline_id::text FROM pg_control_checkpoint()", types: &[] },
+];
+
 /// What a store is, as long as it is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -65,7 +72,42 @@ pub(crate) async fn prepare(connector: &Connector, session: &Session) -> Result<
         upgrade(connector, session).await?;
     }
     check_rights(connector, session).await?;
-    identity(connector, session).await
+    let identity = identity(connector, session).await?;
+    check_timeline(connector, session).await?;
+    Ok(identity)
+}
+
+/// A server that was promoted may have lost commits, or not: only whoever runs it knows.
+async fn check_timeline(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
+    let Some(found) = timeline(connector, session).await else { return Ok(()) };
+    match read_meta(connector, session).await?.remove("timeline") {
+        Some(stored) if stored != found => {
+            tracing::warn!(
+                place = %connector.place(), stored, found,
+                "the server was promoted, or set back, since the store was made or adopted: if it has lost commits, as \
+                 after a restore to an earlier moment or a fail-over to a replica that lagged behind, stop all nodes and \
+                 run: cloudstate store adopt"
+            );
+            Ok(())
+        }
+        Some(_) => Ok(()),
+        None => {
+            let note = format!(
+                "INSERT INTO {{schema}}.meta(key, value) VALUES ('timeline', '{found}') ON CONFLICT (key) DO NOTHING"
+            );
+            connector.answer(session.execute(&in_schema(&note, &connector.options().schema))).await
+        }
+    }
+}
+
+/// Not within a transaction: where one cannot be asked that would be its end.
+async fn timeline(connector: &Connector, session: &Session) -> Option<String> {
+    for sql in &TIMELINE {
+        if let Ok(rows) = connector.answer(session.query(sql, &[])).await {
+            return rows.first().and_then(|row| row.try_get(0).ok());
+        }
+    }
+    None
 }
 
 async fn check_server(connector: &Connector, session: &Session) -> Result<(), PostgresOpenError> {
@@ -212,13 +254,27 @@ pub(crate) async fn adopt(connector: &Connector, session: &Session) -> Result<Id
         });
     }
     let schema = &connector.options().schema;
-    // Numbers of transactions begin again here, so what comes is ordered behind all that was. Adopting twice is harmless.
+    let timeline = timeline(connector, session).await;
+    let system = "(SELECT system_identifier::text FROM pg_control_system())";
+    let (is_another, note) = match &timeline {
+        None => (String::new(), String::new()),
+        Some(timeline) => (
+            format!(
+                " OR EXISTS (SELECT FROM {{schema}}.meta WHERE key = 'timeline' AND value <> '{timeline}')
+                 OR NOT EXISTS (SELECT FROM {{schema}}.meta WHERE key = 'timeline')"
+            ),
+            format!(
+                "INSERT INTO {{schema}}.meta(key, value) VALUES ('timeline', '{timeline}')
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value;"
+            ),
+        ),
+    };
+    // Numbers of transactions begin again here, or from an earlier one on, so what comes is ordered behind all that was.
+    // Adopting twice is harmless.
     let script = format!(
-        "BEGIN; {}; UPDATE {{schema}}.meta SET value = (value::int + 1)::text WHERE key = 'generation' AND EXISTS
-           (SELECT FROM {{schema}}.meta m WHERE m.key = 'system_identifier'
-             AND m.value <> (SELECT system_identifier::text FROM pg_control_system()));
-         UPDATE {{schema}}.meta SET value = (SELECT system_identifier::text FROM pg_control_system())
-           WHERE key = 'system_identifier'; COMMIT",
+        "BEGIN; {}; UPDATE {{schema}}.meta SET value = (value::int + 1)::text WHERE key = 'generation' AND (EXISTS
+           (SELECT FROM {{schema}}.meta WHERE key = 'system_identifier' AND value <> {system}){is_another});
+         UPDATE {{schema}}.meta SET value = {system} WHERE key = 'system_identifier'; {note} COMMIT",
         lock(schema)
     );
     change(connector, session, &script).await?;

@@ -125,6 +125,10 @@ impl EntityIds for PostgresStore {
             .boxed()
         })
     }
+
+    fn id_changes(&self) -> Changes {
+        Changes::of_both(self.events_stored(), self.states_stored())
+    }
 }
 
 /// What a query names.
@@ -199,7 +203,8 @@ macro_rules! page {
 /// what there is up to there. `$1` type, `$2` the current generation, `$3` to `$5` the place to begin after, `$6` and `$7`
 /// slices, `$8` tag, `$9` rows and `$10` bytes at most, `$11` rows to look at or NULL for no bound.
 ///
-/// Answers with rows about the reading itself first, which have no id: their number says what their place is. A page is
+/// Answers with rows about the reading itself first, which have no id: their number says what their place is. That of the
+/// oldest transaction has a generation on a replica. A page is
 /// weighed before it is read, which costs less than to add up what is read; only one that is too heavy is cut where the sum
 /// of its rows says.
 ///
@@ -242,7 +247,7 @@ WITH RECURSIVE horizon AS MATERIALIZED (
             page!($table, ["n.payload, n.meta"], $tag, $also, ""),
             ") n
 )
-SELECT NULL::int, xmin, NULL::bigint, NULL::text, 0::bigint, NULL::bigint, NULL::bigint, NULL::uuid, NULL::text,
+SELECT CASE WHEN pg_is_in_recovery() THEN 1 END, xmin, NULL::bigint, NULL::text, 0::bigint, NULL::bigint, NULL::bigint, NULL::uuid, NULL::text,
   NULL::bytea, NULL::bytea, NULL::bigint FROM horizon
 UNION ALL
 SELECT generation, tx, ordering, NULL, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM last
@@ -350,14 +355,18 @@ async fn answer<T>(
     after: Offset,
     limit: ReplayLimit,
     mut read: impl FnMut(&Row, PersistenceId) -> Result<Result<T, ReadError>, Error>,
-) -> Result<Answer<T>, Error> {
+) -> Result<Answer<T>, ReadError> {
     let selective = query.tag.is_some() || !query.is_all_slices();
     let mut bounds = Bounds { xmin: 0, end: after, read_to: Offset::START };
     let (mut scanned, mut items, mut damage) = (None, Vec::new(), None::<(Offset, ReadError)>);
+    let mut lags = false;
     let take = |row: &Row| {
         let Some(id) = row.try_get::<_, Option<&str>>(3)? else {
             match row.try_get::<_, i64>(4)? {
-                0 => bounds.xmin = row.try_get::<_, TransactionId>(1)?.0,
+                0 => {
+                    bounds.xmin = row.try_get::<_, TransactionId>(1)?.0;
+                    lags = row.try_get::<_, Option<i32>>(0)?.is_some();
+                }
                 1 => bounds.end = offset(row, 0)?.max(after),
                 _ => scanned = Some(offset(row, 0)?),
             }
@@ -386,6 +395,11 @@ async fn answer<T>(
         &selective.then_some(SCANNED_MAX - 1),
     ];
     session.read_each(sql, &parameters, take).await?;
+    // What was read was over. Transactions ahead of those that run are still to come: the server has gone back, and gives
+    // their ids out again.
+    if after.generation() as i32 == generation && after.tx() >= bounds.xmin && !lags {
+        return Err(ReadError::Damaged(JournalError::ForeignOffset { offset: after }));
+    }
     bounds.read_to = scanned.unwrap_or(bounds.end).min(bounds.end);
     // They come in order, but no standard says so.
     if !items.is_sorted_by_key(|(offset, _)| *offset) {
