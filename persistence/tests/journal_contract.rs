@@ -94,48 +94,20 @@ impl Subject for Postgres {
         self.reopen()
     }
 
-    /// A transaction of somebody else, who takes his time, holds the shard's row.
     fn block(&mut self, id: PersistenceId) -> BoxFuture<'_, Option<Box<dyn Any + Send>>> {
-        Box::pin(async move {
-            if self.options.writers < 2 {
-                return None; // all share one connection
-            }
-            let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
-            tokio::spawn(connection);
-            client.batch_execute("BEGIN").await.unwrap();
-            let lock = "SELECT 1 FROM cloudstate.owner WHERE entity_type = $1 AND shard = $2 FOR NO KEY UPDATE";
-            let locked = client.query(lock, &[&id.entity_type(), &i32::from(id.slice())]).await.unwrap();
-            assert_eq!(locked.len(), 1, "the row that every write of {id} needs");
-            Some(Box::new(client) as Box<dyn Any + Send>)
-        })
+        Box::pin(async move { self.hold(&id).await })
     }
 
-    /// The server says of every row what it says when it cannot make a file longer.
     fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
         Box::pin(async move {
-            let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
-            tokio::spawn(connection);
-            for table in ["journal", "snapshot"] {
-                client.batch_execute(&format!("DROP TRIGGER IF EXISTS full_disk ON cloudstate.{table}")).await.unwrap();
-                if full {
-                    let trigger = format!(
-                        "CREATE OR REPLACE FUNCTION cloudstate.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                           RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
-                         END $$;
-                         CREATE TRIGGER full_disk AFTER INSERT ON cloudstate.{table}
-                           FOR EACH ROW EXECUTE FUNCTION cloudstate.full_disk()"
-                    );
-                    client.batch_execute(&trigger).await.unwrap();
-                }
-            }
+            self.fill_disk(full).await;
             true
         })
     }
 
     fn damage(&mut self, id: PersistenceId, seq_nr: u64, at: usize) -> BoxFuture<'_, bool> {
         Box::pin(async move {
-            let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
-            tokio::spawn(connection);
+            let client = self.client().await;
             let flip = "UPDATE cloudstate.journal SET payload = set_byte(payload, $3, get_byte(payload, $3) # 16)
                         WHERE persistence_id = $1 AND seq_nr = $2";
             client.execute(flip, &[&id.as_str(), &(seq_nr as i64), &(at as i32)]).await.unwrap() == 1
@@ -174,7 +146,7 @@ async fn sqlite_with_the_smallest_settings() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
-    contract(&mut Postgres::new(|options| options).await).await;
+    contract(&mut Postgres::apart(|options| options).await).await;
 }
 
 /// One request a transaction, one connection for each side, and every statement sent anew: no promise hangs on that.

@@ -2,10 +2,10 @@
 
 use actors::Clock;
 use persistence::{
-    BoxFuture, PostgresOptions, PostgresStore,
+    BoxFuture, PersistenceId, PostgresOptions, PostgresStore,
     testkit::{PostgresServer, PostgresServerOptions},
 };
-use std::{sync::LazyLock, time::Duration};
+use std::{any::Any, sync::LazyLock, time::Duration};
 
 static SERVER: LazyLock<PostgresServer> = LazyLock::new(|| {
     PostgresServer::start(&PostgresServerOptions::default()).unwrap_or_else(|error| panic!("{error}"))
@@ -14,20 +14,33 @@ static SERVER: LazyLock<PostgresServer> = LazyLock::new(|| {
 /// A database that no other test uses.
 pub(crate) struct Database {
     pub(crate) name: String,
+    apart: Option<PostgresServer>,
 }
 
 impl Database {
     pub(crate) fn new() -> Self {
-        Self { name: SERVER.create_database().unwrap() }
+        Self { name: SERVER.create_database().unwrap(), apart: None }
+    }
+
+    /// On a server that no other test uses.
+    async fn apart() -> Self {
+        let start =
+            || PostgresServer::start(&PostgresServerOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        let server = tokio::task::spawn_blocking(start).await.unwrap();
+        Self { name: server.create_database().unwrap(), apart: Some(server) }
+    }
+
+    fn home(&self) -> &PostgresServer {
+        self.apart.as_ref().unwrap_or(&SERVER)
     }
 
     pub(crate) fn options(&self) -> PostgresOptions {
-        PostgresOptions::new(&SERVER.url(&self.name))
+        PostgresOptions::new(&self.home().url(&self.name))
     }
 
     /// Runs `sql` beside the store.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        SERVER.sql(&self.name, sql).unwrap()
+        self.home().sql(&self.name, sql).unwrap()
     }
 
     pub(crate) fn server() -> &'static PostgresServer {
@@ -65,7 +78,15 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn new(change: impl FnOnce(PostgresOptions) -> PostgresOptions) -> Self {
-        let database = Database::new();
+        Self::on(Database::new(), change).await
+    }
+
+    /// For tests that hold transactions open, which holds back the feeds of everybody on the server.
+    pub(crate) async fn apart(change: impl FnOnce(PostgresOptions) -> PostgresOptions) -> Self {
+        Self::on(Database::apart().await, change).await
+    }
+
+    async fn on(database: Database, change: impl FnOnce(PostgresOptions) -> PostgresOptions) -> Self {
         let options = change(database.options());
         Self { store: open(options.clone()).await, options, database }
     }
@@ -76,5 +97,43 @@ impl Postgres {
             self.store = open(self.options.clone()).await;
             true
         })
+    }
+
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.options.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// A transaction of somebody else, who takes his time, holds the row that every write to the shard of `id` needs, until
+    /// the answer is dropped.
+    pub(crate) async fn hold(&self, id: &PersistenceId) -> Option<Box<dyn Any + Send>> {
+        if self.options.writers < 2 {
+            return None; // all share one connection
+        }
+        let client = self.client().await;
+        client.batch_execute("BEGIN").await.unwrap();
+        let lock = "SELECT 1 FROM cloudstate.owner WHERE entity_type = $1 AND shard = $2 FOR NO KEY UPDATE";
+        let locked = client.query(lock, &[&id.entity_type(), &i32::from(id.slice())]).await.unwrap();
+        assert_eq!(locked.len(), 1, "the row that every write of {id} needs");
+        Some(Box::new(client))
+    }
+
+    /// The server says of every row what it says when it cannot make a file longer.
+    pub(crate) async fn fill_disk(&self, full: bool) {
+        let client = self.client().await;
+        for (table, written) in [("journal", "INSERT"), ("snapshot", "INSERT"), ("state", "INSERT OR UPDATE")] {
+            client.batch_execute(&format!("DROP TRIGGER IF EXISTS full_disk ON cloudstate.{table}")).await.unwrap();
+            if full {
+                let trigger = format!(
+                    "CREATE OR REPLACE FUNCTION cloudstate.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                       RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+                     END $$;
+                     CREATE TRIGGER full_disk AFTER {written} ON cloudstate.{table}
+                       FOR EACH ROW EXECUTE FUNCTION cloudstate.full_disk()"
+                );
+                client.batch_execute(&trigger).await.unwrap();
+            }
+        }
     }
 }

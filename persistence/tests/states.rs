@@ -9,9 +9,9 @@ use persistence::{
     AppendError, BoxFuture, Coded, DeleteState, Fence, FenceScope, InMemoryJournal, InMemoryStateStore, Journal,
     JournalError, MessagePack, PersistenceId, PostgresOptions, PutState, RawEvent, RawState, SqliteOptions,
     SqliteStore, StateStore,
-    testkit::{FaultyStates, FaultyVfs, StateSubject, state_contract},
+    testkit::{FaultyStates, FaultyVfs, StateDamage, StateSubject, state_contract},
 };
-use std::{fs, path::Path, sync::Arc};
+use std::{any::Any, fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 struct InMemory<S>(S);
@@ -30,13 +30,19 @@ struct Sqlite {
     folder: TempDir,
     options: SqliteOptions,
     store: SqliteStore,
+    disk: Option<FaultyVfs>,
 }
 
 impl Sqlite {
+    fn on_a_disk(name: &str, options: SqliteOptions) -> Self {
+        let disk = FaultyVfs::register(name);
+        Self { disk: Some(disk), ..Self::new(SqliteOptions { vfs: Some(disk.name().into()), ..options }) }
+    }
+
     fn new(options: SqliteOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path(), options.clone()).unwrap();
-        Self { folder, options, store }
+        Self { folder, options, store, disk: None }
     }
 }
 
@@ -52,6 +58,45 @@ impl StateSubject for Sqlite {
             true
         })
     }
+
+    fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            self.disk.is_some_and(|disk| {
+                disk.set_full(full);
+                true
+            })
+        })
+    }
+
+    fn damage(&mut self, id: PersistenceId, damage: StateDamage) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let db = rusqlite::Connection::open(self.store.path()).unwrap();
+            db.busy_timeout(Duration::from_secs(30)).unwrap();
+            let row = "WHERE pid = (SELECT pid FROM entity WHERE persistence_id = ?1)";
+            let flip = |column: &str| {
+                // SQLite knows no exclusive or.
+                let sql = format!("UPDATE state SET {column} = ({column} | 64) - ({column} & 64) {row}");
+                db.execute(&sql, [id.as_str()]).unwrap() == 1
+            };
+            let flip_byte = |column: &str, at: usize| {
+                let sql = format!("SELECT {column} FROM state {row}");
+                let mut bytes: Vec<u8> = db.query_row(&sql, [id.as_str()], |row| row.get(0)).unwrap();
+                bytes[at] ^= 0x10;
+                let sql = format!("UPDATE state SET {column} = ?2 {row}");
+                db.execute(&sql, (id.as_str(), bytes)).unwrap() == 1
+            };
+            match damage {
+                StateDamage::Payload(at) => flip_byte("payload", at),
+                StateDamage::Meta(at) => flip_byte("meta", at),
+                StateDamage::BatchId => flip_byte("batch_id", 0),
+                StateDamage::Manifest => flip("manifest"),
+                StateDamage::Revision => flip("revision"),
+                StateDamage::Epoch => flip("epoch"),
+                StateDamage::Time => flip("time_ms"),
+                StateDamage::Checksum => flip("crc"),
+            }
+        })
+    }
 }
 
 impl StateSubject for Postgres {
@@ -61,6 +106,39 @@ impl StateSubject for Postgres {
 
     fn restart(&mut self) -> BoxFuture<'_, bool> {
         self.reopen()
+    }
+
+    fn block(&mut self, id: PersistenceId) -> BoxFuture<'_, Option<Box<dyn Any + Send>>> {
+        Box::pin(async move { self.hold(&id).await })
+    }
+
+    fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            self.fill_disk(full).await;
+            true
+        })
+    }
+
+    fn damage(&mut self, id: PersistenceId, damage: StateDamage) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let flip_byte =
+                |column: &str, at: usize| format!("{column} = set_byte({column}, {at}, get_byte({column}, {at}) # 16)");
+            let flip = |column: &str| format!("{column} = {column} # 64");
+            let change = match damage {
+                StateDamage::Payload(at) => flip_byte("payload", at),
+                StateDamage::Meta(at) => flip_byte("meta", at),
+                StateDamage::BatchId => "batch_id = encode(set_byte(uuid_send(batch_id), 0,
+                    get_byte(uuid_send(batch_id), 0) # 16), 'hex')::uuid"
+                    .to_owned(),
+                StateDamage::Manifest => "manifest = reverse(manifest)".to_owned(),
+                StateDamage::Revision => flip("revision"),
+                StateDamage::Epoch => flip("epoch"),
+                StateDamage::Time => flip("time_ms"),
+                StateDamage::Checksum => flip("crc"),
+            };
+            let sql = format!("UPDATE cloudstate.state SET {change} WHERE persistence_id = $1");
+            self.client().await.execute(&sql, &[&id.as_str()]).await.unwrap() == 1
+        })
     }
 }
 
@@ -76,24 +154,19 @@ async fn in_memory_beside_a_journal() {
 
 #[tokio::test]
 async fn sqlite() {
-    state_contract(&mut Sqlite::new(SqliteOptions::default())).await;
+    state_contract(&mut Sqlite::on_a_disk("states", SqliteOptions::default())).await;
 }
 
 #[tokio::test]
 async fn sqlite_with_the_smallest_settings() {
-    state_contract(&mut Sqlite::new(SqliteOptions {
-        batch_requests: 1,
-        readers: 1,
-        checkpoint_pages: 1,
-        cache_kib: 64,
-        ..SqliteOptions::default()
-    }))
-    .await;
+    let smallest =
+        SqliteOptions { batch_requests: 1, readers: 1, checkpoint_pages: 1, cache_kib: 64, ..SqliteOptions::default() };
+    state_contract(&mut Sqlite::on_a_disk("states-smallest", smallest)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
-    state_contract(&mut Postgres::new(|options| options).await).await;
+    state_contract(&mut Postgres::apart(|options| options).await).await;
 }
 
 #[tokio::test]

@@ -15,12 +15,12 @@
 //! | large payloads | `large_payloads_come_back` |
 //! | an empty journal | `an_unknown_entity_is_empty` |
 //! | of concurrent writers of one id exactly one wins each number | `one_of_many_writers_wins_each_number`, `claims_under_load_leave_one_history` |
-//! | writers of different ids do not wait for a blocked one | `writers_of_different_entities_all_succeed`, `a_blocked_entity_holds_others_up_no_longer_than_itself` |
+//! | writers of different ids do not wait for a blocked one | `writers_of_different_entities_all_succeed`, `a_blocked_entity_holds_others_up_no_longer_than_itself`; states: [`state_contract`](super::state_contract) |
 //! | a retry with the same batch id succeeds, also after a restart | `a_retry_of_a_stored_batch_succeeds`, `everything_survives_a_restart` |
 //! | `kill -9` at any moment, and a retry after it | [`crash_rounds`](super::crash_rounds) |
 //! | an owner in another process that was stopped changes nothing | [`take_overs`](super::take_overs) |
-//! | a full disk | `a_full_disk_refuses_whole_batches_and_is_read_from` |
-//! | a damaged tail | `each_byte_of_the_last_event_is_covered`; the file itself, byte by byte, is a backend's own affair |
+//! | a full disk | `a_full_disk_refuses_whole_batches_and_is_read_from`; states: [`state_contract`](super::state_contract) |
+//! | a damaged tail | `each_byte_of_the_last_event_is_covered`; states: [`state_contract`](super::state_contract); the file itself, byte by byte, is a backend's own affair |
 //! | a failing disk, failed syncs | [`FaultyVfs`](super::FaultyVfs) for SQLite |
 //! | power loss | [`Tape::after_power_loss`](super::Tape::after_power_loss) for SQLite |
 

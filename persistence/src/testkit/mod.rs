@@ -22,5 +22,5 @@ pub use feed_contract::{FeedSubject, feed_contract};
 pub use open_stores::OpenStores;
 #[cfg(feature = "postgres")]
 pub use postgres_server::{PostgresServer, PostgresServerError, PostgresServerOptions};
-pub use state_contract::{StateSubject, state_contract};
+pub use state_contract::{StateDamage, StateSubject, state_contract};
 pub use take_over::{TakeOverPlan, TakeOverSubject, TakeOvers, take_overs, write_late};

@@ -1,12 +1,14 @@
 //! What every [`StateStore`] must do, as one suite.
 
+mod faults;
+
 use crate::{
     AppendError, BoxFuture, DeleteState, Fence, FenceScope, PersistenceId, PutState, RawState, SLICES, StateStore,
     StoredState,
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 /// A state store under test.
 pub trait StateSubject: Send {
@@ -15,6 +17,47 @@ pub trait StateSubject: Send {
 
     /// Closes it and opens it again; answers `false`, having done nothing, when it does not outlive that.
     fn restart(&mut self) -> BoxFuture<'_, bool>;
+
+    /// Holds up every write of `id` until the answer is dropped; `None` where nothing can. As
+    /// [`Subject::block`](super::Subject::block).
+    fn block(&mut self, id: PersistenceId) -> BoxFuture<'_, Option<Box<dyn Any + Send>>> {
+        drop(id);
+        Box::pin(async { None })
+    }
+
+    /// Has the disk full from now on, or not any more; `false` where there is none.
+    fn set_full(&mut self, full: bool) -> BoxFuture<'_, bool> {
+        let _ = full;
+        Box::pin(async { false })
+    }
+
+    /// Damages the row of `id` as it lies in the store, behind the store's back; twice is as never. `false` where nobody
+    /// can.
+    fn damage(&mut self, id: PersistenceId, damage: StateDamage) -> BoxFuture<'_, bool> {
+        let _ = (id, damage);
+        Box::pin(async { false })
+    }
+}
+
+/// What is changed in a row, so that the same change again takes it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateDamage {
+    /// A bit of this byte of the state.
+    Payload(usize),
+    /// A bit of this byte of what lies beside it, or of a deletion's marker.
+    Meta(usize),
+    /// The name of the state's format.
+    Manifest,
+    /// A bit of the revision.
+    Revision,
+    /// A bit of its writer's epoch.
+    Epoch,
+    /// A bit of the time.
+    Time,
+    /// A bit of the write's own id.
+    BatchId,
+    /// A bit of the checksum.
+    Checksum,
 }
 
 /// Runs the whole suite against `subject`, which must be empty.
@@ -37,6 +80,9 @@ pub async fn state_contract(subject: &mut dyn StateSubject) {
     a_refusal_does_not_fail_its_neighbours(&states).await;
     one_of_many_writers_wins_each_revision(&states).await;
     claims_under_load_leave_one_state(&states).await;
+    faults::a_blocked_entity_holds_others_up_no_longer_than_itself(subject).await;
+    faults::a_full_disk_refuses_writes_and_is_read_from(subject).await;
+    faults::whatever_is_damaged_is_noticed(subject).await;
     everything_survives_a_restart(subject).await;
 }
 
@@ -277,7 +323,11 @@ async fn everything_survives_a_restart(subject: &mut dyn StateSubject) {
 
 impl States {
     async fn claim(&self, name: &str) -> Owned {
-        let id = PersistenceId::of("contract", name);
+        self.claim_named(name.to_owned()).await
+    }
+
+    async fn claim_named(&self, name: String) -> Owned {
+        let id = PersistenceId::of("contract", &name);
         let fence = self.0.claim(FenceScope::Entity(id.clone())).await.expect("claim");
         assert!(fence.covers(&id), "a claim answers a fence for what was claimed");
         Owned { id, fence }
