@@ -475,9 +475,11 @@ async fn what_is_no_store_is_said_to_be_none() {
     assert!(matches!(refusal().await, AdminError::OpenPostgres(_)));
     database.sql("DROP TABLE cloudstate.mine");
     open(database.options()).await.close().await;
+    let version = database.sql("SELECT value FROM cloudstate.meta WHERE key = 'schema_version'");
     database.sql("UPDATE cloudstate.meta SET value = '99' WHERE key = 'schema_version'");
     assert!(refusal().await.to_string().contains("run the newer program"));
     // One that was restored on another server can be looked at before it is adopted.
-    database.sql("UPDATE cloudstate.meta SET value = '1' WHERE key IN ('schema_version', 'system_identifier')");
+    database.sql(&format!("UPDATE cloudstate.meta SET value = '{version}' WHERE key = 'schema_version'"));
+    database.sql("UPDATE cloudstate.meta SET value = '1' WHERE key = 'system_identifier'");
     assert_eq!(admin(&database).await.info().await.unwrap().entities, 0);
 }
