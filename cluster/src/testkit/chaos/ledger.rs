@@ -2,6 +2,7 @@
 
 use super::run::Failure;
 use crate::{
+    cluster::Cluster,
     event::ClusterEvent,
     member::{Member, MemberStatus, UniqueAddress},
     testkit::SimNode,
@@ -22,8 +23,9 @@ struct Inner {
     /// By observer and subject: how far it was.
     known: BTreeMap<(u64, u64), MemberStatus>,
     freed: Vec<Freed>,
-    /// Lives whose work others may have taken over.
-    over: BTreeSet<u64>,
+    /// Lives whose work others may have taken over, and who: whoever removed it, and whoever was in one cluster with one of
+    /// these and not with that life.
+    heirs: BTreeMap<u64, BTreeSet<u64>>,
     /// Who watches which life.
     watches: BTreeSet<(u64, u64)>,
     failure: Option<Failure>,
@@ -71,18 +73,31 @@ impl Ledger {
         self.0.lock().failure.clone()
     }
 
-    /// Lives whose work is free by now, as any node that is there sees it.
-    pub(super) fn over(&self, is_there: impl Fn(&UniqueAddress) -> bool) -> BTreeSet<u64> {
+    /// One of these that serves, and one that serves in its place. Heirs that are gone, and left nobody to go on in their
+    /// stead, serve in nobody's place.
+    pub(super) fn serve_twice<'a>(&self, there: &'a [Cluster]) -> Option<(&'a Cluster, &'a Cluster)> {
         let inner = &mut *self.0.lock();
-        let over = &mut inner.over;
+        let heirs = &mut inner.heirs;
         inner.freed.retain(|freed| {
             let has_come = freed.clock.now() >= freed.at;
-            if has_come && is_there(&freed.observer) {
-                over.insert(freed.subject.uid);
+            if has_come && there.iter().any(|cluster| *cluster.me() == freed.observer) {
+                heirs.entry(freed.subject.uid).or_default().insert(freed.observer.uid);
             }
             !has_come
         });
-        over.clone()
+        heirs.iter_mut().find_map(|(subject, heirs)| {
+            for cluster in there.iter().filter(|cluster| cluster.me().uid != *subject) {
+                let state = cluster.state();
+                let mut lives = state.members.iter().map(|member| member.node.uid);
+                if lives.clone().any(|life| heirs.contains(&life)) && lives.all(|life| life != *subject) {
+                    heirs.insert(cluster.me().uid);
+                }
+            }
+            let serves = |cluster: &&Cluster| cluster.hosting().check().is_ok();
+            let first = there.iter().find(|cluster| cluster.me().uid == *subject).filter(serves)?;
+            let second = there.iter().filter(|cluster| heirs.contains(&cluster.me().uid)).find(serves)?;
+            Some((first, second))
+        })
     }
 }
 
