@@ -26,7 +26,8 @@ pub enum Departure {
     Unstable,
     /// Those that it could reach did not agree with it in time.
     NoAgreement,
-    /// It had yet to come, or was about to leave, and could reach nobody who decides what becomes of it.
+    /// It had yet to come, or was about to leave, and could reach nobody who decides what becomes of it. Or it stood still
+    /// until all whom it knew were gone.
     Stranded,
     /// The other side has the lease.
     LeaseDenied,
@@ -73,7 +74,9 @@ impl fmt::Display for Departure {
             Self::AllStop => "nobody can be sure which side goes on",
             Self::Unstable => "who could reach whom did not settle",
             Self::NoAgreement => "those that it could reach did not agree with it",
-            Self::Stranded => "it was about to come or to leave, and nobody was there to see to it",
+            Self::Stranded => {
+                "it was about to come or to leave, or had stood still, and nobody whom it knew was there to see to it"
+            }
             Self::LeaseDenied => "the other side has the lease",
             Self::Quarantined => "most of the others cut it off",
         })

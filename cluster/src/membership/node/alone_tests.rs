@@ -271,3 +271,32 @@ fn one_that_has_yet_to_come_stops_when_all_that_would_let_it_in_are_down() {
         assert_eq!(stops, Some((14, StopReason::Stranded)), "{mine:?}");
     }
 }
+
+/// The third of four stands still for as long as is given, and finds later lives in the places of all others.
+#[test]
+fn whoever_slept_until_all_others_were_replaced_stops() {
+    let wakes = |slept: u64, first_heard: &[usize]| {
+        let mut node = third_of_four();
+        [0, 1, 3].into_iter().for_each(|one| drop(node.step(Input::News(News::Alive(member(one, Up).node)), at(0))));
+        (1..5).for_each(|second| drop(node.step(Input::Time, at(second))));
+        let now = at(4 + slept);
+        let heard = first_heard.iter().map(|one| said(*one, Message::Echo { at: now }));
+        node.turn(heard.chain([Input::Time]), now);
+        node.step(Input::Time, now + Duration::from_secs(1));
+        let replaced = [0, 1, 3].map(|one| {
+            let old = member(one, Up).node;
+            Input::News(News::Replaced { new: UniqueAddress { uid: 10 + old.uid, ..old.clone() }, old })
+        });
+        let effects = node.turn(replaced, now + Duration::from_secs(2));
+        let stopped = why_stopped(&effects);
+        stopped.or_else(|| why_stopped(&node.step(Input::Time, now + Duration::from_secs(3))))
+    };
+    assert_eq!(
+        wakes(40, &[]),
+        Some(StopReason::Stranded),
+        "they may have gone on, and let others in, before they went"
+    );
+    assert_eq!(wakes(40, &[0, 1]), None, "with these it would have gone on");
+    assert_eq!(wakes(40, &[1]), Some(StopReason::Stranded), "the other half went on");
+    assert_eq!(wakes(8, &[]), None, "nobody can have taken over so soon");
+}

@@ -63,7 +63,7 @@ pub(super) fn length(full: usize) -> Duration {
 }
 
 impl Node {
-    fn full_members(&self) -> usize {
+    pub(super) fn full_members(&self) -> usize {
         self.table.members().filter(|member| member.status.is_full()).count()
     }
 

@@ -152,7 +152,8 @@ pub(crate) enum StopReason {
     Unstable,
     /// Those that it could reach did not agree with it in time.
     NoAgreement,
-    /// It had yet to come, or was about to leave, and could reach nobody who decides what becomes of it.
+    /// It had yet to come, or was about to leave, and could reach nobody who decides what becomes of it. Or it stood still
+    /// until all whom it knew were gone.
     Stranded,
     /// The other side has the lease.
     LeaseDenied,

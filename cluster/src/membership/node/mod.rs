@@ -73,6 +73,7 @@ pub(crate) struct Node {
     hosting: hosting::Hosting,
     published: events::Published,
     council: Option<Council>,
+    last_turn: Tick,
     out: Vec<Effect>,
 }
 
@@ -93,6 +94,7 @@ impl Node {
             hosting: hosting::Hosting::default(),
             published: events::Published::default(),
             council: None,
+            last_turn: Tick::START,
             out: Vec::new(),
         }
     }
@@ -116,6 +118,7 @@ impl Node {
 
     /// Takes all that has arrived by `now`, and only then lets time pass: what is late by then may have been contradicted.
     pub(crate) fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Tick) -> Vec<Effect> {
+        self.notice_sleep(now);
         for input in inputs {
             if matches!(self.phase, Phase::Stopped) {
                 self.drop(DropReason::Stopped);
@@ -267,6 +270,7 @@ impl Node {
                     self.stop(StopReason::Stranded, now);
                 }
             }
+            Some(_) if self.slept_through_all() => self.stop(StopReason::Stranded, now),
             Some(_) => {}
             None if self.published.status(uid) == Some(MemberStatus::Exiting) => self.stop(StopReason::Left, now),
             None => self.stop(StopReason::Removed, now),

@@ -3,9 +3,17 @@
 //! A table is changed by one node alone, and those that go on without this one do not tell it: it may hold somebody for
 //! gone, with good reason, who had given it up before. So whoever became Down since the members last agreed is still counted
 //! as one of the others, until those that are left agree again and enough of them have answered.
+//!
+//! A node that stood still for longer than an answer is good for does not know what was decided without it, nor whom those
+//! let in that decided. It goes on only with enough of those that it knew before: that all of them are gone, and others run
+//! in their places, says nothing about who took over from them. If none is left, it stops.
 
-use super::Node;
-use crate::member::{Address, Member, MemberStatus, UniqueAddress};
+use super::{Node, Phase, hosting::length};
+use crate::{
+    downing::{Decision, View, decide},
+    member::{Address, Member, MemberStatus, UniqueAddress},
+};
+use actors::Tick;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -14,11 +22,16 @@ pub(super) struct Quorum {
     full: BTreeMap<u64, Member>,
     /// For how many rounds all agreed since, and too few of them were left.
     rounds: u64,
+    /// It stood still for so long that others may have gone on without it, and none of them has answered since.
+    overslept: bool,
 }
 
 impl Quorum {
     /// Somebody who knows for certain has told this node that whoever was there is gone.
     pub(super) fn forget(&mut self, address: &Address) {
+        if self.overslept {
+            return;
+        }
         self.full.retain(|_, member| member.node.address != *address);
     }
 }
@@ -43,16 +56,48 @@ impl Node {
         self.hosting.quorum.full.retain(|uid, _| !exits(*uid));
     }
 
+    /// Before anything is heard at `now`.
+    pub(super) fn notice_sleep(&mut self, now: Tick) {
+        let slept = now - std::mem::replace(&mut self.last_turn, now);
+        let is_member = matches!(self.phase, Phase::Member) && self.my_status().is_some_and(MemberStatus::is_full);
+        if !is_member || slept < length(self.full_members()) || self.goes_on_alone() {
+            return;
+        }
+        self.hosting.quorum.overslept = true;
+        if self.hosting.quorum.full.is_empty() {
+            self.hosting.quorum.full = self.full_now();
+        }
+    }
+
+    /// Whether it overslept, and nobody is left of those that may have gone on without it.
+    pub(super) fn slept_through_all(&self) -> bool {
+        let quorum = &self.hosting.quorum;
+        let mut others = quorum.full.keys().filter(|uid| **uid != self.myself.node.uid);
+        quorum.overslept && others.all(|uid| self.status_of(*uid).is_none_or(|status| status >= MemberStatus::Down))
+    }
+
+    /// Whether the others would not go on without this node.
+    fn goes_on_alone(&self) -> bool {
+        let mut view = View { indirect: Default::default(), ..View::of(&self.myself.node, &self.table) };
+        view.unreachable = view.members.keys().copied().filter(|uid| *uid != self.myself.node.uid).collect();
+        matches!(decide(&self.settings.downing, &view), Decision::Nothing | Decision::GoOn { .. })
+    }
+
+    fn full_now(&self) -> BTreeMap<u64, Member> {
+        let full = self.table.members().filter(|member| member.status.is_full());
+        full.map(|member| (member.node.uid, member.clone())).collect()
+    }
+
     /// Once a round. `heard`: enough answered of those that agreed last; `heard_here`: enough of those that the table has.
     pub(super) fn agree_on_quorum(&mut self, heard: bool, heard_here: bool, enough_rounds: u64) {
         let agreed = self.table.is_converged();
         let quorum = &mut self.hosting.quorum;
-        quorum.rounds = if agreed && heard_here { quorum.rounds + 1 } else { 0 };
+        quorum.overslept &= !heard;
+        quorum.rounds = if agreed && heard_here && !quorum.overslept { quorum.rounds + 1 } else { 0 };
         // Whoever had given this node up would have told it by then.
         if quorum.full.is_empty() || agreed && (heard || quorum.rounds >= enough_rounds) {
-            let full = self.table.members().filter(|member| member.status.is_full());
-            quorum.full = full.map(|member| (member.node.uid, member.clone())).collect();
             quorum.rounds = 0;
+            self.hosting.quorum.full = self.full_now();
         }
     }
 }
@@ -105,6 +150,7 @@ mod tests {
     #[test]
     fn whoever_is_left_hosts_again_when_nobody_has_contradicted_for_long() {
         let mut node = first_of_three();
+        (2..10).for_each(|second| drop(node.step(Input::Time, at(second))));
         node.step(replaced(1), at(10));
         node.step(replaced(2), at(10));
         (11..19).for_each(|second| drop(node.step(Input::Time, at(second))));
