@@ -8,6 +8,7 @@ use std::{
 
 pub(crate) const HELP: &str = "\
 cargo sim [--seed N | --random] [--count N] [--seconds N] [--trace] [--minimize] [--until SECONDS]
+cargo sim figures --help         how long clusters take to notice a crash and to go on
 
   --seed N         the first seed; default 0
   --random         draw the first seed, and print it

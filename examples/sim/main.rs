@@ -1,10 +1,12 @@
 //! Runs clusters of simulated nodes through trouble drawn from seeds, and tells which promise broke.
 //!
-//! `cargo sim --seed 1 --count 1000`; `cargo sim --random --seconds 60` for other seeds each time; `cargo sim --help` for the rest.
+//! `cargo sim --seed 1 --count 1000`; `cargo sim --random --seconds 60` for other seeds each time; `cargo sim --help` for the
+//! rest. `cargo sim figures` tells how long clusters take to notice a crash and to go on.
 
 #![expect(clippy::print_stdout, reason = "a program for people to watch")]
 
 mod arguments;
+mod figures;
 
 use actors::Clock;
 use anyhow::Context;
@@ -16,7 +18,12 @@ use std::process::ExitCode;
 const TWICE_EVERY: u64 = 100;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Some(arguments) = Arguments::read(std::env::args().skip(1))? else {
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if_eq("figures").is_some() {
+        let well = figures::print(words)?;
+        return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let Some(arguments) = Arguments::read(words)? else {
         println!("{}", arguments::HELP);
         return Ok(ExitCode::SUCCESS);
     };

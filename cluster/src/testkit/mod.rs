@@ -1,7 +1,8 @@
 //! Whole clusters in one thread, in virtual time, under faults drawn from a seed.
 //!
 //! [`SimCluster`] is for tests of what runs on a cluster: it starts, kills, pauses and cuts off whole nodes, each with its
-//! actors, and lets time pass. [`chaos`] has it do so at random, and checks what the cluster promises.
+//! actors, and lets time pass. [`chaos`] has it do so at random, and checks what the cluster promises; [`measure`] asks how
+//! long it takes.
 //!
 //! # What makes a run repeatable
 //! One thread; time that moves only when nothing else can; all chance from one seed, by forks for each node and part. The
@@ -11,6 +12,7 @@
 
 pub mod chaos;
 mod draw;
+pub mod measure;
 mod net;
 pub(crate) mod planted;
 mod process;
