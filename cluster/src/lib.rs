@@ -67,7 +67,9 @@
 //! - **Members**: all nodes that can reach each other come to one list. A [status](MemberStatus) only goes forward, and a life
 //!   that was removed never comes back: a node that starts again at the same address is another member.
 //! - **Who goes on**: when members cannot reach each other, of two sides that saw the same members at most one goes on, by the
-//!   [`Downing`] that all have; the nodes of the other stop. A [`Departure`] says why.
+//!   [`Downing`] that all have; the nodes of the other stop. A node that reaches too few
+//!   and has no answer of them stops after two stable periods though nobody confirms it; so does one that stood still until all
+//!   it knew were gone. A [`Departure`] says why.
 //! - **Messages** of one sender to one receiver arrive in order and at most once. `ask` fails as soon as it is certain that no
 //!   answer comes, never later than its limit. Who watches is told `Terminated` once: when the actor ended, or when its node
 //!   was removed.
