@@ -236,6 +236,7 @@ fn delivery(system: &ActorSystem, chunking: Chunking<u32>) {
 fn testing() {
     let builder: ActorSystemBuilder = ActorSystem::builder("b").workers(1).throughput(1).tracing(Tracing::new());
     drop(builder.runtime(tokio::runtime::Handle::current()).start());
+    let _: fn(&ActorSystem) -> Arc<u32> = ActorSystem::extension::<u32>;
     TestKit::for_each_seed(0..1, |_| {});
     let kit = TestKit::strict();
     kit.advance(SECOND);

@@ -100,5 +100,5 @@ mod compiled {
 
     fn stored(_: SqliteStore, _: PostgresStore, _: InMemoryJournal<u32>, _: Guarded<u32>) {}
 
-    fn read(_: LiveFeed<u32>, _: ProjectionMessage) {}
+    fn read(_: LiveFeed<u32>, _: LiveIds, _: ProjectionMessage) {}
 }
