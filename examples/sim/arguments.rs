@@ -8,6 +8,7 @@ use std::{
 
 pub(crate) const HELP: &str = "\
 cargo sim [--seed N | --random] [--count N] [--seconds N] [--trace] [--minimize] [--until SECONDS]
+          [--known PROMISE]
 cargo sim figures --help         how long clusters take to notice a crash and to go on
 
   --seed N         the first seed; default 0
@@ -16,7 +17,8 @@ cargo sim figures --help         how long clusters take to notice a crash and to
   --seconds N      begin no other seed after so much time
   --trace          print everything that happens
   --minimize       for a seed that fails, look for the least trouble that breaks the same promise
-  --until SECONDS  stop each run after so much simulated time";
+  --until SECONDS  stop each run after so much simulated time
+  --known PROMISE  a seed that breaks this promise, such as M2, is told and counted like others and does not make it fail";
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Arguments {
@@ -27,12 +29,14 @@ pub(crate) struct Arguments {
     pub(crate) trace: bool,
     pub(crate) minimize: bool,
     pub(crate) until: Option<Duration>,
+    pub(crate) known: Option<String>,
 }
 
 impl Arguments {
     /// None: help is asked for.
     pub(crate) fn read(words: impl Iterator<Item = String>) -> anyhow::Result<Option<Self>> {
-        let mut read = Self { seed: 0, count: None, seconds: None, trace: false, minimize: false, until: None };
+        let mut read =
+            Self { seed: 0, count: None, seconds: None, trace: false, minimize: false, until: None, known: None };
         let (mut given, mut random) = (false, false);
         let mut words = words.peekable();
         while let Some(word) = words.next() {
@@ -41,6 +45,7 @@ impl Arguments {
                 next.parse::<u64>().with_context(|| format!("{word} needs a number, not {next:?}"))
             };
             match word.as_str() {
+                "--known" => read.known = Some(words.next().context("--known needs a promise, such as M2")?),
                 "--seed" => (read.seed, given) = (number()?, true),
                 "--random" => (read.seed, random) = (drawn(), true),
                 "--count" => read.count = Some(number()?),
@@ -84,7 +89,12 @@ mod tests {
     fn what_is_written_is_read_and_what_is_wrong_is_named() {
         let all = read("--seed 7 --count 3 --seconds 60 --trace --minimize --until 12").unwrap().unwrap();
         let (seconds, until) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(12)));
-        assert_eq!(all, Arguments { seed: 7, count: Some(3), seconds, trace: true, minimize: true, until });
+        assert_eq!(
+            all,
+            Arguments { seed: 7, count: Some(3), seconds, trace: true, minimize: true, until, known: None }
+        );
+        assert_eq!(read("--known M2").unwrap().unwrap().known.as_deref(), Some("M2"));
+        assert!(read("--known").is_err());
         assert_eq!(read("--seed 7").unwrap().unwrap().count, Some(1));
         assert_eq!(read("--random --seconds 60").unwrap().unwrap().count, None, "as many as fit");
         assert_eq!(read("--help").unwrap(), None);

@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let clock = Clock::tokio();
     let ends = arguments.seconds.map(|seconds| clock.now() + seconds);
-    let (mut seeds, mut failed, mut simulated) = (0_u64, 0_u64, 0.0);
+    let (mut seeds, mut failed, mut known, mut simulated) = (0_u64, 0_u64, 0_u64, 0.0);
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.count.unwrap_or(u64::MAX)) {
         if ends.is_some_and(|ends| clock.now() >= ends) {
             break;
@@ -49,7 +49,8 @@ fn main() -> anyhow::Result<ExitCode> {
             print!("{}", outcome.trace);
         }
         if let Some(failure) = outcome.failure {
-            failed += 1;
+            let is_known = arguments.known.as_deref() == Some(failure.promise);
+            *(if is_known { &mut known } else { &mut failed }) += 1;
             tell(&plan, &failure);
             if arguments.minimize {
                 shrink(&plan, &options).with_context(|| format!("seed {seed} fails, and then not"))?;
@@ -63,7 +64,8 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("seed {seed} is another story each time it is told: two traces differ");
         }
     }
-    println!("{seeds} seeds, {:.1} h of simulated time, {failed} failed", simulated / 3600.0);
+    let known = arguments.known.map_or(String::new(), |promise| format!(", {known} broke {promise}, as is known"));
+    println!("{seeds} seeds, {:.1} h of simulated time, {failed} failed{known}", simulated / 3600.0);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
