@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::{LazyLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use persistence::testkit::{PostgresServer, PostgresServerOptions};
 
@@ -100,17 +100,15 @@ fn too_few_connections_are_said_with_how_many_it_takes() {
     STRICT.sql("postgres", &format!("GRANT CREATE ON DATABASE {database} TO limited")).expect("granted");
     let limited = url("limited", &database);
     refused(&limited, &["too few connections left for the 6", "CONNECTION LIMIT", "lower writers and readers"]);
-    // Lowered as it says. The server takes a moment to see that the program before has ended.
-    let lowered = ["--set", "postgres.writers=1", "--set", "postgres.readers=1"];
-    let mut last = open(&limited, &lowered);
-    for _ in 0..50 {
-        if last.0 == Some(0) {
-            break;
-        }
-        thread::sleep(Duration::from_millis(100));
-        last = open(&limited, &lowered);
+    // Lowered as it says, once the server has seen that the program before has ended.
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'limited'";
+    let asked_until = Instant::now() + ENDS_WITHIN;
+    while STRICT.sql("postgres", connected).expect("a count").trim() != "0" {
+        assert!(Instant::now() < asked_until, "its connections are still there");
+        thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(last, (Some(0), "no event is parked\n".to_owned()));
+    let lowered = ["--set", "postgres.writers=1", "--set", "postgres.readers=1"];
+    assert_eq!(open(&limited, &lowered), (Some(0), "no event is parked\n".to_owned()));
 }
 
 /// A store is moved by a dump: refused until somebody says that it may be taken over. Then the server it came from becomes
