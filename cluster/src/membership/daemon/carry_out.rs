@@ -158,8 +158,18 @@ impl Daemon {
 
     fn is_member(&mut self, member: &Member) {
         debug_assert!(member.status < MemberStatus::Down);
-        if member.node != self.me && self.members.insert(member.node.clone()) {
+        // Of two lives that a table still has at one address SWIM knows the later one.
+        let is_over = self.translator.is_displaced(&member.node);
+        if member.node != self.me && !is_over && self.members.insert(member.node.clone()) {
             self.remote.member(&member.node, true);
+        }
+    }
+
+    /// SWIM knows which life is at an address, perhaps only after it was said who is a member.
+    pub(super) fn is_alive(&mut self, node: &UniqueAddress) {
+        let member = self.node.table().get(node.uid).cloned();
+        if let Some(member) = member.filter(|member| member.status < MemberStatus::Down) {
+            self.is_member(&member);
         }
     }
 

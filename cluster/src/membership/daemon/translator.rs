@@ -75,6 +75,11 @@ impl Translator {
         }
     }
 
+    /// Whether SWIM has another life at the address of this one: a table that has this one there lags behind.
+    pub(super) fn is_displaced(&self, life: &UniqueAddress) -> bool {
+        self.lives.get(&life.address).is_some_and(|known| known.uid != life.uid)
+    }
+
     /// What need not wait any longer. `others` says how many other nodes cannot reach a life either.
     pub(super) fn release(&mut self, is_well: bool, others: impl Fn(u64) -> usize, now: Tick) -> Vec<News> {
         let over = |node: &UniqueAddress, since: &mut Tick| {
@@ -131,6 +136,7 @@ mod tests {
         assert_eq!(told, [replaced, News::Alive(node(&life(5, 2)))]);
         let renewed = Identity { generation: 4, ..life(5, 2) };
         assert_eq!(take(&mut translator, swim::News::Alive(renewed)), [News::Alive(node(&life(5, 2)))]);
+        assert!(translator.is_displaced(&node(&life(7, 1))) && !translator.is_displaced(&node(&life(5, 2))));
         let earlier = take(&mut translator, swim::News::Alive(life(9, 1)));
         assert_eq!(earlier, [News::Alive(node(&life(9, 1)))], "it is no later one: others decide");
     }

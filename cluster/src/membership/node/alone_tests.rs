@@ -238,6 +238,14 @@ fn what_strangers_say_changes_nothing() {
 }
 
 #[test]
+fn one_that_came_in_where_this_node_was_given_up_can_tell_it_so() {
+    let mut node = third_of_four();
+    node.step(Input::News(News::Alive(member(6, Up).node)), at(1));
+    let effects = node.step(said(6, Message::YouAreRemoved), at(1));
+    assert_eq!(why_stopped(&effects), Some(StopReason::Removed));
+}
+
+#[test]
 fn an_answer_from_the_future_extends_nothing() {
     let mut node = third_of_four();
     (0..4).filter(|other| *other != 2).for_each(|other| {

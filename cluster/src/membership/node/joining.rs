@@ -166,11 +166,12 @@ impl Node {
         (self.table.members().count() >= super::gossip::MEMBERS_MAX).then_some(Message::NotReady)
     }
 
-    /// A member, or whom this node asks to let it in, says that this life is over.
+    /// A member, or whom this node asks to let it in, says that this life is over. So may one that has come in elsewhere, if
+    /// SWIM knows it: those that gave this node up may all be gone, and those that they let in know of it.
     pub(super) fn told_removed(&mut self, from: &UniqueAddress, now: Tick) {
         let known = match &self.phase {
             Phase::Joining(joining) => joining.seeds.contains(&from.address),
-            Phase::Member => self.table.get(from.uid).is_some(),
+            Phase::Member => self.table.get(from.uid).is_some() || !self.reach.is_dead(from.uid),
             Phase::Idle | Phase::Stopped => false,
         };
         match self.my_status() {

@@ -12,7 +12,8 @@
 //!
 //! # Going on under the next generation
 //! Who learns that it was given up goes on as the next generation of the same life: [`News::Renewed`]. That is no restart.
-//! It is not connected then until somebody has answered to the new name. If that generation is given up at once, too (as one
+//! It is not connected then until somebody has answered to the new name. If nobody has by the time that this node knocks
+//! again, those that it knew are probed all the same: they may be gone, and nothing else would show it. If that generation is given up at once, too (as one
 //! is that others take for the earlier of two lives at its address), this node waits before it believes it: a second, and
 //! twice as long each time, up to 15 seconds. Else it and the others would answer each other as fast as they can.
 
@@ -378,6 +379,11 @@ impl Swim {
     /// Knocks at all doors, and sets the alarm for the next time.
     fn knock(&mut self) {
         let now = self.world.now;
+        let unheard = self.renewed.is_some_and(|(at, doubt)| now > at + doubt);
+        if unheard && self.state == State::Alone && self.foca.num_members() > 0 {
+            // Has foca look at whom it knows, and begin to probe.
+            let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.world);
+        }
         for address in self.contacts.doors(now) {
             if is_planted(Bug::SilentWhenAlone) {
                 break;
