@@ -28,6 +28,8 @@ const KNOWN_MAX: usize = 20_000;
 pub(super) struct Reach {
     /// Whether SWIM holds it for alive.
     alive: BTreeMap<u64, bool>,
+    /// Who is alive by SWIM, and in no table that this node had yet.
+    strangers: BTreeMap<u64, UniqueAddress>,
     /// Since when this node knows a full member.
     known_since: BTreeMap<u64, Tick>,
     /// Since when the connection to it fails.
@@ -69,13 +71,12 @@ impl Node {
     pub(super) fn hear(&mut self, news: News, now: Tick) {
         match news {
             News::Alive(node) if node == self.myself.node => {}
-            News::Alive(node) if self.table.was_removed(node.uid) => {
-                self.send(&node, Message::YouAreRemoved);
-                self.out.push(Effect::Quarantine(node));
-            }
-            // It may be about to join.
+            // It may be about to join, or was removed.
             News::Alive(node) if self.reach.alive.len() < KNOWN_MAX || self.table.get(node.uid).is_some() => {
                 self.reach.alive.insert(node.uid, true);
+                if self.table.get(node.uid).is_none() {
+                    self.reach.strangers.insert(node.uid, node);
+                }
             }
             News::Alive(_) => self.drop(DropReason::TooLarge),
             News::Unreachable(node) if self.table.get(node.uid).is_some() => {
@@ -98,8 +99,21 @@ impl Node {
         }
     }
 
+    /// Tells those that are there, and were removed before this node came in or while they were cut off.
+    fn tell_removed(&mut self) {
+        let (table, reach) = (&self.table, &mut self.reach);
+        reach.strangers.retain(|uid, _| reach.alive.get(uid) == Some(&true) && table.get(*uid).is_none());
+        let removed: Vec<_> = reach.strangers.extract_if(.., |uid, _| table.was_removed(*uid)).collect();
+        for (uid, node) in removed {
+            self.reach.alive.remove(&uid);
+            self.send(&node, Message::YouAreRemoved);
+            self.out.push(Effect::Quarantine(node));
+        }
+    }
+
     /// Brings the rows up to date with what is known, and cuts off whose time has come.
     pub(super) fn look_around(&mut self, now: Tick) {
+        self.tell_removed();
         let me = self.myself.node.uid;
         let table = &self.table;
         retain(&mut self.reach.known_since, |uid| table.get(uid).is_some());
