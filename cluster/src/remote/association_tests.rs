@@ -325,6 +325,24 @@ fn a_member_of_before_does_not_displace_who_was_met() {
     assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
 }
 
+/// A connection to the earlier life was stuck, and is through only after the later one was met.
+#[test]
+fn a_life_that_is_known_to_be_the_later_one_is_not_displaced() {
+    let mut node = node();
+    node.step(connected(2, Control), at(0));
+    node.step(Input::Replaced { old: life("peer", 1), new: life("peer", 2) }, at(0));
+    node.step(connected(1, Ordinary), at(1));
+    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(2)));
+    // It was seen before anything was known.
+    node.step(connected(3, Ordinary), at(2));
+    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(3)));
+    let effects = node.step(Input::Replaced { old: life("peer", 3), new: life("peer", 2) }, at(3));
+    assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 2)))), "{effects:?}");
+    node.step(connected(3, Ordinary), at(4));
+    node.step(connected(2, Control), at(4));
+    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(2)));
+}
+
 #[test]
 fn there_are_only_so_many_peers() {
     let mut node = node();

@@ -5,7 +5,7 @@
 //! # Lives
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
-//! dropped. A life that was given up is quarantined: for good, in both directions, and it is told so in the handshake.
+//! dropped. Where SWIM has another order, that counts. A life that was given up is quarantined: for good, in both directions, and it is told so in the handshake.
 
 use super::{
     association::{Association, Effect, Ended, Life},
@@ -46,6 +46,8 @@ pub(crate) enum Input {
     Arrived { from: UniqueAddress, lane: Lane, frame: Bytes },
     /// It is a member; or is no more, without having been removed here.
     Member { node: UniqueAddress, is: bool },
+    /// Of two lives at one address `new` is the later one, as is known from elsewhere.
+    Replaced { old: UniqueAddress, new: UniqueAddress },
     /// Never talk to it again.
     Quarantine(UniqueAddress),
     /// Time passed.
@@ -154,6 +156,7 @@ impl Associations {
             #[cfg(test)]
             Input::Arrived { from, lane, frame } => self.arrived(&from, lane, [frame], now, out),
             Input::Member { node, is } => self.member(&node, is, now, out),
+            Input::Replaced { old, new } => self.replaced(&old, &new, now, out),
             Input::Quarantine(node) => self.quarantine(node, Ended::Removed, now, out),
             Input::Time => self.tick(now, out),
         }
@@ -316,6 +319,23 @@ impl Associations {
         {
             peer.set_member(false);
         }
+    }
+
+    /// What was seen of connections may have come late: those of an earlier life are settled after those of a later one if
+    /// they were stuck.
+    fn replaced(&mut self, old: &UniqueAddress, new: &UniqueAddress, now: Tick, out: &mut Vec<Effect>) {
+        self.lives.revive(new);
+        match self.peers.get_mut(&old.address).filter(|peer| peer.life().uid() == Some(old.uid)) {
+            Some(peer) => {
+                peer.end_life(true, None, DropReason::OldLife, out);
+                peer.wake_all(now, out);
+                out.push(Effect::HangUpOn(old.clone()));
+                out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(new.clone()) });
+            }
+            None if self.lives.standing(old) == Standing::Good => out.push(Effect::HangUpOn(old.clone())),
+            None => {}
+        }
+        self.lives.end(old.clone(), Standing::Old, now);
     }
 
     /// The association of a life that is behind its address, from now on if not before; none if it is over or there is no
