@@ -8,7 +8,10 @@ use crate::{
         MemberStatus::{self, Joining, Leaving, Up},
         UniqueAddress,
     },
-    membership::{news::News, table::MemberTable},
+    membership::{
+        news::News,
+        table::{MemberTable, Promotion},
+    },
 };
 use actors::Tick;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
@@ -243,6 +246,21 @@ fn one_that_came_in_where_this_node_was_given_up_can_tell_it_so() {
     node.step(Input::News(News::Alive(member(6, Up).node)), at(1));
     let effects = node.step(said(6, Message::YouAreRemoved), at(1));
     assert_eq!(why_stopped(&effects), Some(StopReason::Removed));
+}
+
+#[test]
+fn one_that_was_removed_is_told_by_whoever_knew_it_before_that() {
+    let mut table = cluster(0..2);
+    table.step(0, 1, MemberStatus::Down).unwrap();
+    table.promote(0, &Promotion { uid: 1, to: MemberStatus::Removed, up_number: None }).unwrap();
+    let mut node = node(2);
+    let gone = member(1, Up).node;
+    node.step(Input::News(News::Alive(gone.clone())), at(0));
+    node.step(Input::Command(Command::Join { seeds: vec![address(0)] }), at(0));
+    node.step(said(0, Message::Ready), at(0));
+    let effects = node.step(said(0, Message::Welcome { table: table.gossip() }), at(0));
+    let tells = |it: &Effect| matches!(it, Effect::Send { to, message: Message::YouAreRemoved } if *to == gone);
+    assert!(effects.iter().any(tells), "{effects:?}");
 }
 
 #[test]

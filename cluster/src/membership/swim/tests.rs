@@ -125,30 +125,6 @@ fn the_seeds_need_not_be_there_to_find_the_others_again() {
     }
 }
 
-/// B was given up and goes on under its next generation, and A, whom it would hear of that from, is gone.
-#[test]
-fn who_goes_on_and_is_answered_by_nobody_gives_up_those_that_are_gone() {
-    for seed in SEEDS {
-        let mut net = Net::joined(seed, 2);
-        net.cut(&[0]);
-        let (mut first, mut second) = (0, 1);
-        net.run_until(secs(30), |net| (0..2).any(|n| net.sees(n).is_empty()));
-        if net.sees(second).is_empty() {
-            (first, second) = (second, first);
-        }
-        net.heal();
-        let goes_on = |net: &Net| net.news_of(second).any(|news| matches!(news, News::Renewed(_)));
-        net.run_until(secs(40), |net| goes_on(net) || net.sees(second).is_empty());
-        if !goes_on(&net) {
-            continue;
-        }
-        net.lose();
-        net.kill(first);
-        net.run_until(secs(60), |net| net.sees(second).is_empty());
-        assert_eq!(net.news_of(second).last(), Some(&News::Alone), "{}", net.trace());
-    }
-}
-
 /// B was cut off and is suspected. Just before it would be given up the network heals, and what contradicts lies in the inbox
 /// of A, who was busy for a fifth of a second, when the time of the suspect has passed.
 fn given_up_with_the_contradiction_in_the_inbox(seed: u64, time_first: bool) -> bool {
@@ -244,6 +220,20 @@ fn who_goes_on_under_the_next_generation_makes_itself_heard() {
         net.run(millis(net.below(5000)));
         net.heal();
         net.run_until(secs(20), Net::all_see_each_other);
+    }
+}
+
+/// Those that gave it up are gone before they have heard of the new name.
+#[test]
+fn who_goes_on_under_the_next_generation_notices_that_nobody_is_there() {
+    for seed in SEEDS {
+        let mut net = Net::joined(seed, 3);
+        net.busy(2, secs(10));
+        net.run_until(secs(12), |net| net.news_of(2).any(|news| *news == News::Renewed(1)));
+        net.lose();
+        [0, 1].into_iter().for_each(|gone| net.kill(gone));
+        net.run_until(secs(60), |net| net.sees(2).is_empty());
+        assert_eq!(net.news_of(2).last(), Some(&News::Alone), "{}", net.trace());
     }
 }
 
