@@ -251,6 +251,7 @@ fn one_that_came_in_where_this_node_was_given_up_can_tell_it_so() {
 #[test]
 fn one_that_was_removed_is_told_by_whoever_knew_it_before_that() {
     let mut table = cluster(0..2);
+    table.add(0, member(2, Joining));
     table.step(0, 1, MemberStatus::Down).unwrap();
     table.promote(0, &Promotion { uid: 1, to: MemberStatus::Removed, up_number: None }).unwrap();
     let mut node = node(2);
