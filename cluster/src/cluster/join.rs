@@ -18,7 +18,7 @@ use crate::{
     refs::Refs,
     remote::{
         door::{Channel, Receiver, Remote},
-        remoting::{ControlThread, Remoting, RemotingSettings},
+        remoting::{ControlThread, Receivers, Remoting, RemotingSettings},
         tcp::Tcp,
         tls::Tls,
     },
@@ -53,7 +53,12 @@ pub(crate) struct Ground {
     /// Which of several lives at the address this is: a later one has more.
     pub(crate) start: u64,
     pub(crate) control: Option<ControlThread>,
+    /// Takes what comes over [`Channel::Probe`], for the life that is given.
+    pub(crate) probe: Option<ProbeOf>,
 }
+
+/// Makes what takes a simulation's frames for this life.
+pub(crate) type ProbeOf = Box<dyn FnOnce(&UniqueAddress) -> Arc<dyn Receiver> + Send>;
 
 impl Ground {
     pub(super) fn of_machine(system: &ActorSystem, config: &ClusterConfig) -> Result<Self, JoinError> {
@@ -76,14 +81,14 @@ impl Ground {
             rng: Arc::new(Rng::from_seed(seed)),
         };
         let start = clock.wall_ms();
-        Ok(Self { seams, uptime: Uptime::of_machine(clock), address, start, control: Some(control) })
+        Ok(Self { seams, uptime: Uptime::of_machine(clock), address, start, control: Some(control), probe: None })
     }
 }
 
 /// As [`Cluster::join`], on any ground.
 pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Ground) -> Result<Cluster, JoinError> {
     config.validate()?;
-    let Ground { seams, uptime, address, start, control } = ground;
+    let Ground { seams, uptime, address, start, control, probe } = ground;
     let uid = seams.rng.fork("life").next_u64().max(1);
     let myself = Member {
         node: UniqueAddress { address: address.clone(), uid },
@@ -108,7 +113,8 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
     };
     let refs = Refs::new(system, myself.node.clone(), registry.clone(), seams.clone(), config.refs());
     let receiver: Arc<dyn Receiver> = shared.inbox.clone();
-    let receivers = [(Channel::Membership, receiver), (Channel::Actors, refs.receiver())].into();
+    let mut receivers = Receivers::from([(Channel::Membership, receiver), (Channel::Actors, refs.receiver())]);
+    receivers.extend(probe.map(|probe| (Channel::Probe, probe(&myself.node))));
     let remoting = Remoting::start(myself.node, settings, registry.clone(), seams.clone(), receivers);
     let remote: Arc<dyn Remote> = remoting.clone();
     refs.connect(&remote);

@@ -9,7 +9,7 @@ pub(crate) mod tests;
 
 pub use error::{ClusterError, JoinError, SettingDifference};
 
-pub(crate) use join::{Ground, join};
+pub(crate) use join::{Ground, ProbeOf, join};
 
 use crate::{
     config::ClusterConfig,
@@ -194,6 +194,24 @@ impl Cluster {
     /// The actor system that joined.
     pub fn system(&self) -> &ActorSystem {
         &self.0.system
+    }
+
+    /// Why this node is no member any more, once it is none.
+    pub(crate) fn departure(&self) -> Option<Departure> {
+        match &*self.0.shared.stage().borrow() {
+            Stage::Stopped(reason) => Some(Departure::of(*reason)),
+            _ => None,
+        }
+    }
+
+    /// How often others said that this node is gone, and it had to contradict.
+    pub(crate) fn contradicted(&self) -> u64 {
+        self.0.shared.counts.contradicted()
+    }
+
+    /// What this node's messages to others go through.
+    pub(crate) fn remoting(&self) -> &Remoting {
+        &self.0.remoting
     }
 
     /// References to actors of other nodes.

@@ -45,7 +45,7 @@ impl Nodes {
             rng: Arc::new(Rng::seeded(at as u64 + 1)),
         };
         let uptime = Uptime::of(self.kit.clock().clone());
-        Ground { seams, uptime, address: address(at), start: 1000, control: None }
+        Ground { seams, uptime, address: address(at), start: 1000, control: None, probe: None }
     }
 
     /// So many that join at the same time.

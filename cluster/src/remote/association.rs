@@ -207,6 +207,7 @@ impl Association {
             self.drop(DropReason::TooLarge, 1, effects);
         } else if let (Life::Met(met), Some(to)) = (self.life, outgoing.to)
             && met != to
+            && !is_planted(Bug::LifeUnchecked)
         {
             self.drop(DropReason::OldLife, 1, effects);
         } else if self.state(lane).queue.push(outgoing) {

@@ -12,11 +12,13 @@ pub(crate) enum Channel {
     Membership = 1,
     /// Messages to actors, answers, watching and room.
     Actors = 2,
+    /// What simulations send to see what becomes of it. Nobody else takes it.
+    Probe = 3,
 }
 
 impl Channel {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Membership, Self::Actors];
+    pub(crate) const ALL: [Self; 3] = [Self::Membership, Self::Actors, Self::Probe];
 
     /// The channel of a frame by its first byte.
     pub(crate) fn of(byte: u8) -> Option<Self> {

@@ -15,6 +15,7 @@ use crate::{
     lease::{AcquireError, FencingToken, LeaseLost},
     member::Member,
     remote::wire::WireMessage,
+    testkit::planted::{Bug, is_planted},
     tools::{Peers, Tools},
 };
 use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Tick};
@@ -130,6 +131,7 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
                 let gone = self.known.extract_if(.., |uid| !there.contains(uid));
                 gone.map(|uid| (uid, free_at)).collect()
             }
+            ClusterEvent::Unreachable(member) if is_planted(Bug::StartedOnUnreachable) => vec![(member.node.uid, now)],
             _ => Vec::new(),
         }
     }
@@ -138,7 +140,11 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         let removed = self.removed(event, ctx.clock().now());
         // It may be ahead of the event, so it may lack some of whose end is yet to be told.
         let state = self.tools.members.state();
-        let members: Vec<Member> = state.members.iter().filter(|member| self.may_host(member)).cloned().collect();
+        let counts = |member: &&Member| {
+            let is_lost = is_planted(Bug::StartedOnUnreachable) && state.unreachable.contains(&member.node);
+            self.may_host(member) && !is_lost
+        };
+        let members: Vec<Member> = state.members.iter().filter(counts).cloned().collect();
         // Others may not reach this node: it reaches itself, and hears of its own instance without asking, once.
         let unreachable = state.unreachable.iter().map(|node| node.uid).filter(|uid| *uid != self.me);
         let unreachable: BTreeSet<u64> = unreachable.collect();
@@ -241,6 +247,9 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         let Some(lease) = self.singleton.lease.clone() else {
             // Where nobody is left who knew the last one, this is higher all the same.
             let floor = floor.max(ctx.clock().wall_ms());
+            if is_planted(Bug::StartedOnUnreachable) {
+                return ctx.this().tell(NodeMessage::Term(asked, Some(floor)));
+            }
             let name = format!("singleton/{}", self.singleton.name).into();
             let keeper = self.tools.epochs.keeper().clone();
             let raise = |reply_to| KeeperMessage::Raise { name, floor, reply_to };

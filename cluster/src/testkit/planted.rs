@@ -17,8 +17,10 @@ pub(crate) enum Bug {
     NotDeduplicated,
     /// One that hears that a single peer has cut it off stops.
     QuarantineByOne,
-    /// Time passes before what has arrived is taken in.
+    /// One that stood still lets all that time pass, and then takes in what has arrived.
     TimeFirst,
+    /// An instance is started as soon as its host cannot be reached, in a term that nobody agreed to.
+    StartedOnUnreachable,
 }
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
-//! [`Counts`]: how much was dropped, and why.
+//! [`Counts`]: how much was dropped, and why; how often this node was said to be gone.
 
 use crate::{
     membership::{node, swim},
     remote,
 };
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-/// By reason. Reasons are few: those of the program.
 #[derive(Debug, Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<String, u64>>);
+pub(crate) struct Counts {
+    /// By reason. Reasons are few: those of the program.
+    dropped: Mutex<BTreeMap<String, u64>>,
+    contradicted: AtomicU64,
+}
 
 impl Counts {
     pub(crate) fn dropped(&self, reason: &'static str) {
@@ -40,7 +46,7 @@ impl Counts {
     /// Takes over what SWIM has counted so far.
     pub(crate) fn set_datagrams(&self, dropped: &BTreeMap<swim::Dropped, u64>) {
         use swim::Dropped;
-        let mut counts = self.0.lock();
+        let mut counts = self.dropped.lock();
         for (reason, count) in dropped {
             let name = match reason {
                 Dropped::Malformed => "datagrams: malformed",
@@ -60,12 +66,21 @@ impl Counts {
         }
     }
 
+    /// How often others said that this node is gone, and it had to contradict.
+    pub(crate) fn contradicted(&self) -> u64 {
+        self.contradicted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_contradicted(&self, times: u64) {
+        self.contradicted.store(times, Ordering::Relaxed);
+    }
+
     pub(crate) fn all(&self) -> BTreeMap<String, u64> {
-        self.0.lock().clone()
+        self.dropped.lock().clone()
     }
 
     fn add(&self, reason: &str, count: u64) {
-        let mut counts = self.0.lock();
+        let mut counts = self.dropped.lock();
         if let Some(known) = counts.get_mut(reason) {
             *known = known.saturating_add(count);
         } else {

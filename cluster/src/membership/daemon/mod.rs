@@ -199,15 +199,16 @@ impl Daemon {
         }
         let arrived = self.shared.inbox.take();
         let had_datagrams = !datagrams.is_empty();
+        let mut inputs = Vec::new();
         if is_planted(Bug::TimeFirst) {
             let effects = self.swim.time(now);
-            self.heard(effects, now, &mut Vec::new()).await;
+            self.heard(effects, now, &mut inputs).await;
         }
         let effects = self.swim.turn(datagrams, now);
         if had_datagrams {
             self.shared.counts.set_datagrams(self.swim.dropped());
+            self.shared.counts.set_contradicted(self.swim.contradicted());
         }
-        let mut inputs = Vec::new();
         self.heard(effects, now, &mut inputs).await;
         self.arrived(arrived, now, &mut inputs).await;
         inputs.extend(self.swim.take_hints().into_iter().map(|(from, digest)| Input::Hint { from, digest }));

@@ -128,6 +128,7 @@ impl Swim {
                 seal,
                 incarnation: 0,
                 suspected: false,
+                contradicted: 0,
                 send: Vec::new(),
                 notes: Vec::new(),
             },
@@ -280,6 +281,11 @@ impl Swim {
         self.world.timers.len()
     }
 
+    /// How often others said that this node is gone, and it had to contradict.
+    pub(crate) fn contradicted(&self) -> u64 {
+        self.world.contradicted
+    }
+
     /// How many datagrams were dropped, by reason.
     pub(crate) fn dropped(&self) -> &BTreeMap<Dropped, u64> {
         &self.dropped
@@ -351,7 +357,7 @@ impl Swim {
     fn pass(&mut self, now: Tick, news: &mut Vec<News>) {
         self.world.now = now;
         let late = self.due().map_or(Duration::ZERO, |due| now - due);
-        if late > Health::LATE {
+        if late > Health::LATE && !is_planted(Bug::TimeFirst) {
             self.world.health.worse();
             self.world.timers.postpone(late);
         }
@@ -454,6 +460,7 @@ impl Swim {
 
     fn renewed(&mut self, as_now: &Identity, news: &mut Vec<News>) {
         self.world.incarnation = 0;
+        self.world.contradicted += 1;
         // Others that are alive were last noted when they came.
         for member in self.foca.iter_members() {
             self.contacts.seen(&member.id().address, self.world.now);
@@ -483,6 +490,8 @@ struct World {
     incarnation: u16,
     /// Whether a suspect was found.
     suspected: bool,
+    /// How often this node contradicted that it is dead.
+    contradicted: u64,
     send: Vec<(Address, Bytes)>,
     notes: Vec<OwnedNotification<Identity>>,
 }
@@ -502,6 +511,7 @@ impl foca::Runtime<Identity> for World {
         // Raised: this node has just contradicted that it is dead.
         if let Some(incarnation) = codec::incarnation(message).filter(|sent| *sent > self.incarnation) {
             self.incarnation = incarnation;
+            self.contradicted += 1;
             self.health.worse();
         }
         self.send.push((to.address, self.seal.close(message)));

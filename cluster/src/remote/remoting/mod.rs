@@ -31,6 +31,7 @@ use super::{
     door::{Channel, Receiver, Remote},
     dropped::DropReason,
     handshake::Introduction,
+    lives::{Standing, Standings as _},
     message::{Body, Message},
     tls::Tls,
     transport::Lane,
@@ -141,6 +142,16 @@ impl Remoting {
     /// Connections whose handshake is in progress, and how many were closed because there were too many.
     pub(crate) fn at_the_door(&self) -> (usize, u64) {
         self.0.admission.counts()
+    }
+
+    /// Whether nothing waits to be sent, or for its acknowledgement.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.is_quiet()
+    }
+
+    /// What that life is to this node.
+    pub(crate) fn standing(&self, life: &UniqueAddress) -> Standing {
+        self.0.standing(life)
     }
 
     fn is_open(&self, to: &Address) -> bool {

@@ -48,13 +48,15 @@ pub enum FaultKind {
     Leaves,
     /// Members are given up by an operator.
     Downs,
+    /// One member never again has a word with another, which begins anew some time later.
+    Quarantines,
     /// Tasks run in another order than they could.
     Deferrals,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Loss,
         Self::Bursts,
         Self::Delay,
@@ -76,6 +78,7 @@ impl FaultKind {
         Self::WallJumps,
         Self::Leaves,
         Self::Downs,
+        Self::Quarantines,
         Self::Deferrals,
     ];
 }
@@ -113,6 +116,8 @@ pub enum Fault {
     Leave(usize),
     /// The first has the second given up.
     Down(usize, usize),
+    /// The first never again has a word with what runs at the second.
+    Quarantine(usize, usize),
 }
 
 impl Fault {
@@ -122,7 +127,7 @@ impl Fault {
             Self::Cut(one, two) | Self::Heal(one, two) | Self::Stall(one, two, _) | Self::Reset(one, two) => {
                 vec![one, two]
             }
-            Self::Down(one, two) => vec![one, two],
+            Self::Down(one, two) | Self::Quarantine(one, two) => vec![one, two],
             Self::Kill { node, .. } | Self::Start(node) | Self::Leave(node) => vec![node],
             Self::Pause(node, _) | Self::WallJump(node, _) => vec![node],
             Self::Split(_) | Self::HealAll => vec![],
@@ -147,6 +152,7 @@ impl fmt::Display for Fault {
             Self::WallJump(node, ms) => write!(f, "wall clock of n{node} jumps by {ms} ms"),
             Self::Leave(node) => write!(f, "n{node} leaves"),
             Self::Down(by, node) => write!(f, "n{by} gives up n{node}"),
+            Self::Quarantine(by, node) => write!(f, "n{by} cuts off n{node}"),
         }
     }
 }

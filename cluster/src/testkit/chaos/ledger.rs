@@ -4,6 +4,7 @@ use super::run::Failure;
 use crate::{
     cluster::Cluster,
     event::ClusterEvent,
+    lease::HostingDeadline,
     member::{Member, MemberStatus, UniqueAddress},
     testkit::SimNode,
 };
@@ -28,7 +29,37 @@ struct Inner {
     heirs: BTreeMap<u64, BTreeSet<u64>>,
     /// Who watches which life.
     watches: BTreeSet<(u64, u64)>,
+    /// By observer: whom it cannot reach; of one that is given up, whom it could not until then.
+    unreachable: BTreeMap<u64, BTreeSet<u64>>,
+    /// Who has heard of which life by itself.
+    met: BTreeSet<(u64, u64)>,
+    /// By sender and receiver: the last of what is to come once, and how much of that came.
+    sent: BTreeMap<(u64, u64), u64>,
+    came: BTreeMap<(u64, u64), u64>,
+    /// Instances of the singleton that are there, by term.
+    instances: BTreeMap<u64, Hosted>,
+    last_term: u64,
+    /// Those that were members when that one began, and still are there: as long as one is, no term is lower.
+    witnesses: BTreeSet<u64>,
+    /// Who reached the last of them.
+    reached_by: BTreeSet<u64>,
     failure: Option<Failure>,
+}
+
+/// An instance of the singleton: where, its term and until when it may serve.
+#[derive(Clone)]
+pub(super) struct Hosted {
+    pub(super) life: UniqueAddress,
+    pub(super) term: u64,
+    pub(super) deadline: HostingDeadline,
+    /// Who was a full member when it was made.
+    pub(super) witnesses: BTreeSet<u64>,
+}
+
+impl Hosted {
+    fn is_valid(&self) -> bool {
+        self.deadline.check().is_ok()
+    }
 }
 
 /// From then on others do the work of a life.
@@ -69,6 +100,111 @@ impl Ledger {
         inner.watches.iter().find(|(watcher, life)| lives.contains(watcher) && !lives.contains(life)).copied()
     }
 
+    /// The first life has heard of the second by itself.
+    pub(super) fn meets(&self, one: u64, two: u64) {
+        self.0.lock().met.insert((one, two));
+    }
+
+    /// Whether it has.
+    pub(super) fn has_met(&self, one: u64, two: u64) -> bool {
+        self.0.lock().met.contains(&(one, two))
+    }
+
+    /// Whether that life could not reach that other, when it last was a member.
+    pub(super) fn could_not_reach(&self, observer: u64, life: u64) -> bool {
+        self.0.lock().unreachable.get(&observer).is_some_and(|lives| lives.contains(&life))
+    }
+
+    /// The first life is to get that number from the second, once.
+    pub(super) fn owes(&self, from: u64, to: u64, number: u64) {
+        self.0.lock().sent.insert((from, to), number);
+    }
+
+    /// It has got it.
+    pub(super) fn arrived(&self, from: u64, to: u64, number: u64) {
+        self.0.lock().came.insert((from, to), number);
+    }
+
+    /// What these lives are to get from each other, by now.
+    pub(super) fn owed(&self, lives: &BTreeSet<u64>) -> BTreeMap<(u64, u64), u64> {
+        let inner = self.0.lock();
+        let among = |(from, to): &(u64, u64)| lives.contains(from) && lives.contains(to);
+        inner.sent.iter().filter(|(pair, _)| among(pair)).map(|(pair, number)| (*pair, *number)).collect()
+    }
+
+    /// Something of `owed` that has not come.
+    pub(super) fn lacks(&self, owed: &BTreeMap<(u64, u64), u64>) -> Option<String> {
+        let inner = self.0.lock();
+        let came = |pair: &(u64, u64)| inner.came.get(pair).copied().unwrap_or(0);
+        let lacks = owed.iter().find(|(pair, number)| came(pair) < **number);
+        lacks.map(|(pair, number)| {
+            format!("number {number} of {:016x} to {:016x} never came, but {}", pair.0, pair.1, came(pair))
+        })
+    }
+
+    /// An instance of the singleton is there from now on.
+    pub(super) fn begins(&self, hosted: &Hosted) {
+        let inner = &mut *self.0.lock();
+        let (life, term) = (&hosted.life, hosted.term);
+        if term <= inner.last_term {
+            let what = format!("an instance starts at {life} in term {term}, after {}", inner.last_term);
+            inner.failure.get_or_insert(Failure::new("S1", what));
+        }
+        let mut elsewhere = inner.instances.values().filter(|other| other.life != *life);
+        if let Some(other) = elsewhere.find(|other| other.is_valid()) {
+            let what = format!("an instance starts at {life}, and one is at {} and may serve", other.life);
+            inner.failure.get_or_insert(Failure::new("S2", what));
+        }
+        (inner.last_term, inner.reached_by) = (term, BTreeSet::new());
+        inner.witnesses.clone_from(&hosted.witnesses);
+        inner.instances.insert(term, hosted.clone());
+    }
+
+    /// It is no more.
+    pub(super) fn ends(&self, hosted: &Hosted) {
+        self.0.lock().instances.retain(|_, other| other.life != hosted.life || other.term != hosted.term);
+    }
+
+    /// A life has reached it.
+    pub(super) fn is_reached(&self, hosted: &Hosted, by: u64) {
+        let inner = &mut *self.0.lock();
+        if hosted.term == inner.last_term {
+            inner.reached_by.insert(by);
+        }
+    }
+
+    /// Only these lives go on.
+    pub(super) fn go_on(&self, lives: &BTreeSet<u64>) {
+        let inner = &mut *self.0.lock();
+        inner.instances.retain(|_, hosted| lives.contains(&hosted.life.uid));
+        inner.witnesses.retain(|life| lives.contains(life));
+        if inner.witnesses.is_empty() {
+            // Nobody is left who knows of it, and wall clocks differ.
+            inner.last_term = 0;
+        }
+    }
+
+    /// Two instances that may serve at this moment.
+    pub(super) fn two_instances(&self) -> Option<String> {
+        let inner = self.0.lock();
+        let mut valid = inner.instances.values().filter(|hosted| hosted.is_valid());
+        let (one, two) = (valid.next()?, valid.next()?);
+        Some(format!("instances at {} and {} may serve", one.life, two.life))
+    }
+
+    /// What is wrong, if not each of these lives reaches the one instance.
+    pub(super) fn not_reached(&self, lives: &BTreeSet<u64>) -> Option<String> {
+        let inner = self.0.lock();
+        let there: Vec<&Hosted> = inner.instances.values().filter(|hosted| hosted.is_valid()).collect();
+        match there[..] {
+            [hosted] if lives.contains(&hosted.life.uid) => {
+                let cannot = lives.iter().find(|life| !inner.reached_by.contains(life))?;
+                Some(format!("{cannot:016x} does not reach the instance at {}", hosted.life))
+            }
+            _ => Some(format!("there are {} instances", there.len())),
+        }
+    }
+
     pub(super) fn failure(&self) -> Option<Failure> {
         self.0.lock().failure.clone()
     }
@@ -102,6 +238,11 @@ impl Ledger {
 }
 
 impl Inner {
+    /// Whether that life knows that it is given up.
+    fn is_over(&self, life: &UniqueAddress) -> bool {
+        self.known.get(&(life.uid, life.uid)).is_some_and(|status| *status >= MemberStatus::Down)
+    }
+
     fn saw(&mut self, observer: &UniqueAddress, member: &Member, status: MemberStatus) {
         let known = self.known.insert((observer.uid, member.node.uid), status);
         if let Some(known) = known.filter(|known| *known > status || *known == MemberStatus::Removed) {
@@ -171,6 +312,12 @@ impl Actor for Scribe {
             | ClusterEvent::Left(member)
             | ClusterEvent::Exited(member)
             | ClusterEvent::Downed(member) => inner.saw(&self.observer, &member, member.status),
+            ClusterEvent::Unreachable(member) => {
+                inner.unreachable.entry(self.observer.uid).or_default().insert(member.node.uid);
+            }
+            ClusterEvent::Reachable(member) if !inner.is_over(&self.observer) => {
+                inner.unreachable.entry(self.observer.uid).or_default().remove(&member.node.uid);
+            }
             _ => {}
         }
         Ok(Behavior::Same)

@@ -4,10 +4,29 @@
 //! trouble comes as planned; then all is healed and started, and within [`PEACE`] all must agree. What must hold at each
 //! step is looked at ten times a second, and with each event that a node tells its subscribers. A run that fails can be made
 //! [smaller](minimize).
+//!
+//! # What must hold
+//! | promise | at each moment | in peace |
+//! |---|---|---|
+//! | A2 | what is for one life comes to no other, in order and at most once; system messages once and without a gap | all of them came |
+//! | A4 | the end of a life is told once, after its last word | it is told |
+//! | A6 | | what is to be sent does not wait all the time |
+//! | M1 | a status goes forward, and no two members have one number | |
+//! | M2 | | all agree, and go on agreeing |
+//! | M3 | nobody is silent who is there | |
+//! | M5 | who must stop has stopped before others take over | |
+//! | M6 | where all datagrams come in time, nobody who does not stand still is said to be gone | |
+//! | M7 | a node stops as cut off only if most of the others cut it off, or all that it reaches | |
+//! | S1 | terms of the singleton grow, as long as one of those is there that were members when the last one began | |
+//! | S2 | of two instances one may not serve any more | there is one |
+//! | S5 | | all reach it |
 
+mod checks;
+mod courier;
 mod fault;
 mod ledger;
 mod minimize;
+mod only;
 mod plan;
 mod run;
 mod talker;

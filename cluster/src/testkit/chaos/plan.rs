@@ -13,6 +13,12 @@ const CHAOS_MS: (u64, u64) = (20_000, 60_000);
 /// How long a process stands still, in milliseconds: mostly short, now and then long.
 const PAUSE_MS: (u64, u64) = (10, 120_000);
 
+/// Of a thousand runs so many have one node that stands still again and again, and no other trouble.
+const STALLS_ALONE: u32 = 80;
+
+/// Up to which delay, in milliseconds, answers come before anybody doubts.
+const CALM_DELAY_MS: u32 = 80;
+
 /// A fault and when it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -52,8 +58,13 @@ impl Plan {
         let nodes = draw.between(3, 7) as usize;
         // How much goes wrong differs, too: from almost nothing to almost everything.
         let share = [150, 300, 500, 700][draw.index(4)];
-        let kinds: BTreeSet<FaultKind> = FaultKind::ALL.into_iter().filter(|_| draw.per_mille(share)).collect();
+        let mut kinds: BTreeSet<FaultKind> = FaultKind::ALL.into_iter().filter(|_| draw.per_mille(share)).collect();
         let chaos_ms = draw.between(CHAOS_MS.0, CHAOS_MS.1);
+        let staller = draw.per_mille(STALLS_ALONE).then(|| draw.index(nodes));
+        if staller.is_some() {
+            kinds.retain(|kind| matches!(kind, FaultKind::Drift | FaultKind::WallJumps | FaultKind::Deferrals));
+            kinds.extend([FaultKind::Pauses, FaultKind::Delay]);
+        }
         let mut plan = Self {
             seed,
             nodes,
@@ -67,10 +78,17 @@ impl Plan {
         for kind in kinds {
             // Each from numbers of its own, so that a kind that is dropped changes none of the others.
             let draw = Draw::fork(&Rng::seeded(seed), &format!("plan of {kind:?}"));
-            Planner { plan: &mut plan, draw, kind, chaos_ms }.add();
+            Planner { plan: &mut plan, draw, kind, chaos_ms, staller }.add();
         }
         plan.faults.sort_by_key(|planned| planned.at_ms);
         plan
+    }
+
+    /// Whether all datagrams come, and soon, so that whoever does not stand still always answers in time.
+    pub(super) fn is_calm(&self) -> bool {
+        let NetFaults { delay_ms, loss, bursts, truncations, flips, .. } = self.net;
+        let harmless = |planned: &Planned| matches!(planned.fault, Fault::Pause(..) | Fault::WallJump(..));
+        delay_ms.1 <= CALM_DELAY_MS && [loss, bursts, truncations, flips] == [0; 4] && self.faults.iter().all(harmless)
     }
 
     /// The same without one kind of trouble.
@@ -130,6 +148,8 @@ struct Planner<'a> {
     draw: Draw,
     kind: FaultKind,
     chaos_ms: u64,
+    /// The one node that has trouble, if it is one alone.
+    staller: Option<usize>,
 }
 
 impl Planner<'_> {
@@ -137,6 +157,9 @@ impl Planner<'_> {
         match self.kind {
             FaultKind::Loss => self.plan.net.loss = self.rate(300),
             FaultKind::Bursts => self.plan.net.bursts = self.rate(10),
+            FaultKind::Delay if self.staller.is_some() => {
+                self.plan.net.delay_ms = (5, self.draw.between(20, CALM_DELAY_MS.into()) as u32);
+            }
             FaultKind::Delay => {
                 let least = self.draw.below(100) as u32;
                 self.plan.net.delay_ms = (least, least + self.draw.below(300) as u32);
@@ -187,6 +210,11 @@ impl Planner<'_> {
             FaultKind::Swizzles => self.some(1, Self::swizzle),
             FaultKind::Kills => self.some(4, |planner| planner.kill(false)),
             FaultKind::PowerLosses => self.some(3, |planner| planner.kill(true)),
+            FaultKind::Pauses if let Some(staller) = self.staller => self.some(16, |planner| {
+                let most = [1_000, 3_000, 8_000][planner.draw.index(3)];
+                let ms = planner.draw.between(PAUSE_MS.0, most);
+                planner.at(Fault::Pause(staller, ms));
+            }),
             FaultKind::Pauses => self.some(4, |planner| {
                 let node = planner.node();
                 let most = [300, 3_000, 20_000, PAUSE_MS.1][planner.draw.index(4)];
@@ -204,6 +232,15 @@ impl Planner<'_> {
                 let at = planner.moment();
                 planner.put(at, Fault::Leave(node));
                 planner.start_later(node, at);
+            }),
+            // The two have no word with each other until one of them begins anew.
+            FaultKind::Quarantines => self.some(2, |planner| {
+                let (by, node) = planner.two();
+                let at = planner.draw.below(planner.chaos_ms / 2);
+                let over = at + planner.draw.between(1_000, planner.chaos_ms / 2 - 1);
+                planner.put(at, Fault::Quarantine(by, node));
+                planner.put(over, Fault::Kill { node, power_off: false });
+                planner.start_later(node, over);
             }),
             FaultKind::Downs => self.some(2, |planner| {
                 let (by, node) = planner.two();

@@ -1,8 +1,11 @@
 //! [`run`]: carries out a plan.
 
 use super::{
+    checks::Seen,
+    courier::Courier,
     fault::Fault,
     ledger::Ledger,
+    only::Knock,
     plan::{Plan, Planned},
     talker::{self, Talk},
 };
@@ -15,6 +18,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,9 +39,6 @@ const ANEW_AFTER: Duration = Duration::from_secs(30);
 
 /// How often what must hold is looked at.
 const STEP: Duration = Duration::from_millis(100);
-
-/// How long a node may be silent that has not ended: it knocks every 15 seconds at the longest.
-const SILENT_MAX: Duration = Duration::from_secs(25);
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,13 +113,14 @@ enum Stop {
     Until,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
     until: Option<Duration>,
-    cluster: SimCluster,
-    ledger: Ledger,
-    /// By node: what it had sent, and when that was last more than before.
-    spoke: Vec<(u64, Duration)>,
+    /// By node.
+    pub(super) seen: Vec<Seen>,
+    pub(super) cluster: SimCluster,
+    pub(super) ledger: Ledger,
+    pub(super) in_trouble: bool,
     agreed_after: Option<Duration>,
     survived: bool,
     /// When there last was a member.
@@ -134,18 +136,22 @@ impl<'a> Run<'a> {
         if options.traced {
             builder = builder.traced();
         }
+        let couriers = ledger.clone();
         let joined = move |node: &SimNode| {
             follows.follow(node);
             talker::start(&follows, node);
         };
-        let cluster = builder.config(|_, config| config.message::<Talk>()).on_join(joined).start();
-        let spoke = vec![(0, Duration::ZERO); plan.nodes];
+        builder = builder.probe(move |me| Arc::new(Courier::new(&couriers, me)));
+        let builder = builder.config(|_, config| config.message::<Talk>().message::<Knock>());
+        let cluster = builder.on_join(joined).start();
+        let seen = (0..plan.nodes).map(|_| Seen::default()).collect();
         Self {
             plan,
             until: options.until,
+            seen,
             cluster,
             ledger,
-            spoke,
+            in_trouble: false,
             agreed_after: None,
             survived: false,
             somebody_was_there: Duration::ZERO,
@@ -162,6 +168,7 @@ impl<'a> Run<'a> {
 
     fn trouble(&mut self) -> Result<(), Stop> {
         let began = self.cluster.elapsed();
+        self.in_trouble = true;
         self.cluster.set_faults(self.plan.net.clone());
         for planned in &self.plan.faults {
             let at = Duration::from_millis(planned.at_ms);
@@ -171,7 +178,9 @@ impl<'a> Run<'a> {
             self.pass_until(began + at)?;
             self.make(planned);
         }
-        self.pass_until(began + self.plan.chaos)
+        self.pass_until(began + self.plan.chaos)?;
+        self.in_trouble = false;
+        Ok(())
     }
 
     fn make(&mut self, planned: &Planned) {
@@ -188,10 +197,21 @@ impl<'a> Run<'a> {
             Fault::HealAll => cluster.heal_all(),
             Fault::Stall(from, to, stalled) => cluster.stall(from, to, stalled),
             Fault::Reset(one, two) => cluster.reset(one, two),
-            Fault::Kill { node, power_off: false } => cluster.kill(node),
-            Fault::Kill { node, power_off: true } => cluster.power_off(node),
+            Fault::Kill { node, power_off } => {
+                if power_off {
+                    cluster.power_off(node)
+                } else {
+                    cluster.kill(node)
+                }
+                self.ended();
+            }
             Fault::Start(node) => self.start(node),
-            Fault::Pause(node, ms) => cluster.pause(node, Duration::from_millis(ms)),
+            Fault::Pause(node, ms) => {
+                let time = Duration::from_millis(ms);
+                cluster.pause(node, time);
+                let until = &mut self.seen[node].stood_still;
+                *until = (*until).max(Some(cluster.elapsed() + time));
+            }
             Fault::WallJump(node, by_ms) => cluster.jump_wall(node, by_ms),
             Fault::Leave(node) => {
                 if cluster.node(node).is_some_and(|node| node.cluster().is_some()) {
@@ -205,7 +225,18 @@ impl<'a> Run<'a> {
                     cluster.down(by, node);
                 }
             }
+            Fault::Quarantine(by, node) => {
+                let is_there = |node| cluster.node(node).is_some_and(|node| node.cluster().is_some());
+                if is_there(by) && is_there(node) {
+                    cluster.quarantine(by, node);
+                }
+            }
         }
+    }
+
+    /// A process was ended.
+    fn ended(&self) {
+        self.ledger.go_on(&self.lives());
     }
 
     /// A node that is its own seed is nobody: only the first of all begins a cluster.
@@ -223,20 +254,25 @@ impl<'a> Run<'a> {
         self.bury()?;
         loop {
             self.start_all();
-            if self.agree() && self.ledger.watches_in_vain(&self.lives()).is_none() {
+            let mut lacks = self.lacks();
+            if lacks.is_none() {
                 let agreed = self.cluster.elapsed();
+                let owed = self.ledger.owed(&self.lives());
+                self.seen.iter_mut().for_each(|seen| seen.was_quiet = false);
                 self.pass_until(agreed + STAYS)?;
-                if self.agree() {
+                let lost = || self.ledger.lacks(&owed).map(|what| Failure::new("A2", what));
+                let busy = || {
+                    let busy = self.seen.iter().position(|seen| !seen.was_quiet)?;
+                    Some(Failure::new("A6", format!("something waits to be sent by n{busy} all the time")))
+                };
+                lacks = self.lacks().or_else(lost).or_else(busy);
+                if lacks.is_none() {
                     self.agreed_after = Some(agreed - began);
                     return Ok(());
                 }
             }
-            if self.cluster.elapsed() > began + PEACE {
-                if let (true, Some((one, two))) = (self.agree(), self.ledger.watches_in_vain(&self.lives())) {
-                    let what = format!("the life {one:016x} was never told of the end of {two:016x}");
-                    return Err(Stop::Failed(Failure::new("A4", what)));
-                }
-                return Err(Stop::Failed(Failure::new("M2", format!("no agreement: {}", self.views()))));
+            if let Some(lacks) = lacks.filter(|_| self.cluster.elapsed() > began + PEACE) {
+                return Err(Stop::Failed(lacks));
             }
             self.pass_until(self.cluster.elapsed() + STEP)?;
         }
@@ -273,12 +309,14 @@ impl<'a> Run<'a> {
             for node in 0..self.plan.nodes {
                 if self.cluster.node(node).is_some_and(|node| node.refusal().is_some()) {
                     self.cluster.kill(node);
+                    self.ended();
                 }
                 self.start(node);
             }
         } else if now > self.somebody_was_there + ANEW_AFTER {
             self.somebody_was_there = now;
             (0..self.plan.nodes).for_each(|node| self.cluster.restart(node));
+            self.ended();
         }
     }
 
@@ -290,7 +328,20 @@ impl<'a> Run<'a> {
                 .all(|node| node.cluster().is_some_and(|cluster| cluster.hosting().check().is_ok()))
     }
 
-    fn lives(&self) -> BTreeSet<u64> {
+    /// What is not yet as it is to be in peace.
+    fn lacks(&self) -> Option<Failure> {
+        if !self.agree() {
+            return Some(Failure::new("M2", format!("no agreement: {}", self.views())));
+        }
+        let lives = self.lives();
+        if let Some((one, two)) = self.ledger.watches_in_vain(&lives) {
+            let what = format!("the life {one:016x} was never told of the end of {two:016x}");
+            return Some(Failure::new("A4", what));
+        }
+        self.ledger.not_reached(&lives).map(|what| Failure::new("S5", what))
+    }
+
+    pub(super) fn lives(&self) -> BTreeSet<u64> {
         self.cluster.running().filter_map(SimNode::id).map(|id| id.uid).collect()
     }
 
@@ -339,55 +390,6 @@ impl<'a> Run<'a> {
             self.check().map_err(Stop::Failed)?;
             if self.until.is_some_and(|until| self.cluster.elapsed() >= until) {
                 return Err(Stop::Until);
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&mut self) -> Result<(), Failure> {
-        if let Some(failure) = self.ledger.failure() {
-            return Err(failure);
-        }
-        self.check_hosting()?;
-        self.check_numbers()?;
-        self.check_silence()
-    }
-
-    /// Whoever must stop has stopped before others take over.
-    fn check_hosting(&self) -> Result<(), Failure> {
-        let there: Vec<Cluster> = self.cluster.running().filter_map(SimNode::cluster).collect();
-        let Some((life, heir)) = self.ledger.serve_twice(&there) else { return Ok(()) };
-        let left = life.hosting().remaining();
-        let what = format!("{} serves for {left:?} more, and {} does its work", life.me(), heir.me());
-        Err(Failure::new("M5", what))
-    }
-
-    /// No two members have one number.
-    fn check_numbers(&self) -> Result<(), Failure> {
-        for cluster in self.cluster.running().filter_map(SimNode::cluster) {
-            let mut numbers = BTreeSet::new();
-            let state = cluster.state();
-            let mut numbered = state.members.iter().filter_map(|member| member.up_number);
-            if let Some(number) = numbered.find(|number| !numbers.insert(*number)) {
-                return Err(Failure::new("M1", format!("two members have number {number}, at {}", cluster.me())));
-            }
-        }
-        Ok(())
-    }
-
-    /// Nobody is silent who is there.
-    fn check_silence(&mut self) -> Result<(), Failure> {
-        let now = self.cluster.elapsed();
-        for (number, (sent, when)) in self.spoke.iter_mut().enumerate() {
-            let sent_now = self.cluster.sent(number);
-            let may_be_silent = match self.cluster.node(number) {
-                Some(node) => node.system().coordinated_shutdown().is_started() || node.refusal().is_some(),
-                None => true,
-            };
-            if sent_now > *sent || may_be_silent || !self.cluster.is_active(number) {
-                (*sent, *when) = (sent_now, now);
-            } else if now > *when + SILENT_MAX {
-                return Err(Failure::new("M3", format!("n{number} is silent since {when:?}")));
             }
         }
         Ok(())

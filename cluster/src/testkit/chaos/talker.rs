@@ -1,6 +1,10 @@
 //! [`Talker`]: an actor on each node that talks to those of all others, watches them, and notices what must not be.
 
-use super::ledger::Ledger;
+use super::{
+    courier::Outbox,
+    ledger::Ledger,
+    only::{self, Knock},
+};
 use crate::{
     cluster::Cluster,
     member::{MemberStatus, UniqueAddress},
@@ -43,6 +47,9 @@ struct Talker {
     /// The last number from each life.
     heard: BTreeMap<u64, u64>,
     over: BTreeSet<u64>,
+    outbox: Outbox,
+    /// Reaches the singleton, if it was started.
+    only: Option<ActorRef<Knock>>,
 }
 
 struct Other {
@@ -61,6 +68,8 @@ pub(super) fn start(ledger: &Ledger, node: &SimNode) {
         others: BTreeMap::new(),
         heard: BTreeMap::new(),
         over: BTreeSet::new(),
+        outbox: Outbox::new(ledger, &cluster),
+        only: only::start(ledger, &cluster),
     };
     let talker = node.system().spawn(NAME, talker);
     if let Err(error) = cluster.refs().name(NAME, &talker) {
@@ -77,6 +86,8 @@ impl Talker {
     fn talk(&mut self, ctx: &mut ActorContext<Talk>) {
         let state = self.cluster.state();
         let me = self.me().uid;
+        self.outbox.send(&state);
+        self.only.iter().for_each(|only| only.tell(Knock(me)));
         for member in state.members.iter().filter(|member| member.status < MemberStatus::Down) {
             let life = member.node.uid;
             if life == me || self.over.contains(&life) {

@@ -1,7 +1,7 @@
 //! [`SimClusterBuilder`]: what a simulated cluster is made of.
 
 use super::{SimCluster, SimNode};
-use crate::{config::ClusterConfig, testkit::net::NetFaults};
+use crate::{config::ClusterConfig, member::UniqueAddress, remote::door::Receiver, testkit::net::NetFaults};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Of a thousand polls so many are put off, unless said otherwise.
@@ -19,7 +19,11 @@ pub struct SimClusterBuilder {
     pub(super) config: Arc<dyn Fn(usize, ClusterConfig) -> ClusterConfig>,
     pub(super) begun: Arc<dyn Fn(&SimNode)>,
     pub(super) joined: Arc<dyn Fn(&SimNode) + Send + Sync>,
+    pub(super) probe: Option<ProbeMaker>,
 }
+
+/// What takes a test's frames, for each life.
+pub(super) type ProbeMaker = Arc<dyn Fn(&UniqueAddress) -> Arc<dyn Receiver> + Send + Sync>;
 
 impl SimClusterBuilder {
     pub(super) fn new() -> Self {
@@ -33,6 +37,7 @@ impl SimClusterBuilder {
             config: Arc::new(|_, config| config),
             begun: Arc::new(|_| {}),
             joined: Arc::new(|_| {}),
+            probe: None,
         }
     }
 
@@ -100,6 +105,12 @@ impl SimClusterBuilder {
     /// Called in each life of each node when it has joined, from a task of that node.
     pub fn on_join(mut self, joined: impl Fn(&SimNode) + Send + Sync + 'static) -> Self {
         self.joined = Arc::new(joined);
+        self
+    }
+
+    /// What takes frames of the channel that is for tests, made for each life before it talks to anybody.
+    pub(crate) fn probe(mut self, make: impl Fn(&UniqueAddress) -> Arc<dyn Receiver> + Send + Sync + 'static) -> Self {
+        self.probe = Some(Arc::new(make));
         self
     }
 

@@ -12,7 +12,7 @@ pub use life::SimNode;
 use self::life::{Joined, Life, Machine};
 use super::{draw::Draw, net::SimNet, process::Process, trace::Trace};
 use crate::{
-    cluster::{self, Cluster, Ground},
+    cluster::{self, Cluster, Ground, ProbeOf},
     config::ClusterConfig,
     member::{Address, MemberStatus},
     rng::Rng,
@@ -259,6 +259,7 @@ impl SimCluster {
             start: seams.clock.wall_ms(),
             control: None,
             seams,
+            probe: self.settings.probe.clone().map(|make| -> ProbeOf { Box::new(move |me| make(me)) }),
         };
         crate::seams::Spawner::spawn(
             &process,

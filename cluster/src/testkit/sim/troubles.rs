@@ -1,7 +1,7 @@
 //! What a test does to a cluster.
 
 use super::SimCluster;
-use crate::{seams::Spawner as _, testkit::net::NetFaults};
+use crate::{remote::door::Remote as _, seams::Spawner as _, testkit::net::NetFaults};
 use std::time::Duration;
 
 impl SimCluster {
@@ -86,6 +86,16 @@ impl SimCluster {
         // One that is no member need not be given up.
         let _ = self.cluster(by).down(&self.machines[node].address);
         self.note(by, "gives one up");
+    }
+
+    /// `by` never again has a word with the life that runs at `node`, as after an overflow of what must arrive.
+    ///
+    /// # Panics
+    /// As [`cluster`](Self::cluster), for both.
+    pub fn quarantine(&mut self, by: usize, node: usize) {
+        let _entered = self.runtime.enter();
+        self.cluster(by).remoting().quarantine(self.cluster(node).me());
+        self.note(by, "cuts one off");
     }
 
     // ---- the network
