@@ -8,6 +8,7 @@ use super::{
     dropped::{DropReason, Dropped},
     lane_queue::{LaneQueue, Outgoing, Room},
     message::{Message, Unwritten},
+    rival::Rival,
     system_messages::{ControlFrame, GaveUp, SYSTEM_HEAD, SystemReceiver, SystemSender},
     transport::Lane,
 };
@@ -144,6 +145,7 @@ pub(crate) struct Association {
     is_member: bool,
     /// This life is a member, or was one.
     was_member: bool,
+    rival: Option<Rival>,
     used: Tick,
     dropped: Dropped,
 }
@@ -158,6 +160,7 @@ impl Association {
             received: SystemReceiver::default(),
             is_member: false,
             was_member: false,
+            rival: None,
             used: now,
             dropped: Dropped::default(),
         }
@@ -182,6 +185,40 @@ impl Association {
         matches!(self.life, Life::Met(_)) && !self.was_member
     }
 
+    /// The member that the table has in this one's place, as long as nobody has answered.
+    pub(super) fn rival(&self) -> Option<&Rival> {
+        self.rival.as_ref()
+    }
+
+    pub(super) fn rival_mut(&mut self) -> Option<&mut Rival> {
+        self.rival.as_mut()
+    }
+
+    pub(super) fn take_rival(&mut self) -> Option<Rival> {
+        self.rival.take()
+    }
+
+    /// The table has another life here: whoever answers a connection that is made from now on is behind the address.
+    pub(super) fn doubt(&mut self, rival: u64, now: Tick, effects: &mut Vec<Effect>) {
+        self.rival = Some(Rival::new(rival));
+        let lane = Lane::Control;
+        self.system.take_back();
+        let since = match self.state(lane).link {
+            Link::Trying { since, .. } => since,
+            Link::Down | Link::Up { .. } => now,
+        };
+        if self.state(lane).link != Link::Down {
+            effects.push(Effect::Hang { to: self.peer.clone(), lane });
+        }
+        self.state(lane).link = Link::Trying { since, next: None };
+        effects.push(self.dial(lane));
+    }
+
+    /// The rival is the one behind the address, and is met next: what waits for it is to be sent.
+    pub(super) fn yield_to(&mut self, rival: Rival) {
+        self.system = rival.into_system();
+    }
+
     /// The life as it is known to others.
     pub(crate) fn node(&self) -> Option<UniqueAddress> {
         self.life.uid().map(|uid| UniqueAddress { address: self.peer.clone(), uid })
@@ -189,7 +226,8 @@ impl Association {
 
     /// How many messages wait: per lane, and of the system.
     pub(crate) fn waiting(&self) -> ([usize; 3], usize) {
-        (self.lanes.each_ref().map(|state| state.queue.len()), self.system.len())
+        let rival = self.rival.as_ref().map_or(0, Rival::waiting);
+        (self.lanes.each_ref().map(|state| state.queue.len()), self.system.len() + rival)
     }
 
     /// A message to be sent once.
@@ -442,12 +480,15 @@ impl Association {
     }
 
     fn is_busy(&self) -> bool {
-        self.system.len() > 0 || self.received.owes() || self.lanes.iter().any(|state| !state.queue.is_empty())
+        self.system.len() > 0
+            || self.rival.is_some()
+            || self.received.owes()
+            || self.lanes.iter().any(|state| !state.queue.is_empty())
     }
 
     fn has_more(&self, lane: Lane) -> bool {
         let queued = !self.lanes[lane as usize].queue.is_empty();
-        queued || (lane == Lane::Control && (self.system.has_next() || self.received.owes()))
+        queued || (lane == Lane::Control && (self.system.has_next() || self.received.owes() || self.rival.is_some()))
     }
 
     /// If the lane has something to send: connects it, or says so to the connection, once.

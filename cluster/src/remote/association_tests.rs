@@ -18,49 +18,49 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{collections::BTreeMap, time::Duration};
 
-fn address(name: &str) -> Address {
+pub(super) fn address(name: &str) -> Address {
     Address::new(name, 1).unwrap()
 }
 
-fn life(name: &str, uid: u64) -> UniqueAddress {
+pub(super) fn life(name: &str, uid: u64) -> UniqueAddress {
     UniqueAddress { address: address(name), uid }
 }
 
-fn at(seconds: u64) -> Tick {
+pub(super) fn at(seconds: u64) -> Tick {
     Tick::START + Duration::from_secs(seconds)
 }
 
-fn bytes(text: &str) -> Bytes {
+pub(super) fn bytes(text: &str) -> Bytes {
     text.to_owned().into()
 }
 
 /// Node `me`, of uid 1.
-fn node() -> Associations {
+pub(super) fn node() -> Associations {
     Associations::new(life("me", 1))
 }
 
-fn send(uid: Option<u64>, lane: Lane, text: &str) -> Input {
+pub(super) fn send(uid: Option<u64>, lane: Lane, text: &str) -> Input {
     Input::Send { to: address("peer"), life: uid, lane, message: bytes(text).into() }
 }
 
-fn send_system(uid: u64, text: &str) -> Input {
+pub(super) fn send_system(uid: u64, text: &str) -> Input {
     Input::SendSystem { to: life("peer", uid), message: bytes(text).into() }
 }
 
-fn connected(uid: u64, lane: Lane) -> Input {
+pub(super) fn connected(uid: u64, lane: Lane) -> Input {
     Input::Connected { node: life("peer", uid), lane }
 }
 
-fn failed(uid: Option<u64>, lane: Lane) -> Input {
+pub(super) fn failed(uid: Option<u64>, lane: Lane) -> Input {
     Input::NotConnected { to: address("peer"), life: uid, lane, error: None }
 }
 
-fn control(uid: u64, frame: ControlFrame) -> Input {
+pub(super) fn control(uid: u64, frame: ControlFrame) -> Input {
     let (head, message) = frame.encode();
     Input::Arrived { from: life("peer", uid), lane: Control, frame: [&head[..], &message[..]].concat().into() }
 }
 
-fn dial(life: Option<u64>, lane: Lane) -> Effect {
+pub(super) fn dial(life: Option<u64>, lane: Lane) -> Effect {
     Effect::Dial { to: address("peer"), life, lane }
 }
 
@@ -68,16 +68,16 @@ fn ready(lane: Lane) -> Effect {
     Effect::Ready { to: address("peer"), lane }
 }
 
-fn dropped(reason: DropReason, count: usize) -> Effect {
+pub(super) fn dropped(reason: DropReason, count: usize) -> Effect {
     Effect::Dropped { peer: address("peer"), reason, count }
 }
 
-fn ended(uid: u64, why: Ended) -> Effect {
+pub(super) fn ended(uid: u64, why: Ended) -> Effect {
     Effect::Ended { node: life("peer", uid), why }
 }
 
 /// All there is to take, as text.
-fn taken(node: &mut Associations, lane: Lane, now: Tick) -> Vec<String> {
+pub(super) fn taken(node: &mut Associations, lane: Lane, now: Tick) -> Vec<String> {
     std::iter::from_fn(|| node.take(&address("peer"), lane, now))
         .flat_map(Unwritten::frames)
         .map(|frame| match lane {
@@ -309,20 +309,6 @@ fn a_member_that_took_an_address_is_believed_before_it_is_met() {
     let effects = node.step(Input::Member { node: life("peer", 3), is: true }, at(1));
     assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
     assert_eq!(node.step(send_system(3, "x"), at(1)), [dial(Some(3), Control)]);
-}
-
-/// Whoever was let in with a table that is a little old must not take the word of that for the end of a life it has met.
-#[test]
-fn a_member_of_before_does_not_displace_who_was_met() {
-    let mut node = node();
-    node.step(connected(2, Control), at(0));
-    assert_eq!(node.step(Input::Member { node: life("peer", 1), is: true }, at(0)), []);
-    node.step(Input::Member { node: life("peer", 1), is: false }, at(1));
-    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(2)));
-    assert_eq!(node.step(connected(2, Ordinary), at(1)), [], "it may connect again");
-    node.step(Input::Member { node: life("peer", 2), is: true }, at(2));
-    let effects = node.step(Input::Member { node: life("peer", 3), is: true }, at(3));
-    assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
 }
 
 /// A connection to the earlier life was stuck, and is through only after the later one was met.

@@ -5,7 +5,9 @@
 //! # Lives
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
-//! dropped. Where SWIM has another order, that counts. A life that was given up is quarantined: for good, in both directions, and it is told so in the handshake.
+//! dropped. Where SWIM has another order, that counts. Where one was met that is no member yet, and the table has another
+//! there, nobody knows which is the later one: it is dialled, and whoever answers takes the address. A life that was given
+//! up is quarantined: for good, in both directions, and it is told so in the handshake.
 
 use super::{
     association::{Association, Effect, Ended, Life},
@@ -14,6 +16,7 @@ use super::{
     lane_queue::Outgoing,
     lives::{Lives, Standing, Standings},
     message::{Body, Head, Message, Unwritten},
+    rival::Rival,
     system_messages::PLAIN,
     transport::Lane,
 };
@@ -135,7 +138,12 @@ impl Associations {
             }
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
-                Some(peer) => peer.connected(lane, now, out),
+                Some(peer) => {
+                    // The one of this lane was made after the doubt arose.
+                    let outdated = if lane == Lane::Control { peer.take_rival() } else { None };
+                    peer.connected(lane, now, out);
+                    self.outdated(&node, outdated, now, out);
+                }
                 None => {
                     out.push(Effect::Hang { to: node.address.clone(), lane });
                     self.not_connected(&node.address, None, lane, None, now, out);
@@ -210,6 +218,12 @@ impl Associations {
         match peer.life() {
             Life::Unknown => peer.expect(to.uid),
             life if life.uid() == Some(to.uid) => {}
+            _ if let Some(rival) = peer.rival_mut().filter(|rival| rival.uid() == to.uid) => {
+                if let Err(why) = rival.send_system(message, now) {
+                    self.quarantine(to, why.into(), now, out);
+                }
+                return;
+            }
             // A member that is new is met before anything is sent to it: this is a reference to a life long gone.
             _ => {
                 peer.drop(DropReason::OldLife, 1, out);
@@ -298,21 +312,35 @@ impl Associations {
                 out.extend([Effect::HangUpOn(node.clone()), Effect::Ended { node, why: Ended::NotThere }]);
             }
             if let Some(peer) = self.peers.get_mut(to) {
-                peer.wake_all(now, out);
+                match peer.take_rival() {
+                    None => peer.wake_all(now, out),
+                    heir => self.inherit(to, heir, now, out),
+                }
             }
         }
     }
 
     fn member(&mut self, node: &UniqueAddress, is: bool, now: Tick, out: &mut Vec<Effect>) {
-        if is {
-            let known = self.peers.get(&node.address).filter(|peer| peer.life().uid() != Some(node.uid));
-            if known.is_some_and(Association::is_newcomer) {
-                // A table that lags behind: it will have the newcomer in this one's place.
+        let known = self.peers.get_mut(&node.address).filter(|peer| peer.life().uid() != Some(node.uid));
+        if let Some(peer) = known.filter(|peer| peer.is_newcomer()) {
+            let is_known = peer.rival().is_some_and(|rival| rival.uid() == node.uid);
+            if is == is_known || self.is_over(node, now).is_some() {
                 return;
             }
+            // The table lags behind, or the newcomer died before it was a member: asked, the address tells.
+            if let Some(peer) = self.peers.get_mut(&node.address) {
+                let outdated = peer.take_rival();
+                if is {
+                    peer.doubt(node.uid, now, out);
+                }
+                self.outdated(node, outdated, now, out);
+            }
+        } else if is {
             if let Some(peer) = self.met(node, None, now, out) {
                 peer.set_member(true);
+                let outdated = peer.take_rival();
                 peer.wake_all(now, out);
+                self.outdated(node, outdated, now, out);
             }
         } else if let Some(peer) = self.peers.get_mut(&node.address)
             && peer.life().uid() == Some(node.uid)
@@ -325,17 +353,43 @@ impl Associations {
     /// they were stuck.
     fn replaced(&mut self, old: &UniqueAddress, new: &UniqueAddress, now: Tick, out: &mut Vec<Effect>) {
         self.lives.revive(new);
-        match self.peers.get_mut(&old.address).filter(|peer| peer.life().uid() == Some(old.uid)) {
-            Some(peer) => {
+        match self.peers.get_mut(&old.address) {
+            Some(peer) if peer.life().uid() == Some(old.uid) => {
                 peer.end_life(true, None, DropReason::OldLife, out);
+                let heir = peer.take_rival();
                 peer.wake_all(now, out);
                 out.push(Effect::HangUpOn(old.clone()));
                 out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(new.clone()) });
+                self.inherit(&old.address, heir, now, out);
             }
-            None if self.lives.standing(old) == Standing::Good => out.push(Effect::HangUpOn(old.clone())),
-            None => {}
+            Some(peer) if peer.rival().is_some_and(|rival| rival.uid() == old.uid) => {
+                let rival = peer.take_rival();
+                self.outdated(new, rival, now, out);
+            }
+            _ if self.lives.standing(old) == Standing::Good => out.push(Effect::HangUpOn(old.clone())),
+            _ => {}
         }
         self.lives.end(old.clone(), Standing::Old, now);
+    }
+
+    /// Behind the address of `there` is no rival of it any more.
+    fn outdated(&mut self, there: &UniqueAddress, rival: Option<Rival>, now: Tick, out: &mut Vec<Effect>) {
+        let Some(rival) = rival else { return };
+        let node = UniqueAddress { address: there.address.clone(), uid: rival.uid() };
+        self.drop(&there.address, DropReason::OldLife, rival.waiting(), out);
+        let why = if node == *there { Ended::NotThere } else { Ended::Replaced(there.clone()) };
+        out.push(Effect::Ended { node: node.clone(), why });
+        self.lives.end(node, Standing::Old, now);
+    }
+
+    /// Who was met at the address is over: if there was a rival, it is the one that is there.
+    fn inherit(&mut self, at: &Address, heir: Option<Rival>, now: Tick, out: &mut Vec<Effect>) {
+        let Some(heir) = heir else { return };
+        let node = UniqueAddress { address: at.clone(), uid: heir.uid() };
+        if let Some(peer) = self.peer(at, now) {
+            peer.yield_to(heir);
+        }
+        self.member(&node, true, now, out);
     }
 
     /// The association of a life that is behind its address, from now on if not before; none if it is over or there is no
@@ -363,6 +417,11 @@ impl Associations {
         }
         let peer = self.peers.get_mut(&node.address)?;
         if peer.life() != Life::Met(node.uid) {
+            let is_rival = peer.rival().is_some_and(|rival| rival.uid() == node.uid);
+            if let Some(rival) = is_rival.then(|| peer.take_rival()).flatten() {
+                peer.yield_to(rival);
+                peer.set_member(true);
+            }
             peer.meet(node.uid, out);
             peer.wake_all(now, out);
         }
@@ -372,17 +431,24 @@ impl Associations {
     fn quarantine(&mut self, node: UniqueAddress, why: Ended, now: Tick, out: &mut Vec<Effect>) {
         let is_news = self.lives.standing(&node) != Standing::Quarantined;
         self.lives.end(node.clone(), Standing::Quarantined, now);
+        let (at, mut heir) = (node.address.clone(), None);
         if let Some(mut peer) = self.peers.remove(&node.address) {
             if peer.life().uid() == Some(node.uid) {
+                heir = peer.take_rival();
                 peer.end_life(false, None, DropReason::Quarantined, out);
                 self.dropped.add_all(peer.dropped());
             } else {
+                if peer.rival().is_some_and(|rival| rival.uid() == node.uid) {
+                    let waiting = peer.take_rival().map_or(0, |rival| rival.waiting());
+                    peer.drop(DropReason::Quarantined, waiting, out);
+                }
                 self.peers.insert(node.address.clone(), peer);
             }
         }
         if is_news {
             out.extend([Effect::HangUpOn(node.clone()), Effect::Ended { node, why }]);
         }
+        self.inherit(&at, heir, now, out);
     }
 
     fn tick(&mut self, now: Tick, out: &mut Vec<Effect>) {

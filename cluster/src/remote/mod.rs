@@ -21,6 +21,7 @@ pub(crate) mod message;
 pub(crate) mod pack;
 pub(crate) mod proof;
 pub(crate) mod remoting;
+mod rival;
 pub(crate) mod system_messages;
 pub(crate) mod tcp;
 pub(crate) mod tls;

@@ -385,13 +385,14 @@ impl Swim {
     /// Knocks at all doors, and sets the alarm for the next time.
     fn knock(&mut self) {
         let now = self.world.now;
+        let is_silent = is_planted(Bug::SilentWhenAlone);
         let unheard = self.renewed.is_some_and(|(at, doubt)| now > at + doubt);
-        if unheard && self.state == State::Alone && self.foca.num_members() > 0 {
+        if unheard && self.state == State::Alone && self.foca.num_members() > 0 && !is_silent {
             // Has foca look at whom it knows, and begin to probe.
             let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.world);
         }
         for address in self.contacts.doors(now) {
-            if is_planted(Bug::SilentWhenAlone) {
+            if is_silent {
                 break;
             }
             self.knock_at(address);

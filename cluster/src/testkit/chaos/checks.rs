@@ -132,7 +132,9 @@ fn check_quarantine<'a>(
     };
     let kept_by: Vec<Cluster> = running.filter_map(SimNode::cluster).filter(keeps).collect();
     let others = full.iter().filter(|node| **node != life.me()).count();
-    let reached = kept_by.iter().any(|node| !ledger.could_not_reach(life.me().uid, node.me().uid));
+    // Of the two one may have said so already, and the other not yet.
+    let lost = |one: &Cluster, two: &Cluster| ledger.could_not_reach(one.me().uid, two.me().uid);
+    let reached = kept_by.iter().any(|node| !lost(life, node) && !lost(node, life));
     if (others - kept_by.len()) * 2 <= full.len() && reached {
         let what = format!("{} stopped as if cut off by most, and {} of {others} had not", life.me(), kept_by.len());
         return Err(Failure::new("M7", what));

@@ -65,7 +65,6 @@ impl Receiver for Courier {
             let what = format!("{me} got from {from} what the life {sender:016x} sent to the life {to:016x}");
             return self.ledger.fail("A2", what);
         }
-        self.ledger.meets(to, sender);
         let last = std::mem::replace(&mut self.heard.lock().entry(sender).or_default()[usize::from(system)], number);
         if number <= last || (system && number != last + 1) {
             let what = format!("{me} got number {number} of {from} after number {last}, and they are to come once");
@@ -99,7 +98,7 @@ impl Outbox {
         }
     }
 
-    /// To each other member a frame, and one that must arrive if this node has met it; and to some that are gone, whom it must not reach.
+    /// To each other member a frame, and one that must arrive; and to some that are gone, whom it must not reach.
     pub(super) fn send(&mut self, state: &ClusterState) {
         self.asked += 1;
         if !self.asked.is_multiple_of(SENDS_EVERY) {
@@ -125,11 +124,9 @@ impl Outbox {
             *number += 1;
             let frame = Numbers { from: me, to: life.uid, number: *number }.encode();
             remote.send(&life.address, Some(life.uid), Channel::Probe, Lane::Ordinary, frame);
-            if self.ledger.has_met(me, life.uid) {
-                *once += 1;
-                self.ledger.owes(me, life.uid, *once);
-                remote.send_system(life, Channel::Probe, Numbers { from: me, to: life.uid, number: *once }.encode());
-            }
+            *once += 1;
+            self.ledger.owes(me, life.uid, *once);
+            remote.send_system(life, Channel::Probe, Numbers { from: me, to: life.uid, number: *once }.encode());
         }
     }
 }

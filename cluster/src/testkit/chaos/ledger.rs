@@ -31,8 +31,6 @@ struct Inner {
     watches: BTreeSet<(u64, u64)>,
     /// By observer: whom it cannot reach; of one that is given up, whom it could not until then.
     unreachable: BTreeMap<u64, BTreeSet<u64>>,
-    /// Who has heard of which life by itself.
-    met: BTreeSet<(u64, u64)>,
     /// By sender and receiver: the last of what is to come once, and how much of that came.
     sent: BTreeMap<(u64, u64), u64>,
     came: BTreeMap<(u64, u64), u64>,
@@ -98,16 +96,6 @@ impl Ledger {
     pub(super) fn watches_in_vain(&self, lives: &BTreeSet<u64>) -> Option<(u64, u64)> {
         let inner = self.0.lock();
         inner.watches.iter().find(|(watcher, life)| lives.contains(watcher) && !lives.contains(life)).copied()
-    }
-
-    /// The first life has heard of the second by itself.
-    pub(super) fn meets(&self, one: u64, two: u64) {
-        self.0.lock().met.insert((one, two));
-    }
-
-    /// Whether it has.
-    pub(super) fn has_met(&self, one: u64, two: u64) -> bool {
-        self.0.lock().met.contains(&(one, two))
     }
 
     /// Whether that life could not reach that other, when it last was a member.

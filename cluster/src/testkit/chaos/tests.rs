@@ -26,12 +26,11 @@ fn nothing_breaks_in_the_first_seeds() {
 
 /// Each mistake, a seed that shows it and the promises of which it breaks one. A seed tells another story when the cluster
 /// does: then the next that shows the mistake is looked for, and takes its place here.
-const MISTAKES: [(Bug, u64, &[&str]); 9] = [
+const MISTAKES: [(Bug, u64, &[&str]); 8] = [
     (Bug::NoSeenSet, 225, &["M1"]),
     (Bug::ResolverOff, 6, &["M2"]),
     // Two that serve at once are found out by what they host, or by how long they may.
     (Bug::TieBrokenWrongly, 3, &["S2", "M5"]),
-    (Bug::SilentWhenAlone, 166, &["M3"]),
     (Bug::LifeUnchecked, 0, &["A2"]),
     (Bug::NotDeduplicated, 0, &["A2"]),
     (Bug::QuarantineByOne, 0, &["M7"]),
@@ -48,13 +47,26 @@ fn shows(seed: u64, bug: Bug, promises: &[&str]) -> bool {
     broken.is_some_and(|failure| promises.contains(&failure.promise)) && told(seed).failure.is_none()
 }
 
+/// The first seed that shows it, of so many from `from` on.
+fn found(bug: Bug, promises: &[&str], from: u64, among: u64) -> Option<u64> {
+    (from..from + among).find(|seed| shows(*seed, bug, promises))
+}
+
 #[test]
 fn mistakes_made_on_purpose_are_found() {
     for (bug, from, promises) in MISTAKES {
-        let found = (from..from + LOOKED_AT).find(|seed| shows(*seed, bug, promises));
+        let found = found(bug, promises, from, LOOKED_AT);
         assert!(found.is_some(), "{bug:?} breaks none of {promises:?} in {LOOKED_AT} seeds from {from} on");
         if found != Some(from) {
             eprintln!("{bug:?}: seed {} is the next that shows it", found.unwrap());
         }
     }
+}
+
+/// Few are left alone for long enough.
+#[test]
+#[ignore = "takes long without optimisation: part of the long tests"]
+fn whoever_is_silent_when_alone_is_found() {
+    let found = found(Bug::SilentWhenAlone, &["M3"], 0, 2000);
+    assert!(found.is_some(), "nobody was alone");
 }
