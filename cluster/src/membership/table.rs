@@ -20,6 +20,7 @@ use super::reachability::Reachability;
 use crate::member::{Member, MemberStatus, UniqueAddress};
 use crate::testkit::planted::{Bug, is_planted};
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     hash::Hasher,
     sync::Arc,
@@ -40,6 +41,8 @@ pub(crate) struct MemberTable {
     era: u64,
     /// Those that had this very table.
     seen: BTreeSet<u64>,
+    /// Nothing after a change, until somebody asks.
+    digest: Cell<Option<Digest>>,
 }
 
 /// A table as it is told to others.
@@ -130,6 +133,7 @@ impl MemberTable {
             && promotion.up_number.is_some()
         {
             member.up_number = promotion.up_number;
+            self.digest.set(None);
         }
         Ok(())
     }
@@ -158,6 +162,7 @@ impl MemberTable {
     /// Learns what another node told. `true`: something of it was new.
     pub(crate) fn merge(&mut self, me: u64, gossip: &Gossip) -> bool {
         let before = self.digest();
+        self.digest.set(None);
         self.era = self.era.max(gossip.era);
         for (uid, era) in &gossip.removed {
             let mine = self.removed.entry(*uid).or_insert(*era);
@@ -188,7 +193,11 @@ impl MemberTable {
 
     /// What two nodes compare: equal digests, equal tables.
     pub(crate) fn digest(&self) -> Digest {
-        digest(self.members.values(), &self.reachability, &self.removed, self.era)
+        let now = || digest(self.members.values(), &self.reachability, &self.removed, self.era);
+        let known = self.digest.get().unwrap_or_else(now);
+        self.digest.set(Some(known));
+        debug_assert!(!cfg!(test) || known == now(), "a change that was not noticed");
+        known
     }
 
     /// Has all forget those that were removed in the era before this one. For the leader, once all agree and a day has
@@ -338,6 +347,7 @@ impl MemberTable {
     }
 
     fn changed(&mut self, me: u64) {
+        self.digest.set(None);
         self.seen.clear();
         self.see(me);
     }

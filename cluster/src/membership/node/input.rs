@@ -66,6 +66,19 @@ pub(crate) enum Input {
     Time,
 }
 
+impl Input {
+    /// What members ask and answer each other all the time. It changes nothing that is acted on before the next round.
+    pub(super) fn is_talk(&self) -> bool {
+        let is_talk =
+            |message: &Message| matches!(message, Message::Probe { .. } | Message::Echo { .. } | Message::Summary(_));
+        match self {
+            Self::Message { message, .. } => is_talk(message),
+            Self::Hint { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// What somebody wants of a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {

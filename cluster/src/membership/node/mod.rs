@@ -74,6 +74,8 @@ pub(crate) struct Node {
     published: events::Published,
     council: Option<Council>,
     last_turn: Tick,
+    /// All is well: until the next round nothing follows from what members only ask and answer each other.
+    is_calm: bool,
     out: Vec<Effect>,
 }
 
@@ -95,6 +97,7 @@ impl Node {
             published: events::Published::default(),
             council: None,
             last_turn: Tick::START,
+            is_calm: false,
             out: Vec::new(),
         }
     }
@@ -119,14 +122,20 @@ impl Node {
     /// Takes all that has arrived by `now`, and only then lets time pass: what is late by then may have been contradicted.
     pub(crate) fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Tick) -> Vec<Effect> {
         self.notice_sleep(now);
+        let mut is_calm = self.is_calm && now < self.peers.next_round();
         for input in inputs {
+            is_calm &= input.is_talk();
             if matches!(self.phase, Phase::Stopped) {
                 self.drop(DropReason::Stopped);
             } else {
                 self.take(input, now);
             }
         }
-        self.settle(now);
+        if is_calm {
+            self.wake(now);
+        } else {
+            self.settle(now);
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -170,6 +179,10 @@ impl Node {
             self.publish(now);
         }
         self.tell_council();
+        self.is_calm = matches!(self.phase, Phase::Member)
+            && self.table.is_converged()
+            && self.table.members().all(|member| member.status == MemberStatus::Up)
+            && self.reach.is_calm();
         if !matches!(self.phase, Phase::Stopped) {
             self.wake(now);
         }

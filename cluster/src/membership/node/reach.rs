@@ -58,6 +58,11 @@ impl Reach {
         self.alive.get(&uid) != Some(&true)
     }
 
+    /// Whether nothing is about to be said of anybody, nor done.
+    pub(super) fn is_calm(&self) -> bool {
+        self.failing.is_empty() && self.to_quarantine.is_empty() && self.alive.values().all(|alive| *alive)
+    }
+
     pub(super) fn is_failing(&self, uid: u64) -> bool {
         self.failing.contains_key(&uid)
     }
