@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 /// Messages that may be on their way: less than what waits for a node at most, so that none is dropped.
 pub const AHEAD: u64 = 2_048;
 
+/// Messages after which a sender gives way to others on its thread, as an actor does after some.
+const TURN: u64 = AHEAD / 8;
+
 #[derive(Serialize, Deserialize)]
 pub struct Note {
     pub number: u64,
@@ -78,8 +81,10 @@ impl Received {
             let note = Note::new(number);
             expected += number + note.text.len() as u64;
             send(note);
-            if number % (AHEAD / 4) == 0 {
-                self.until(before + number.saturating_sub(AHEAD * 3 / 4)).await;
+            if number % TURN == 0 {
+                self.until(before + number.saturating_sub(AHEAD - TURN)).await;
+                // Whoever writes to the network has the same thread, and nothing is sent while it is kept from that.
+                tokio::task::yield_now().await;
             }
         }
         self.until(before + count).await;
