@@ -14,7 +14,7 @@ pub async fn sqlite(args: &Args) -> anyhow::Result<()> {
         let store = SqliteStore::open(here.path(), SqliteOptions::default())?;
         let by_hand = async |from| floor.write_for(writers, args.payload, from, args.time).await;
         let (floors, rates) = measure(args, writers, store.clone(), by_hand).await?;
-        print("sqlite", writers, floors, rates, store.events() as f64 / store.batches() as f64);
+        print("sqlite", writers, floors, rates, &format!("{:.1}", store.events() as f64 / store.batches() as f64));
         store.close().await;
     }
     Ok(())
@@ -27,7 +27,9 @@ pub async fn postgres(args: &Args, server: &PostgresServer) -> anyhow::Result<()
         let store = PostgresStore::open(options, Clock::tokio()).await?;
         let by_hand = async |from| floor.write_for(writers, args.payload, from, args.time).await;
         let (floors, rates) = measure(args, writers, store.clone(), by_hand).await?;
-        print("postgres", writers, floors, rates, store.events() as f64 / store.batches() as f64);
+        let per_commit = store.events() as f64 / store.batches() as f64;
+        let commits = format!("{per_commit:.1} and by hand {:.1}", floor.per_commit());
+        print("postgres", writers, floors, rates, &commits);
         store.close().await;
     }
     Ok(())
@@ -49,10 +51,10 @@ async fn measure(
     Ok((floors, rates))
 }
 
-fn print(store: &str, writers: usize, floors: Vec<f64>, rates: Vec<f64>, per_commit: f64) {
+fn print(store: &str, writers: usize, floors: Vec<f64>, rates: Vec<f64>, per_commit: &str) {
     let ratios = rates.iter().zip(&floors).map(|(ours, floor)| ours / floor).collect();
     let (ours, floor, ratio) = (median(rates), median(floors), median(ratios));
     println!(
-        "append   {store:<8} {writers:>4} writing {ours:>9.0} events/s   floor {floor:>9.0}   ours/floor {ratio:.2}   {per_commit:.1} events a commit"
+        "append   {store:<8} {writers:>4} writing {ours:>9.0} events/s   floor {floor:>9.0}   ours/floor {ratio:.2}   {per_commit} events a commit"
     );
 }

@@ -1,6 +1,13 @@
-//! The floor on PostgreSQL: two connections, the same batches as one `INSERT … SELECT unnest` each, and nothing else.
+//! The floor on PostgreSQL: two connections, one table and its indexes as ours, the same batches as one
+//! `INSERT … SELECT unnest` each, and nothing else: no epochs, no checks, no checksums.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{Client, NoTls, Statement};
@@ -15,6 +22,13 @@ const CONNECTIONS: usize = 2;
 
 pub struct PostgresFloor {
     events: Vec<mpsc::Sender<Event>>,
+    written: Arc<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    events: AtomicU64,
+    batches: AtomicU64,
 }
 
 struct Event {
@@ -29,28 +43,36 @@ impl PostgresFloor {
         connect(url)
             .await?
             .batch_execute(
-                "CREATE TABLE journal(persistence_id TEXT NOT NULL, seq_nr BIGINT NOT NULL, slice INT NOT NULL,
-                   entity_type TEXT NOT NULL, epoch BIGINT NOT NULL, batch_id UUID, generation INT NOT NULL DEFAULT 0,
+                "CREATE TABLE journal(persistence_id TEXT COLLATE \"C\" NOT NULL, seq_nr BIGINT NOT NULL, slice INT NOT NULL,
+                   entity_type TEXT COLLATE \"C\" NOT NULL, epoch BIGINT NOT NULL, batch_id UUID, generation INT NOT NULL,
                    tx xid8 NOT NULL DEFAULT pg_current_xact_id(), ordering BIGINT GENERATED ALWAYS AS IDENTITY,
-                   manifest TEXT NOT NULL, payload BYTEA NOT NULL, meta BYTEA, PRIMARY KEY(persistence_id, seq_nr));
+                   db_timestamp TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), time_ms BIGINT NOT NULL,
+                   manifest TEXT NOT NULL, payload BYTEA NOT NULL, meta BYTEA, crc BIGINT NOT NULL,
+                   tags TEXT[] NOT NULL DEFAULT '{}', PRIMARY KEY(persistence_id, seq_nr));
                  CREATE INDEX journal_feed ON journal(entity_type, generation, tx, ordering) INCLUDE (slice);",
             )
             .await?;
-        let mut events = Vec::new();
+        let (mut events, written) = (Vec::new(), Arc::new(Written::default()));
         for _ in 0..CONNECTIONS {
             let client = connect(url).await?;
             let insert = client
                 .prepare(
-                    "INSERT INTO journal(persistence_id, seq_nr, slice, entity_type, epoch, manifest, payload)
-                     SELECT id, seq_nr, 1, $4, 1, $5, payload
+                    "INSERT INTO journal(persistence_id, seq_nr, slice, entity_type, epoch, batch_id, generation, time_ms,
+                       manifest, payload, crc)
+                     SELECT id, seq_nr, 1, $4, 1, '00000000-0000-0000-0000-000000000000', 1, 0, $5, payload, 0
                      FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS given(id, seq_nr, payload)",
                 )
                 .await?;
             let (sender, inbox) = mpsc::channel(16_384);
-            tokio::spawn(write(client, insert, inbox));
+            tokio::spawn(write(client, insert, inbox, Arc::clone(&written)));
             events.push(sender);
         }
-        Ok(Self { events })
+        Ok(Self { events, written })
+    }
+
+    /// Events of a commit, on average.
+    pub fn per_commit(&self) -> f64 {
+        self.written.events.load(Ordering::Relaxed) as f64 / self.written.batches.load(Ordering::Relaxed) as f64
     }
 
     /// Events a second, each acknowledged before its writer's next.
@@ -77,13 +99,15 @@ impl PostgresFloor {
     }
 }
 
-async fn write(client: Client, insert: Statement, mut inbox: mpsc::Receiver<Event>) {
+async fn write(client: Client, insert: Statement, mut inbox: mpsc::Receiver<Event>, written: Arc<Written>) {
     let mut batch = Vec::new();
     while inbox.recv_many(&mut batch, BATCH).await > 0 {
         let ids: Vec<String> = batch.iter().map(|event| format!("{TYPE}|{}", event.entity)).collect();
         let numbers: Vec<i64> = batch.iter().map(|event| event.seq_nr).collect();
         let payloads: Vec<&[u8]> = batch.iter().map(|event| &*event.payload).collect();
         client.execute(&insert, &[&ids, &numbers, &payloads, &TYPE, &MANIFEST]).await.expect("the floor writes");
+        written.events.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        written.batches.fetch_add(1, Ordering::Relaxed);
         for event in batch.drain(..) {
             let _ = event.done.send(()); // a writer that gave up
         }

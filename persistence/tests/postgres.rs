@@ -82,6 +82,46 @@ async fn claims_of_neighbours_are_in_nobodys_way() {
     assert_eq!(recover(&node.store, &busy.id).await.unwrap().events.len(), 12);
 }
 
+/// One transaction holds writes for many shards of several types, by a node that knows what it wrote last, and some of them
+/// are somebody else's by now: those are refused, each of the others is stored as what it is.
+#[tokio::test]
+async fn a_claim_stops_its_own_writer_and_nobody_else_in_the_transaction() {
+    let node = Postgres::new(|options| PostgresOptions { writers: 1, ..options }).await;
+    let other = open(node.options.clone()).await;
+    let mut entities = Vec::new();
+    for n in 0..24 {
+        let mut entity = Entity::claim_in(&node.store, ["test", "another", "te"][n % 3], &format!("e{n}")).await;
+        if n % 2 == 0 {
+            entity.fence = Journal::claim(&node.store, FenceScope::shard_of(&entity.id)).await.unwrap();
+        }
+        entity.append(&node.store, &["first"]).await.unwrap();
+        entities.push(entity);
+    }
+    for lost in [3, 10, 17] {
+        Journal::claim(&other, entities[lost].fence.scope.clone()).await.unwrap();
+    }
+    let tagged = |entity: &Entity| Append {
+        tags: vec![Vec::new(), vec![entity.id.as_str().into()]],
+        ..entity.batch(&["second", "third"])
+    };
+    let written = join_all(entities.iter().map(|entity| node.store.append(tagged(entity)))).await;
+    let batches = node.store.batches();
+    for (n, (entity, written)) in entities.iter().zip(written).enumerate() {
+        let events = recover(&node.store, &entity.id).await.unwrap().events.len();
+        if [3, 10, 17].contains(&n) {
+            assert!(matches!(written, Err(AppendError::Stale { .. })) && events == 1, "{n}: {written:?}");
+        } else {
+            assert_eq!((written, events), (Ok(3), 3), "{n}");
+        }
+    }
+    let client = beside(&node.database).await;
+    let astray = "SELECT count(*) FROM cloudstate.journal j JOIN cloudstate.entity e USING (persistence_id)
+        WHERE j.entity_type <> e.entity_type OR j.slice <> e.slice
+          OR j.tags <> CASE WHEN j.seq_nr = 3 THEN ARRAY[j.persistence_id] ELSE '{}' END";
+    assert_eq!(client.query_one(astray, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert!(batches < 24 + 24 + 24 + 12, "{batches}: they shared a transaction");
+}
+
 /// Two nodes on one schema: who claims last writes, and each sees what the other has written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_take_entities_and_shards_from_each_other() {

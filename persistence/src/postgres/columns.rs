@@ -1,13 +1,13 @@
 //! Requests as columns: what the statements of a batch take.
 
-use super::{known::ShardEpochs, session::Parameter};
+use super::session::Parameter;
 use crate::{
     Append, Fence, FenceScope, PersistenceId, RawEvent, RawSnapshot, RawState,
     checksum::{Checked, CheckedState},
     state::StateWrite,
 };
 use bytes::{BufMut, BytesMut};
-use std::{collections::HashMap, error::Error, fmt::Write, sync::Arc};
+use std::{error::Error, fmt::Write, sync::Arc};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 /// A batch id in a column of type `uuid`.
@@ -34,25 +34,6 @@ pub(crate) struct Appends<'a> {
     event_n: Vec<i32>,
     places: Vec<i32>,
     tags: Vec<String>,
-    rows: Contents<'a>,
-}
-
-/// Events of entities whose last ones are known.
-#[derive(Default)]
-pub(crate) struct KnownAppends<'a> {
-    places: HashMap<(&'a str, i32), i32>,
-    types: Vec<&'a str>,
-    slices: Vec<i32>,
-    shard_epochs: Vec<i64>,
-    entity_maxes: Vec<i64>,
-    slots: Vec<i32>,
-    ids: Vec<&'a str>,
-    seq_nrs: Vec<i64>,
-    event_types: Vec<&'a str>,
-    epochs: Vec<i64>,
-    batch_ids: Vec<Option<BatchId>>,
-    time_ms: Vec<i64>,
-    tags: Vec<Option<String>>,
     rows: Contents<'a>,
 }
 
@@ -128,70 +109,6 @@ impl<'a> Appends<'a> {
         let mut all = self.fences.parameters().to_vec();
         all.extend([&self.expected as Parameter<'b>, &self.batch_ids, &self.time_ms, generation]);
         all.extend([&self.event_n as Parameter<'b>, &self.places]);
-        all.extend(self.rows.parameters());
-        all.push(&self.tags);
-        all
-    }
-}
-
-impl<'a> KnownAppends<'a> {
-    /// With what the epochs of its shard must be. `None` if another one of the batch needs others.
-    pub(crate) fn push(&mut self, append: &'a Append<RawEvent>, expected: ShardEpochs) -> Option<usize> {
-        let (entity_type, slice) = (append.id.entity_type(), i32::from(append.id.slice()));
-        let slot = *self.places.entry((entity_type, slice)).or_insert_with(|| {
-            self.types.push(entity_type);
-            self.slices.push(slice);
-            self.shard_epochs.push(expected.shard);
-            self.entity_maxes.push(expected.entity_max);
-            self.types.len() as i32
-        });
-        let place = slot as usize - 1;
-        if self.expected(place) != expected {
-            return None;
-        }
-        for (event, place) in append.events.iter().zip(0_i32..) {
-            self.slots.push(slot);
-            self.ids.push(append.id.as_str());
-            self.seq_nrs.push(clamped(append.expected_seq).saturating_add(i64::from(place)));
-            self.event_types.push(entity_type);
-            self.epochs.push(clamped(append.fence.epoch));
-            self.batch_ids.push((place == 0).then_some(BatchId(append.batch_id)));
-            self.time_ms.push(clamped(append.time_ms));
-            self.tags
-                .push(append.tags.get(place as usize).filter(|tags| !tags.is_empty()).map(|tags| array_literal(tags)));
-            self.rows.push_event(append, event, place);
-        }
-        Some(place)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    /// What [`APPEND_ONE`](super::statements::APPEND_ONE) takes, if there is one event only.
-    pub(crate) fn one<'b>(&'b self, generation: &'b i32) -> Option<Vec<Parameter<'b>>> {
-        let [_] = *self.slots else { return None };
-        let Contents { manifests, payloads, metas, crcs } = &self.rows;
-        let mut all: Vec<Parameter<'b>> = vec![&self.types[0], &self.slices[0], &self.shard_epochs[0]];
-        all.extend([&self.entity_maxes[0] as Parameter<'b>, generation, &self.ids[0], &self.seq_nrs[0]]);
-        all.extend([&self.epochs[0] as Parameter<'b>, &self.batch_ids[0], &self.time_ms[0]]);
-        all.extend([&manifests[0] as Parameter<'b>, &payloads[0], &metas[0], &crcs[0], &self.tags[0]]);
-        Some(all)
-    }
-
-    pub(crate) fn shards(&self) -> impl Iterator<Item = (&'a str, i32)> {
-        self.types.iter().copied().zip(self.slices.iter().copied())
-    }
-
-    /// The epochs expected of a shard.
-    pub(crate) fn expected(&self, place: usize) -> ShardEpochs {
-        ShardEpochs { shard: self.shard_epochs[place], entity_max: self.entity_maxes[place] }
-    }
-
-    pub(crate) fn parameters<'b>(&'b self, generation: &'b i32) -> Vec<Parameter<'b>> {
-        let mut all: Vec<Parameter<'b>> = vec![&self.types, &self.slices, &self.shard_epochs, &self.entity_maxes];
-        all.extend([generation as Parameter<'b>, &self.slots, &self.ids, &self.seq_nrs, &self.event_types]);
-        all.extend([&self.epochs as Parameter<'b>, &self.batch_ids, &self.time_ms]);
         all.extend(self.rows.parameters());
         all.push(&self.tags);
         all
@@ -294,18 +211,7 @@ impl<'a> Deletions<'a> {
 impl<'a> Contents<'a> {
     /// The event at this place of `append`.
     fn push_event(&mut self, append: &'a Append<RawEvent>, event: &'a RawEvent, place: i32) {
-        let (meta, batch_id) = (event.meta.as_deref(), append.batch_id.to_be_bytes());
-        let checked = Checked {
-            id: &append.id,
-            seq_nr: clamped(append.expected_seq).saturating_add(i64::from(place)),
-            epoch: clamped(append.fence.epoch),
-            time_ms: clamped(append.time_ms),
-            batch_id: (place == 0).then_some(&batch_id[..]),
-            manifest: &event.manifest,
-            payload: &event.payload,
-            meta,
-        };
-        self.push(&event.manifest, &event.payload, meta, checked.crc());
+        self.push(&event.manifest, &event.payload, event.meta.as_deref(), checksum(append, event, place));
     }
 
     fn push(&mut self, manifest: &'a str, payload: &'a [u8], meta: Option<&'a [u8]>, crc: i64) {
@@ -320,13 +226,29 @@ impl<'a> Contents<'a> {
     }
 }
 
+/// Of the event at this place of `append`.
+pub(crate) fn checksum(append: &Append<RawEvent>, event: &RawEvent, place: i32) -> i64 {
+    let batch_id = append.batch_id.to_be_bytes();
+    let checked = Checked {
+        id: &append.id,
+        seq_nr: clamped(append.expected_seq).saturating_add(i64::from(place)),
+        epoch: clamped(append.fence.epoch),
+        time_ms: clamped(append.time_ms),
+        batch_id: (place == 0).then_some(&batch_id[..]),
+        manifest: &event.manifest,
+        payload: &event.payload,
+        meta: event.meta.as_deref(),
+    };
+    checked.crc()
+}
+
 /// `BIGINT` counts to 2^63 - 1; no number of ours comes near it, but a caller's bound may.
 pub(crate) fn clamped(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// A text array as text: an array of arrays must not have rows of different lengths.
-fn array_literal(texts: &[Arc<str>]) -> String {
+pub(crate) fn array_literal(texts: &[Arc<str>]) -> String {
     let mut literal = String::from("{");
     for (n, text) in texts.iter().enumerate() {
         literal.push_str(if n == 0 { "\"" } else { ",\"" });

@@ -6,6 +6,7 @@ mod columns;
 mod error;
 mod fault;
 mod known;
+mod known_columns;
 mod leases;
 mod options;
 mod pending;

@@ -10,14 +10,14 @@ use super::session::Sql;
 use crate::projection::postgres as projection;
 use tokio_postgres::types::Type;
 
-/// Share locks on shards, in an order that all transactions keep to. Answers with the number of each and its epochs, which
+/// Share locks on shards, in the order they are given in, which is by type and number: all transactions keep to it. Answers with the number of each and its epochs, which
 /// stay as they are until the end of the transaction: rows that are locked are read as they are once the lock is there.
 pub(crate) static LOCK_SHARDS: Sql = Sql {
     text: "
 SELECT u.n, w.epoch, w.entity_epoch_max
 FROM UNNEST($1::text[], $2::int[]) WITH ORDINALITY AS u(entity_type, shard, n)
 JOIN {schema}.owner w ON w.entity_type = u.entity_type AND w.shard = u.shard
-ORDER BY w.entity_type, w.shard FOR SHARE OF w",
+ORDER BY u.n FOR SHARE OF w",
     types: &[Type::TEXT_ARRAY, Type::INT4_ARRAY],
 };
 
@@ -108,31 +108,39 @@ SELECT n, accepted, stored, entity_epoch, shard_epoch, highest, pg_current_xact_
 };
 
 /// Events of entities whose last ones are [known](super::known): under the locks of their shards, those of shards whose
-/// epochs are as expected (`$3`, `$4`), and none if the store is of another generation by now. Answers for each shard whether
-/// it was so, and with the transaction's number. It is a transaction by itself: the epochs are read from the locked rows as
-/// they are, and nothing else is looked up. `$6` is the shard of each event, counted from 1.
+/// epochs are as expected (`$3`, `$4`), and none if a shard is missing or the store is of another generation by now. It is a
+/// transaction by itself: the epochs are read from the locked rows as they are, and nothing else is looked up. Answers
+/// whether all was as expected, else with the epochs of each shard, and with the transaction's number.
+///
+/// `$1` and `$2` are the shards in the order of type and number, in which everybody locks them; `$6` is the shard of each
+/// event, counted from 1. Columns that say little are short: what is missing in types (`$1`, `$12`) is the first one, in
+/// epochs (`$8`) that of the shard, in metas (`$16`) and tags (`$17`) nothing. Numbers without gaps are taken from their
+/// arrays by place, which costs less than to unnest them.
 pub(crate) static APPEND_KNOWN: Sql = Sql {
     text: "
 WITH locked AS MATERIALIZED (
-  SELECT u.n, w.epoch = u.epoch AND w.entity_epoch_max = u.entity_max AS fit
-  FROM UNNEST($1::text[], $2::int[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
-    AS u(entity_type, shard, epoch, entity_max, n)
-  JOIN {schema}.owner w ON w.entity_type = u.entity_type AND w.shard = u.shard
-  ORDER BY w.entity_type, w.shard FOR SHARE OF w
+  SELECT w.epoch, w.entity_epoch_max
+  FROM UNNEST($1::text[], $2::int[]) WITH ORDINALITY AS u(entity_type, shard, n)
+  JOIN {schema}.owner w ON w.entity_type = coalesce(u.entity_type, ($1)[1]) AND w.shard = u.shard
+  ORDER BY u.n FOR SHARE OF w
 ), verdict AS MATERIALIZED (
-  SELECT CASE WHEN count(*) = cardinality($2) AND (SELECT value FROM {schema}.meta WHERE key = 'generation') = $5::text
-    THEN array_agg(fit ORDER BY n) END AS fit FROM locked
+  SELECT array_agg(epoch) AS epochs, array_agg(entity_epoch_max) AS maxes,
+    array_agg(epoch) = $3 AND array_agg(entity_epoch_max) = $4 AS fit
+  FROM locked
+  HAVING count(*) = cardinality($2) AND (SELECT value FROM {schema}.meta WHERE key = 'generation') = $5::text
 ), written AS (
   INSERT INTO {schema}.journal(persistence_id, seq_nr, slice, entity_type, epoch, batch_id, generation, time_ms,
     manifest, payload, meta, crc, tags)
-  SELECT e.id, e.seq_nr, ($2)[e.slot], e.entity_type, e.epoch, e.batch_id, $5, e.time_ms, e.manifest, e.payload, e.meta,
-    e.crc, coalesce(e.tags::text[], '{}')
-  FROM UNNEST($6::int[], $7::text[], $8::bigint[], $9::text[], $10::bigint[], $11::uuid[], $12::bigint[], $13::text[],
-    $14::bytea[], $15::bytea[], $16::bigint[], $17::text[])
-    AS e(slot, id, seq_nr, entity_type, epoch, batch_id, time_ms, manifest, payload, meta, crc, tags)
-  WHERE (SELECT fit FROM verdict)[e.slot]
+  SELECT e.id, ($7)[e.n], ($2)[($6)[e.n]], coalesce(e.entity_type, ($1)[1]),
+    coalesce(($8)[e.n], ($3)[($6)[e.n]]), e.batch_id, $5, ($9)[e.n], e.manifest, e.payload, e.meta, ($10)[e.n],
+    coalesce(e.tags::text[], '{}')
+  FROM UNNEST($11::text[], $12::text[], $13::uuid[], $14::text[], $15::bytea[], $16::bytea[], $17::text[]) WITH ORDINALITY
+    AS e(id, entity_type, batch_id, manifest, payload, meta, tags, n)
+  WHERE CASE WHEN (SELECT fit FROM verdict) THEN true
+    ELSE (SELECT epochs FROM verdict)[($6)[e.n]] = ($3)[($6)[e.n]]
+      AND (SELECT maxes FROM verdict)[($6)[e.n]] = ($4)[($6)[e.n]] END
 )
-SELECT fit, pg_current_xact_id() FROM verdict",
+SELECT fit, CASE WHEN NOT fit THEN epochs END, CASE WHEN NOT fit THEN maxes END, pg_current_xact_id() FROM verdict",
     types: &[
         Type::TEXT_ARRAY,
         Type::INT4_ARRAY,
@@ -140,16 +148,16 @@ SELECT fit, pg_current_xact_id() FROM verdict",
         Type::INT8_ARRAY,
         Type::INT4,
         Type::INT4_ARRAY,
-        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
-        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
         Type::UUID_ARRAY,
-        Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
         Type::BYTEA_ARRAY,
         Type::BYTEA_ARRAY,
-        Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
     ],
 };
@@ -165,7 +173,7 @@ INSERT INTO {schema}.journal(slice, entity_type, generation, persistence_id, seq
   payload, meta, crc, tags)
 SELECT $2, $1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15::text[], '{}') FROM locked
 WHERE fit AND (SELECT value FROM {schema}.meta WHERE key = 'generation') = $5::text
-RETURNING ARRAY[true], tx",
+RETURNING true, NULL::bigint[], NULL::bigint[], tx",
     types: &[
         Type::TEXT,
         Type::INT4,

@@ -4,9 +4,10 @@
 //! fails, the server skips what was sent behind it and turns the commit into a rollback.
 
 use super::{
-    columns::{Appends, Deletions, KnownAppends, Snapshots, States, TransactionId},
+    columns::{Appends, Deletions, Snapshots, States, TransactionId},
     fault::Fault,
     known::{Known, ShardEpochs},
+    known_columns::{KnownAppends, ShardsInOrder},
     request::{Work, WriteRequest, Written},
     session::{Parameter, Session, Sql},
     statements::{
@@ -85,12 +86,13 @@ pub(crate) async fn write(
         }
     }
     let generation = &frame.generation;
+    let in_order = direct.in_order();
     if shards.is_empty() && frame.is_session {
         let rows = match direct.one(generation) {
             Some(parameters) => session.query(&APPEND_ONE, &parameters).await,
-            None => session.query(&APPEND_KNOWN, &direct.parameters(generation)).await,
+            None => session.query(&APPEND_KNOWN, &direct.parameters(&in_order, generation)).await,
         };
-        let direct = Direct::of(&direct, &rows.map_err(|error| Fault::of_one_statement(&error))?);
+        let direct = Direct::of(&in_order, &rows.map_err(|error| Fault::of_one_statement(&error))?);
         return Ok(committed(batch, &places, &direct, &[], &Locked::default(), known));
     }
     shards.extend(direct.shards());
@@ -99,7 +101,7 @@ pub(crate) async fn write(
     let (begun, locked, written, appended, put, saved, dropped, deleted, ended) = futures_util::join!(
         session.execute(&frame.begin),
         unless(false, session, &LOCK_SHARDS, vec![&types, &slices]),
-        unless(direct.is_empty(), session, &APPEND_KNOWN, direct.parameters(generation)),
+        unless(direct.is_empty(), session, &APPEND_KNOWN, direct.parameters(&in_order, generation)),
         unless(appends.is_empty(), session, &APPEND, appends.parameters(generation)),
         unless(states.is_empty(), session, &WRITE_STATE, states.parameters(generation)),
         unless(saves.is_empty(), session, &SAVE_SNAPSHOT, saves.parameters()),
@@ -123,7 +125,7 @@ pub(crate) async fn write(
     }
     ended.map_err(|error| Fault::in_commit(&error))?;
     let locked = Locked::of(types.iter().copied().zip(slices.iter().copied()), &locked);
-    let direct = Direct::of(&direct, &written);
+    let direct = Direct::of(&in_order, &written);
     let done = committed(batch, &places, &direct, &verdicts, &locked, known);
     Ok(Committed { deleted: !deletions.is_empty(), states: !states.is_empty(), tx: tx.max(done.tx), ..done })
 }
@@ -166,17 +168,27 @@ fn committed(
 
 /// What became of the events that were written directly.
 struct Direct {
-    /// Of each shard whose epochs were as expected.
+    /// Of each shard, in the order they came in, whose epochs were as expected.
     fit: Vec<Option<ShardEpochs>>,
     tx: u64,
 }
 
 impl Direct {
-    fn of(appends: &KnownAppends<'_>, rows: &[Row]) -> Self {
-        let fit: Option<Vec<bool>> = rows.first().and_then(|row| row.get(0));
-        let expected = |(place, fit)| if fit { Some(appends.expected(place)) } else { None };
-        let TransactionId(tx) = rows.first().map_or(TransactionId(0), |row| row.get(1));
-        Self { fit: fit.unwrap_or_default().into_iter().enumerate().map(expected).collect(), tx }
+    fn of(sent: &ShardsInOrder<'_>, rows: &[Row]) -> Self {
+        let Some(row) = rows.first() else {
+            return Self { fit: Vec::new(), tx: 0 };
+        };
+        let (epochs, maxes): (Option<Vec<i64>>, Option<Vec<i64>>) = (row.get(1), row.get(2));
+        let found = |slot: usize| {
+            let (epochs, maxes) = (epochs.as_ref()?, maxes.as_ref()?);
+            Some(ShardEpochs { shard: *epochs.get(slot)?, entity_max: *maxes.get(slot)? })
+        };
+        let fit = |slot| {
+            let expected = sent.expected(slot);
+            (row.get::<_, bool>(0) || found(slot) == Some(expected)).then_some(expected)
+        };
+        let TransactionId(tx) = row.get(3);
+        Self { fit: sent.slots().map(fit).collect(), tx }
     }
 
     fn fit(&self, place: usize) -> Option<ShardEpochs> {
