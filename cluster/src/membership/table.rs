@@ -16,7 +16,7 @@
 //! and the leader may act on it. A change empties the set. In a partition neither side converges, so neither lets anybody
 //! in or removes anybody before it was decided who survives.
 
-use super::reachability::Reachability;
+use super::reachability::{Reachability, Row};
 use crate::member::{Member, MemberStatus, UniqueAddress};
 use crate::testkit::planted::{Bug, is_planted};
 use std::{
@@ -217,6 +217,11 @@ impl MemberTable {
     /// Who cannot reach whom, of those whose word counts.
     pub(crate) fn accusations(&self) -> Vec<(u64, u64)> {
         self.reachability.accusations(|observer| self.counts(observer)).collect()
+    }
+
+    /// Whatever anybody says of anybody, whether its word counts or not.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = ((u64, u64), Row)> {
+        self.reachability.rows()
     }
 
     fn counts(&self, observer: u64) -> bool {

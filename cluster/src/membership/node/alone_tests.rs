@@ -2,7 +2,7 @@
 
 use super::{Command, DropReason, Effect, Input, Message, Node, NodeSettings, StopReason, network::address};
 use crate::{
-    downing::Stop,
+    downing::{Downing, Stop},
     member::{
         Member,
         MemberStatus::{self, Joining, Leaving, Up},
@@ -171,7 +171,8 @@ fn stops_at(statuses: [MemberStatus; 4], reached: &[usize]) -> Option<(u64, Stop
 
 #[test]
 fn whoever_leaves_and_reaches_nobody_who_decides_stops_by_itself() {
-    let stranded = Some((15, StopReason::Stranded));
+    let two_periods = Downing::stable_after(4).as_secs() * 2;
+    let stranded = Some((1 + two_periods, StopReason::Stranded));
     assert_eq!(stops_at([Up, Up, Leaving, Up], &[]), stranded);
     assert_eq!(
         stops_at([Up, Leaving, Leaving, Leaving], &[1, 3]),
@@ -199,9 +200,30 @@ fn whoever_is_left_behind_stops_though_nobody_confirms_it() {
         })
     };
     let left_behind = StopReason::Unreachable(Stop::OtherSide);
-    assert_eq!(stops(&[]), Some((20, left_behind)), "two stable periods after the connections were given up");
-    assert_eq!(stops(&[1]), Some((20, left_behind)), "two of four are too few");
+    let two_periods = Downing::stable_after(4).as_secs() * 2;
+    let stopped = Some((6 + two_periods, left_behind));
+    assert_eq!(stops(&[]), stopped, "two stable periods after the connections were given up");
+    assert_eq!(stops(&[1]), stopped, "two of four are too few");
     assert_eq!(stops(&[1, 3]), None, "others reach it");
+}
+
+/// What it knew when it fell asleep may have changed long since, and will be told by others.
+#[test]
+fn whoever_stood_still_decides_nothing_by_what_it_knew_before() {
+    let stable = Downing::stable_after(4).as_secs();
+    let stops = |sleeps: std::ops::Range<u64>| {
+        let mut node = third_of_four();
+        let news = |news: fn(UniqueAddress) -> News| [0, 1, 3].map(|one| Input::News(news(member(one, Up).node)));
+        node.turn(news(News::Alive), at(0));
+        let lost = news(News::Unreachable).into_iter();
+        let links = [0, 1, 3].map(|one| Input::Link { peer: member(one, Up).node, works: false });
+        node.turn(lost.chain(links), at(1));
+        let awake = (1..60).filter(|second| !sleeps.contains(second));
+        awake.into_iter().find_map(|second| Some((second, why_stopped(&node.step(Input::Time, at(second)))?)))
+    };
+    let other_side = StopReason::Unreachable(Stop::OtherSide);
+    assert_eq!(stops(0..0), Some((1 + stable, other_side)));
+    assert_eq!(stops(3..1 + stable), Some((1 + 2 * stable, other_side)), "it wakes when it would have decided");
 }
 
 #[test]
@@ -295,7 +317,8 @@ fn one_that_has_yet_to_come_stops_when_all_that_would_let_it_in_are_down() {
             assert_eq!(node.table().members().count(), 3, "nobody leads");
             Some((second, why_stopped(&effects)?))
         });
-        assert_eq!(stops, Some((14, StopReason::Stranded)), "{mine:?}");
+        let two_periods = Downing::stable_after(3).as_secs() * 2;
+        assert_eq!(stops, Some((two_periods, StopReason::Stranded)), "{mine:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Effect, Node};
 use crate::{
-    downing::Downing,
     event::{ClusterEvent, ClusterState},
     member::{Member, MemberStatus, UniqueAddress},
     membership::table::Digest,
@@ -86,12 +85,14 @@ impl Node {
             events.extend(after.members.get(uid).cloned().map(ClusterEvent::Reachable));
         }
         for (uid, member) in before.members.iter().filter(|(uid, _)| !after.members.contains_key(uid)) {
-            let free_at = self.free_at(*uid, before.members.len(), now);
+            let since = self.published.unreachable_since.get(uid).copied();
+            let free_at = self.free_at(member, before.members.len(), since, now);
             let member_after = Member { status: MemberStatus::Removed, ..member.clone() };
             events.push(ClusterEvent::Removed { member: member_after, previous: member.status, free_at });
             self.cut_off(member, now);
         }
         self.leading.forget_gone(&self.table);
+        self.freed.forget_gone(|uid| after.members.contains_key(&uid));
         super::retain(&mut self.published.unreachable_since, |uid| after.unreachable.contains(&uid));
         if before.leader != after.leader {
             events.push(ClusterEvent::LeaderChanged(after.leader.clone()));
@@ -119,19 +120,6 @@ impl Node {
                 .filter_map(|role| leader(Some(role)).map(|leader| (role.clone(), leader)))
                 .collect(),
         }
-    }
-
-    /// When a life that was removed has certainly stopped. It stops when it has handed over. Otherwise it heard nothing more
-    /// of the others since it was unreachable for them, and then went on for less than two stable periods; the first of
-    /// these has passed if its fate was decided by the resolver.
-    fn free_at(&self, uid: u64, members: usize, now: Tick) -> Tick {
-        if self.leading.has_handed_over(uid) {
-            return now;
-        }
-        let stable = Downing::stable_after(members);
-        let since = self.published.unreachable_since.get(&uid);
-        let decided = since.is_some_and(|since| now - *since >= stable);
-        now + if decided { stable } else { stable * 2 }
     }
 
     fn cut_off(&mut self, member: &Member, now: Tick) {

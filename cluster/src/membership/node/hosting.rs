@@ -2,8 +2,9 @@
 //!
 //! Each round it asks some of the others whether it is one of them, all of them within a third of the time that an answer
 //! is good for. An answer proves that whoever gave it could reach this node, and had not given it up, when the question was
-//! *asked* or later. If those that answered would go on with this node though nobody else did, then nobody else goes on
-//! without it before two stable periods are over: one until that is decided, and one that whoever takes over waits.
+//! *asked* or later. If those that answered would go on with this node though nobody else did, then nobody else can decide to
+//! go on without it before these have stopped answering; and whoever takes over waits until an answer of then is good for
+//! nothing any more ([`freed`](super::freed)).
 
 use super::{DropReason, Message, Node};
 use crate::{
@@ -13,8 +14,8 @@ use crate::{
 use actors::Tick;
 use std::{collections::BTreeMap, time::Duration};
 
-/// What news takes, and clocks differ, at most.
-const SAFETY: Duration = Duration::from_secs(5);
+/// What news takes at most, and one side of a cut to notice what the other has.
+pub(super) const NEWS_WITHIN: Duration = Duration::from_secs(4);
 /// The shortest time without an answer that means something.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
@@ -57,9 +58,17 @@ impl Hosting {
     }
 }
 
-/// How long an answer is good for. Only full members are counted: others know of at least as many, and wait as long.
+/// How long an answer is good for. Only full members are counted: others know of at least as many, and wait as long. The
+/// larger the cluster, the longer it takes to ask all.
 pub(super) fn length(full: usize) -> Duration {
-    (Downing::stable_after(full) * 2).saturating_sub(SAFETY)
+    Duration::from_secs(match full {
+        0..=5 => 9,
+        6..=10 => 15,
+        11..=20 => 21,
+        21..=50 => 29,
+        51..=100 => 35,
+        _ => 55,
+    })
 }
 
 impl Node {
@@ -84,6 +93,7 @@ impl Node {
     pub(super) fn probed(&mut self, from: &UniqueAddress, at: Tick, now: Tick) {
         // Whoever is about to be given up here must not take this for an answer.
         if !self.confirmed_unreachable(now).contains(&from.uid) {
+            self.freed.answers(from.uid, now);
             self.send(from, Message::Echo { at });
         }
     }

@@ -4,8 +4,8 @@
 //! # Parts
 //! [`joining`] gets it into a cluster, [`gossip`] keeps its table equal to those of the others, [`reach`] says whom it cannot
 //! reach, [`leader`] acts for all when it is the one to, [`resolver`] decides what becomes of those that cannot be reached,
-//! [`hosting`] for how long it may serve without hearing from the others and [`quorum`] from whom it must hear, and
-//! [`events`] is what subscribers see of it.
+//! [`hosting`] for how long it may serve without hearing from the others and [`quorum`] from whom it must hear, [`freed`]
+//! when one that was removed has certainly stopped, and [`events`] is what subscribers see of it.
 //!
 //! # Order
 //! Effects are to be carried out in the order in which they come. Each step ends with the events of that step, so a
@@ -13,6 +13,7 @@
 
 mod council;
 mod events;
+mod freed;
 mod gossip;
 mod hosting;
 mod input;
@@ -72,6 +73,7 @@ pub(crate) struct Node {
     resolver: resolver::Resolver,
     hosting: hosting::Hosting,
     published: events::Published,
+    freed: freed::Freed,
     council: Option<Council>,
     last_turn: Tick,
     /// All is well: until the next round nothing follows from what members only ask and answer each other.
@@ -95,6 +97,7 @@ impl Node {
             resolver: resolver::Resolver::default(),
             hosting: hosting::Hosting::default(),
             published: events::Published::default(),
+            freed: freed::Freed::default(),
             council: None,
             last_turn: Tick::START,
             is_calm: false,
@@ -167,6 +170,7 @@ impl Node {
             self.check_own_end(now);
         }
         if matches!(self.phase, Phase::Member) {
+            self.note_refused(now);
             self.lead(now);
             self.resolve(now);
         }
@@ -309,7 +313,10 @@ impl Node {
         let at = match &self.phase {
             Phase::Idle | Phase::Stopped => return,
             Phase::Joining(joining) => joining.next(),
-            Phase::Member => self.peers.next_round(),
+            Phase::Member => {
+                let decides = self.decides_at().filter(|at| *at > now);
+                decides.map_or(self.peers.next_round(), |at| at.min(self.peers.next_round()))
+            }
         };
         self.out.push(Effect::WakeAt(at.max(now)));
     }

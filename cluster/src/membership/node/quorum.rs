@@ -14,7 +14,10 @@ use crate::{
     member::{Address, Member, MemberStatus, UniqueAddress},
 };
 use actors::Tick;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A member has a turn each second. One that had none for so long stood still.
+const OVERSLEPT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Quorum {
@@ -59,6 +62,9 @@ impl Node {
     /// Before anything is heard at `now`.
     pub(super) fn notice_sleep(&mut self, now: Tick) {
         let slept = now - std::mem::replace(&mut self.last_turn, now);
+        if slept >= OVERSLEPT {
+            self.resolver.woke(now);
+        }
         let is_member = matches!(self.phase, Phase::Member) && self.my_status().is_some_and(MemberStatus::is_full);
         // The first is true nearly always, and costs nothing.
         if slept < length(0) || !is_member || slept < length(self.full_members()) || self.goes_on_alone() {
@@ -78,7 +84,7 @@ impl Node {
     }
 
     /// Whether the others would not go on without this node.
-    fn goes_on_alone(&self) -> bool {
+    pub(super) fn goes_on_alone(&self) -> bool {
         let mut view = View { indirect: Default::default(), ..View::of(&self.myself.node, &self.table) };
         view.unreachable = view.members.keys().copied().filter(|uid| *uid != self.myself.node.uid).collect();
         matches!(decide(&self.settings.downing, &view), Decision::Nothing | Decision::GoOn { .. })

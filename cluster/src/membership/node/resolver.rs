@@ -45,8 +45,9 @@ pub(super) struct Resolver {
     full: BTreeSet<u64>,
     exiting: BTreeSet<u64>,
     stable_since: Tick,
-    /// When the first became unreachable, of those that still are, and how often the rows changed since.
-    unstable: Option<(Tick, u32)>,
+    /// Of those that are unreachable, since when each was, and how often the rows had changed by then.
+    unstable: BTreeMap<u64, (Tick, u32)>,
+    changes: u32,
     /// Whether those on this side had one table since then.
     agreed: bool,
     /// Since when nobody is there who would decide for this node, which counts for nothing itself.
@@ -75,7 +76,8 @@ impl Default for Resolver {
             full: BTreeSet::new(),
             exiting: BTreeSet::new(),
             stable_since: Tick::START,
-            unstable: None,
+            unstable: BTreeMap::new(),
+            changes: 0,
             agreed: false,
             stranded: None,
             left_behind: None,
@@ -87,6 +89,18 @@ impl Default for Resolver {
 impl Resolver {
     pub(super) fn begin(&mut self, now: Tick) {
         self.stable_since = now;
+    }
+
+    /// This node stood still until now. What it knows may have changed long ago, so nothing was stable meanwhile.
+    pub(super) fn woke(&mut self, now: Tick) {
+        self.stable_since = now;
+        self.agreed = false;
+        self.unstable.values_mut().for_each(|(since, _)| *since = now);
+        self.stranded = self.stranded.map(|_| now);
+        self.left_behind = self.left_behind.map(|_| now);
+        if matches!(self.lease, Lease::AskAt(_)) {
+            self.lease = Lease::None;
+        }
     }
 
     pub(super) fn has_lease(&self) -> bool {
@@ -166,12 +180,19 @@ impl Node {
                 resolver.lease = Lease::None;
             }
         }
-        resolver.unstable = match resolver.unstable {
-            _ if rows.is_empty() => None,
-            None => Some((now, 0)),
-            Some((since, changes)) => Some((since, changes + u32::from(rows_changed))),
-        };
+        resolver.changes = resolver.changes.wrapping_add(u32::from(rows_changed));
+        let subjects: BTreeSet<u64> = rows.iter().map(|(_, subject)| *subject).collect();
+        super::retain(&mut resolver.unstable, |uid| subjects.contains(&uid));
+        for subject in subjects {
+            resolver.unstable.entry(subject).or_insert((now, resolver.changes));
+        }
         resolver.rows = rows;
+    }
+
+    /// When something is to be decided, if nothing changes until then.
+    pub(super) fn decides_at(&self) -> Option<Tick> {
+        let is_sure = !self.resolver.confirmed.is_empty();
+        is_sure.then(|| self.resolver.stable_since + Downing::stable_after(self.table.members().count()))
     }
 
     /// Whether, for so long, this node could reach nobody who decides for it, and is not one to decide.
@@ -214,8 +235,10 @@ impl Node {
 
     fn check_instability(&mut self, stable_after: Duration, now: Tick) {
         let limit = stable_after + UNSTABLE_FOR.max(stable_after * 3 / 4);
-        let unstable = |(since, changes)| changes > CHANGES_OF_ONE_CUT && now - since >= limit;
-        if self.settings.down_all_when_unstable && self.resolver.unstable.is_some_and(unstable) {
+        let changes = self.resolver.changes;
+        let unstable =
+            |(since, before): &(Tick, u32)| changes.wrapping_sub(*before) > CHANGES_OF_ONE_CUT && now - *since >= limit;
+        if self.settings.down_all_when_unstable && self.resolver.unstable.values().any(unstable) {
             self.stop(StopReason::Unstable, now);
         }
     }

@@ -148,6 +148,10 @@ impl Swim {
     /// One turn: takes in all that has arrived, then lets time pass.
     pub(crate) fn turn<D: AsRef<[u8]>>(&mut self, inbox: impl IntoIterator<Item = D>, now: Tick) -> Effects {
         let mut news = Vec::new();
+        if self.late(now) > Health::LATE {
+            // Whoever stood still for long may well have been given up again meanwhile.
+            self.renewed = None;
+        }
         for datagram in inbox {
             self.take_in(datagram.as_ref(), now, &mut news);
         }
@@ -354,9 +358,14 @@ impl Swim {
         if all_known { Ok(()) } else { Err(Dropped::Crowded) }
     }
 
+    /// How long ago time should have passed.
+    fn late(&self, now: Tick) -> Duration {
+        self.due().map_or(Duration::ZERO, |due| now - due)
+    }
+
     fn pass(&mut self, now: Tick, news: &mut Vec<News>) {
         self.world.now = now;
-        let late = self.due().map_or(Duration::ZERO, |due| now - due);
+        let late = self.late(now);
         if late > Health::LATE && !is_planted(Bug::TimeFirst) {
             self.world.health.worse();
             self.world.timers.postpone(late);

@@ -14,13 +14,13 @@ fn all_others_know_of_a_crash_within_six_seconds() {
     }
 }
 
-/// Longer than that it may not stand still: it takes some three seconds until others miss it, and seven more to be sure.
+/// Not much longer may it stand still: it takes some three seconds until others miss it, and the stable period to be sure.
 #[test]
-fn nobody_is_given_up_for_standing_still_for_eight_seconds_at_a_time() {
-    let stalls = Stalls { stall_ms: (1000, 8000), ..Stalls::of_a_quarter(5, Duration::from_mins(10)) };
+fn nobody_is_given_up_for_standing_still_for_ten_seconds_at_a_time() {
+    let stalls = Stalls { stall_ms: (9000, 10_000), ..Stalls::of_a_quarter(5, Duration::from_mins(10)) };
     let outcome = stall(&stalls, 1);
     assert_eq!(outcome.deaths, 0, "{outcome:?}");
-    assert!(outcome.stalls > 30 && outcome.refuted > 5, "{outcome:?}: that was no test");
+    assert!(outcome.stalls > 20 && outcome.refuted > 20, "{outcome:?}: that was no test");
 }
 
 #[test]
