@@ -77,10 +77,10 @@ pub(crate) const MINORITY_WAITS: Duration = Duration::from_secs(2);
 impl Downing {
     /// How long members and reachability must have been unchanged before anything is decided, for a cluster of so many
     /// members: the larger, the longer news takes. Whoever stands still is missed after three seconds at the earliest; so
-    /// one that does for ten seconds has four to contradict when it wakes.
+    /// one that does for ten seconds has three to contradict when it wakes.
     pub fn stable_after(members: usize) -> Duration {
         Duration::from_secs(match members {
-            0..=10 => 11,
+            0..=10 => 10,
             11..=20 => 13,
             21..=50 => 17,
             51..=100 => 20,
