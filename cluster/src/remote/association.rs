@@ -291,6 +291,16 @@ impl Association {
         effects.extend(self.node().map(Effect::Began));
     }
 
+    /// Begins again, for the life that is there, whatever attempt to connect is on its way: but that of lane `kept`.
+    pub(super) fn dial_again(&mut self, kept: Option<Lane>, effects: &mut Vec<Effect>) {
+        for lane in Lane::ALL.into_iter().filter(|lane| kept != Some(*lane)) {
+            if let Link::Trying { next: None, .. } = self.state(lane).link {
+                effects.push(Effect::Hang { to: self.peer.clone(), lane });
+                effects.push(self.dial(lane));
+            }
+        }
+    }
+
     /// The life behind the address is over, and what was meant for it is dropped. What is meant for whoever is there stays
     /// if `address_stays`, and the connection of lane `kept`.
     pub(crate) fn end_life(

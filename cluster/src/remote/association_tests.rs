@@ -1,7 +1,7 @@
 //! What happens between nodes over hours: connections that break, lives that end, queues that fill.
 
 use super::{
-    association::{Association, Effect, Ended, Life},
+    association::{Effect, Ended},
     associations::{Associations, Input, PEERS_MAX},
     dropped::DropReason,
     handshake::{HandshakeError, Kind},
@@ -311,22 +311,15 @@ fn a_member_that_took_an_address_is_believed_before_it_is_met() {
     assert_eq!(node.step(send_system(3, "x"), at(1)), [dial(Some(3), Control)]);
 }
 
-/// A connection to the earlier life was stuck, and is through only after the later one was met.
+/// An attempt to connect to whoever is there is stuck at the earlier life.
 #[test]
-fn a_life_that_is_known_to_be_the_later_one_is_not_displaced() {
+fn an_attempt_from_before_a_life_was_met_is_made_again_for_that_life() {
     let mut node = node();
-    node.step(connected(2, Control), at(0));
-    node.step(Input::Replaced { old: life("peer", 1), new: life("peer", 2) }, at(0));
-    node.step(connected(1, Ordinary), at(1));
-    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(2)));
-    // It was seen before anything was known.
-    node.step(connected(3, Ordinary), at(2));
-    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(3)));
-    let effects = node.step(Input::Replaced { old: life("peer", 3), new: life("peer", 2) }, at(3));
-    assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 2)))), "{effects:?}");
-    node.step(connected(3, Ordinary), at(4));
-    node.step(connected(2, Control), at(4));
-    assert_eq!(node.get(&address("peer")).map(Association::life), Some(Life::Met(2)));
+    assert_eq!(node.step(send(None, Ordinary, "x"), at(0)), [dial(None, Ordinary)]);
+    let effects = node.step(Input::Member { node: life("peer", 2), is: true }, at(1));
+    let hang = Effect::Hang { to: address("peer"), lane: Ordinary };
+    let place = |effect| effects.iter().position(|it| *it == effect);
+    assert!(place(hang).is_some_and(|hung| place(dial(Some(2), Ordinary)) > Some(hung)), "{effects:?}");
 }
 
 #[test]

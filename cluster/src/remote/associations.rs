@@ -5,7 +5,7 @@
 //! # Lives
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
-//! dropped. Where SWIM has another order, that counts. Where one was met that is no member yet, and the table has another
+//! dropped. Where one was met that is no member yet, and the table has another
 //! there, nobody knows which is the later one: it is dialled, and whoever answers takes the address. A life that was given
 //! up is quarantined: for good, in both directions, and it is told so in the handshake.
 
@@ -49,8 +49,6 @@ pub(crate) enum Input {
     Arrived { from: UniqueAddress, lane: Lane, frame: Bytes },
     /// It is a member; or is no more, without having been removed here.
     Member { node: UniqueAddress, is: bool },
-    /// Of two lives at one address `new` is the later one, as is known from elsewhere.
-    Replaced { old: UniqueAddress, new: UniqueAddress },
     /// Never talk to it again.
     Quarantine(UniqueAddress),
     /// Time passed.
@@ -164,7 +162,6 @@ impl Associations {
             #[cfg(test)]
             Input::Arrived { from, lane, frame } => self.arrived(&from, lane, [frame], now, out),
             Input::Member { node, is } => self.member(&node, is, now, out),
-            Input::Replaced { old, new } => self.replaced(&old, &new, now, out),
             Input::Quarantine(node) => self.quarantine(node, Ended::Removed, now, out),
             Input::Time => self.tick(now, out),
         }
@@ -349,29 +346,6 @@ impl Associations {
         }
     }
 
-    /// What was seen of connections may have come late: those of an earlier life are settled after those of a later one if
-    /// they were stuck.
-    fn replaced(&mut self, old: &UniqueAddress, new: &UniqueAddress, now: Tick, out: &mut Vec<Effect>) {
-        self.lives.revive(new);
-        match self.peers.get_mut(&old.address) {
-            Some(peer) if peer.life().uid() == Some(old.uid) => {
-                peer.end_life(true, None, DropReason::OldLife, out);
-                let heir = peer.take_rival();
-                peer.wake_all(now, out);
-                out.push(Effect::HangUpOn(old.clone()));
-                out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(new.clone()) });
-                self.inherit(&old.address, heir, now, out);
-            }
-            Some(peer) if peer.rival().is_some_and(|rival| rival.uid() == old.uid) => {
-                let rival = peer.take_rival();
-                self.outdated(new, rival, now, out);
-            }
-            _ if self.lives.standing(old) == Standing::Good => out.push(Effect::HangUpOn(old.clone())),
-            _ => {}
-        }
-        self.lives.end(old.clone(), Standing::Old, now);
-    }
-
     /// Behind the address of `there` is no rival of it any more.
     fn outdated(&mut self, there: &UniqueAddress, rival: Option<Rival>, now: Tick, out: &mut Vec<Effect>) {
         let Some(rival) = rival else { return };
@@ -423,6 +397,8 @@ impl Associations {
                 peer.set_member(true);
             }
             peer.meet(node.uid, out);
+            // Whoever answers what was begun before may be an earlier life.
+            peer.dial_again(over, out);
             peer.wake_all(now, out);
         }
         Some(peer)

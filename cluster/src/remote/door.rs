@@ -56,9 +56,6 @@ pub(crate) trait Remote: Send + Sync + 'static {
     /// It is a member: it is not forgotten when idle. Or is one no more.
     fn member(&self, node: &UniqueAddress, is: bool);
 
-    /// Of two lives at one address `new` is the later one: `old` is over, whatever was seen of it last.
-    fn replaced(&self, old: &UniqueAddress, new: &UniqueAddress);
-
     /// Never again a word to or from that life.
     fn quarantine(&self, node: &UniqueAddress);
 }

@@ -57,13 +57,6 @@ impl Lives {
         *known = (known.0.max(standing), now);
     }
 
-    /// It is the later one after all.
-    pub(crate) fn revive(&mut self, life: &UniqueAddress) {
-        if self.standing(life) == Standing::Old {
-            self.0.remove(life);
-        }
-    }
-
     /// It said something, or somebody to it: it is remembered for another hour.
     pub(crate) fn heard(&mut self, life: &UniqueAddress, now: Tick) {
         if let Some((_, heard)) = self.0.get_mut(life) {

@@ -156,21 +156,6 @@ mod tests {
     }
 
     #[test]
-    fn swim_may_decide_too() {
-        let mut node = in_doubt();
-        let effects = node.step(Input::Replaced { old: life("peer", 2), new: life("peer", 3) }, at(2));
-        assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
-        assert_eq!(there(&node), Some(Life::Met(3)));
-        node.step(connected(3, Control), at(2));
-        assert_eq!(taken(&mut node, Control, at(2)), ["1 to 3: for 3"]);
-
-        let mut node = in_doubt();
-        let effects = node.step(Input::Replaced { old: life("peer", 3), new: life("peer", 2) }, at(2));
-        assert_eq!(effects, [dropped(DropReason::OldLife, 1), ended(3, Ended::Replaced(life("peer", 2)))]);
-        assert_eq!(there(&node), Some(Life::Met(2)));
-    }
-
-    #[test]
     fn as_long_as_nobody_answers_it_is_asked_again() {
         let mut node = in_doubt();
         for second in 1..100 {

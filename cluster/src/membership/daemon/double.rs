@@ -91,8 +91,6 @@ impl Remote for Door {
         self.exchange.0.lock().members.insert((self.me.clone(), node.clone()), is);
     }
 
-    fn replaced(&self, _: &UniqueAddress, _: &UniqueAddress) {}
-
     fn quarantine(&self, node: &UniqueAddress) {
         self.exchange.0.lock().quarantined.insert((self.me.clone(), node.clone()));
     }

@@ -245,12 +245,8 @@ impl Daemon {
             }
             let told = self.translator.take(news, self.swim.alive(), now);
             for news in &told {
-                match news {
-                    News::Alive(node) => self.is_alive(node),
-                    News::Replaced { old, new } if *old != self.me && *new != self.me => {
-                        self.remote.replaced(old, new);
-                    }
-                    _ => {}
+                if let News::Alive(node) = news {
+                    self.is_alive(node);
                 }
             }
             inputs.extend(told.into_iter().map(Input::News));

@@ -142,10 +142,6 @@ impl Remote for Lossy {
         self.inner.member(node, is);
     }
 
-    fn replaced(&self, old: &UniqueAddress, new: &UniqueAddress) {
-        self.inner.replaced(old, new);
-    }
-
     fn quarantine(&self, node: &UniqueAddress) {
         self.inner.quarantine(node);
     }

@@ -203,10 +203,6 @@ impl Remote for Remoting {
         self.0.step(&node.address, Input::Member { node: node.clone(), is });
     }
 
-    fn replaced(&self, old: &UniqueAddress, new: &UniqueAddress) {
-        self.0.step(&old.address, Input::Replaced { old: old.clone(), new: new.clone() });
-    }
-
     fn quarantine(&self, node: &UniqueAddress) {
         self.0.step(&node.address, Input::Quarantine(node.clone()));
     }
