@@ -143,8 +143,8 @@ pub(crate) struct Association {
     system: SystemSender,
     received: SystemReceiver,
     is_member: bool,
-    /// This life is a member, or was one.
-    was_member: bool,
+    /// This life was met by a handshake, and not in the table alone.
+    shook_hands: bool,
     rival: Option<Rival>,
     used: Tick,
     dropped: Dropped,
@@ -159,7 +159,7 @@ impl Association {
             system: SystemSender::default(),
             received: SystemReceiver::default(),
             is_member: false,
-            was_member: false,
+            shook_hands: false,
             rival: None,
             used: now,
             dropped: Dropped::default(),
@@ -176,13 +176,15 @@ impl Association {
 
     pub(crate) fn set_member(&mut self, is_member: bool) {
         self.is_member = is_member;
-        self.was_member |= is_member;
     }
 
-    /// It was met by a handshake, and is not in the table of members yet: whoever the table has at the address was there
-    /// before it.
-    pub(crate) fn is_newcomer(&self) -> bool {
-        matches!(self.life, Life::Met(_)) && !self.was_member
+    pub(super) fn shook_hands(&mut self) {
+        self.shook_hands = true;
+    }
+
+    /// Whether it was there itself, which counts for more than that a table has another life at its address.
+    pub(super) fn is_proven(&self) -> bool {
+        matches!(self.life, Life::Met(_)) && self.shook_hands
     }
 
     /// The member that the table has in this one's place, as long as nobody has answered.
@@ -313,7 +315,7 @@ impl Association {
         let system = std::mem::take(&mut self.system);
         self.received = SystemReceiver::default();
         self.life = Life::Unknown;
-        self.was_member = false;
+        self.shook_hands = false;
         let mut count = system.len();
         for state in &mut self.lanes {
             // Uid 0 is nobody's: only what is for anybody is kept.

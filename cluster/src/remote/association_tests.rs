@@ -296,9 +296,8 @@ fn connections_that_are_not_used_are_closed_and_strangers_forgotten() {
 }
 
 #[test]
-fn a_member_that_took_an_address_is_believed_before_it_is_met() {
+fn of_members_that_were_never_met_the_last_one_has_the_address() {
     let mut node = node();
-    node.step(connected(2, Control), at(0));
     node.step(Input::Member { node: life("peer", 2), is: true }, at(0));
     let stale = node.step(send_system(3, "x"), at(0));
     assert_eq!(

@@ -5,9 +5,9 @@
 //! # Lives
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
-//! dropped. Where one was met that is no member yet, and the table has another
-//! there, nobody knows which is the later one: it is dialled, and whoever answers takes the address. A life that was given
-//! up is quarantined: for good, in both directions, and it is told so in the handshake.
+//! dropped. Where one was met by a handshake, and the table has another there, nobody knows which is the later one: it is
+//! dialled, and whoever answers takes the address. A life that was given up is quarantined: for good, in both directions,
+//! and it is told so in the handshake.
 
 use super::{
     association::{Association, Effect, Ended, Life},
@@ -137,6 +137,7 @@ impl Associations {
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
                 Some(peer) => {
+                    peer.shook_hands();
                     // The one of this lane was made after the doubt arose.
                     let outdated = if lane == Lane::Control { peer.take_rival() } else { None };
                     peer.connected(lane, now, out);
@@ -154,11 +155,10 @@ impl Associations {
                     peer.disconnected(lane, now, out);
                 }
             }
-            Input::Accepted { node } => {
-                if self.met(&node, None, now, out).is_none() {
-                    out.push(Effect::HangUpOn(node));
-                }
-            }
+            Input::Accepted { node } => match self.met(&node, None, now, out) {
+                Some(peer) => peer.shook_hands(),
+                None => out.push(Effect::HangUpOn(node)),
+            },
             #[cfg(test)]
             Input::Arrived { from, lane, frame } => self.arrived(&from, lane, [frame], now, out),
             Input::Member { node, is } => self.member(&node, is, now, out),
@@ -319,12 +319,12 @@ impl Associations {
 
     fn member(&mut self, node: &UniqueAddress, is: bool, now: Tick, out: &mut Vec<Effect>) {
         let known = self.peers.get_mut(&node.address).filter(|peer| peer.life().uid() != Some(node.uid));
-        if let Some(peer) = known.filter(|peer| peer.is_newcomer()) {
+        if let Some(peer) = known.filter(|peer| peer.is_proven()) {
             let is_known = peer.rival().is_some_and(|rival| rival.uid() == node.uid);
             if is == is_known || self.is_over(node, now).is_some() {
                 return;
             }
-            // The table lags behind, or the newcomer died before it was a member: asked, the address tells.
+            // The table lags behind, or whoever was met is over: asked, the address tells.
             if let Some(peer) = self.peers.get_mut(&node.address) {
                 let outdated = peer.take_rival();
                 if is {

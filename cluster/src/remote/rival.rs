@@ -1,6 +1,6 @@
-//! [`Rival`]: a member that the table has at an address where another life was met that is no member.
+//! [`Rival`]: a member that the table has at an address where another life was met by a handshake.
 //!
-//! Either may be the later one: the one that was met may have died before it was a member, and the table may lag behind.
+//! Either may be the later one: the one that was met may be over, and the table may lag behind.
 //! Whoever answers at the address decides. Until then nothing is lost that must arrive, whoever it is for.
 
 use super::{
@@ -101,8 +101,11 @@ mod tests {
         assert_eq!(node.step(send_system(3, "more"), at(2)).len(), 1);
         assert_eq!(taken(&mut node, Control, at(2)), ["2 to 3: more"]);
         assert_eq!(node.lives().standing(&life("peer", 2)), Standing::Old);
-        let effects = node.step(member(4, true), at(3));
-        assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 4)))), "it is a member: {effects:?}");
+        assert_eq!(
+            node.step(member(4, true), at(3)),
+            [hang(), dial(Some(3), Control)],
+            "it answered, so it is asked too"
+        );
     }
 
     #[test]
@@ -129,7 +132,8 @@ mod tests {
         assert_eq!(node.step(member(3, false), at(3)), []);
         assert_eq!(node.step(connected(2, Ordinary), at(3)), [], "it may connect again");
         node.step(member(2, true), at(3));
-        let effects = node.step(member(4, true), at(4));
+        assert_eq!(node.step(member(4, true), at(4)), [hang(), dial(Some(2), Control)], "a member is asked too");
+        let effects = node.step(Input::Accepted { node: life("peer", 4) }, at(4));
         assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 4)))), "{effects:?}");
     }
 
