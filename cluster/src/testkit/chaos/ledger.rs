@@ -29,7 +29,7 @@ struct Inner {
     heirs: BTreeMap<u64, BTreeSet<u64>>,
     /// Who watches which life.
     watches: BTreeSet<(u64, u64)>,
-    /// By observer: whom it cannot reach; of one that is given up, whom it could not until then.
+    /// By observer: whom it cannot reach; of one that leaves or is given up, whom it could not until then.
     unreachable: BTreeMap<u64, BTreeSet<u64>>,
     /// By sender and receiver: the last of what is to come once, and how much of that came.
     sent: BTreeMap<(u64, u64), u64>,
@@ -226,9 +226,10 @@ impl Ledger {
 }
 
 impl Inner {
-    /// Whether that life knows that it is given up.
-    fn is_over(&self, life: &UniqueAddress) -> bool {
-        self.known.get(&(life.uid, life.uid)).is_some_and(|status| *status >= MemberStatus::Down)
+    /// Whether that life knows that its own word does not count any more: nobody is unreachable for it then, whomever it
+    /// reaches.
+    fn counts_no_more(&self, life: &UniqueAddress) -> bool {
+        self.known.get(&(life.uid, life.uid)).is_some_and(|status| *status >= MemberStatus::Leaving)
     }
 
     fn saw(&mut self, observer: &UniqueAddress, member: &Member, status: MemberStatus) {
@@ -303,7 +304,7 @@ impl Actor for Scribe {
             ClusterEvent::Unreachable(member) => {
                 inner.unreachable.entry(self.observer.uid).or_default().insert(member.node.uid);
             }
-            ClusterEvent::Reachable(member) if !inner.is_over(&self.observer) => {
+            ClusterEvent::Reachable(member) if !inner.counts_no_more(&self.observer) => {
                 inner.unreachable.entry(self.observer.uid).or_default().remove(&member.node.uid);
             }
             _ => {}
