@@ -1,7 +1,7 @@
 //! [`Rival`]: a member that the table has at an address where another life was met by a handshake.
 //!
-//! Either may be the later one: the one that was met may be over, and the table may lag behind.
-//! Whoever answers at the address decides. Until then nothing is lost that must arrive, whoever it is for.
+//! Either may be the later one: the one that was met may be over, and the table may lag behind. Whoever answers at the
+//! address decides. Until then nothing is lost that must arrive, whoever it is for.
 
 use super::{
     message::Message,

@@ -10,8 +10,9 @@ use super::session::Sql;
 use crate::projection::postgres as projection;
 use tokio_postgres::types::Type;
 
-/// Share locks on shards, in the order they are given in, which is by type and number: all transactions keep to it. Answers with the number of each and its epochs, which
-/// stay as they are until the end of the transaction: rows that are locked are read as they are once the lock is there.
+/// Share locks on shards, in the order they are given in, which is by type and number: all transactions keep to it. Answers
+/// with the number of each and its epochs, which stay as they are until the end of the transaction: rows that are locked are
+/// read as they are once the lock is there.
 pub(crate) static LOCK_SHARDS: Sql = Sql {
     text: "
 SELECT u.n, w.epoch, w.entity_epoch_max

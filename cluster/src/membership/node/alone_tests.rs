@@ -270,6 +270,18 @@ fn one_that_came_in_where_this_node_was_given_up_can_tell_it_so() {
     assert_eq!(why_stopped(&effects), Some(StopReason::Removed));
 }
 
+/// Two sides let in one life each at an address, and find each other again.
+#[test]
+fn a_former_life_at_ones_own_address_is_given_up() {
+    let mut node = third_of_four();
+    let mut table = cluster(0..4);
+    let former = UniqueAddress { uid: 12, ..member(2, Up).node };
+    table.add(0, Member { node: former, up_number: None, ..member(2, MemberStatus::WeaklyUp) });
+    node.step(said(0, Message::Table { table: table.gossip(), answer: false }), at(1));
+    assert_eq!(node.table().get(12).map(|member| member.status), Some(MemberStatus::Down));
+    assert_eq!(node.my_status(), Some(Up));
+}
+
 #[test]
 fn one_that_was_removed_is_told_by_whoever_knew_it_before_that() {
     let mut table = cluster(0..2);

@@ -30,7 +30,10 @@ use crate::{
     member::{Member, MemberStatus},
 };
 use actors::Tick;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What clocks may differ by in the time that an answer is good for, at least: far more than their rates do.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -87,48 +90,52 @@ impl Node {
         if accused.is_empty() && self.freed.refused.is_empty() {
             return;
         }
+        let witnesses = self.witnesses(&accused);
         let mut refused = std::mem::take(&mut self.freed.refused);
         let is_open = |uid: u64| self.status_of(uid).is_some_and(|status| status < MemberStatus::Down);
         let alone = self.goes_on_alone();
         refused.retain(|uid, known| match &mut known.witnesses {
             _ if self.table.get(*uid).is_none() => true,
             None => alone || !is_open(*uid),
-            Some(witnesses) => {
-                let still = self.witnesses(*uid);
-                witnesses.retain(|observer, testimony| still.get(observer) == Some(testimony));
-                witnesses.len() > 1
+            Some(before) => {
+                let still = witnesses.get(uid);
+                before.retain(|observer, testimony| still.and_then(|still| still.get(observer)) == Some(testimony));
+                before.len() > 1
             }
         });
         for uid in accused.into_iter().filter(|uid| is_open(*uid)) {
             if refused.contains_key(&uid) {
                 continue;
             }
-            let witnesses = self.witnesses(uid);
+            let witnesses = witnesses.get(&uid).filter(|witnesses| witnesses.len() > 1);
             if alone {
                 refused.insert(uid, Refused { since: now, witnesses: None });
-            } else if witnesses.len() > 1 && self.those_who_know_go_on_without(uid) {
+            } else if let Some(witnesses) = witnesses
+                && self.those_who_know_go_on_without(uid)
+            {
                 debug_assert!(self.confirmed_unreachable(now).contains(&uid), "{uid:016x} may still be answered");
-                refused.insert(uid, Refused { since: now, witnesses: Some(witnesses) });
+                refused.insert(uid, Refused { since: now, witnesses: Some(witnesses.clone()) });
             }
         }
         self.freed.refused = refused;
     }
 
-    /// Those that say of it that it cannot be reached, and whose word counts for everybody who has this table.
-    fn witnesses(&self, uid: u64) -> BTreeMap<u64, Testimony> {
-        let accused = self.table.unreachable();
+    /// Of each that is `accused`, those that say so and whose word counts for everybody who has this table.
+    fn witnesses(&self, accused: &BTreeSet<u64>) -> BTreeMap<u64, BTreeMap<u64, Testimony>> {
         let mut about: BTreeMap<u64, u64> = BTreeMap::new();
         self.table.rows().for_each(|((_, subject), row)| *about.entry(subject).or_default() += row.version);
-        let counts = |observer: &u64| {
-            !accused.contains(observer)
-                && self.status_of(*observer).is_some_and(|status| status < MemberStatus::Leaving)
+        let counts = |observer: u64| {
+            !accused.contains(&observer)
+                && self.status_of(observer).is_some_and(|status| status < MemberStatus::Leaving)
         };
-        let rows = self.table.rows().filter(|((_, subject), row)| *subject == uid && row.unreachable);
-        rows.filter(|((observer, _), _)| counts(observer))
-            .map(|((observer, _), row)| {
-                (observer, Testimony { row: row.version, about: about.get(&observer).copied().unwrap_or(0) })
-            })
-            .collect()
+        let mut witnesses: BTreeMap<u64, BTreeMap<u64, Testimony>> = BTreeMap::new();
+        for ((observer, subject), row) in self.table.rows().filter(|(_, row)| row.unreachable) {
+            if counts(observer) {
+                let about = about.get(&observer).copied().unwrap_or(0);
+                witnesses.entry(subject).or_default().insert(observer, Testimony { row: row.version, about });
+            }
+        }
+        witnesses
     }
 
     /// Whether those that have this table would go on if nobody else did.

@@ -170,6 +170,7 @@ impl Node {
             self.check_own_end(now);
         }
         if matches!(self.phase, Phase::Member) {
+            self.outlive();
             self.note_refused(now);
             self.lead(now);
             self.resolve(now);
@@ -270,6 +271,15 @@ impl Node {
             (Ok(()), Some(node)) => self.peers.changed_here(node, to),
             _ => self.drop(DropReason::NoSuchStep),
         }
+    }
+
+    /// Another life at this node's own address is over, whichever side still has it: nobody else would miss one that was
+    /// never full, and its connections lead here.
+    fn outlive(&mut self) {
+        let mine = &self.myself.node;
+        let there = self.others().filter(|other| other.node.address == mine.address);
+        let over: Vec<u64> = there.map(|other| other.node.uid).collect();
+        over.into_iter().for_each(|uid| self.step_member(uid, MemberStatus::Down));
     }
 
     /// Whether it is over for this node, and why.

@@ -67,6 +67,11 @@ impl Reach {
         self.failing.contains_key(&uid)
     }
 
+    fn forget(&mut self, uid: u64) {
+        self.alive.remove(&uid);
+        self.strangers.remove(&uid);
+    }
+
     pub(super) fn quarantine_at(&mut self, at: Tick, node: UniqueAddress) {
         self.to_quarantine.push((at, node));
     }
@@ -87,13 +92,13 @@ impl Node {
             News::Unreachable(node) if self.table.get(node.uid).is_some() => {
                 self.reach.alive.insert(node.uid, false);
             }
-            News::Unreachable(node) => drop(self.reach.alive.remove(&node.uid)),
+            News::Unreachable(node) => self.reach.forget(node.uid),
             News::Replaced { old, .. } if old == self.myself.node => self.stop(StopReason::Replaced, now),
             News::Replaced { old, new } => {
                 if self.table.get(new.uid).is_some() || self.reach.alive.len() < KNOWN_MAX {
                     self.reach.alive.insert(new.uid, true);
                 }
-                self.reach.alive.remove(&old.uid);
+                self.reach.forget(old.uid);
                 if self.status_of(old.uid).is_some_and(|status| status.may_become(MemberStatus::Down)) {
                     self.reach.alive.insert(old.uid, false);
                     self.step_member(old.uid, MemberStatus::Down);

@@ -13,9 +13,11 @@
 //! # Going on under the next generation
 //! Who learns that it was given up goes on as the next generation of the same life: [`News::Renewed`]. That is no restart.
 //! It is not connected then until somebody has answered to the new name. If nobody has by the time that this node knocks
-//! again, those that it knew are probed all the same: they may be gone, and nothing else would show it. If that generation is given up at once, too (as one
-//! is that others take for the earlier of two lives at its address), this node waits before it believes it: a second, and
-//! twice as long each time, up to 15 seconds. Else it and the others would answer each other as fast as they can.
+//! again, those that it knew are probed all the same: they may be gone, and nothing else would show it.
+//!
+//! If that generation is given up at once, too (as one is that others take for the earlier of two lives at its address),
+//! this node waits before it believes it: a second, and twice as long each time, up to 15 seconds. Else it and the others
+//! would answer each other as fast as they can.
 
 use super::{
     codec::{self, Codec},

@@ -165,7 +165,10 @@ impl Ledger {
     pub(super) fn go_on(&self, lives: &BTreeSet<u64>) {
         let inner = &mut *self.0.lock();
         inner.instances.retain(|_, hosted| lives.contains(&hosted.life.uid));
-        inner.witnesses.retain(|life| lives.contains(life));
+        let known = &inner.known;
+        let is_given_up =
+            |life: &u64| known.iter().any(|((_, subject), status)| subject == life && *status >= MemberStatus::Down);
+        inner.witnesses.retain(|life| lives.contains(life) && !is_given_up(life));
         if inner.witnesses.is_empty() {
             // Nobody is left who knows of it, and wall clocks differ.
             inner.last_term = 0;
