@@ -69,7 +69,7 @@ pub(super) enum Effect {
     /// Nothing may reach the instance.
     Freeze,
     Thaw,
-    /// By its stop message. Answered by [`Input::Stopped`], as is the next.
+    /// When it has what is under way to it. Answered by [`Input::Stopped`], as is the next.
     Stop,
     /// Without.
     Kill,
@@ -273,7 +273,7 @@ impl Manager {
             }
             SingletonMessage::Hosting { term } => self.hosted(from, term),
             SingletonMessage::Over { term } => self.over(term),
-            SingletonMessage::NotHere { .. } => {}
+            SingletonMessage::Closing { .. } | SingletonMessage::Closed { .. } | SingletonMessage::NotHere { .. } => {}
         }
     }
 

@@ -17,6 +17,10 @@ pub(crate) enum SingletonMessage {
     WhoHosts,
     /// It is, in this term.
     Hosting { term: u64 },
+    /// It is, in this term, and about to stop: send it no more, and say so.
+    Closing { term: u64 },
+    /// I send it no more in this term.
+    Closed { term: u64 },
     /// It was, in this term, and is no more.
     Over { term: u64 },
     /// It is not; it may be with the life that has this uid.

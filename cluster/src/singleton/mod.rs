@@ -7,6 +7,9 @@
 //! *and* has certainly stopped. So whom the members would like to host, and whether they agree on that, has nothing to do
 //! with safety: it is a [choice](HostChoice) that each makes by itself.
 //!
+//! An instance that moves in good order leaves nothing behind: each [proxy] sends it no more and says so behind all that it
+//! sent, and [once all have](closing) the instance handles what it has and stops; what is told meanwhile waits for the next.
+//!
 //! What outlives all this (a process that was suspended, a write that is late) is refused by whoever checks the term: each
 //! start of the instance has a higher one.
 //!
@@ -14,6 +17,7 @@
 //! [`manager`] decides on each candidate when to start and to stop, [`proxy`] on every node where messages go.
 
 mod choice;
+mod closing;
 mod fence;
 mod manager;
 mod message;

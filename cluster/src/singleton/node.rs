@@ -3,6 +3,7 @@
 
 use super::{
     Singleton,
+    closing::Closing,
     fence::Fenced,
     manager::{self, Manager},
     message::SingletonMessage,
@@ -29,6 +30,9 @@ use tracing::{debug, info, warn};
 
 /// How long the members may take to agree on a term before they are asked again.
 const TERM_WITHIN: Duration = Duration::from_secs(30);
+/// How long an instance without a stop message may handle what it has. Together with what comes before, it is below what an
+/// instance is killed after.
+const DRAIN_WITHIN: Duration = Duration::from_secs(6);
 /// How often it looks whether this node may still serve.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -79,6 +83,8 @@ pub(super) struct SingletonNode<A: Actor> {
     instances: Peers<A::Message>,
     /// The instance, its term and whether anything may reach it.
     instance: Option<(ActorRef<A::Message>, u64, bool)>,
+    /// While the instance is to stop.
+    closing: Option<Closing>,
     /// Those that may host, until it was told that they are removed.
     known: BTreeSet<u64>,
     host_until: Option<Tick>,
@@ -102,6 +108,7 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             managers: Peers::new(&tools.refs, &tools.members, manager_name(name)),
             instances: Peers::new(&tools.refs, &tools.members, instance_name(name)),
             instance: None,
+            closing: None,
             known: BTreeSet::new(),
             host_until: None,
             ended: false,
@@ -151,6 +158,11 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         self.known.extend(members.iter().map(|member| member.node.uid));
         self.manage(ctx, manager::Input::Members { members: members.clone(), removed });
         self.step_proxy(ctx, proxy::Input::Members { members, unreachable });
+        let reachable = self.reachable();
+        if let Some(closing) = &mut self.closing {
+            closing.only(&reachable);
+            self.stop_if_closed(ctx);
+        }
     }
 
     /// Whether and until when this node may serve, if that has changed.
@@ -212,14 +224,7 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             manager::Effect::Start { term } => self.start(ctx, term),
             manager::Effect::Freeze => self.set_frozen(true),
             manager::Effect::Thaw => self.set_frozen(false),
-            manager::Effect::Stop => {
-                if let Some((instance, ..)) = &self.instance {
-                    match &self.singleton.stop_message {
-                        Some(make) => instance.tell(make()),
-                        None => ctx.stop(instance),
-                    }
-                }
-            }
+            manager::Effect::Stop => self.close(ctx),
             manager::Effect::Kill => {
                 if let Some((instance, term, _)) = &self.instance {
                     warn!(singleton = %self.singleton.name, term, "the instance is killed");
@@ -300,6 +305,36 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         self.instance = Some((instance, term, false));
     }
 
+    /// The life of each node but this one that can be reached.
+    fn reachable(&self) -> BTreeSet<u64> {
+        let state = self.tools.members.state();
+        let lives = state.members.iter().map(|member| &member.node).filter(|node| !state.unreachable.contains(node));
+        lives.map(|node| node.uid).filter(|uid| *uid != self.me).collect()
+    }
+
+    /// Has everybody say that the instance gets no more from them. It is told to stop after that.
+    fn close(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>) {
+        let Some((_, term, _)) = self.instance else {
+            return;
+        };
+        let message = SingletonMessage::Closing { term };
+        let asked = self.reachable();
+        asked.iter().for_each(|uid| self.send(*uid, message.clone()));
+        self.closing = Some(Closing::new(term, asked, ctx.clock().now()));
+        self.step_proxy(ctx, proxy::Input::Message { from: self.me, message });
+        self.stop_if_closed(ctx);
+    }
+
+    fn stop_if_closed(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>) {
+        let closed = self.closing.as_mut().is_some_and(|closing| closing.ends(ctx.clock().now()));
+        if let Some((instance, ..)) = self.instance.as_ref().filter(|_| closed) {
+            match &self.singleton.stop_message {
+                Some(make) => instance.tell(make()),
+                None => ctx.drain(instance, DRAIN_WITHIN),
+            }
+        }
+    }
+
     fn send(&mut self, to: u64, message: SingletonMessage) {
         let from = self.me;
         self.managers.tell(to, SingletonEnvelope { from, message });
@@ -310,6 +345,19 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
         let asks = message == SingletonMessage::WhoHosts;
         if asks && self.manager.is_none() {
             return self.send(from, SingletonMessage::NotHere { hint: self.proxy.host() });
+        }
+        if let Some(closing) = &mut self.closing {
+            match message {
+                SingletonMessage::WhoHosts => {
+                    let term = closing.term();
+                    return self.send(from, SingletonMessage::Closing { term });
+                }
+                SingletonMessage::Closed { term } => {
+                    closing.closed(from, term);
+                    return self.stop_if_closed(ctx);
+                }
+                _ => {}
+            }
         }
         self.manage(ctx, manager::Input::Message { from, message: message.clone() });
         if !asks {
@@ -324,8 +372,8 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
                 proxy::Effect::Forward { to, message } if to == self.me => self.deliver(message),
                 proxy::Effect::Forward { to, message } => self.instances.tell(to, message),
                 proxy::Effect::Send { to, message } if to == self.me => {
-                    // It hears of its own instance without asking.
-                    debug_assert_eq!(message, SingletonMessage::WhoHosts);
+                    // It hears of its own instance without asking, and what it sent is there.
+                    debug_assert!(matches!(message, SingletonMessage::WhoHosts | SingletonMessage::Closed { .. }));
                 }
                 proxy::Effect::Send { to, message } => self.send(to, message),
                 proxy::Effect::Overflow(message) => {
@@ -350,7 +398,8 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
     fn set_timer(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>) {
         let now = ctx.clock().now();
         let manager = self.manager.as_mut().and_then(|manager| manager.wake_at(now));
-        let next = [manager, self.proxy.wake_at(), Some(now + LOOK_EVERY)].into_iter().flatten().min();
+        let closing = self.closing.as_ref().and_then(Closing::wake_at);
+        let next = [manager, closing, self.proxy.wake_at(), Some(now + LOOK_EVERY)].into_iter().flatten().min();
         if let Some(at) = next {
             ctx.timers().start_single("wake", (at - now).max(Duration::from_millis(1)), NodeMessage::Time);
         }
@@ -397,12 +446,14 @@ impl<A: Actor<Message: WireMessage>> Actor for SingletonNode<A> {
             }
             NodeMessage::Stopped(term) => {
                 if self.instance.take_if(|(_, of, _)| *of == term).is_some() {
+                    self.closing = None;
                     info!(singleton = %self.singleton.name, term, "the instance has stopped here");
                     self.manage(ctx, manager::Input::Stopped);
                 }
             }
             NodeMessage::Time => {
                 self.manage(ctx, manager::Input::Time);
+                self.stop_if_closed(ctx);
                 self.step_proxy(ctx, proxy::Input::Time);
             }
         }

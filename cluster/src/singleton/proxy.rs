@@ -44,8 +44,8 @@ pub(super) enum Effect<M> {
     Overflow(M),
 }
 
-/// One node's way to a singleton. Messages of one proxy reach an instance in the order in which they were told; those that
-/// are under way while it moves are lost.
+/// One node's way to a singleton. Messages of one proxy reach an instance in the order in which they were told, and so they
+/// do when it moves in good order: none is left behind then. Those that are under way when its node ends are lost.
 #[derive(Debug)]
 pub(super) struct Proxy<M> {
     capacity: usize,
@@ -53,7 +53,7 @@ pub(super) struct Proxy<M> {
     unreachable: BTreeSet<u64>,
     /// Where the instance is, and its term.
     host: Option<(u64, u64)>,
-    /// The highest term that it has heard of as begun, and as over.
+    /// The highest term that it has heard of as begun, and as over or about to be.
     term: u64,
     over: u64,
     hint: Option<u64>,
@@ -131,11 +131,10 @@ impl<M> Proxy<M> {
                     self.out.push(Effect::Forward { to: from, message });
                 }
             }
-            SingletonMessage::Over { term } => {
-                self.over = term.max(self.over);
-                if self.host.is_some_and(|(_, term)| term <= self.over) {
-                    self.lose(now);
-                }
+            SingletonMessage::Over { term } => self.over(term, now),
+            SingletonMessage::Closing { term } => {
+                self.over(term, now);
+                self.out.push(Effect::Send { to: from, message: SingletonMessage::Closed { term } });
             }
             SingletonMessage::NotHere { hint } => {
                 self.hint = hint;
@@ -144,6 +143,13 @@ impl<M> Proxy<M> {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn over(&mut self, term: u64, now: Tick) {
+        self.over = term.max(self.over);
+        if self.host.is_some_and(|(_, term)| term <= self.over) {
+            self.lose(now);
         }
     }
 

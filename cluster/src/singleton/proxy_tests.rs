@@ -70,6 +70,23 @@ fn it_waits_again_while_the_instance_moves_and_follows_it() {
 }
 
 #[test]
+fn what_is_told_while_the_instance_is_about_to_stop_waits_for_the_next() {
+    let mut proxy = Proxy::new(10);
+    proxy.step(members([]), at(0));
+    proxy.step(says(1, SingletonMessage::Hosting { term: 1 }), at(0));
+    let effects = proxy.step(says(1, SingletonMessage::Closing { term: 1 }), at(5));
+    let closed = Effect::Send { to: 1, message: SingletonMessage::Closed { term: 1 } };
+    assert_eq!(effects[0], closed, "behind all that it sent");
+    assert_eq!(proxy.step(Input::Tell(1), at(5)), []);
+    let late = proxy.step(says(1, SingletonMessage::Hosting { term: 1 }), at(6));
+    assert_eq!(forwarded(late), [], "not any more");
+    let again = proxy.step(says(1, SingletonMessage::Closing { term: 1 }), at(7));
+    assert!(again.contains(&closed), "the first may have been lost: {again:?}");
+    let effects = proxy.step(says(2, SingletonMessage::Hosting { term: 2 }), at(8));
+    assert_eq!(forwarded(effects), [(2, 1)]);
+}
+
+#[test]
 fn nothing_is_sent_where_it_cannot_arrive() {
     let mut proxy = Proxy::new(10);
     proxy.step(members([]), at(0));

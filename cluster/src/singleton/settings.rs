@@ -56,8 +56,9 @@ impl<A: Actor> Singleton<A> {
         self
     }
 
-    /// What the instance is told when it is to move: it stops itself when it is done, within eight seconds. Default: it is
-    /// stopped after the message in hand.
+    /// What the instance is told when it is to move, behind all that others sent it; what they tell from then on waits for
+    /// the next. It stops itself when it is done, within seven seconds, or is killed. Default: it handles what it has, for six
+    /// seconds at most, and stops; it gets nothing that it tells itself meanwhile.
     #[must_use]
     pub fn stop_message(mut self, make: impl Fn() -> A::Message + Send + 'static) -> Self {
         self.stop_message = Some(Box::new(make));
