@@ -2,6 +2,7 @@
 
 use super::{
     admission::Place,
+    attempts::NotConnected,
     hub::{Hub, Phase},
     line::Line,
     security::Certified,
@@ -14,8 +15,9 @@ use crate::remote::{
     handshake::{HANDSHAKE_WITHIN, Handshake, Peer},
     transport::{ByteStream, Lane, Listener},
 };
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::io::AsyncReadExt;
+use tracing::debug;
 
 /// How long nobody is let in after that failed: there was no room, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,7 +38,7 @@ pub(super) async fn listen(hub: Arc<Hub>, mut listener: Box<dyn Listener>) {
             // Beyond what may be at the door it is closed at once.
             Ok((stream, from)) => {
                 if let Some(place) = hub.admission.admit(from.ip()) {
-                    hub.spawn(Lane::Control, welcome(Arc::clone(&hub), stream, place));
+                    hub.spawn(Lane::Control, welcome(Arc::clone(&hub), stream, from.ip(), place));
                 }
             }
             Err(_) => tokio::select! {
@@ -48,14 +50,18 @@ pub(super) async fn listen(hub: Arc<Hub>, mut listener: Box<dyn Listener>) {
     }
 }
 
-async fn welcome(hub: Arc<Hub>, stream: ByteStream, place: Place) {
+async fn welcome(hub: Arc<Hub>, stream: ByteStream, from: IpAddr, place: Place) {
     let shaken = tokio::select! {
         biased;
         () = hub.reached(Phase::Closed) => return,
         shaken = shaken(&hub, stream) => shaken,
     };
     drop(place);
-    let Some((stream, peer, decoder)) = shaken else { return };
+    let (stream, peer, decoder) = match shaken {
+        Ok(shaken) => shaken,
+        // Strangers could fill a log.
+        Err(reason) => return debug!(%from, %reason, "a connection is not taken"),
+    };
     let line = Arc::new(Line::default());
     if let Some(session) = hub.accepted(&peer, &line) {
         let lane = peer.lane;
@@ -64,16 +70,16 @@ async fn welcome(hub: Arc<Hub>, stream: ByteStream, place: Place) {
     }
 }
 
-/// None: they do not talk to each other, or not in time.
-async fn shaken(hub: &Arc<Hub>, stream: ByteStream) -> Option<(ByteStream, Peer, FrameDecoder)> {
+async fn shaken(hub: &Arc<Hub>, stream: ByteStream) -> Result<(ByteStream, Peer, FrameDecoder), NotConnected> {
     let clock = &hub.seams.clock;
     let until = clock.now() + HANDSHAKE_WITHIN;
     let secured = clock.timeout(HANDSHAKE_WITHIN, hub.security.accepted(stream)).await;
-    let (mut stream, certificate) = secured.ok()?.ok()?;
+    let (mut stream, certificate) = secured.map_err(|_| NotConnected::TlsSilence)?.map_err(NotConnected::Tls)?;
     let handshake = Handshake::accept(Arc::clone(&hub.introduction), hub.security.prover(), until);
     let judge = Certified { hub, certificate };
-    let (peer, decoder) = shake_hands(&mut stream, handshake, None, &judge, clock).await.ok()?;
-    Some((stream, peer, decoder))
+    let shaken = shake_hands(&mut stream, handshake, None, &judge, clock).await;
+    let (peer, decoder) = shaken.map_err(NotConnected::Handshake)?;
+    Ok((stream, peer, decoder))
 }
 
 /// A connection that a life made.
