@@ -41,7 +41,7 @@ pub(crate) use gossip::{MEMBERS_MAX, REMOVED_MAX, ROWS_MAX};
 pub(crate) use input::{Command, DropReason, Effect, Input, LeaseAnswer, NodeSettings, StopReason};
 pub(crate) use message::{Difference, Message, SettingValue, SharedSettings, Summary};
 
-use super::table::MemberTable;
+use super::table::{Digest, MemberTable};
 use crate::{
     downing::Downing,
     epoch::Council,
@@ -76,6 +76,8 @@ pub(crate) struct Node {
     freed: freed::Freed,
     council: Option<Council>,
     last_turn: Tick,
+    /// The table in which it has looked for other lives of its own.
+    outlived: Option<Digest>,
     /// All is well: until the next round nothing follows from what members only ask and answer each other.
     is_calm: bool,
     out: Vec<Effect>,
@@ -100,6 +102,7 @@ impl Node {
             freed: freed::Freed::default(),
             council: None,
             last_turn: Tick::START,
+            outlived: None,
             is_calm: false,
             out: Vec::new(),
         }
@@ -276,6 +279,10 @@ impl Node {
     /// Another life at this node's own address is over, whichever side still has it: nobody else would miss one that was
     /// never full, and its connections lead here.
     fn outlive(&mut self) {
+        let looked_at = self.outlived.replace(self.table.digest());
+        if looked_at == self.outlived {
+            return;
+        }
         let mine = &self.myself.node;
         let there = self.others().filter(|other| other.node.address == mine.address);
         let over: Vec<u64> = there.map(|other| other.node.uid).collect();

@@ -19,6 +19,7 @@ use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     downing::{Decision, Downing, Stop, View, decide},
     member::{Member, MemberStatus},
+    membership::table::Digest,
 };
 use actors::Tick;
 use std::{
@@ -41,6 +42,8 @@ pub(super) struct Resolver {
     rows: BTreeSet<(u64, u64)>,
     /// Of whom that was confirmed.
     confirmed: BTreeSet<u64>,
+    /// The table all this is of.
+    noticed: Option<Digest>,
     /// Who counts, and who exits: what becomes so starts the stable period anew.
     full: BTreeSet<u64>,
     exiting: BTreeSet<u64>,
@@ -73,6 +76,7 @@ impl Default for Resolver {
         Self {
             rows: BTreeSet::new(),
             confirmed: BTreeSet::new(),
+            noticed: None,
             full: BTreeSet::new(),
             exiting: BTreeSet::new(),
             stable_since: Tick::START,
@@ -153,6 +157,11 @@ impl Node {
     /// What starts the stable period anew: who reaches whom and what of it is sure, who counts, who exits. Not who is about to come, who wants to
     /// leave, and who is gone.
     fn notice_changes(&mut self, now: Tick) {
+        let noticed = self.resolver.noticed.replace(self.table.digest());
+        // Of one table all follows, and of rows alone what time and answers make of them.
+        if noticed == self.resolver.noticed && self.resolver.rows.is_empty() {
+            return;
+        }
         let is_open = |uid: u64| self.status_of(uid).is_some_and(|status| status < MemberStatus::Down);
         let rows: BTreeSet<(u64, u64)> =
             self.table.accusations().into_iter().filter(|(_, subject)| is_open(*subject)).collect();
@@ -219,10 +228,12 @@ impl Node {
     fn left_behind_for(&mut self, time: Duration, now: Tick) -> Option<Stop> {
         let counts = self.my_status().is_some_and(|mine| mine.is_full() && mine != MemberStatus::Leaving);
         let lost = self.others().map(|member| member.node.uid).filter(|uid| self.reach.is_lost(*uid));
-        let mut view = View { unreachable: lost.collect(), ..View::of(&self.myself.node, &self.table) };
-        view.indirect.clear();
-        let decision = match counts && !view.unreachable.is_empty() && self.hosting.is_over(now) {
-            true => decide(&self.settings.downing, &view),
+        let lost: BTreeSet<u64> = lost.collect();
+        let decision = match counts && !lost.is_empty() && self.hosting.is_over(now) {
+            true => {
+                let view = View::of(&self.myself.node, &self.table);
+                decide(&self.settings.downing, &View { unreachable: lost, indirect: BTreeSet::new(), ..view })
+            }
             false => Decision::Nothing,
         };
         let Decision::Stop(why) = decision else {
