@@ -31,6 +31,9 @@ const FORMS_WITHIN: Duration = Duration::from_secs(60);
 /// For how long it must stay as it is once all agree.
 const STAYS: Duration = Duration::from_secs(5);
 
+/// How long a run lasts at least.
+const LASTS: Duration = Duration::from_secs(60);
+
 /// How long those that are gone may be held for members by those that host.
 const BURIED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -259,7 +262,7 @@ impl<'a> Run<'a> {
                 let agreed = self.cluster.elapsed();
                 let owed = self.ledger.owed(&self.lives());
                 self.seen.iter_mut().for_each(|seen| seen.was_quiet = false);
-                self.pass_until(agreed + STAYS)?;
+                self.pass_until((agreed + STAYS).max(LASTS))?;
                 let lost = || self.ledger.lacks(&owed).map(|what| Failure::new("A2", what));
                 let busy = || {
                     let busy = self.seen.iter().position(|seen| !seen.was_quiet)?;
