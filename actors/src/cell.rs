@@ -384,6 +384,12 @@ impl Head {
         drop(removed); // outside the lock: it may be the last hold on the watcher's cell
     }
 
+    /// It will not end, for nothing runs any more: lets go of whoever waits for that, for they may hold it.
+    pub(crate) fn forget_watchers(&self) {
+        let watchers = self.held.get().and_then(|held| held.lock().watchers.take());
+        drop(watchers); // outside the lock
+    }
+
     /// From now on whoever watches learns at once that it has ended.
     pub(crate) fn end(&self, failure: Option<Cause>) {
         if failure.is_some() {

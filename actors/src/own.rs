@@ -242,6 +242,7 @@ unsafe impl<A: Actor> Runnable for Whole<A> {
 
     fn let_go(&self) {
         self.end_of_all();
+        discard::caught(|| self.cell.head().forget_watchers());
     }
 }
 

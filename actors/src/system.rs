@@ -262,10 +262,13 @@ impl ActorSystem {
         &self.0.gate
     }
 
-    /// Nothing runs any more: lets go of all actors.
+    /// Nothing runs any more: lets go of all actors, and of what a shutdown would have done.
     pub(crate) fn abandon(&self) {
         self.0.user.abandon();
         self.0.internal.abandon();
+        if let Some(shutdown) = self.0.shutdown.get() {
+            shutdown.abandon();
+        }
     }
 
     /// The actors at the top that have not stopped.
@@ -530,6 +533,7 @@ mod tests {
     use crate::actor::{Behavior, Handled};
     use crate::context::ActorContext;
     use crate::receptionist::ServiceKey;
+    use crate::shutdown::Phase;
     use crate::testkit::TestKit;
 
     #[test]
@@ -538,6 +542,72 @@ mod tests {
         let key = ServiceKey::<u32>::new("numbers");
         kit.system().receptionist().register(&key, &kit.probe().actor_ref());
         kit.block_on(kit.system().terminate());
+        let system = Arc::downgrade(&kit.system().0);
+        drop(kit);
+        assert_eq!(system.strong_count(), 0);
+    }
+
+    #[test]
+    fn a_system_that_crashed_is_not_kept_by_what_its_shutdown_would_have_done() {
+        let kit = TestKit::new();
+        let kept = kit.system().clone();
+        let task = kit.system().coordinated_shutdown().add_task(Phase::ServiceUnbind, "unbind", move || async move {
+            drop(kept);
+            Ok(())
+        });
+        task.expect("it has not begun");
+        kit.system().crash();
+        let system = Arc::downgrade(&kit.system().0);
+        drop(kit);
+        assert_eq!(system.strong_count(), 0);
+    }
+
+    /// Does something once a second.
+    struct Ticking(#[expect(dead_code, reason = "only held")] Arc<()>);
+
+    impl Actor for Ticking {
+        type Message = ();
+
+        async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, (): ()) -> Handled {
+            ctx.timers().start_single("tick", Duration::from_secs(1), ());
+            Ok(Behavior::Same)
+        }
+    }
+
+    #[test]
+    fn an_actor_with_a_timer_is_dropped_when_its_system_crashes() {
+        let kit = TestKit::new();
+        let held = Arc::new(());
+        let ticking = kit.system().spawn("ticking", Ticking(held.clone()));
+        ticking.tell(());
+        kit.advance(Duration::from_millis(1500));
+        kit.system().crash();
+        assert_eq!(Arc::strong_count(&held), 1, "the actor is dropped, whoever knows it");
+    }
+
+    /// Watches another for good.
+    struct Watching(crate::ActorRef<()>);
+
+    impl Actor for Watching {
+        type Message = ();
+
+        async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
+            ctx.watch_with(&self.0.clone(), ());
+            Ok(Behavior::Same)
+        }
+
+        async fn receive(&mut self, _: &mut ActorContext<Self::Message>, (): ()) -> Handled {
+            Ok(Behavior::Same)
+        }
+    }
+
+    #[test]
+    fn a_system_that_crashed_is_not_kept_by_actors_that_watch_each_other() {
+        let kit = TestKit::new();
+        let ticking = kit.system().spawn("ticking", Ticking(Arc::default()));
+        kit.system().spawn("watching", Watching(ticking));
+        kit.advance(Duration::from_millis(1));
+        kit.system().crash();
         let system = Arc::downgrade(&kit.system().0);
         drop(kit);
         assert_eq!(system.strong_count(), 0);

@@ -71,6 +71,12 @@ impl CoordinatedShutdown {
         Self(Arc::new(Inner { system, plan: Mutex::new(plan), report, cut_short }))
     }
 
+    /// It will never run: lets go of its tasks, which may hold the system.
+    pub(crate) fn abandon(&self) {
+        let tasks = self.0.plan.lock().clear();
+        drop(tasks); // outside the lock: what they are made of is not ours
+    }
+
     /// Adds a task to a phase; `start` is called when the phase begins.
     ///
     /// # Errors

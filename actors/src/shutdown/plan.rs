@@ -141,6 +141,11 @@ impl Plan {
         Step { tasks, timeout: self.timeout(phase), aborts: self.aborts.contains(&phase) }
     }
 
+    /// Takes out all that has not begun.
+    pub(super) fn clear(&mut self) -> BTreeMap<Phase, Vec<Task>> {
+        std::mem::take(&mut self.tasks)
+    }
+
     /// Takes out the tasks of phases that do not run.
     pub(super) fn take_all(&mut self, phases: &[Phase], cause: &str) -> Vec<TaskFailure> {
         let mut failures = Vec::new();

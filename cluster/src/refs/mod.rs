@@ -129,6 +129,14 @@ impl Refs {
         }
     }
 
+    /// Its process has ended: nobody is told, and those that stand for actors elsewhere are kept by no watch any more.
+    pub(crate) fn crash(&self) {
+        for peer in self.0.peers.all() {
+            let watched = peer.watching.lock().take_all();
+            drop(watched); // outside the lock
+        }
+    }
+
     /// Which life of which node this is.
     pub(crate) fn me(&self) -> &UniqueAddress {
         &self.0.me

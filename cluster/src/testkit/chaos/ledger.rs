@@ -156,7 +156,7 @@ impl Ledger {
     /// A life has reached it.
     pub(super) fn is_reached(&self, hosted: &Hosted, by: u64) {
         let inner = &mut *self.0.lock();
-        if hosted.term == inner.last_term {
+        if inner.instances.get(&hosted.term).is_some_and(|there| there.life == hosted.life) {
             inner.reached_by.insert(by);
         }
     }

@@ -126,6 +126,8 @@ pub(super) struct Run<'a> {
     pub(super) in_trouble: bool,
     agreed_after: Option<Duration>,
     survived: bool,
+    /// Who has cut off whom by quarantine, of those that are there.
+    quarantined: Vec<(u64, u64)>,
     /// When there last was a member.
     somebody_was_there: Duration,
 }
@@ -157,6 +159,7 @@ impl<'a> Run<'a> {
             in_trouble: false,
             agreed_after: None,
             survived: false,
+            quarantined: Vec::new(),
             somebody_was_there: Duration::ZERO,
         }
     }
@@ -187,6 +190,8 @@ impl<'a> Run<'a> {
     }
 
     fn make(&mut self, planned: &Planned) {
+        let lives = self.lives();
+        self.quarantined.retain(|(by, of)| lives.contains(by) && lives.contains(of));
         let cluster = &mut self.cluster;
         cluster.note(0, &planned.fault.to_string());
         match planned.fault {
@@ -222,15 +227,20 @@ impl<'a> Run<'a> {
                 }
             }
             Fault::Down(by, node) => {
+                let life = cluster.node(by).and_then(SimNode::id);
+                let is_by =
+                    |(one, other): &(u64, u64)| life.as_ref().is_some_and(|by| by.uid == *one || by.uid == *other);
+                let has_quarantined = self.quarantined.iter().any(is_by);
                 // Who gives up one that is only cut off has two clusters: that is no fault of theirs.
                 let is_cut = (0..self.plan.nodes).any(|other| cluster.is_cut(by, other) || cluster.is_cut(other, by));
-                if !is_cut && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
+                if !is_cut && !has_quarantined && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
                     cluster.down(by, node);
                 }
             }
             Fault::Quarantine(by, node) => {
-                let is_there = |node| cluster.node(node).is_some_and(|node| node.cluster().is_some());
-                if is_there(by) && is_there(node) {
+                let life = |node| cluster.node(node).and_then(SimNode::id);
+                if let (Some(by_life), Some(life)) = (life(by), life(node)) {
+                    self.quarantined.push((by_life.uid, life.uid));
                     cluster.quarantine(by, node);
                 }
             }

@@ -1,7 +1,20 @@
 //! Seeds that hold, and that tell the same story each time.
 
-use super::{Outcome, Plan, RunOptions, run};
-use crate::testkit::planted::{self, Bug};
+use super::{
+    Outcome, Plan, RunOptions,
+    ledger::Ledger,
+    only::Knock,
+    run,
+    talker::{self, Talk},
+};
+use crate::testkit::{
+    SimCluster, SimNode,
+    planted::{self, Bug},
+};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 fn told(seed: u64) -> Outcome {
     run(&Plan::of(seed), &RunOptions::default())
@@ -69,4 +82,26 @@ fn mistakes_made_on_purpose_are_found() {
 fn whoever_is_silent_when_alone_is_found() {
     let found = found(Bug::SilentWhenAlone, &["M3"], 0, 2000);
     assert!(found.is_some(), "nobody was alone");
+}
+
+#[test]
+fn lives_that_were_killed_leave_nothing_in_memory() {
+    #[derive(Default)]
+    struct Kept;
+    let ledger = Ledger::default();
+    let joined = move |node: &SimNode| {
+        ledger.follow(node);
+        talker::start(&ledger, node);
+    };
+    let talkers = SimCluster::builder().nodes(3).config(|_, config| config.message::<Talk>().message::<Knock>());
+    let mut sim = talkers.on_join(joined).start();
+    assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole), "they do not meet");
+    // By then they talk to each other, and watch each other.
+    sim.run_for(Duration::from_secs(10));
+    let systems: Vec<_> = (0..3).map(|node| Arc::downgrade(&sim.cluster(node).system().extension::<Kept>())).collect();
+    sim.kill(2);
+    sim.run_for(Duration::from_secs(10));
+    assert_eq!(systems.iter().map(Weak::strong_count).collect::<Vec<_>>(), [1, 1, 0], "its actor system is kept");
+    drop(sim);
+    assert_eq!(systems.iter().map(Weak::strong_count).collect::<Vec<_>>(), [0, 0, 0]);
 }

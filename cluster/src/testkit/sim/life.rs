@@ -32,6 +32,9 @@ impl Drop for Life {
         self.waits_for_end.abort();
         self.process.kill();
         self.node.system.crash();
+        if let Some(cluster) = self.node.cluster() {
+            cluster.refs().crash();
+        }
     }
 }
 
