@@ -74,7 +74,8 @@
 //!   answer comes, never later than its limit. Who watches is told `Terminated` once: when the actor ended, or when its node
 //!   was removed.
 //! - **Singletons**: one instance at a time. A node that is cut off stops its instance before another is started: see
-//!   [`Cluster::hosting`].
+//!   [`Cluster::hosting`]. One that moves because its node leaves, or another is to host, handles all that was sent to it
+//!   before; what is told meanwhile waits for the next, in order.
 //!
 //! # What is not
 //!
