@@ -4,7 +4,13 @@ use super::{
     ledger::Ledger,
     run::{Failure, Run},
 };
-use crate::{cluster::Cluster, departure::Departure, member::UniqueAddress, remote::lives::Standing, testkit::SimNode};
+use crate::{
+    cluster::Cluster,
+    departure::Departure,
+    member::{MemberStatus, UniqueAddress},
+    remote::lives::Standing,
+    testkit::SimNode,
+};
 use std::{collections::BTreeSet, time::Duration};
 
 /// How long a node may be silent that has not ended: it knocks every 15 seconds at the longest.
@@ -127,14 +133,18 @@ fn check_quarantine<'a>(
     let state = life.state();
     let full: BTreeSet<&UniqueAddress> =
         state.members.iter().filter(|member| member.status.is_full()).map(|member| &member.node).collect();
+    // Who stops says so, and its word counts no more.
+    let goes_on = |node: &Cluster| node.member().is_some_and(|own| own.status < MemberStatus::Down);
     let keeps = |node: &Cluster| {
-        full.contains(node.me()) && node.me() != life.me() && node.remoting().standing(life.me()) == Standing::Good
+        let is_other = full.contains(node.me()) && node.me() != life.me() && goes_on(node);
+        is_other && node.remoting().standing(life.me()) == Standing::Good
     };
     let kept_by: Vec<Cluster> = running.filter_map(SimNode::cluster).filter(keeps).collect();
     let others = full.iter().filter(|node| **node != life.me()).count();
     // Of the two one may have said so already, and the other not yet.
     let lost = |one: &Cluster, two: &Cluster| ledger.could_not_reach(one.me().uid, two.me().uid);
-    let reached = kept_by.iter().any(|node| !lost(life, node) && !lost(node, life));
+    let reached =
+        !ledger.was_leaving(life.me().uid) && kept_by.iter().any(|node| !lost(life, node) && !lost(node, life));
     if (others - kept_by.len()) * 2 <= full.len() && reached {
         let what = format!("{} stopped as if cut off by most, and {} of {others} had not", life.me(), kept_by.len());
         return Err(Failure::new("M7", what));

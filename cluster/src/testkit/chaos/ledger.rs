@@ -31,6 +31,8 @@ struct Inner {
     watches: BTreeSet<(u64, u64)>,
     /// By observer: whom it cannot reach; of one that leaves or is given up, whom it could not until then.
     unreachable: BTreeMap<u64, BTreeSet<u64>>,
+    /// Those that wanted to leave: their own word counted no more.
+    leaving: BTreeSet<u64>,
     /// By sender and receiver: the last of what is to come once, and how much of that came.
     sent: BTreeMap<(u64, u64), u64>,
     came: BTreeMap<(u64, u64), u64>,
@@ -101,6 +103,11 @@ impl Ledger {
     /// Whether that life could not reach that other, when it last was a member.
     pub(super) fn could_not_reach(&self, observer: u64, life: u64) -> bool {
         self.0.lock().unreachable.get(&observer).is_some_and(|lives| lives.contains(&life))
+    }
+
+    /// Whether that life wanted to leave, and so said nothing any more of whom it could not reach.
+    pub(super) fn was_leaving(&self, life: u64) -> bool {
+        self.0.lock().leaving.contains(&life)
     }
 
     /// The first life is to get that number from the second, once.
@@ -301,9 +308,14 @@ impl Actor for Scribe {
             | ClusterEvent::Up(member)
             | ClusterEvent::PreparingForShutdown(member)
             | ClusterEvent::ReadyForShutdown(member)
-            | ClusterEvent::Left(member)
             | ClusterEvent::Exited(member)
             | ClusterEvent::Downed(member) => inner.saw(&self.observer, &member, member.status),
+            ClusterEvent::Left(member) => {
+                inner.saw(&self.observer, &member, member.status);
+                if member.node == self.observer {
+                    inner.leaving.insert(self.observer.uid);
+                }
+            }
             ClusterEvent::Unreachable(member) => {
                 inner.unreachable.entry(self.observer.uid).or_default().insert(member.node.uid);
             }
