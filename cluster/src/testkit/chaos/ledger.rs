@@ -39,10 +39,12 @@ struct Inner {
     /// Instances of the singleton that are there, by term.
     instances: BTreeMap<u64, Hosted>,
     last_term: u64,
-    /// Those that were members when that one began, and still are there: as long as one is, no term is lower.
+    /// Those that were members when that one began, and still are there, and how many there were: most of those took note of
+    /// its term, so as long as half of all are there one of them did, and no term is lower.
     witnesses: BTreeSet<u64>,
-    /// Who reached the last of them.
-    reached_by: BTreeSet<u64>,
+    witnesses_were: usize,
+    /// Terms, and who reached their instances.
+    reached_by: BTreeSet<(u64, u64)>,
     failure: Option<Failure>,
 }
 
@@ -150,8 +152,9 @@ impl Ledger {
             let what = format!("an instance starts at {life}, and one is at {} and may serve", other.life);
             inner.failure.get_or_insert(Failure::new("S2", what));
         }
-        (inner.last_term, inner.reached_by) = (term, BTreeSet::new());
+        inner.last_term = term;
         inner.witnesses.clone_from(&hosted.witnesses);
+        inner.witnesses_were = hosted.witnesses.len();
         inner.instances.insert(term, hosted.clone());
     }
 
@@ -164,7 +167,7 @@ impl Ledger {
     pub(super) fn is_reached(&self, hosted: &Hosted, by: u64) {
         let inner = &mut *self.0.lock();
         if inner.instances.get(&hosted.term).is_some_and(|there| there.life == hosted.life) {
-            inner.reached_by.insert(by);
+            inner.reached_by.insert((hosted.term, by));
         }
     }
 
@@ -176,8 +179,8 @@ impl Ledger {
         let is_given_up =
             |life: &u64| known.iter().any(|((_, subject), status)| subject == life && *status >= MemberStatus::Down);
         inner.witnesses.retain(|life| lives.contains(life) && !is_given_up(life));
-        if inner.witnesses.is_empty() {
-            // Nobody is left who knows of it, and wall clocks differ.
+        if inner.witnesses.len() * 2 < inner.witnesses_were || inner.witnesses.is_empty() {
+            // It may be that nobody is left who knows of it, and wall clocks differ.
             inner.last_term = 0;
         }
     }
@@ -196,7 +199,7 @@ impl Ledger {
         let there: Vec<&Hosted> = inner.instances.values().filter(|hosted| hosted.is_valid()).collect();
         match there[..] {
             [hosted] if lives.contains(&hosted.life.uid) => {
-                let cannot = lives.iter().find(|life| !inner.reached_by.contains(life))?;
+                let cannot = lives.iter().find(|life| !inner.reached_by.contains(&(hosted.term, **life)))?;
                 Some(format!("{cannot:016x} does not reach the instance at {}", hosted.life))
             }
             _ => Some(format!("there are {} instances", there.len())),
