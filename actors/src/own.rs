@@ -242,7 +242,6 @@ unsafe impl<A: Actor> Runnable for Whole<A> {
 
     fn let_go(&self) {
         self.end_of_all();
-        discard::caught(|| self.cell.head().forget_watchers());
     }
 }
 
@@ -285,6 +284,8 @@ impl<A: Actor> Whole<A> {
         // SAFETY: as above.
         let engine = unsafe { (*self.engine.get()).take() };
         discard::caught(|| drop(engine));
+        // There are none after an end that was one.
+        discard::caught(|| self.cell.head().forget_watchers());
         self.cell.head().forget_sleep();
     }
 

@@ -263,7 +263,17 @@ fn a_singleton_is_reached_from_everywhere_and_moves_with_its_host() {
 /// Takes its time, and writes down in which term each visitor entered.
 struct SlowGate {
     term: u64,
-    book: Arc<Mutex<Vec<(u64, u32)>>>,
+    book: Book,
+}
+
+type Book = Arc<Mutex<Vec<(u64, u32)>>>;
+
+fn slow_gate(book: &Book) -> Singleton<SlowGate> {
+    let book = book.clone();
+    Singleton::with_term("front-gate", move |FencingToken(term)| {
+        let book = book.clone();
+        Props::new(move || SlowGate { term, book: book.clone() })
+    })
 }
 
 impl Actor for SlowGate {
@@ -281,17 +291,8 @@ impl Actor for SlowGate {
 #[test]
 fn an_instance_that_moves_in_good_order_leaves_nobody_behind() {
     let mut world = World::up(3);
-    let book = Arc::<Mutex<Vec<(u64, u32)>>>::default();
-    let gates: Vec<_> = (0..3)
-        .map(|at| {
-            let book = book.clone();
-            let gate = move |FencingToken(term)| {
-                let book = book.clone();
-                Props::new(move || SlowGate { term, book: book.clone() })
-            };
-            singleton::start(&world.nodes[at].tools, Singleton::with_term("front-gate", gate)).unwrap()
-        })
-        .collect();
+    let book = Book::default();
+    let gates: Vec<_> = (0..3).map(|at| singleton::start(&world.nodes[at].tools, slow_gate(&book)).unwrap()).collect();
     world.kit.advance(3 * SECOND);
     // Three a millisecond come and one in five is let in: hundreds wait when it is to go.
     for visitor in 0..600 {
@@ -480,6 +481,36 @@ fn when_the_oldest_leaves_the_singleton_goes_on_elsewhere() {
     nodes.kit.advance(3 * SECOND);
     let (second, entered) = ask().unwrap();
     assert!(second > first && entered == [7], "{second} after {first}: {entered:?}");
+}
+
+#[test]
+fn what_a_node_told_while_it_leaves_is_sent_on_before_it_goes() {
+    let nodes = Nodes::new();
+    let clusters = whole(&nodes);
+    let book = Book::default();
+    let gates: Vec<_> =
+        clusters.iter().map(|cluster| ClusterSingleton::start(cluster, slow_gate(&book)).unwrap()).collect();
+    let oldest = clusters[0].state().oldest(None).unwrap().node.clone();
+    let oldest = clusters.iter().position(|cluster| *cluster.me() == oldest).unwrap();
+    nodes.kit.advance(5 * SECOND);
+    // It tells until its system ends.
+    let (tells, clock) = (gates[oldest].clone(), nodes.kit.clock().clone());
+    let telling = async move {
+        let mut visitors = 0;
+        while tells.try_tell(GateMessage::Enter(visitors)).is_ok() {
+            visitors += 1;
+            clock.sleep(Duration::from_millis(5)).await;
+        }
+        visitors
+    };
+    let (told, left) = nodes.kit.block_on(async { tokio::join!(telling, clusters[oldest].leave(30 * SECOND)) });
+    left.unwrap();
+    nodes.kit.advance(5 * SECOND);
+    let book = book.lock().clone();
+    let terms: BTreeSet<u64> = book.iter().map(|(term, _)| *term).collect();
+    let entered: Vec<u32> = book.iter().map(|(_, visitor)| *visitor).collect();
+    assert_eq!(terms.len(), 2, "{told} told, {book:?}");
+    assert_eq!(entered, Vec::from_iter(0..told));
 }
 
 #[test]

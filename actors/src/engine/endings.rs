@@ -19,6 +19,7 @@ use tracing::{error, warn};
 use super::Engine;
 use crate::actor::{Actor, Signal};
 use crate::ask::AskError;
+use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::discard;
 use crate::envelope::{Envelope, Internal};
@@ -112,17 +113,24 @@ impl<A: Actor> Engine<A> {
         over
     }
 
-    /// Waits, between two lives, until `delay` has passed or the actor is to stop.
+    /// Waits, between two lives, until `delay` has passed or the actor is to stop; one that is drained, until its time is over.
     async fn delay_passed(&mut self, waiting: &mut VecDeque<Internal<A::Message>>, delay: Duration) -> ControlFlow<()> {
         let deadline = self.ctx.clock().now() + delay;
+        let mut drained: Option<Tick> = None;
         loop {
+            let next = drained.map_or(deadline, |until| until.min(deadline));
             let (ctx, owner) = (&mut self.ctx, &mut self.owner);
             let internal = poll_fn(|cx| match owner.poll_internal(ctx.cell()) {
                 Poll::Ready(internal) => Poll::Ready(Some(internal)),
-                Poll::Pending => ctx.poll_sleep(deadline, cx).map(|()| None),
+                Poll::Pending => ctx.poll_sleep(next, cx).map(|()| None),
             });
             match internal.await {
+                None if next < deadline => return ControlFlow::Break(()),
                 None => return ControlFlow::Continue(()),
+                Some(Internal::Drain { until }) => {
+                    drained = Some(drained.map_or(until, |before| before.min(until)));
+                    waiting.push_back(Internal::Drain { until });
+                }
                 Some(Internal::Stop) => return ControlFlow::Break(()),
                 Some(Internal::ChildEnded(place)) => self.ctx.child_ended(place),
                 Some(Internal::Inspect(probe)) => self.inspected(*probe),

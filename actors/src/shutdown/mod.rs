@@ -74,7 +74,7 @@ impl CoordinatedShutdown {
     /// It will never run: lets go of its tasks, which may hold the system.
     pub(crate) fn abandon(&self) {
         let tasks = self.0.plan.lock().clear();
-        drop(tasks); // outside the lock: what they are made of is not ours
+        discard::caught(|| drop(tasks)); // outside the lock: what they captured may have destructors
     }
 
     /// Adds a task to a phase; `start` is called when the phase begins.

@@ -4,7 +4,9 @@ use actors::Tick;
 use std::{collections::BTreeSet, time::Duration};
 
 /// How long others may take to say that nothing more comes. Who has no proxy says nothing.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// How often those that have not are asked.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Which nodes have not yet said that nothing of theirs follows in a term that is about to end. What they say comes behind
 /// all that they sent, so when the last has said it the instance has everything, and the next one gets what was told since.
@@ -12,6 +14,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Closing {
     term: u64,
     missing: BTreeSet<u64>,
+    ask_at: Tick,
     until: Tick,
     over: bool,
 }
@@ -19,7 +22,7 @@ pub(super) struct Closing {
 impl Closing {
     /// Of the instance in `term`, begun `now`: these were asked.
     pub(super) fn new(term: u64, asked: BTreeSet<u64>, now: Tick) -> Self {
-        Self { term, missing: asked, until: now + CLOSE_WITHIN, over: false }
+        Self { term, missing: asked, ask_at: now + ASK_AGAIN, until: now + CLOSE_WITHIN, over: false }
     }
 
     pub(super) fn term(&self) -> u64 {
@@ -38,6 +41,15 @@ impl Closing {
         self.missing.retain(|uid| reachable.contains(uid));
     }
 
+    /// Who is to be asked again now.
+    pub(super) fn ask_again(&mut self, now: Tick) -> BTreeSet<u64> {
+        if self.over || now < self.ask_at {
+            return BTreeSet::new();
+        }
+        self.ask_at = now + ASK_AGAIN;
+        self.missing.clone()
+    }
+
     /// Whether it is over, said once.
     pub(super) fn ends(&mut self, now: Tick) -> bool {
         let over = self.missing.is_empty() || self.until <= now;
@@ -46,7 +58,7 @@ impl Closing {
 
     /// When to look again, if nothing is heard before.
     pub(super) fn wake_at(&self) -> Option<Tick> {
-        (!self.over).then_some(self.until)
+        (!self.over).then(|| self.until.min(self.ask_at))
     }
 }
 
@@ -64,10 +76,13 @@ mod tests {
         closing.closed(2, 7);
         closing.closed(3, 6);
         assert!(!closing.ends(at(0)), "what was said of another term counts for nothing");
-        assert_eq!(closing.wake_at(), Some(at(1000)));
+        assert_eq!(closing.wake_at(), Some(at(250)));
+        assert_eq!(closing.ask_again(at(249)), [].into());
+        assert_eq!(closing.ask_again(at(250)), [3].into(), "the question or the answer may be lost");
+        assert_eq!(closing.wake_at(), Some(at(500)));
         closing.closed(3, 7);
-        assert!(closing.ends(at(1)));
-        assert!(!closing.ends(at(2)));
+        assert!(closing.ends(at(251)));
+        assert!(!closing.ends(at(252)));
         assert_eq!(closing.wake_at(), None);
     }
 
@@ -75,8 +90,8 @@ mod tests {
     fn who_is_gone_and_who_says_nothing_is_not_waited_for_for_ever() {
         let mut closing = Closing::new(7, [2, 3].into(), at(0));
         closing.only(&[1, 2].into());
-        assert!(!closing.ends(at(999)));
-        assert!(closing.ends(at(1000)));
+        assert!(!closing.ends(at(1999)));
+        assert!(closing.ends(at(2000)));
         assert!(Closing::new(7, [].into(), at(0)).ends(at(0)), "nobody to wait for");
     }
 }

@@ -32,7 +32,7 @@ use tracing::{debug, info, warn};
 const TERM_WITHIN: Duration = Duration::from_secs(30);
 /// How long an instance without a stop message may handle what it has. Together with what comes before, it is below what an
 /// instance is killed after.
-const DRAIN_WITHIN: Duration = Duration::from_secs(6);
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 /// How often it looks whether this node may still serve.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -93,7 +93,12 @@ pub(super) struct SingletonNode<A: Actor> {
     asked: u64,
     /// Ends with what was done last with the lease.
     lease_used: Option<oneshot::Receiver<()>>,
+    /// This node hosts nothing any more, or never did.
+    hosts_no_more: bool,
+    /// And nothing waits here for whoever does.
     handed_over: watch::Sender<bool>,
+    /// Messages dropped since it was not known where the instance is.
+    overflowed: u64,
 }
 
 impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
@@ -114,7 +119,9 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             ended: false,
             asked: 0,
             lease_used: None,
+            hosts_no_more: !may_host,
             handed_over,
+            overflowed: 0,
             singleton,
             tools,
         }
@@ -231,7 +238,10 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
                     ctx.kill(instance);
                 }
             }
-            manager::Effect::HandedOver => drop(self.handed_over.send_replace(true)),
+            manager::Effect::HandedOver => {
+                self.hosts_no_more = true;
+                self.tell_handed_over();
+            }
             manager::Effect::Stuck { waiting_for } => {
                 let name = &self.singleton.name;
                 warn!(singleton = %name, ?waiting_for, "it cannot start: these do not say that it does not run there");
@@ -318,14 +328,21 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
             return;
         };
         let message = SingletonMessage::Closing { term };
+        // Also those that others cannot reach, who may reach this one; but who is not reached is not waited for.
+        let members = self.tools.members.state();
+        let others = members.members.iter().map(|member| member.node.uid).filter(|uid| *uid != self.me);
+        others.collect::<Vec<u64>>().into_iter().for_each(|uid| self.send(uid, message.clone()));
         let asked = self.reachable();
-        asked.iter().for_each(|uid| self.send(*uid, message.clone()));
         self.closing = Some(Closing::new(term, asked, ctx.clock().now()));
         self.step_proxy(ctx, proxy::Input::Message { from: self.me, message });
         self.stop_if_closed(ctx);
     }
 
     fn stop_if_closed(&mut self, ctx: &mut ActorContext<NodeMessage<A::Message>>) {
+        if let Some(closing) = &mut self.closing {
+            let (term, again) = (closing.term(), closing.ask_again(ctx.clock().now()));
+            again.into_iter().for_each(|uid| self.send(uid, SingletonMessage::Closing { term }));
+        }
         let closed = self.closing.as_mut().is_some_and(|closing| closing.ends(ctx.clock().now()));
         if let Some((instance, ..)) = self.instance.as_ref().filter(|_| closed) {
             match &self.singleton.stop_message {
@@ -377,11 +394,26 @@ impl<A: Actor<Message: WireMessage>> SingletonNode<A> {
                 }
                 proxy::Effect::Send { to, message } => self.send(to, message),
                 proxy::Effect::Overflow(message) => {
-                    warn!(singleton = %self.singleton.name, "too many messages wait for the instance: the oldest is dropped");
+                    if self.overflowed == 0 {
+                        let name = &self.singleton.name;
+                        warn!(singleton = %name, "too many messages wait for the instance: the oldest are dropped");
+                    }
+                    self.overflowed += 1;
                     drop(message);
                 }
             }
         }
+        if self.overflowed > 0 && self.proxy.host().is_some() {
+            let messages = std::mem::take(&mut self.overflowed);
+            warn!(singleton = %self.singleton.name, messages, "that many were dropped until the instance was found");
+        }
+        self.tell_handed_over();
+    }
+
+    /// Whether this node may go, as far as this singleton goes.
+    fn tell_handed_over(&self) {
+        let done = self.hosts_no_more && self.proxy.is_done(self.me);
+        self.handed_over.send_if_modified(|before| std::mem::replace(before, done) != done);
     }
 
     /// To the instance, if it is here and may be served.
@@ -414,9 +446,7 @@ impl<A: Actor<Message: WireMessage>> Actor for SingletonNode<A> {
         refs.name(&manager_name(&name), &ctx.this().map(NodeMessage::Envelope))?;
         refs.name(&instance_name(&name), &ctx.this().map(NodeMessage::Arrived))?;
         self.tools.members.subscribe(ctx.this().map(NodeMessage::Event));
-        if self.manager.is_none() {
-            self.handed_over.send_replace(true);
-        }
+        self.tell_handed_over();
         self.set_timer(ctx);
         Ok(Behavior::Same)
     }

@@ -116,6 +116,15 @@ impl<M> Proxy<M> {
         self.waiting.len()
     }
 
+    /// Whether nothing waits, or nobody but `me` is there who may host.
+    pub(super) fn is_done(&self, me: u64) -> bool {
+        let may_host = |member: &Member| {
+            let status = member.status;
+            member.node.uid != me && status < MemberStatus::Leaving && !self.unreachable.contains(&member.node.uid)
+        };
+        self.waiting.is_empty() || !self.members.values().any(may_host)
+    }
+
     /// Whether messages reach it that it may still take.
     fn is_there(&self, uid: u64) -> bool {
         let status = self.members.get(&uid).map(|member| member.status);

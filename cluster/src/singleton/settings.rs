@@ -57,7 +57,7 @@ impl<A: Actor> Singleton<A> {
     }
 
     /// What the instance is told when it is to move, behind all that others sent it; what they tell from then on waits for
-    /// the next. It stops itself when it is done, within seven seconds, or is killed. Default: it handles what it has, for six
+    /// the next. It stops itself when it is done, within six seconds, or is killed. Default: it handles what it has, for five
     /// seconds at most, and stops; it gets nothing that it tells itself meanwhile.
     #[must_use]
     pub fn stop_message(mut self, make: impl Fn() -> A::Message + Send + 'static) -> Self {

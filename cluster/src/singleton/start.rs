@@ -32,7 +32,9 @@ pub enum SingletonError {
 /// An actor of which there is one in the whole cluster, or among the members with a role.
 ///
 /// Each node that is to reach it or to host it starts it; the reference it gets stays good wherever the instance moves.
-/// Messages wait on their node while it moves; those that are under way then are lost.
+/// When it moves in good order (its node leaves, or another is to host) it handles what it has, and messages told meanwhile
+/// wait on their nodes for the next, in order; a node that leaves waits until its own are sent on. When its node ends
+/// otherwise, those that are with it or under way are lost.
 ///
 /// ```no_run
 /// # use actors::{Actor, ActorContext, BoxError, Handled, Behavior, Props};

@@ -1,7 +1,10 @@
 //! [`Attempts`]: how the last attempt to connect to each node ended, if it failed. For who waits to be let in, and is not,
 //! and for the log.
 
-use crate::{member::Address, remote::handshake::HandshakeError};
+use crate::{
+    member::Address,
+    remote::handshake::{HandshakeError, Kind},
+};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, io};
 use tracing::{debug, warn};
@@ -28,8 +31,11 @@ impl NotConnected {
     /// Whether trying again does not help: somebody is there, and will not.
     fn is_refusal(&self) -> bool {
         match self {
-            Self::Handshake(error) => !matches!(error, HandshakeError::TimedOut | HandshakeError::Closed),
-            Self::Tls(_) => true,
+            // Another life there is how its end is noticed.
+            Self::Handshake(error) => {
+                !matches!(error, HandshakeError::TimedOut | HandshakeError::Closed) && !error.is_for(Kind::Life)
+            }
+            Self::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
             Self::Nobody(_) | Self::Silence | Self::TlsSilence => false,
         }
     }
