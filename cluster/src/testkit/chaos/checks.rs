@@ -39,6 +39,7 @@ impl Run<'_> {
         if let Some(failure) = self.ledger.failure() {
             return Err(failure);
         }
+        self.ledger.time_is(self.cluster.elapsed());
         self.ledger.go_on(&self.lives());
         self.check_hosting()?;
         self.check_numbers()?;

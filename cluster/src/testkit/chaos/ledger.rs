@@ -13,11 +13,15 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// Written by all nodes of a run. Clones are the same one.
 #[derive(Clone, Default)]
 pub(super) struct Ledger(Arc<Mutex<Inner>>);
+
+/// How long one that was given up by an operator may take to hear of that, unless it is cut off.
+const HEARS_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Inner {
@@ -31,6 +35,10 @@ struct Inner {
     watches: BTreeSet<(u64, u64)>,
     /// By observer: whom it cannot reach; of one that leaves or is given up, whom it could not until then.
     unreachable: BTreeMap<u64, BTreeSet<u64>>,
+    /// Those that an operator gave up while they ran, and that still do.
+    given_up: BTreeMap<u64, Duration>,
+    /// The time, as it was when that was last told.
+    now: Duration,
     /// Those that wanted to leave: their own word counted no more.
     leaving: BTreeSet<u64>,
     /// By sender and receiver: the last of what is to come once, and how much of that came.
@@ -143,12 +151,14 @@ impl Ledger {
     pub(super) fn begins(&self, hosted: &Hosted) {
         let inner = &mut *self.0.lock();
         let (life, term) = (&hosted.life, hosted.term);
-        if term <= inner.last_term {
+        let is_misled = inner.is_misled(life.uid);
+        if term <= inner.last_term && !is_misled {
             let what = format!("an instance starts at {life} in term {term}, after {}", inner.last_term);
             inner.failure.get_or_insert(Failure::new("S1", what));
         }
         let mut elsewhere = inner.instances.values().filter(|other| other.life != *life);
-        if let Some(other) = elsewhere.find(|other| other.is_valid()) {
+        if let Some(other) = elsewhere.find(|other| other.is_valid() && !is_misled && !inner.is_misled(other.life.uid))
+        {
             let what = format!("an instance starts at {life}, and one is at {} and may serve", other.life);
             inner.failure.get_or_insert(Failure::new("S2", what));
         }
@@ -171,9 +181,20 @@ impl Ledger {
         }
     }
 
+    /// An operator gives that life up, which runs.
+    pub(super) fn given_up(&self, life: u64, now: Duration) {
+        self.0.lock().given_up.insert(life, now);
+    }
+
+    /// It is so late.
+    pub(super) fn time_is(&self, now: Duration) {
+        self.0.lock().now = now;
+    }
+
     /// Only these lives go on.
     pub(super) fn go_on(&self, lives: &BTreeSet<u64>) {
         let inner = &mut *self.0.lock();
+        inner.given_up.retain(|life, _| lives.contains(life));
         inner.instances.retain(|_, hosted| lives.contains(&hosted.life.uid));
         let known = &inner.known;
         let is_given_up =
@@ -188,7 +209,8 @@ impl Ledger {
     /// Two instances that may serve at this moment.
     pub(super) fn two_instances(&self) -> Option<String> {
         let inner = self.0.lock();
-        let mut valid = inner.instances.values().filter(|hosted| hosted.is_valid());
+        let counts = |hosted: &&Hosted| hosted.is_valid() && !inner.is_misled(hosted.life.uid);
+        let mut valid = inner.instances.values().filter(counts);
         let (one, two) = (valid.next()?, valid.next()?);
         Some(format!("instances at {} and {} may serve", one.life, two.life))
     }
@@ -214,6 +236,9 @@ impl Ledger {
     /// stead, serve in nobody's place.
     pub(super) fn serve_twice<'a>(&self, there: &'a [Cluster]) -> Option<(&'a Cluster, &'a Cluster)> {
         let inner = &mut *self.0.lock();
+        inner.given_up.retain(|life, _| there.iter().any(|cluster| cluster.me().uid == *life));
+        let misled = there.iter().map(|cluster| cluster.me().uid).filter(|life| inner.is_misled(*life));
+        let misled: BTreeSet<u64> = misled.collect();
         let heirs = &mut inner.heirs;
         inner.freed.retain(|freed| {
             let has_come = freed.clock.now() >= freed.at;
@@ -230,7 +255,7 @@ impl Ledger {
                     heirs.insert(cluster.me().uid);
                 }
             }
-            let serves = |cluster: &&Cluster| cluster.hosting().check().is_ok();
+            let serves = |cluster: &&Cluster| cluster.hosting().check().is_ok() && !misled.contains(&cluster.me().uid);
             let first = there.iter().find(|cluster| cluster.me().uid == *subject).filter(serves)?;
             let second = there.iter().filter(|cluster| heirs.contains(&cluster.me().uid)).find(serves)?;
             Some((first, second))
@@ -239,6 +264,18 @@ impl Ledger {
 }
 
 impl Inner {
+    /// Whether that life was told by an operator that somebody is gone who is not, and has not heard of it for long: it goes
+    /// on without whoever runs on.
+    fn is_misled(&self, life: u64) -> bool {
+        let holds_for_gone = |observer: u64, gone: u64| {
+            self.known.get(&(observer, gone)).is_some_and(|status| *status >= MemberStatus::Down)
+        };
+        self.given_up.iter().any(|(gone, at)| {
+            let unheard = !holds_for_gone(*gone, *gone) && self.now > *at + HEARS_WITHIN;
+            unheard && *gone != life && holds_for_gone(life, *gone)
+        })
+    }
+
     /// Whether that life knows that its own word does not count any more: nobody is unreachable for it then, whomever it
     /// reaches.
     fn counts_no_more(&self, life: &UniqueAddress) -> bool {

@@ -234,6 +234,10 @@ impl<'a> Run<'a> {
                 // Who gives up one that is only cut off has two clusters: that is no fault of theirs.
                 let is_cut = (0..self.plan.nodes).any(|other| cluster.is_cut(by, other) || cluster.is_cut(other, by));
                 if !is_cut && !has_quarantined && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
+                    // It is told so, unless the network fails just then.
+                    let now = cluster.elapsed();
+                    let life = cluster.node(node).and_then(SimNode::id);
+                    life.iter().for_each(|life| self.ledger.given_up(life.uid, now));
                     cluster.down(by, node);
                 }
             }
