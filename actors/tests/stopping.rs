@@ -437,3 +437,23 @@ fn of_several_limits_the_tightest_counts() {
     kit.probe::<()>().expect_terminated(&drains);
     assert_eq!(dropped(&kit), 7);
 }
+
+#[test]
+fn an_actor_that_waits_to_live_again_and_is_drained_stops_when_its_time_is_over() {
+    let kit = TestKit::new();
+    let diary = Diary::default();
+    let worker = diary.clone();
+    let props = Props::new(move || Scripted::new("a", &worker));
+    let again = actors::SupervisorStrategy::restart_with_backoff(SECOND * 60, SECOND * 60);
+    let actor = kit.spawn("actor", props.supervise(again));
+    actor.tell(Order::Fail("broken"));
+    actor.tell(Order::note("after"));
+    kit.settle();
+    kit.system().drain(&actor, SECOND * 5);
+    kit.advance(SECOND * 4);
+    assert_eq!(dropped(&kit), 0, "it may yet live again and handle what waits");
+    kit.advance(SECOND * 2);
+    assert_eq!(dropped(&kit), 1);
+    kit.advance(SECOND * 60);
+    assert_eq!(diary.read(), ["a started", "a pre-restart", "a dropped"], "there was no other life");
+}
