@@ -17,7 +17,7 @@
 //! | M5 | who must stop has stopped before others take over | |
 //! | M6 | where all datagrams come in time, nobody who does not stand still is said to be gone | |
 //! | M7 | a node stops as cut off only if most of the others cut it off, or all that it reaches | |
-//! | S1 | terms of the singleton grow, as long as one still is a member of those that were when the last one began | |
+//! | S1 | terms of the singleton grow, as long as half still are members of those that were when the last one began | |
 //! | S2 | of two instances one may not serve any more | there is one |
 //! | S5 | | all reach it |
 
