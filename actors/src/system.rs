@@ -562,41 +562,16 @@ mod tests {
         assert_eq!(system.strong_count(), 0);
     }
 
-    /// Does something once a second.
-    struct Ticking(#[expect(dead_code, reason = "only held")] Arc<()>);
+    /// Watches whom it is told of, for good.
+    struct Watching;
 
-    impl Actor for Ticking {
-        type Message = ();
-
-        async fn receive(&mut self, ctx: &mut ActorContext<Self::Message>, (): ()) -> Handled {
-            ctx.timers().start_single("tick", Duration::from_secs(1), ());
-            Ok(Behavior::Same)
-        }
-    }
-
-    #[test]
-    fn an_actor_with_a_timer_is_dropped_when_its_system_crashes() {
-        let kit = TestKit::new();
-        let held = Arc::new(());
-        let ticking = kit.system().spawn("ticking", Ticking(held.clone()));
-        ticking.tell(());
-        kit.advance(Duration::from_millis(1500));
-        kit.system().crash();
-        assert_eq!(Arc::strong_count(&held), 1, "the actor is dropped, whoever knows it");
-    }
-
-    /// Watches another for good.
-    struct Watching(crate::ActorRef<()>);
+    struct Watch(crate::ActorRef<Watch>);
 
     impl Actor for Watching {
-        type Message = ();
+        type Message = Watch;
 
-        async fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> Handled {
-            ctx.watch_with(&self.0.clone(), ());
-            Ok(Behavior::Same)
-        }
-
-        async fn receive(&mut self, _: &mut ActorContext<Self::Message>, (): ()) -> Handled {
+        async fn receive(&mut self, ctx: &mut ActorContext<Watch>, Watch(other): Watch) -> Handled {
+            ctx.watch(&other);
             Ok(Behavior::Same)
         }
     }
@@ -604,10 +579,12 @@ mod tests {
     #[test]
     fn a_system_that_crashed_is_not_kept_by_actors_that_watch_each_other() {
         let kit = TestKit::new();
-        let ticking = kit.system().spawn("ticking", Ticking(Arc::default()));
-        kit.system().spawn("watching", Watching(ticking));
-        kit.advance(Duration::from_millis(1));
+        let (one, two) = (kit.system().spawn("one", Watching), kit.system().spawn("two", Watching));
+        one.tell(Watch(two.clone()));
+        two.tell(Watch(one.clone()));
+        kit.settle();
         kit.system().crash();
+        drop((one, two));
         let system = Arc::downgrade(&kit.system().0);
         drop(kit);
         assert_eq!(system.strong_count(), 0);
