@@ -3,6 +3,11 @@
 //! The other side decides by its own view, which may differ: a member may have taken a step that only one side knows of. So
 //! whoever concludes that its side goes on counts on its own side only those that the other side cannot think gone, and on
 //! the other side all that may count there. If that is not enough although the plain count is, nobody goes on.
+//!
+//! # Partly cut off
+//! Those that some reach and others do not are given up, if the rest is enough without them. If it is not, they might go on
+//! together, once they reach each other and the rest no more; and nobody can know that they do not. So then only one of each
+//! two is given up, and the [`side`] that goes on is enough against all others, wherever they are.
 
 use super::{Downing, MINORITY_WAITS, View};
 use crate::member::{Member, MemberStatus};
@@ -38,21 +43,51 @@ pub(crate) fn decide(downing: &Downing, view: &View) -> Decision {
     if view.unreachable.is_empty() && view.indirect.is_empty() {
         return Decision::Nothing;
     }
-    if view.indirect.contains(&view.me.uid) {
+    let side = side(downing, view);
+    if view.indirect.contains(&view.me.uid) && !side.contains(&view.me.uid) {
         return Decision::Stop(Stop::PartlyCut);
     }
-    // Those that are partly reached go first; then the rest is decided as if they had never been.
-    let mut rest = view.clone();
-    rest.members.retain(|uid, _| !view.indirect.contains(uid));
-    if rest.unreachable.is_empty() {
-        return Decision::GoOn { down: view.indirect.clone() };
-    }
-    let down: BTreeSet<u64> = rest.unreachable.union(&view.indirect).copied().collect();
-    match outcome(downing, &rest) {
+    let divided = view.reaching(&side);
+    let down = divided.unreachable.clone();
+    match outcome(downing, &divided) {
         Outcome::Mine => Decision::GoOn { down },
         Outcome::Theirs => Decision::Stop(Stop::OtherSide),
         Outcome::Nobody => Decision::Stop(Stop::All),
         Outcome::Lease(after) => Decision::AskForLease { after, down },
+    }
+}
+
+/// Those that go on together, if anybody of `view` does. Whoever sees the same members and rows finds the same ones.
+///
+/// All that nobody misses; and if these alone are not enough, those that are partly cut off beside them, of each two that
+/// cannot reach each other one, the lower if that will do.
+pub(crate) fn side(downing: &Downing, view: &View) -> BTreeSet<u64> {
+    let reached = |uid: &u64| !view.unreachable.contains(uid) && !view.indirect.contains(uid);
+    let whole: BTreeSet<u64> = view.members.keys().copied().filter(reached).collect();
+    if view.indirect.is_empty() || is_enough(downing, view, &whole) {
+        return whole;
+    }
+    let mut partly: Vec<&Member> = view.indirect.iter().filter_map(|uid| view.members.get(uid)).collect();
+    partly.sort_by(|one, two| one.node.cmp(&two.node));
+    let sides = partly.iter().map(|first| {
+        let mut side = whole.clone();
+        for next in std::iter::once(first).chain(&partly) {
+            if side.iter().all(|uid| !view.is_broken(*uid, next.node.uid)) {
+                side.insert(next.node.uid);
+            }
+        }
+        side
+    });
+    sides.into_iter().find(|side| is_enough(downing, view, side)).unwrap_or(whole)
+}
+
+/// Whether these would go on although all others were on one other side.
+fn is_enough(downing: &Downing, view: &View, side: &BTreeSet<u64>) -> bool {
+    let divided = view.reaching(side);
+    match downing {
+        // Whoever gets it goes on, and the one that most are on asks first.
+        Downing::LeaseMajority { role } => majority(&divided, role.as_deref()) == Outcome::Mine,
+        _ => outcome(downing, &divided) == Outcome::Mine,
     }
 }
 

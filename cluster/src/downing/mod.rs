@@ -17,7 +17,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decide::{Decision, Stop, decide};
+pub(crate) use decide::{Decision, Stop, decide, side};
 pub(crate) use view::View;
 
 use crate::member::Address;

@@ -1,8 +1,11 @@
 //! Every division of a few members, whatever their status: at most one side goes on.
 
-use super::{Decision, Downing, View, decide};
+use super::{Decision, Downing, Stop, View, decide, side as side_of};
 use crate::member::{Address, Member, MemberStatus, UniqueAddress};
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+};
 
 /// The steps of a life that make a difference. WeaklyUp counts like Joining, the two of a shutdown like Up.
 const STATUSES: [MemberStatus; 5] =
@@ -48,7 +51,7 @@ fn side(statuses: &[MemberStatus], other: &[MemberStatus], here: usize) -> View 
     }
     let me = members[&u64::from(here.trailing_zeros())].node.clone();
     let unreachable = members.keys().copied().filter(|uid| here & (1 << uid) == 0).collect();
-    View { me, members, unreachable, indirect: Default::default() }
+    View { me, members, unreachable, indirect: Default::default(), rows: Default::default() }
 }
 
 /// The sides' own accounts of the same members.
@@ -107,5 +110,53 @@ fn a_step_that_only_one_side_knows_of_lets_no_two_sides_go_on() {
                 }
             }
         });
+    }
+}
+
+/// What `me` sees where all have the same table, in which just these cannot reach each other.
+fn broken(members: usize, links: &[(u64, u64)], me: usize) -> View {
+    let rows: BTreeSet<(u64, u64)> = links.iter().flat_map(|(one, two)| [(*one, *two), (*two, *one)]).collect();
+    View {
+        me: member(me, members, MemberStatus::Up).node,
+        members: (0..members).map(|n| (n as u64, member(n, members, MemberStatus::Up))).collect(),
+        unreachable: BTreeSet::new(),
+        indirect: rows.iter().map(|(_, subject)| *subject).collect(),
+        rows,
+    }
+}
+
+/// Whatever links fail: those that go on reach each other, the rest stops by itself, and if other links fail a moment later
+/// those that go on by that have a member in common with these, which has only one of the two tables.
+#[test]
+fn wherever_links_fail_at_most_one_side_goes_on() {
+    for members in 2..=5 {
+        let pairs: Vec<(u64, u64)> =
+            (0..members as u64).flat_map(|one| (one + 1..members as u64).map(move |two| (one, two))).collect();
+        for downing in strategies(members) {
+            let mut sides: BTreeSet<BTreeSet<u64>> = BTreeSet::new();
+            for failed in 1_u32..1 << pairs.len() {
+                let links: Vec<(u64, u64)> =
+                    (0..).zip(&pairs).filter(|(bit, _)| failed & (1 << bit) != 0).map(|(_, pair)| *pair).collect();
+                let side = side_of(&downing, &broken(members, &links, 0));
+                let decisions = (0..members).map(|me| decide(&downing, &broken(members, &links, me)));
+                let goes_on: BTreeSet<u64> = (0..)
+                    .zip(decisions)
+                    .filter(|(_, decision)| match decision {
+                        Decision::GoOn { .. } => true,
+                        Decision::Stop(Stop::PartlyCut | Stop::All | Stop::OtherSide) => false,
+                        other => panic!("{downing:?}, {links:?}: {other:?}"),
+                    })
+                    .map(|(uid, _)| uid)
+                    .collect();
+                assert!(goes_on.is_empty() || goes_on == side, "{downing:?}, {links:?}: {goes_on:?} of {side:?}");
+                let reaches = |(one, two): &(u64, u64)| !side.contains(one) || !side.contains(two);
+                assert!(links.iter().all(reaches), "{downing:?}, {links:?}: not all of {side:?} reach each other");
+                sides.extend((!goes_on.is_empty()).then_some(goes_on));
+            }
+            for one in &sides {
+                let apart = sides.iter().find(|two| one.is_disjoint(two));
+                assert_eq!(apart, None, "{downing:?}: both go on, as does {one:?}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     model::{address, member},
 };
 use crate::member::MemberStatus::{self, Exiting, Joining, Leaving, Up, WeaklyUp};
-use std::{num::NonZeroUsize, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
 
 /// What the first member that is reached decides.
 fn decision(downing: &Downing, here: &[MemberStatus], there: &[MemberStatus]) -> Decision {
@@ -16,7 +16,7 @@ fn decision(downing: &Downing, here: &[MemberStatus], there: &[MemberStatus]) ->
     let me = members[0].node.clone();
     let unreachable = (here.len()..all).map(|n| n as u64).collect();
     let members = members.into_iter().map(|member| (member.node.uid, member)).collect();
-    decide(downing, &View { me, members, unreachable, indirect: Default::default() })
+    decide(downing, &View { me, members, unreachable, indirect: Default::default(), rows: Default::default() })
 }
 
 fn goes_on(decision: &Decision) -> bool {
@@ -41,6 +41,7 @@ fn of_two_halves_the_one_with_the_lowest_address_goes_on() {
         members: members.into_iter().map(|member| (member.node.uid, member)).collect(),
         unreachable: [0, 1].into(),
         indirect: Default::default(),
+        rows: Default::default(),
     };
     assert_eq!(decide(&MAJORITY, &view), Decision::Stop(Stop::OtherSide));
 }
@@ -109,15 +110,53 @@ fn all_stop_if_so_configured_and_nobody_if_all_are_reached() {
     assert_eq!(decision(&Downing::DownAll, &[Up, Up, Up], &[]), Decision::Nothing);
 }
 
+/// What each of `all` members decides if just these cannot reach each other, and nobody reaches `lost`.
+fn with_broken_links(downing: &Downing, all: usize, links: &[(u64, u64)], lost: &[u64]) -> Vec<Decision> {
+    let rows: BTreeSet<(u64, u64)> = links.iter().flat_map(|(one, two)| [(*one, *two), (*two, *one)]).collect();
+    let view = |me: usize| View {
+        me: member(me, all, Up).node,
+        members: (0..all).map(|n| (n as u64, member(n, all, Up))).collect(),
+        unreachable: lost.iter().copied().collect(),
+        indirect: rows.iter().map(|(_, subject)| *subject).collect(),
+        rows: rows.clone(),
+    };
+    (0..all).map(|me| decide(downing, &view(me))).collect()
+}
+
+const PARTLY_CUT: Decision = Decision::Stop(Stop::PartlyCut);
+
 #[test]
 fn who_is_reached_by_some_only_goes_first() {
-    let members: Vec<_> = (0..5).map(|n| member(n, 5, Up)).collect();
-    let seen_by = |me: usize| View {
-        me: members[me].node.clone(),
-        members: members.iter().map(|member| (member.node.uid, member.clone())).collect(),
-        unreachable: [4].into(),
-        indirect: [2, 3].into(),
-    };
-    assert_eq!(decide(&MAJORITY, &seen_by(2)), Decision::Stop(Stop::PartlyCut));
-    assert_eq!(decide(&MAJORITY, &seen_by(0)), Decision::GoOn { down: [2, 3, 4].into() });
+    let goes_on = Decision::GoOn { down: [3, 4].into() };
+    let decided = with_broken_links(&MAJORITY, 5, &[(3, 4)], &[]);
+    assert_eq!(decided, [goes_on.clone(), goes_on.clone(), goes_on, PARTLY_CUT, PARTLY_CUT]);
+}
+
+#[test]
+fn of_two_that_cannot_reach_each_other_the_lower_stays_if_it_is_needed() {
+    let goes_on = Decision::GoOn { down: [2].into() };
+    assert_eq!(with_broken_links(&MAJORITY, 3, &[(1, 2)], &[]), [goes_on.clone(), goes_on, PARTLY_CUT]);
+    // Two of five might go on without the other three, and these together if they reach each other again.
+    let goes_on = Decision::GoOn { down: [3, 4].into() };
+    let decided = with_broken_links(&MAJORITY, 5, &[(2, 3)], &[4]);
+    assert_eq!(decided[..4], [goes_on.clone(), goes_on.clone(), goes_on, PARTLY_CUT]);
+    // The last one is the oldest, and the lower one does without it.
+    let oldest = Downing::KeepOldest { role: None, down_if_alone: false };
+    let goes_on = Decision::GoOn { down: [1].into() };
+    assert_eq!(with_broken_links(&oldest, 3, &[(1, 2)], &[]), [goes_on.clone(), PARTLY_CUT, goes_on]);
+}
+
+#[test]
+fn where_nobody_is_enough_without_those_that_are_partly_cut_off_all_stop() {
+    let decided = with_broken_links(&MAJORITY, 3, &[(0, 1), (0, 2), (1, 2)], &[]);
+    assert_eq!(decided, [PARTLY_CUT, PARTLY_CUT, PARTLY_CUT]);
+    let all = Decision::Stop(Stop::All);
+    assert_eq!(with_broken_links(&Downing::DownAll, 3, &[(1, 2)], &[]), [all, PARTLY_CUT, PARTLY_CUT]);
+}
+
+#[test]
+fn a_lease_is_asked_for_by_most_of_those_that_reach_each_other() {
+    let lease = Downing::LeaseMajority { role: None };
+    let asks = Decision::AskForLease { after: Duration::ZERO, down: [2].into() };
+    assert_eq!(with_broken_links(&lease, 3, &[(1, 2)], &[]), [asks.clone(), asks, PARTLY_CUT]);
 }

@@ -16,6 +16,8 @@ pub(crate) struct View {
     pub(crate) unreachable: BTreeSet<u64>,
     /// Those that some can reach and others cannot.
     pub(crate) indirect: BTreeSet<u64>,
+    /// Who cannot reach whom.
+    pub(crate) rows: BTreeSet<(u64, u64)>,
 }
 
 impl View {
@@ -23,13 +25,10 @@ impl View {
     pub(crate) fn of(me: &UniqueAddress, table: &MemberTable) -> Self {
         let undecided = table.members().filter(|member| member.status < MemberStatus::Down);
         let members: BTreeMap<u64, Member> = undecided.map(|member| (member.node.uid, member.clone())).collect();
-        let accusations = table.accusations();
+        let rows: BTreeSet<(u64, u64)> = table.accusations().into_iter().collect();
         let accused: BTreeSet<u64> = table.unreachable().into_iter().filter(|uid| members.contains_key(uid)).collect();
-        let accusers: BTreeSet<u64> = accusations
-            .iter()
-            .filter(|(_, subject)| members.contains_key(subject))
-            .map(|(observer, _)| *observer)
-            .collect();
+        let accusers: BTreeSet<u64> =
+            rows.iter().filter(|(_, subject)| members.contains_key(subject)).map(|(observer, _)| *observer).collect();
         // Partly cut off: it cannot reach somebody, and somebody cannot reach it; or it has this very table, in which it is
         // unreachable.
         let indirect: BTreeSet<u64> = accused
@@ -39,10 +38,21 @@ impl View {
             .chain(accused.contains(&me.uid).then_some(me.uid))
             .collect();
         let unreachable = accused.difference(&indirect).copied().collect();
-        Self { me: me.clone(), members, unreachable, indirect }
+        Self { me: me.clone(), members, unreachable, indirect, rows }
     }
 
-    /// Those on this side, without any that are only partly reached.
+    /// The same members, of whom just these are reached.
+    pub(crate) fn reaching(&self, reached: &BTreeSet<u64>) -> Self {
+        let unreachable = self.members.keys().copied().filter(|uid| !reached.contains(uid)).collect();
+        Self { unreachable, indirect: BTreeSet::new(), rows: BTreeSet::new(), ..self.clone() }
+    }
+
+    /// Whether one of the two cannot reach the other.
+    pub(super) fn is_broken(&self, one: u64, two: u64) -> bool {
+        self.rows.contains(&(one, two)) || self.rows.contains(&(two, one))
+    }
+
+    /// Those on this side.
     pub(super) fn mine(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|(uid, _)| !self.unreachable.contains(uid)).map(|(_, member)| member)
     }

@@ -47,6 +47,16 @@ pub(super) fn cluster(of: std::ops::Range<usize>) -> MemberTable {
     table
 }
 
+/// The first of a cluster of so many, all of which it reaches.
+pub(super) fn first_of(members: usize) -> Node {
+    let mut node = node(0);
+    node.step(Input::Command(Command::Join { seeds: vec![address(1)] }), at(0));
+    node.step(said(1, Message::Ready), at(0));
+    node.step(said(1, Message::Welcome { table: cluster(0..members).gossip() }), at(0));
+    (1..members).for_each(|one| drop(node.step(Input::News(News::Alive(member(one, Up).node)), at(0))));
+    node
+}
+
 /// The third of a cluster of four.
 fn third_of_four() -> Node {
     let mut node = node(2);
@@ -61,7 +71,7 @@ fn why_dropped(effects: &[Effect]) -> Option<DropReason> {
     effects.iter().find_map(|effect| if let Effect::Dropped(why) = effect { Some(*why) } else { None })
 }
 
-fn why_stopped(effects: &[Effect]) -> Option<StopReason> {
+pub(super) fn why_stopped(effects: &[Effect]) -> Option<StopReason> {
     effects.iter().find_map(|effect| if let Effect::StopProcess(why) = effect { Some(*why) } else { None })
 }
 

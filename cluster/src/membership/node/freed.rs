@@ -140,9 +140,8 @@ impl Node {
 
     /// Whether those that have this table would go on if nobody else did.
     fn those_who_know_go_on_without(&self, uid: u64) -> bool {
-        let mut view = View { indirect: Default::default(), ..View::of(&self.myself.node, &self.table) };
-        let knows = |other: &u64| *other != uid && self.table.seen().contains(other);
-        view.unreachable = view.members.keys().copied().filter(|other| !knows(other)).collect();
+        let know = self.table.seen().iter().copied().filter(|other| *other != uid).collect();
+        let view = View::of(&self.myself.node, &self.table).reaching(&know);
         matches!(decide(&self.settings.downing, &view), Decision::GoOn { .. })
     }
 
@@ -176,26 +175,19 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Command, Input, Message, Node,
-        alone_tests::{at, cluster, member, node, said},
-        network::address,
+        Message, Node,
+        alone_tests::{at, cluster, first_of, member, said},
     };
     use super::{MARGIN, length};
     use crate::{
         downing::Downing,
         member::MemberStatus::{Down, Exiting, Leaving, Up},
-        membership::{news::News, table::MemberTable},
+        membership::table::MemberTable,
     };
     use std::time::Duration;
 
-    /// The first of five.
     fn first_of_five() -> (Node, MemberTable) {
-        let (mut node, table) = (node(0), cluster(0..5));
-        node.step(Input::Command(Command::Join { seeds: vec![address(1)] }), at(0));
-        node.step(said(1, Message::Ready), at(0));
-        node.step(said(1, Message::Welcome { table: table.gossip() }), at(0));
-        (1..5).for_each(|one| drop(node.step(Input::News(News::Alive(member(one, Up).node)), at(0))));
-        (node, table)
+        (first_of(5), cluster(0..5))
     }
 
     /// It hears of this table, which these have.

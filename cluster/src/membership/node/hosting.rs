@@ -92,7 +92,7 @@ impl Node {
 
     pub(super) fn probed(&mut self, from: &UniqueAddress, at: Tick, now: Tick) {
         // Whoever is about to be given up here must not take this for an answer.
-        if !self.confirmed_unreachable(now).contains(&from.uid) {
+        if !self.confirmed_unreachable(now).contains(&from.uid) || self.side().contains(&from.uid) {
             self.freed.answers(from.uid, now);
             self.send(from, Message::Echo { at });
         }
@@ -146,11 +146,8 @@ impl Node {
             .collect();
         answers.sort_by(|one, two| two.cmp(one));
         let goes_on_with = |count: usize| {
-            let mut rest = View { indirect: Default::default(), ..view.clone() };
-            rest.unreachable = rest.members.keys().copied().filter(|uid| *uid != self.myself.node.uid).collect();
-            for (_, uid) in &answers[..count] {
-                rest.unreachable.remove(uid);
-            }
+            let answered = answers[..count].iter().map(|(_, uid)| *uid);
+            let rest = view.reaching(&answered.chain([self.myself.node.uid]).collect());
             matches!(decide(&downing, &rest), Decision::Nothing | Decision::GoOn { .. })
         };
         if goes_on_with(0) {

@@ -33,6 +33,8 @@ pub(crate) mod network;
 #[cfg(test)]
 mod network_reach;
 #[cfg(test)]
+mod resolver_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use crate::event::ClusterEvent;

@@ -85,8 +85,7 @@ impl Node {
 
     /// Whether the others would not go on without this node.
     pub(super) fn goes_on_alone(&self) -> bool {
-        let mut view = View { indirect: Default::default(), ..View::of(&self.myself.node, &self.table) };
-        view.unreachable = view.members.keys().copied().filter(|uid| *uid != self.myself.node.uid).collect();
+        let view = View::of(&self.myself.node, &self.table).reaching(&[self.myself.node.uid].into());
         matches!(decide(&self.settings.downing, &view), Decision::Nothing | Decision::GoOn { .. })
     }
 

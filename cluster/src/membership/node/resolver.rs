@@ -17,7 +17,7 @@
 use super::{Effect, LeaseAnswer, Node, StopReason};
 use crate::testkit::planted::{Bug, is_planted};
 use crate::{
-    downing::{Decision, Downing, Stop, View, decide},
+    downing::{Decision, Downing, Stop, View, decide, side},
     member::{Member, MemberStatus},
     membership::table::Digest,
 };
@@ -232,7 +232,8 @@ impl Node {
         let decision = match counts && !lost.is_empty() && self.hosting.is_over(now) {
             true => {
                 let view = View::of(&self.myself.node, &self.table);
-                decide(&self.settings.downing, &View { unreachable: lost, indirect: BTreeSet::new(), ..view })
+                let reached = view.members.keys().copied().filter(|uid| !lost.contains(uid)).collect();
+                decide(&self.settings.downing, &view.reaching(&reached))
             }
             false => Decision::Nothing,
         };
@@ -278,36 +279,48 @@ impl Node {
         rows.iter().filter(|row| is_sure(row)).map(|(_, subject)| *subject).collect()
     }
 
-    /// The members as this node sees them, by the rows that count.
+    /// The members as this node sees them, by the rows that count. Whoever was given up since all agreed last is on the other
+    /// side: those that go on now may never have heard that it was, and go on with it.
     fn view(&self) -> View {
         let mut view = View::of(&self.myself.node, &self.table);
-        let rows = self.counted_rows();
-        let observers: BTreeSet<u64> = rows.iter().map(|(observer, _)| *observer).collect();
-        let subjects = rows.into_iter().map(|(_, subject)| subject).filter(|uid| view.members.contains_key(uid));
+        view.rows = self.counted_rows();
+        let observers: BTreeSet<u64> = view.rows.iter().map(|(observer, _)| *observer).collect();
+        let subjects = view.rows.iter().map(|(_, subject)| *subject).filter(|uid| view.members.contains_key(uid));
         let is_partly_cut =
             |uid: &u64| *uid == view.me.uid || observers.contains(uid) || self.table.seen().contains(uid);
-        (view.indirect, view.unreachable) = subjects.partition(is_partly_cut);
-        view
+        let (indirect, mut unreachable): (BTreeSet<u64>, BTreeSet<u64>) = subjects.partition(is_partly_cut);
+        // With the lease in hand it is decided who goes on.
+        for member in self.given_up().filter(|_| !self.resolver.has_lease()) {
+            view.members.insert(member.node.uid, member.clone());
+            unreachable.insert(member.node.uid);
+        }
+        View { indirect, unreachable, ..view }
     }
 
-    /// The full members of this side: those of whom nobody whose word counts says that they cannot be reached. What was
-    /// said of this side by those that it has lost stands in the table until they are given up, by this side.
-    fn side(&self) -> impl Iterator<Item = &Member> {
-        let lost: BTreeSet<u64> = self.counted_rows().into_iter().map(|(_, subject)| subject).collect();
-        let full = self.table.members().filter(|member| member.status.is_full());
-        full.filter(move |member| !lost.contains(&member.node.uid))
+    /// Those that go on with each other, if this node has its way.
+    pub(super) fn side(&self) -> BTreeSet<u64> {
+        side(&self.settings.downing, &self.view())
+    }
+
+    /// The full members of this side. What was said of it by those that it has lost stands in the table until they are given
+    /// up, by this side.
+    fn full_side(&self) -> impl Iterator<Item = &Member> {
+        let side = self.side();
+        self.table.members().filter(move |member| member.status.is_full() && side.contains(&member.node.uid))
     }
 
     /// Whether all of this side have this very table.
     fn side_agrees(&self) -> bool {
-        self.side().all(|member| self.table.seen().contains(&member.node.uid))
+        self.full_side().all(|member| self.table.seen().contains(&member.node.uid))
     }
 
     /// What is decided whether those that were not confirmed are there or not.
     fn decision(&self, view: &View, confirmed: &BTreeSet<u64>) -> Decision {
+        let is_sure =
+            |uid: &u64| confirmed.contains(uid) || self.status_of(*uid).is_none_or(|it| it >= MemberStatus::Down);
         let mut sure = view.clone();
-        sure.unreachable.retain(|uid| confirmed.contains(uid));
-        sure.indirect.retain(|uid| confirmed.contains(uid));
+        sure.unreachable.retain(is_sure);
+        sure.indirect.retain(is_sure);
         let of_sure = decide(&self.settings.downing, &sure);
         let same = sure.unreachable == view.unreachable && sure.indirect == view.indirect;
         let kind = std::mem::discriminant::<Decision>;
@@ -316,7 +329,7 @@ impl Node {
 
     /// The lowest of this side.
     fn leads_side(&self) -> bool {
-        self.side().map(|member| &member.node).min() == Some(&self.myself.node)
+        self.full_side().map(|member| &member.node).min() == Some(&self.myself.node)
     }
 
     fn go_on(&mut self, down: &BTreeSet<u64>) {
