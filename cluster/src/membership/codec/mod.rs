@@ -60,10 +60,16 @@ const fn field(tag: u64, holds: Holds, most: usize) -> Field {
     Field { tag, holds, most }
 }
 
-static SETTING: Shape = Shape(&[]);
+/// A text that stands alone: if it comes again, it takes the place of the one before.
+const fn single(tag: u64) -> Field {
+    field(tag, Holds::Text, usize::MAX)
+}
+
+static SETTING: Shape = Shape(&[single(1), single(2), single(3)]);
 static SETTINGS: Shape = Shape(&[field(1, Holds::Message(&SETTING), SETTINGS_MAX)]);
 static REFUSAL: Shape = Shape(&[field(1, Holds::Message(&SETTING), 2 * SETTINGS_MAX)]);
-static JOIN: Shape = Shape(&[field(4, Holds::Text, ROLES_MAX), field(7, Holds::Message(&SETTINGS), 1)]);
+static JOIN: Shape =
+    Shape(&[single(1), field(4, Holds::Text, ROLES_MAX), single(5), single(6), field(7, Holds::Message(&SETTINGS), 1)]);
 static MESSAGE: Shape = Shape(&[
     field(1, Holds::Message(&SETTINGS), 1),
     field(4, Holds::Message(&REFUSAL), 1),

@@ -1,6 +1,6 @@
 //! Tables in bytes: what comes again and again, names and uids, is written once and then named by its place.
 
-use super::{Field, Holds, NAME_MAX, ROLES_MAX, Shape, Undecodable, address, field, raw, short};
+use super::{Field, Holds, NAME_MAX, ROLES_MAX, Shape, Undecodable, address, field, raw, short, single};
 use crate::{
     member::{Member, MemberStatus, UniqueAddress},
     membership::{
@@ -16,7 +16,7 @@ use std::{
 
 const TEXTS_MAX: usize = 4096;
 
-static MEMBER: Shape = Shape(&[field(6, Holds::Varint, MEMBERS_MAX * ROLES_MAX / 8)]);
+static MEMBER: Shape = Shape(&[single(1), field(6, Holds::Varint, MEMBERS_MAX * ROLES_MAX / 8)]);
 static ROW: Shape = Shape(&[field(2, Holds::Varint, ROWS_MAX), field(3, Holds::Varint, ROWS_MAX)]);
 const FIELDS: &[Field] = &[
     field(1, Holds::Text, TEXTS_MAX),

@@ -91,6 +91,25 @@ fn a_table_has_the_same_digest_on_the_other_side() {
     assert_eq!((read.digest(), &read.seen), (gossip.digest(), &gossip.seen));
 }
 
+/// As many as there may be of each thing that a message holds, members aside: of these, more than of anything else.
+#[test]
+fn what_is_as_large_as_it_may_be_reads_as_it_was_written() {
+    let settings =
+        |sign| (0..SETTINGS_MAX).fold(SharedSettings::default(), |all, n| all.with(&format!("{sign}{n}"), "value"));
+    let differing = settings("cluster").differences(&settings("joiner"));
+    assert_eq!(differing.len(), 2 * SETTINGS_MAX);
+    let roles = (0..ROLES_MAX).map(|role| format!("role-{role}").into()).collect();
+    let joiner = Member { status: MemberStatus::Joining, up_number: None, roles, ..member(3) };
+    for message in [
+        Message::Table { table: table(2_000), answer: true },
+        Message::Ask { settings: settings("") },
+        Message::Refused { differing },
+        Message::Join { member: joiner, settings: settings("") },
+    ] {
+        assert!(shown(&decode(encode(&message)).unwrap()) == shown(&message), "another {:.100}", shown(&message));
+    }
+}
+
 #[test]
 fn what_is_damaged_is_refused_or_is_another_message() {
     for message in all() {

@@ -120,7 +120,7 @@ impl SharedSettings {
     }
 
     /// Where `joiner` differs from these, in the order of names.
-    pub(super) fn differences(&self, joiner: &Self) -> Vec<Difference> {
+    pub(crate) fn differences(&self, joiner: &Self) -> Vec<Difference> {
         let shown = |value: Option<&Value>| match value {
             Some(Value::Plain(text)) => text.clone(),
             Some(Value::Secret(_)) => "***".into(),

@@ -170,6 +170,9 @@ impl Node {
             members.map(|member| member.node.uid).collect()
         };
         let (full, exiting) = (of(MemberStatus::is_full), of(|status| status == MemberStatus::Exiting));
+        // The word of an observer that stands still itself stays until it wakes.
+        let subjects = self.counted_rows().into_iter().map(|(_, subject)| subject).filter(|uid| is_open(*uid));
+        let subjects: BTreeSet<u64> = subjects.collect();
         let withdrawn = self.resolver.rows.difference(&rows).any(|(observer, subject)| {
             let counts = self.status_of(*observer).is_some_and(|status| status < MemberStatus::Leaving);
             counts && is_open(*subject)
@@ -190,7 +193,6 @@ impl Node {
             }
         }
         resolver.changes = resolver.changes.wrapping_add(u32::from(rows_changed));
-        let subjects: BTreeSet<u64> = rows.iter().map(|(_, subject)| *subject).collect();
         super::retain(&mut resolver.unstable, |uid| subjects.contains(&uid));
         for subject in subjects {
             resolver.unstable.entry(subject).or_insert((now, resolver.changes));

@@ -1,4 +1,4 @@
-//! What one of three decides about two that cannot reach each other.
+//! What one node decides about others that cannot reach each other.
 
 use super::{
     Input, Message, Node, StopReason,
@@ -52,4 +52,25 @@ fn one_that_gave_up_a_member_and_was_heard_by_nobody_does_not_go_on_without_the_
     assert_eq!(status(&node, 2), Some(Down));
     let stable = Downing::stable_after(3).as_secs();
     assert_eq!(stops, Some((14 + stable, StopReason::Unreachable(Stop::OtherSide))));
+}
+
+/// The second sleeps for ten seconds and then knows that the third is there, which it had missed before; and the fifth comes
+/// and goes. That is no reason to stop all.
+#[test]
+fn what_one_said_that_sleeps_makes_nobody_else_unstable() {
+    let stops = |falls_asleep: bool| {
+        let mut node = first_of(5);
+        let mut table = cluster(0..5);
+        (1..40).find_map(|second| {
+            table.observe(3, 1, falls_asleep && (8..20).contains(&second));
+            table.observe(1, 2, second < 20);
+            table.observe(3, 4, second % 4 < 2);
+            let mut gossip = table.gossip();
+            gossip.seen = vec![2, 3, 4];
+            let told = said(3, Message::Table { table: gossip, answer: false });
+            Some((second, why_stopped(&node.turn([told, Input::Time], at(second)))?))
+        })
+    };
+    assert_eq!(stops(true), None);
+    assert_eq!(stops(false), Some((19, StopReason::Unstable)), "it is awake and says so all the time");
 }
