@@ -12,7 +12,7 @@
 use super::{Downing, MINORITY_WAITS, View};
 use crate::member::{Member, MemberStatus};
 use crate::testkit::planted::{Bug, is_planted};
-use std::{collections::BTreeSet, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
 /// What a node does about the members that it cannot reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub(crate) enum Stop {
     All,
 }
 
+/// So many ways are tried to choose among those that are partly cut off.
+const SIDES_TRIED: usize = 16;
+
 /// Applies `downing` to what a node sees.
 pub(crate) fn decide(downing: &Downing, view: &View) -> Decision {
     if view.unreachable.is_empty() && view.indirect.is_empty() {
@@ -47,9 +50,8 @@ pub(crate) fn decide(downing: &Downing, view: &View) -> Decision {
     if view.indirect.contains(&view.me.uid) && !side.contains(&view.me.uid) {
         return Decision::Stop(Stop::PartlyCut);
     }
-    let divided = view.reaching(&side);
-    let down = divided.unreachable.clone();
-    match outcome(downing, &divided) {
+    let down = view.members.keys().copied().filter(|uid| !side.contains(uid)).collect();
+    match outcome_of(downing, view, &side) {
         Outcome::Mine => Decision::GoOn { down },
         Outcome::Theirs => Decision::Stop(Stop::OtherSide),
         Outcome::Nobody => Decision::Stop(Stop::All),
@@ -68,8 +70,8 @@ pub(crate) fn side(downing: &Downing, view: &View) -> BTreeSet<u64> {
         return whole;
     }
     let mut partly: Vec<&Member> = view.indirect.iter().filter_map(|uid| view.members.get(uid)).collect();
-    partly.sort_by(|one, two| one.node.cmp(&two.node));
-    let sides = partly.iter().map(|first| {
+    partly.sort_by(|one, two| is_sure(two).cmp(&is_sure(one)).then_with(|| preferred(downing, one, two)));
+    let mut sides = partly.iter().take(SIDES_TRIED).map(|first| {
         let mut side = whole.clone();
         for next in std::iter::once(first).chain(&partly) {
             if side.iter().all(|uid| !view.is_broken(*uid, next.node.uid)) {
@@ -78,16 +80,41 @@ pub(crate) fn side(downing: &Downing, view: &View) -> BTreeSet<u64> {
         }
         side
     });
-    sides.into_iter().find(|side| is_enough(downing, view, side)).unwrap_or(whole)
+    sides.find(|side| is_enough(downing, view, side)).unwrap_or(whole)
+}
+
+/// Which of two is rather needed.
+fn preferred(downing: &Downing, one: &Member, two: &Member) -> Ordering {
+    let first = match downing {
+        Downing::KeepOldest { .. } => one.by_age(two),
+        Downing::KeepReferee { address, .. } => (one.node.address != *address).cmp(&(two.node.address != *address)),
+        _ => Ordering::Equal,
+    };
+    first.then_with(|| one.node.cmp(&two.node))
 }
 
 /// Whether these would go on although all others were on one other side.
 fn is_enough(downing: &Downing, view: &View, side: &BTreeSet<u64>) -> bool {
-    let divided = view.reaching(side);
     match downing {
         // Whoever gets it goes on, and the one that most are on asks first.
-        Downing::LeaseMajority { role } => majority(&divided, role.as_deref()) == Outcome::Mine,
-        _ => outcome(downing, &divided) == Outcome::Mine,
+        Downing::LeaseMajority { role } => majority(&view.reaching(side), role.as_deref()) == Outcome::Mine,
+        _ => outcome_of(downing, view, side) == Outcome::Mine,
+    }
+}
+
+/// What becomes of this side, if all others are on one other side.
+fn outcome_of(downing: &Downing, view: &View, side: &BTreeSet<u64>) -> Outcome {
+    let divided = view.reaching(side);
+    match downing {
+        // All have this table, and whoever lets others in is here, like all full members: nobody has become one elsewhere.
+        Downing::KeepMajority { role }
+            if view.unreachable.is_empty()
+                && !divided.theirs().any(|member| member.status.is_full())
+                && count(divided.mine(), role.as_deref(), is_sure) > 0 =>
+        {
+            Outcome::Mine
+        }
+        _ => outcome(downing, &divided),
     }
 }
 

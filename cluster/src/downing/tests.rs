@@ -160,3 +160,18 @@ fn a_lease_is_asked_for_by_most_of_those_that_reach_each_other() {
     let asks = Decision::AskForLease { after: Duration::ZERO, down: [2].into() };
     assert_eq!(with_broken_links(&lease, 3, &[(1, 2)], &[]), [asks.clone(), asks, PARTLY_CUT]);
 }
+
+#[test]
+fn joiners_that_cannot_reach_each_other_are_given_up_and_nobody_stops_for_them() {
+    let rows: BTreeSet<(u64, u64)> = [(1, 2), (2, 1)].into();
+    let view = |me: usize, second: MemberStatus| View {
+        me: member(me, 3, Up).node,
+        members: [Up, second, WeaklyUp].iter().enumerate().map(|(n, it)| (n as u64, member(n, 3, *it))).collect(),
+        unreachable: BTreeSet::new(),
+        indirect: [1, 2].into(),
+        rows: rows.clone(),
+    };
+    assert_eq!(decide(&MAJORITY, &view(0, Joining)), Decision::GoOn { down: [1, 2].into() });
+    assert_eq!(decide(&MAJORITY, &view(0, Up)), Decision::GoOn { down: [2].into() }, "the full one stays");
+    assert_eq!(decide(&MAJORITY, &view(2, Up)), PARTLY_CUT);
+}

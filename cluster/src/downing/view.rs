@@ -44,7 +44,8 @@ impl View {
     /// The same members, of whom just these are reached.
     pub(crate) fn reaching(&self, reached: &BTreeSet<u64>) -> Self {
         let unreachable = self.members.keys().copied().filter(|uid| !reached.contains(uid)).collect();
-        Self { unreachable, indirect: BTreeSet::new(), rows: BTreeSet::new(), ..self.clone() }
+        let (me, members) = (self.me.clone(), self.members.clone());
+        Self { me, members, unreachable, indirect: BTreeSet::new(), rows: BTreeSet::new() }
     }
 
     /// Whether one of the two cannot reach the other.

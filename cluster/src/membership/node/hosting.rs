@@ -92,7 +92,8 @@ impl Node {
 
     pub(super) fn probed(&mut self, from: &UniqueAddress, at: Tick, now: Tick) {
         // Whoever is about to be given up here must not take this for an answer.
-        if !self.confirmed_unreachable(now).contains(&from.uid) || self.side().contains(&from.uid) {
+        let confirmed = self.confirmed_unreachable(now);
+        if !confirmed.contains(&from.uid) || self.outlook(&confirmed).side.contains(&from.uid) {
             self.freed.answers(from.uid, now);
             self.send(from, Message::Echo { at });
         }

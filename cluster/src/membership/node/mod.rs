@@ -20,6 +20,7 @@ mod input;
 mod joining;
 mod leader;
 mod message;
+mod outlook;
 mod quorum;
 mod reach;
 mod resolver;

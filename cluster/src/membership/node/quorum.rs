@@ -21,7 +21,7 @@ const OVERSLEPT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Quorum {
-    /// The full members when all agreed last, as they were then.
+    /// The full members when all agreed last, as they were then, and those that became full since.
     full: BTreeMap<u64, Member>,
     /// For how many rounds all agreed since, and too few of them were left.
     rounds: u64,
@@ -104,6 +104,11 @@ impl Node {
         if quorum.full.is_empty() || agreed && (heard || quorum.rounds >= enough_rounds) {
             quorum.rounds = 0;
             self.hosting.quorum.full = self.full_now();
+        } else if !quorum.overslept {
+            // Whoever came in since then counts for others at once.
+            for (uid, member) in self.full_now() {
+                self.hosting.quorum.full.entry(uid).or_insert(member);
+            }
         }
     }
 }

@@ -14,10 +14,10 @@
 //! reach those without whom it would not go on, and has no answer of them either: that may never be confirmed, for they have
 //! done without it long since.
 
-use super::{Effect, LeaseAnswer, Node, StopReason};
+use super::{Effect, LeaseAnswer, Node, StopReason, hosting::NEWS_WITHIN};
 use crate::testkit::planted::{Bug, is_planted};
 use crate::{
-    downing::{Decision, Downing, Stop, View, decide, side},
+    downing::{Decision, Downing, Stop, View, decide},
     member::{Member, MemberStatus},
     membership::table::Digest,
 };
@@ -48,8 +48,8 @@ pub(super) struct Resolver {
     full: BTreeSet<u64>,
     exiting: BTreeSet<u64>,
     stable_since: Tick,
-    /// Of those that are unreachable, since when each was, and how often the rows had changed by then.
-    unstable: BTreeMap<u64, (Tick, u32)>,
+    /// Of those that are unreachable.
+    unstable: BTreeMap<u64, Unstable>,
     changes: u32,
     /// Whether those on this side had one table since then.
     agreed: bool,
@@ -58,6 +58,15 @@ pub(super) struct Resolver {
     /// Since when this node reaches too few to go on by itself, and hears of none of them.
     left_behind: Option<Tick>,
     lease: Lease,
+}
+
+#[derive(Debug)]
+struct Unstable {
+    since: Tick,
+    /// How often the rows had changed by then.
+    changes: u32,
+    /// When somebody's word for it counted last.
+    counted: Tick,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -99,7 +108,7 @@ impl Resolver {
     pub(super) fn woke(&mut self, now: Tick) {
         self.stable_since = now;
         self.agreed = false;
-        self.unstable.values_mut().for_each(|(since, _)| *since = now);
+        self.unstable.values_mut().for_each(|unstable| unstable.since = now);
         self.stranded = self.stranded.map(|_| now);
         self.left_behind = self.left_behind.map(|_| now);
         if matches!(self.lease, Lease::AskAt(_)) {
@@ -137,20 +146,22 @@ impl Node {
         if !self.resolver.confirmed.iter().any(needs_decision) {
             return;
         }
-        self.resolver.agreed |= self.side_agrees();
-        if !self.side_agrees() {
+        let outlook = self.outlook(&self.resolver.confirmed);
+        let agrees = self.agrees(&outlook);
+        self.resolver.agreed |= agrees;
+        if !agrees {
             // A side that has agreed waits for its leader, who tells it something new.
             if !self.resolver.agreed && stable_for >= stable_after * 2 {
                 self.stop(StopReason::NoAgreement, now);
             }
             return;
         }
-        let view = self.view();
-        match self.decision(&view, &self.resolver.confirmed) {
-            Decision::Nothing => {}
-            Decision::GoOn { down } => self.go_on(&down),
+        let leads = self.leads(&outlook);
+        match self.decision(&outlook, stable_for >= stable_after * 2) {
             Decision::Stop(stop) => self.stop(StopReason::Unreachable(stop), now),
-            Decision::AskForLease { after, down } => self.ask_for_lease(after, &down, now),
+            Decision::GoOn { down } if leads => self.go_on(&down),
+            Decision::AskForLease { after, down } if leads => self.ask_for_lease(after, &down, now),
+            Decision::Nothing | Decision::GoOn { .. } | Decision::AskForLease { .. } => {}
         }
     }
 
@@ -170,9 +181,7 @@ impl Node {
             members.map(|member| member.node.uid).collect()
         };
         let (full, exiting) = (of(MemberStatus::is_full), of(|status| status == MemberStatus::Exiting));
-        // The word of an observer that stands still itself stays until it wakes.
-        let subjects = self.counted_rows().into_iter().map(|(_, subject)| subject).filter(|uid| is_open(*uid));
-        let subjects: BTreeSet<u64> = subjects.collect();
+        let counted: BTreeSet<u64> = self.counted_rows().into_iter().map(|(_, subject)| subject).collect();
         let withdrawn = self.resolver.rows.difference(&rows).any(|(observer, subject)| {
             let counts = self.status_of(*observer).is_some_and(|status| status < MemberStatus::Leaving);
             counts && is_open(*subject)
@@ -193,10 +202,14 @@ impl Node {
             }
         }
         resolver.changes = resolver.changes.wrapping_add(u32::from(rows_changed));
+        let subjects: BTreeSet<u64> = rows.iter().map(|(_, subject)| *subject).collect();
         super::retain(&mut resolver.unstable, |uid| subjects.contains(&uid));
-        for subject in subjects {
-            resolver.unstable.entry(subject).or_insert((now, resolver.changes));
+        for subject in subjects.intersection(&counted) {
+            let begins = Unstable { since: now, changes: resolver.changes, counted: now };
+            resolver.unstable.entry(*subject).or_insert(begins).counted = now;
         }
+        // The word of an observer that stands still itself stays until it wakes.
+        resolver.unstable.retain(|_, unstable| now - unstable.counted < NEWS_WITHIN);
         resolver.rows = rows;
     }
 
@@ -250,94 +263,15 @@ impl Node {
     fn check_instability(&mut self, stable_after: Duration, now: Tick) {
         let limit = stable_after + UNSTABLE_FOR.max(stable_after * 3 / 4);
         let changes = self.resolver.changes;
-        let unstable =
-            |(since, before): &(Tick, u32)| changes.wrapping_sub(*before) > CHANGES_OF_ONE_CUT && now - *since >= limit;
+        let unstable = |unstable: &Unstable| {
+            changes.wrapping_sub(unstable.changes) > CHANGES_OF_ONE_CUT && now - unstable.since >= limit
+        };
         if self.settings.down_all_when_unstable && self.resolver.unstable.values().any(unstable) {
             self.stop(StopReason::Unstable, now);
         }
     }
 
-    /// Who cannot reach whom. What somebody says counts for nothing who cannot be reached and has not seen this table: that
-    /// is from before it was cut off, and its side decides by it.
-    fn counted_rows(&self) -> BTreeSet<(u64, u64)> {
-        let unreachable = self.table.unreachable();
-        let is_lost = |uid: &u64| unreachable.contains(uid) && !self.table.seen().contains(uid);
-        self.table.accusations().into_iter().filter(|(observer, _)| !is_lost(observer)).collect()
-    }
-
-    /// Of those that somebody cannot reach, those of whom more than one row says so.
-    pub(super) fn confirmed_unreachable(&self, now: Tick) -> BTreeSet<u64> {
-        let me = self.myself.node.uid;
-        let rows = self.counted_rows();
-        let mut observers: BTreeMap<u64, usize> = BTreeMap::new();
-        rows.iter().for_each(|(_, subject)| *observers.entry(*subject).or_default() += 1);
-        let full = self.table.members().filter(|member| member.status.is_full()).count();
-        let own = |uid: u64| {
-            self.reach.is_dead(uid) && (self.reach.is_failing(uid) || self.hosting.is_silent(uid, full, now))
-        };
-        let is_sure = |&(observer, subject): &(u64, u64)| {
-            observers[&subject] > 1 || rows.contains(&(subject, observer)) || (observer == me && own(subject))
-        };
-        rows.iter().filter(|row| is_sure(row)).map(|(_, subject)| *subject).collect()
-    }
-
-    /// The members as this node sees them, by the rows that count. Whoever was given up since all agreed last is on the other
-    /// side: those that go on now may never have heard that it was, and go on with it.
-    fn view(&self) -> View {
-        let mut view = View::of(&self.myself.node, &self.table);
-        view.rows = self.counted_rows();
-        let observers: BTreeSet<u64> = view.rows.iter().map(|(observer, _)| *observer).collect();
-        let subjects = view.rows.iter().map(|(_, subject)| *subject).filter(|uid| view.members.contains_key(uid));
-        let is_partly_cut =
-            |uid: &u64| *uid == view.me.uid || observers.contains(uid) || self.table.seen().contains(uid);
-        let (indirect, mut unreachable): (BTreeSet<u64>, BTreeSet<u64>) = subjects.partition(is_partly_cut);
-        // With the lease in hand it is decided who goes on.
-        for member in self.given_up().filter(|_| !self.resolver.has_lease()) {
-            view.members.insert(member.node.uid, member.clone());
-            unreachable.insert(member.node.uid);
-        }
-        View { indirect, unreachable, ..view }
-    }
-
-    /// Those that go on with each other, if this node has its way.
-    pub(super) fn side(&self) -> BTreeSet<u64> {
-        side(&self.settings.downing, &self.view())
-    }
-
-    /// The full members of this side. What was said of it by those that it has lost stands in the table until they are given
-    /// up, by this side.
-    fn full_side(&self) -> impl Iterator<Item = &Member> {
-        let side = self.side();
-        self.table.members().filter(move |member| member.status.is_full() && side.contains(&member.node.uid))
-    }
-
-    /// Whether all of this side have this very table.
-    fn side_agrees(&self) -> bool {
-        self.full_side().all(|member| self.table.seen().contains(&member.node.uid))
-    }
-
-    /// What is decided whether those that were not confirmed are there or not.
-    fn decision(&self, view: &View, confirmed: &BTreeSet<u64>) -> Decision {
-        let is_sure =
-            |uid: &u64| confirmed.contains(uid) || self.status_of(*uid).is_none_or(|it| it >= MemberStatus::Down);
-        let mut sure = view.clone();
-        sure.unreachable.retain(is_sure);
-        sure.indirect.retain(is_sure);
-        let of_sure = decide(&self.settings.downing, &sure);
-        let same = sure.unreachable == view.unreachable && sure.indirect == view.indirect;
-        let kind = std::mem::discriminant::<Decision>;
-        if same || kind(&of_sure) == kind(&decide(&self.settings.downing, view)) { of_sure } else { Decision::Nothing }
-    }
-
-    /// The lowest of this side.
-    fn leads_side(&self) -> bool {
-        self.full_side().map(|member| &member.node).min() == Some(&self.myself.node)
-    }
-
     fn go_on(&mut self, down: &BTreeSet<u64>) {
-        if !self.leads_side() {
-            return;
-        }
         for uid in down {
             if self.status_of(*uid).is_some_and(|status| status < MemberStatus::Exiting) {
                 self.step_member(*uid, MemberStatus::Down);
@@ -346,9 +280,6 @@ impl Node {
     }
 
     fn ask_for_lease(&mut self, after: Duration, down: &BTreeSet<u64>, now: Tick) {
-        if !self.leads_side() {
-            return;
-        }
         match self.resolver.lease {
             Lease::None if !after.is_zero() => self.resolver.lease = Lease::AskAt(now + after),
             Lease::AskAt(at) if now < at => {}
@@ -376,10 +307,9 @@ impl Node {
             LeaseAnswer::Denied if self.resolver.rows.is_empty() => self.resolver.lease = Lease::None,
             // The other side has it: this one ends, whoever of it still can be reached first.
             LeaseAnswer::Denied => {
-                let unreachable = self.table.unreachable();
-                let here = self.others().filter(|member| !unreachable.contains(&member.node.uid));
-                let here: BTreeSet<u64> = here.map(|member| member.node.uid).collect();
-                self.go_on(&here);
+                let mut outlook = self.outlook(&self.resolver.confirmed);
+                outlook.side.remove(&self.myself.node.uid);
+                self.go_on(&outlook.side);
                 self.stop(StopReason::LeaseDenied, now);
             }
         }
