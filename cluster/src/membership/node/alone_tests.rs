@@ -49,11 +49,17 @@ pub(super) fn cluster(of: std::ops::Range<usize>) -> MemberTable {
 
 /// The first of a cluster of so many, all of which it reaches.
 pub(super) fn first_of(members: usize) -> Node {
-    let mut node = node(0);
-    node.step(Input::Command(Command::Join { seeds: vec![address(1)] }), at(0));
-    node.step(said(1, Message::Ready), at(0));
-    node.step(said(1, Message::Welcome { table: cluster(0..members).gossip() }), at(0));
-    (1..members).for_each(|one| drop(node.step(Input::News(News::Alive(member(one, Up).node)), at(0))));
+    one_of(0, members)
+}
+
+/// One of a cluster of so many, all of which it reaches.
+pub(super) fn one_of(at_place: usize, members: usize) -> Node {
+    let (mut node, other) = (node(at_place), (at_place + 1) % members);
+    node.step(Input::Command(Command::Join { seeds: vec![address(other)] }), at(0));
+    node.step(said(other, Message::Ready), at(0));
+    node.step(said(other, Message::Welcome { table: cluster(0..members).gossip() }), at(0));
+    let others = (0..members).filter(|one| *one != at_place);
+    others.for_each(|one| drop(node.step(Input::News(News::Alive(member(one, Up).node)), at(0))));
     node
 }
 

@@ -122,7 +122,10 @@ mod tests {
         network::address,
     };
     use crate::{
-        member::{MemberStatus::Up, UniqueAddress},
+        member::{
+            MemberStatus::{Down, Up},
+            UniqueAddress,
+        },
         membership::news::News,
     };
 
@@ -168,5 +171,17 @@ mod tests {
         assert_eq!(node.hosting_valid_until(), Some(at(9)));
         (19..22).for_each(|second| drop(node.step(Input::Time, at(second))));
         assert!(node.hosting_valid_until() > Some(at(21)));
+    }
+
+    /// Those that have it on their side have not agreed with this node since it came in.
+    #[test]
+    fn whoever_came_in_and_was_given_up_at_once_counts_for_the_others() {
+        let mut node = first_of_three();
+        let mut table = cluster(0..4);
+        node.step(said(1, Message::Table { table: table.gossip(), answer: false }), at(2));
+        node.step(Input::Time, at(3));
+        table.step(1, 3, Down).unwrap();
+        node.step(said(1, Message::Table { table: table.gossip(), answer: false }), at(4));
+        assert_eq!(node.given_up().map(|member| member.node.uid).collect::<Vec<_>>(), [3]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Input, Message, Node, StopReason,
-    alone_tests::{at, cluster, first_of, member, said, why_stopped},
+    alone_tests::{at, cluster, first_of, member, one_of, said, why_stopped},
 };
 use crate::{
     downing::{Downing, Stop},
@@ -54,23 +54,56 @@ fn one_that_gave_up_a_member_and_was_heard_by_nobody_does_not_go_on_without_the_
     assert_eq!(stops, Some((14 + stable, StopReason::Unreachable(Stop::OtherSide))));
 }
 
-/// The second sleeps for ten seconds and then knows that the third is there, which it had missed before; and the fifth comes
-/// and goes. That is no reason to stop all.
+/// The first reaches neither the second nor the third, and the third has not said the same of it: if that is so the first and
+/// the last go on, and if not all but the first. All have said that they have this table, so they are there.
+#[test]
+fn one_word_that_nobody_confirms_keeps_nobody_from_deciding_for_ever() {
+    let mut node = one_of(1, 4);
+    node.step(Input::Link { peer: member(0, Up).node, works: false }, at(1));
+    let mut table = cluster(0..4);
+    table.observe(0, 1, true);
+    table.observe(0, 2, true);
+    let decides = (2..60).find(|second| {
+        if *second == 7 {
+            let told = said(3, Message::Table { table: table.gossip(), answer: false });
+            node.step(told, at(*second));
+            let mut gossip = node.table().gossip();
+            gossip.seen = vec![0, 1, 2, 3];
+            node.step(said(3, Message::Table { table: gossip, answer: false }), at(*second));
+        }
+        node.step(Input::Time, at(*second));
+        status(&node, 0) == Some(Down)
+    });
+    assert_eq!(decides, Some(7 + 2 * Downing::stable_after(4).as_secs()));
+    assert_eq!([1, 2, 3].map(|uid| status(&node, uid)), [Some(Up); 3]);
+}
+
+/// The fifth comes and goes, which is no reason to stop all; that the second and the third cannot reach each other for long
+/// meanwhile is one, whether the others have heard of the last change or not.
 #[test]
 fn what_one_said_that_sleeps_makes_nobody_else_unstable() {
-    let stops = |falls_asleep: bool| {
+    #[derive(PartialEq)]
+    enum Second {
+        SleepsForTenSeconds,
+        IsAwake,
+        IsNotReached,
+    }
+    let stops = |of: Second| {
         let mut node = first_of(5);
         let mut table = cluster(0..5);
         (1..40).find_map(|second| {
-            table.observe(3, 1, falls_asleep && (8..20).contains(&second));
-            table.observe(1, 2, second < 20);
+            table.observe(3, 1, of == Second::SleepsForTenSeconds && (8..20).contains(&second));
+            table.observe(2, 1, of == Second::IsNotReached);
+            table.observe(1, 2, of != Second::SleepsForTenSeconds || second < 20);
             table.observe(3, 4, second % 4 < 2);
             let mut gossip = table.gossip();
-            gossip.seen = vec![2, 3, 4];
+            gossip.seen = if second % 2 == 0 { vec![3] } else { vec![1, 2, 3, 4] };
+            gossip.seen.retain(|uid| *uid != 1 || of != Second::SleepsForTenSeconds);
             let told = said(3, Message::Table { table: gossip, answer: false });
             Some((second, why_stopped(&node.turn([told, Input::Time], at(second)))?))
         })
     };
-    assert_eq!(stops(true), None);
-    assert_eq!(stops(false), Some((19, StopReason::Unstable)), "it is awake and says so all the time");
+    assert_eq!(stops(Second::SleepsForTenSeconds), None);
+    assert_eq!(stops(Second::IsAwake), Some((19, StopReason::Unstable)));
+    assert_eq!(stops(Second::IsNotReached), Some((19, StopReason::Unstable)));
 }
