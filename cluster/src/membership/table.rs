@@ -236,6 +236,15 @@ impl MemberTable {
             || is_planted(Bug::NoSeenSet)
     }
 
+    /// Whether nobody can have been let in without all who are full knowing of it. Whoever led before, and is Down, may have
+    /// done so last of all; then the one that was let in knows, and says so when it has this table.
+    pub(crate) fn knows_who_came_in(&self) -> bool {
+        let joins = |member: &Member| matches!(member.status, MemberStatus::Joining | MemberStatus::WeaklyUp);
+        let may_have_led = |member: &Member| member.status == MemberStatus::Down && member.up_number.is_some();
+        !self.members.values().any(may_have_led)
+            || self.members.values().all(|member| !joins(member) || self.seen.contains(&member.node.uid))
+    }
+
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is
     /// one, among those that join. Where all that ever were full are Down, nobody does. `me` can always reach itself.
     pub(crate) fn leader(&self, me: u64, role: Option<&str>) -> Option<&Member> {

@@ -27,6 +27,8 @@ pub(super) struct Leading {
     handed_over: BTreeSet<u64>,
     /// Since when nobody is left who would let others in.
     orphaned: Option<Tick>,
+    /// Since when those who join have yet to say whether they were let in by one that is over.
+    unsure: Option<Tick>,
 }
 
 impl Default for Leading {
@@ -37,6 +39,7 @@ impl Default for Leading {
             exiting: BTreeMap::new(),
             handed_over: BTreeSet::new(),
             orphaned: None,
+            unsure: None,
         }
     }
 }
@@ -77,11 +80,17 @@ impl Leading {
             self.agreed = now;
         }
         self.orphaned = table.is_orphaned().then(|| self.orphaned.unwrap_or(now));
+        self.unsure = (!table.knows_who_came_in()).then(|| self.unsure.unwrap_or(now));
     }
 
     /// Whether nobody was left for so long who would let others in.
     pub(super) fn is_orphaned_for(&self, time: Duration, now: Tick) -> bool {
         self.orphaned.is_some_and(|since| now - since >= time)
+    }
+
+    /// Whether some may have been let in by one that is over, and have not said so yet.
+    fn is_unsure(&self, now: Tick) -> bool {
+        self.unsure.is_some_and(|since| now - since < EXIT_WITHIN)
     }
 
     /// Whether `me`, which exits, need not wait for being removed any longer: it has waited for long, or nobody is left who
@@ -101,7 +110,7 @@ impl Node {
             if self.table.leader(me, None).is_none_or(|leader| leader.node.uid != me) {
                 return;
             }
-            let agreed = self.table.is_converged();
+            let agreed = self.table.is_converged() && !self.leading.is_unsure(now);
             let promotions = if agreed { self.due_promotions(now) } else { self.weak_promotions(now) };
             if promotions.is_empty() {
                 return self.lead_eras(agreed, now);
