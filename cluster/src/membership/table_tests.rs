@@ -1,6 +1,6 @@
 //! Tables merge in any order, and agree before anything is done.
 
-use super::table::{Gossip, MemberTable, MinMembers};
+use super::table::{Gossip, MemberTable, MinMembers, Promotion};
 use crate::member::{
     Address, Member,
     MemberStatus::{self, Down, Exiting, Joining, Leaving, Removed, Up, WeaklyUp},
@@ -270,4 +270,23 @@ fn weakly_up_counts_for_nothing() {
     assert_eq!(table.leader(3, Some("odd")).map(|leader| leader.node.uid), Some(1));
     let alone = table.leader(2, Some("even")).map(|leader| leader.node.uid);
     assert_eq!(alone, Some(2), "it can always reach itself");
+}
+
+/// The first let the third in, and only the third heard of it before the first was over.
+#[test]
+fn who_joins_is_heard_before_it_is_let_in_where_one_is_over_that_may_have_done_so() {
+    let mut before = joined(3);
+    before.promote(1, &Promotion { uid: 1, to: Up, up_number: Some(1) }).unwrap();
+    before.promote(1, &Promotion { uid: 2, to: Up, up_number: Some(2) }).unwrap();
+    assert!(before.knows_who_came_in(), "nobody is over");
+    let (mut second, mut third) = (MemberTable::default(), MemberTable::default());
+    second.merge(2, &before.gossip());
+    before.promote(1, &Promotion { uid: 3, to: Up, up_number: Some(3) }).unwrap();
+    third.merge(3, &before.gossip());
+    second.step(2, 1, Down).unwrap();
+    assert!(second.is_converged() && !second.knows_who_came_in());
+    third.merge(3, &second.gossip());
+    second.merge(2, &third.gossip());
+    assert!(second.knows_who_came_in());
+    assert_eq!(second.get(3).and_then(|member| member.up_number), Some(3));
 }

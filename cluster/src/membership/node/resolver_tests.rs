@@ -107,3 +107,30 @@ fn what_one_said_that_sleeps_makes_nobody_else_unstable() {
     assert_eq!(stops(Second::IsAwake), Some((19, StopReason::Unstable)));
     assert_eq!(stops(Second::IsNotReached), Some((19, StopReason::Unstable)));
 }
+
+/// The second is over, and may have let in the third, which alone would know.
+#[test]
+fn who_joins_is_let_in_by_the_next_leader_once_it_has_said_what_it_knows_or_says_nothing() {
+    let is_up = |answers: bool| {
+        let mut node = first_of(2);
+        let mut table = cluster(0..2);
+        table.add(1, member(2, MemberStatus::Joining));
+        let mut gossip = table.gossip();
+        gossip.seen.clear();
+        let (old, new) = (member(1, Up).node, crate::member::UniqueAddress { uid: 11, ..member(1, Up).node });
+        let told = said(1, Message::Table { table: gossip, answer: false });
+        let joiner = Input::News(News::Alive(member(2, Up).node));
+        node.turn([told, joiner, Input::News(News::Replaced { old, new })], at(2));
+        assert_eq!([1, 2].map(|uid| status(&node, uid)), [Some(Down), Some(MemberStatus::Joining)]);
+        (3..40).find(|second| {
+            if answers && *second == 5 {
+                let mut gossip = node.table().gossip();
+                gossip.seen = vec![2];
+                node.step(said(2, Message::Table { table: gossip, answer: false }), at(*second));
+            }
+            node.step(Input::Time, at(*second));
+            status(&node, 2) == Some(Up)
+        })
+    };
+    assert_eq!((is_up(true), is_up(false)), (Some(5), Some(12)));
+}
