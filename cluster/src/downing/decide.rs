@@ -38,7 +38,7 @@ pub(crate) enum Stop {
     All,
 }
 
-/// So many ways are tried to choose among those that are partly cut off.
+/// Where more are partly cut off, at most so many ways are tried to choose among them.
 const SIDES_TRIED: usize = 16;
 
 /// Applies `downing` to what a node sees.
@@ -71,7 +71,7 @@ pub(crate) fn side(downing: &Downing, view: &View) -> BTreeSet<u64> {
     }
     let mut partly: Vec<&Member> = view.indirect.iter().filter_map(|uid| view.members.get(uid)).collect();
     partly.sort_by(|one, two| is_sure(two).cmp(&is_sure(one)).then_with(|| preferred(downing, one, two)));
-    let mut sides = partly.iter().take(SIDES_TRIED).map(|first| {
+    let with = |first: &&Member| {
         let mut side = whole.clone();
         for next in std::iter::once(first).chain(&partly) {
             if side.iter().all(|uid| !view.is_broken(*uid, next.node.uid)) {
@@ -79,8 +79,21 @@ pub(crate) fn side(downing: &Downing, view: &View) -> BTreeSet<u64> {
             }
         }
         side
-    });
-    sides.find(|side| is_enough(downing, view, side)).unwrap_or(whole)
+    };
+    // Of many most are on a side that was tried for another of them.
+    let mut tried: Vec<BTreeSet<u64>> = Vec::new();
+    for first in &partly {
+        let is_tried = tried.iter().any(|side| side.contains(&first.node.uid));
+        if partly.len() > SIDES_TRIED && (is_tried || tried.len() == SIDES_TRIED) {
+            continue;
+        }
+        let side = with(first);
+        if is_enough(downing, view, &side) {
+            return side;
+        }
+        tried.push(side);
+    }
+    whole
 }
 
 /// Which of two is rather needed.

@@ -146,6 +146,19 @@ fn of_two_that_cannot_reach_each_other_the_lower_stays_if_it_is_needed() {
     assert_eq!(with_broken_links(&oldest, 3, &[(1, 2)], &[]), [goes_on.clone(), PARTLY_CUT, goes_on]);
 }
 
+/// Two sites that two members of a third one reach, and which do not reach each other: the lower addresses are the lesser site.
+#[test]
+fn of_many_that_are_partly_cut_off_the_larger_part_goes_on() {
+    let mut by_address: Vec<u64> = (0..50).collect();
+    by_address.sort_by_key(|uid| address(*uid as usize));
+    let (lower, rest) = by_address.split_at(18);
+    let links: Vec<(u64, u64)> = lower.iter().flat_map(|one| rest[..30].iter().map(move |two| (*one, *two))).collect();
+    let decided = with_broken_links(&MAJORITY, 50, &links, &[]);
+    let goes_on = Decision::GoOn { down: lower.iter().copied().collect() };
+    assert!(lower.iter().all(|uid| decided[*uid as usize] == PARTLY_CUT));
+    assert!(rest.iter().all(|uid| decided[*uid as usize] == goes_on));
+}
+
 #[test]
 fn where_nobody_is_enough_without_those_that_are_partly_cut_off_all_stop() {
     let decided = with_broken_links(&MAJORITY, 3, &[(0, 1), (0, 2), (1, 2)], &[]);

@@ -15,7 +15,7 @@ pub(super) struct Outlook {
     /// By those alone of whom it was confirmed that they cannot be reached.
     sure: View,
     /// Those of whom somebody says so, and it was not confirmed.
-    doubtful: BTreeSet<u64>,
+    pub(super) doubtful: BTreeSet<u64>,
     /// Those that go on with each other, if anybody does, by what is sure.
     pub(super) side: BTreeSet<u64>,
 }

@@ -14,7 +14,7 @@
 //! reach those without whom it would not go on, and has no answer of them either: that may never be confirmed, for they have
 //! done without it long since.
 
-use super::{Effect, LeaseAnswer, Node, StopReason, hosting::NEWS_WITHIN};
+use super::{Effect, LeaseAnswer, Node, StopReason, hosting::NEWS_WITHIN, outlook::Outlook};
 use crate::testkit::planted::{Bug, is_planted};
 use crate::{
     downing::{Decision, Downing, Stop, View, decide},
@@ -307,9 +307,9 @@ impl Node {
             LeaseAnswer::Denied if self.resolver.rows.is_empty() => self.resolver.lease = Lease::None,
             // The other side has it: this one ends, whoever of it still can be reached first.
             LeaseAnswer::Denied => {
-                let mut outlook = self.outlook(&self.resolver.confirmed);
-                outlook.side.remove(&self.myself.node.uid);
-                self.go_on(&outlook.side);
+                let Outlook { mut side, doubtful, .. } = self.outlook(&self.resolver.confirmed);
+                side.retain(|uid| *uid != self.myself.node.uid && !doubtful.contains(uid));
+                self.go_on(&side);
                 self.stop(StopReason::LeaseDenied, now);
             }
         }
