@@ -236,13 +236,16 @@ impl MemberTable {
             || is_planted(Bug::NoSeenSet)
     }
 
-    /// Whether nobody can have been let in without all who are full knowing of it. Whoever led before, and is Down, may have
-    /// done so last of all; then the one that was let in knows, and says so when it has this table.
-    pub(crate) fn knows_who_came_in(&self) -> bool {
-        let joins = |member: &Member| matches!(member.status, MemberStatus::Joining | MemberStatus::WeaklyUp);
-        let may_have_led = |member: &Member| member.status == MemberStatus::Down && member.up_number.is_some();
-        !self.members.values().any(may_have_led)
-            || self.members.values().all(|member| !joins(member) || self.seen.contains(&member.node.uid))
+    /// Those that are Down and may have led before. Last of all they may have let somebody in who alone knows of it.
+    pub(crate) fn may_have_led(&self) -> BTreeSet<u64> {
+        let led = |member: &&Member| member.status == MemberStatus::Down && member.up_number.is_some();
+        self.members.values().filter(led).map(|member| member.node.uid).collect()
+    }
+
+    /// Whether all that have yet to be let in have this table: one that is in already has said so then.
+    pub(crate) fn all_that_join_have_seen(&self) -> bool {
+        let joins = |member: &Member| member.status < MemberStatus::Up;
+        self.members.values().all(|member| !joins(member) || self.seen.contains(&member.node.uid))
     }
 
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is

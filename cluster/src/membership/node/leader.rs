@@ -13,6 +13,8 @@ use std::{
 
 /// How long an exiting member is waited for, and waits itself.
 pub(super) const EXIT_WITHIN: Duration = Duration::from_secs(10);
+/// How long those who join are waited for, where one is over that may have let them in.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 /// How long it is remembered who was removed, at least.
 const ERA: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -27,7 +29,9 @@ pub(super) struct Leading {
     handed_over: BTreeSet<u64>,
     /// Since when nobody is left who would let others in.
     orphaned: Option<Tick>,
-    /// Since when those who join have yet to say whether they were let in by one that is over.
+    /// Those that are Down, and may have let somebody in last of all.
+    over: BTreeSet<u64>,
+    /// Since when those who join have yet to say whether one that is over had let them in. That outlasts its removal.
     unsure: Option<Tick>,
 }
 
@@ -39,6 +43,7 @@ impl Default for Leading {
             exiting: BTreeMap::new(),
             handed_over: BTreeSet::new(),
             orphaned: None,
+            over: BTreeSet::new(),
             unsure: None,
         }
     }
@@ -80,7 +85,12 @@ impl Leading {
             self.agreed = now;
         }
         self.orphaned = table.is_orphaned().then(|| self.orphaned.unwrap_or(now));
-        self.unsure = (!table.knows_who_came_in()).then(|| self.unsure.unwrap_or(now));
+        let over = table.may_have_led();
+        if !over.is_subset(&self.over) {
+            self.unsure = Some(now);
+        }
+        self.over = over;
+        self.unsure = self.unsure.filter(|_| !table.all_that_join_have_seen());
     }
 
     /// Whether nobody was left for so long who would let others in.
@@ -90,7 +100,12 @@ impl Leading {
 
     /// Whether some may have been let in by one that is over, and have not said so yet.
     fn is_unsure(&self, now: Tick) -> bool {
-        self.unsure.is_some_and(|since| now - since < EXIT_WITHIN)
+        self.unsure.is_some_and(|since| now - since < HEARD_WITHIN)
+    }
+
+    /// This node stood still until now, and has heard nobody meanwhile.
+    pub(super) fn woke(&mut self, now: Tick) {
+        self.unsure = self.unsure.map(|_| now);
     }
 
     /// Whether `me`, which exits, need not wait for being removed any longer: it has waited for long, or nobody is left who
@@ -110,7 +125,7 @@ impl Node {
             if self.table.leader(me, None).is_none_or(|leader| leader.node.uid != me) {
                 return;
             }
-            let agreed = self.table.is_converged() && !self.leading.is_unsure(now);
+            let agreed = self.table.is_converged();
             let promotions = if agreed { self.due_promotions(now) } else { self.weak_promotions(now) };
             if promotions.is_empty() {
                 return self.lead_eras(agreed, now);
@@ -119,9 +134,12 @@ impl Node {
         }
     }
 
-    /// Who exits is removed when it is known that others have its work, or that it cannot do it any more.
+    /// Who exits is removed when it is known that others have its work, or that it cannot do it any more. Nobody is let in
+    /// while one may be Up already, with a number, and this node has not heard it.
     fn due_promotions(&self, now: Tick) -> Vec<Promotion> {
         let mut promotions = self.table.promotions(&self.settings.min_members);
+        let unsure = self.leading.is_unsure(now);
+        promotions.retain(|promotion| promotion.to != MemberStatus::Up || !unsure);
         let unreachable = self.table.unreachable();
         promotions.retain(|promotion| {
             let since = self.leading.exiting.get(&promotion.uid);

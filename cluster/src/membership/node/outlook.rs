@@ -82,9 +82,11 @@ impl Node {
         self.table.members().filter(|member| member.status.is_full() && outlook.side.contains(&member.node.uid))
     }
 
-    /// Those of them that nobody has doubts about.
+    /// Those of them that nobody has doubts about; all, if there are doubts about each.
     fn firm_side<'a>(&'a self, outlook: &'a Outlook) -> impl Iterator<Item = &'a Member> {
-        self.full_side(outlook).filter(|member| !outlook.doubtful.contains(&member.node.uid))
+        let is_firm = |member: &&Member| !outlook.doubtful.contains(&member.node.uid);
+        let all_are_doubtful = !self.full_side(outlook).any(|member| is_firm(&member));
+        self.full_side(outlook).filter(move |member| all_are_doubtful || is_firm(member))
     }
 
     fn has_seen(&self, member: &Member) -> bool {

@@ -64,6 +64,7 @@ impl Node {
         let slept = now - std::mem::replace(&mut self.last_turn, now);
         if slept >= OVERSLEPT {
             self.resolver.woke(now);
+            self.leading.woke(now);
         }
         let is_member = matches!(self.phase, Phase::Member) && self.my_status().is_some_and(MemberStatus::is_full);
         // The first is true nearly always, and costs nothing.

@@ -111,7 +111,12 @@ fn what_one_said_that_sleeps_makes_nobody_else_unstable() {
 /// The second is over, and may have let in the third, which alone would know.
 #[test]
 fn who_joins_is_let_in_by_the_next_leader_once_it_has_said_what_it_knows_or_says_nothing() {
-    let is_up = |answers: bool| {
+    enum Third {
+        Answers,
+        SaysNothing,
+        SaysNothingWhileTheLeaderSleeps,
+    }
+    let is_up = |third: Third| {
         let mut node = first_of(2);
         let mut table = cluster(0..2);
         table.add(1, member(2, MemberStatus::Joining));
@@ -121,9 +126,14 @@ fn who_joins_is_let_in_by_the_next_leader_once_it_has_said_what_it_knows_or_says
         let told = said(1, Message::Table { table: gossip, answer: false });
         let joiner = Input::News(News::Alive(member(2, Up).node));
         node.turn([told, joiner, Input::News(News::Replaced { old, new })], at(2));
-        assert_eq!([1, 2].map(|uid| status(&node, uid)), [Some(Down), Some(MemberStatus::Joining)]);
-        (3..40).find(|second| {
-            if answers && *second == 5 {
+        assert_eq!(
+            [1, 2].map(|uid| status(&node, uid)),
+            [None, Some(MemberStatus::Joining)],
+            "no removal waits for it"
+        );
+        let sleeps = if matches!(third, Third::SaysNothingWhileTheLeaderSleeps) { 5..12 } else { 0..0 };
+        (3..60).filter(|second| !sleeps.contains(second)).find(|second| {
+            if matches!(third, Third::Answers) && *second == 5 {
                 let mut gossip = node.table().gossip();
                 gossip.seen = vec![2];
                 node.step(said(2, Message::Table { table: gossip, answer: false }), at(*second));
@@ -132,5 +142,29 @@ fn who_joins_is_let_in_by_the_next_leader_once_it_has_said_what_it_knows_or_says
             status(&node, 2) == Some(Up)
         })
     };
-    assert_eq!((is_up(true), is_up(false)), (Some(5), Some(12)));
+    assert_eq!(is_up(Third::Answers), Some(5));
+    assert_eq!(is_up(Third::SaysNothing), Some(12));
+    assert_eq!(is_up(Third::SaysNothingWhileTheLeaderSleeps), Some(22), "it is heard once the leader is awake");
+}
+
+/// The fourth is gone, as two say. Of the others each misses the next one, and nobody confirms it: they have all the table.
+#[test]
+fn where_each_is_doubted_by_one_the_lowest_of_them_leads() {
+    let mut node = first_of(4);
+    node.step(Input::Link { peer: member(1, Up).node, works: false }, at(1));
+    let mut table = cluster(0..4);
+    for (observer, subject) in [(1, 2), (2, 0), (1, 3), (2, 3)] {
+        table.observe(observer, subject, true);
+    }
+    let decides = (2..60).find(|second| {
+        if *second == 7 {
+            node.step(said(1, Message::Table { table: table.gossip(), answer: false }), at(*second));
+            let mut gossip = node.table().gossip();
+            gossip.seen = vec![0, 1, 2];
+            node.step(said(1, Message::Table { table: gossip, answer: false }), at(*second));
+        }
+        node.step(Input::Time, at(*second));
+        status(&node, 3) == Some(Down)
+    });
+    assert_eq!(decides, Some(7 + 2 * Downing::stable_after(4).as_secs()));
 }
