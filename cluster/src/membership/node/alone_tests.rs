@@ -250,12 +250,15 @@ fn whoever_came_and_never_was_up_does_not_wait_alone() {
 }
 
 #[test]
-fn a_full_member_that_swim_never_heard_of_is_unreachable() {
+fn a_member_that_swim_never_heard_of_is_unreachable() {
     let mut node = third_of_four();
+    let mut table = cluster(0..4);
+    table.add(0, member(4, Joining));
+    node.step(said(0, Message::Table { table: table.gossip(), answer: false }), at(0));
     node.step(Input::Time, at(9));
     assert!(node.table().unreachable().is_empty());
     node.step(Input::Time, at(10));
-    assert_eq!(node.table().unreachable(), [0, 1, 3].into());
+    assert_eq!(node.table().unreachable(), [0, 1, 3, 4].into(), "one that joins, too");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Whom this node cannot reach, and what it tells the table of it: one row about each other member, true while SWIM holds
-//! it for dead, while SWIM has never heard of it although it is a full member, or while the connection to it fails although
+//! it for dead, while SWIM has never heard of it although it has been a member for long, or while the connection to it fails although
 //! SWIM holds it for alive.
 
 use super::{DropReason, Effect, Message, Node, Phase, StopReason, retain};
@@ -134,10 +134,10 @@ impl Node {
         let mut rows = Vec::new();
         for member in table.members().filter(|member| member.node.uid != me) {
             let uid = member.node.uid;
-            let since = member.status.is_full().then(|| *self.reach.known_since.entry(uid).or_insert(now));
+            let since = *self.reach.known_since.entry(uid).or_insert(now);
             let dead = match self.reach.alive.get(&uid) {
                 Some(alive) => !alive,
-                None => since.is_some_and(|since| now - since >= REPORTED_AFTER),
+                None => now - since >= REPORTED_AFTER,
             };
             let cut = self.reach.failing.get(&uid).is_some_and(|since| now - *since >= LINK_FAULT_AFTER);
             rows.push((uid, dead || cut));
