@@ -6,8 +6,9 @@
 //!
 //! # What is promised
 //! Two sides that see the same members, up to one step of each member's life that happened just before the cut, never both
-//! go on: checked for every division of up to six members. With a partition that is not a clean cut, or views that are
-//! further apart, the decision is a good guess, and fencing excludes what a wrong one could do.
+//! go on: checked for every division of up to six members. Where links fail between some members, whoever goes on is enough
+//! against all others together: checked for every set of links among up to five. With views that are further apart the
+//! decision is a good guess, and fencing excludes what a wrong one could do.
 
 mod decide;
 mod view;
@@ -33,8 +34,8 @@ pub enum Downing {
         /// Count only members with this role; all, if there is none.
         role: Option<Arc<str>>,
     },
-    /// A side with at least this many full members goes on. With twice as many members both sides could: then all stop, so
-    /// there must never be more than `2 × size - 1`.
+    /// A side with at least this many full members goes on. With twice as many members both sides could: then all stop, even
+    /// for one link that fails, so there must never be more than `2 × size - 1`, those that join included.
     StaticQuorum {
         /// How many are enough.
         size: NonZeroUsize,
@@ -48,7 +49,8 @@ pub enum Downing {
         /// If the oldest is all alone it stops, and the others go on. Of two members the oldest goes on all the same.
         down_if_alone: bool,
     },
-    /// The side with the node at this address goes on. For two nodes and a witness.
+    /// The side with the node at this address goes on; while it is away or leaves, nobody does who misses somebody. For two
+    /// nodes and a witness.
     KeepReferee {
         /// Where the referee is.
         address: Address,

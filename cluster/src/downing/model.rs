@@ -113,13 +113,14 @@ fn a_step_that_only_one_side_knows_of_lets_no_two_sides_go_on() {
     }
 }
 
-/// What `me` sees where all have the same table, in which just these cannot reach each other.
-fn broken(members: usize, links: &[(u64, u64)], me: usize) -> View {
+/// What `me` sees where all that are reached have the same table, in which just these cannot reach each other, and nobody
+/// reaches those that are `lost`.
+pub(super) fn broken(members: usize, links: &[(u64, u64)], lost: &[u64], me: usize) -> View {
     let rows: BTreeSet<(u64, u64)> = links.iter().flat_map(|(one, two)| [(*one, *two), (*two, *one)]).collect();
     View {
         me: member(me, members, MemberStatus::Up).node,
         members: (0..members).map(|n| (n as u64, member(n, members, MemberStatus::Up))).collect(),
-        unreachable: BTreeSet::new(),
+        unreachable: lost.iter().copied().collect(),
         indirect: rows.iter().map(|(_, subject)| *subject).collect(),
         rows,
     }
@@ -137,8 +138,8 @@ fn wherever_links_fail_at_most_one_side_goes_on() {
             for failed in 1_u32..1 << pairs.len() {
                 let links: Vec<(u64, u64)> =
                     (0..).zip(&pairs).filter(|(bit, _)| failed & (1 << bit) != 0).map(|(_, pair)| *pair).collect();
-                let side = side_of(&downing, &broken(members, &links, 0));
-                let decisions = (0..members).map(|me| decide(&downing, &broken(members, &links, me)));
+                let side = side_of(&downing, &broken(members, &links, &[], 0));
+                let decisions = (0..members).map(|me| decide(&downing, &broken(members, &links, &[], me)));
                 let goes_on: BTreeSet<u64> = (0..)
                     .zip(decisions)
                     .filter(|(_, decision)| match decision {

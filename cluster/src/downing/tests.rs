@@ -3,10 +3,10 @@
 use super::{
     Decision, Downing, MINORITY_WAITS, View, decide,
     decide::Stop,
-    model::{address, member},
+    model::{address, broken, member},
 };
 use crate::member::MemberStatus::{self, Exiting, Joining, Leaving, Up, WeaklyUp};
-use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
 /// What the first member that is reached decides.
 fn decision(downing: &Downing, here: &[MemberStatus], there: &[MemberStatus]) -> Decision {
@@ -35,14 +35,7 @@ fn the_majority_goes_on_without_the_others() {
 #[test]
 fn of_two_halves_the_one_with_the_lowest_address_goes_on() {
     assert!(goes_on(&decision(&MAJORITY, &[Up, Up], &[Up, Up])));
-    let members: Vec<_> = (0..4).map(|n| member(n, 4, Up)).collect();
-    let view = View {
-        me: members[2].node.clone(),
-        members: members.into_iter().map(|member| (member.node.uid, member)).collect(),
-        unreachable: [0, 1].into(),
-        indirect: Default::default(),
-        rows: Default::default(),
-    };
+    let view = broken(4, &[], &[0, 1], 2);
     assert_eq!(decide(&MAJORITY, &view), Decision::Stop(Stop::OtherSide));
 }
 
@@ -112,15 +105,7 @@ fn all_stop_if_so_configured_and_nobody_if_all_are_reached() {
 
 /// What each of `all` members decides if just these cannot reach each other, and nobody reaches `lost`.
 fn with_broken_links(downing: &Downing, all: usize, links: &[(u64, u64)], lost: &[u64]) -> Vec<Decision> {
-    let rows: BTreeSet<(u64, u64)> = links.iter().flat_map(|(one, two)| [(*one, *two), (*two, *one)]).collect();
-    let view = |me: usize| View {
-        me: member(me, all, Up).node,
-        members: (0..all).map(|n| (n as u64, member(n, all, Up))).collect(),
-        unreachable: lost.iter().copied().collect(),
-        indirect: rows.iter().map(|(_, subject)| *subject).collect(),
-        rows: rows.clone(),
-    };
-    (0..all).map(|me| decide(downing, &view(me))).collect()
+    (0..all).map(|me| decide(downing, &broken(all, links, lost, me))).collect()
 }
 
 const PARTLY_CUT: Decision = Decision::Stop(Stop::PartlyCut);
@@ -176,13 +161,9 @@ fn a_lease_is_asked_for_by_most_of_those_that_reach_each_other() {
 
 #[test]
 fn joiners_that_cannot_reach_each_other_are_given_up_and_nobody_stops_for_them() {
-    let rows: BTreeSet<(u64, u64)> = [(1, 2), (2, 1)].into();
     let view = |me: usize, second: MemberStatus| View {
-        me: member(me, 3, Up).node,
         members: [Up, second, WeaklyUp].iter().enumerate().map(|(n, it)| (n as u64, member(n, 3, *it))).collect(),
-        unreachable: BTreeSet::new(),
-        indirect: [1, 2].into(),
-        rows: rows.clone(),
+        ..broken(3, &[(1, 2)], &[], me)
     };
     assert_eq!(decide(&MAJORITY, &view(0, Joining)), Decision::GoOn { down: [1, 2].into() });
     assert_eq!(decide(&MAJORITY, &view(0, Up)), Decision::GoOn { down: [2].into() }, "the full one stays");
