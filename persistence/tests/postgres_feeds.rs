@@ -1,7 +1,7 @@
 //! Feeds of a store that many write to: in commit order, which is the order of no number the server gives out.
 
 use crate::{
-    postgres_server::{open, soon, until},
+    postgres_server::{open, page, soon, until},
     store::Entity,
 };
 use actors::Clock;
@@ -117,7 +117,7 @@ async fn a_slow_commit_holds_the_feed_back_and_is_not_missed() {
     let before = node.page(Offset::START).await;
     assert!(!texts(&before).contains(&"fast".to_owned()), "read past one that is still to come: {before:?}");
     writer.batch_execute("COMMIT").await.unwrap();
-    let after = node.page(before.read_to).await;
+    let after = page(&node.store, &FeedQuery::of("test"), before.read_to, 2).await;
     assert_eq!(texts(&after), ["slow", "fast"]);
     assert_eq!(after.read_to, after.end);
 }
@@ -222,7 +222,7 @@ async fn feeds_go_on_after_a_move_to_another_server() {
     let first = node.page(Offset::START).await;
     assert_eq!(texts(&first), ["before"]);
     entity.append(&node.store, &["after"]).await.unwrap();
-    let second = node.page(first.read_to).await;
+    let second = page(&node.store, &FeedQuery::of("test"), first.read_to, 1).await;
     assert_eq!(texts(&second), ["after"]);
     assert_eq!((second.read_to.generation(), first.read_to.generation()), (2, 1));
     for foreign in [Offset::of_ordering(17), Offset::new(3, 1, 1)] {

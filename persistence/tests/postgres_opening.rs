@@ -1,14 +1,14 @@
 //! Each thing that whoever runs the server may get wrong has an error of its own that says what to do.
 
 use crate::{
-    postgres_server::{Database, Postgres, open, soon, until},
+    postgres_server::{Database, Postgres, open, page, soon, until},
     store::{Entity, recover},
 };
 use actors::Clock;
 use futures_util::future::join_all;
 use persistence::{
-    EventFeed, FeedQuery, FenceScope, Journal, JournalError, Offset, PersistenceId, PostgresOpenError, PostgresOptions,
-    PostgresStore, ProjectionId, ProjectionStore, ReplayLimit, StateStore,
+    FeedQuery, FenceScope, Journal, JournalError, Offset, PersistenceId, PostgresOpenError, PostgresOptions,
+    PostgresStore, ProjectionId, ProjectionStore, StateStore,
     testkit::{PostgresServer, PostgresServerOptions},
 };
 use std::{net::TcpListener, sync::LazyLock, time::Duration};
@@ -237,8 +237,8 @@ async fn a_restored_dump_is_not_opened_unasked_and_goes_on_once_it_is_adopted() 
     node.database.sql("DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$");
     let mut before = Entity::claim(&node.store, "1").await;
     before.append(&node.store, &["a", "b"]).await.unwrap();
-    let (query, limit) = (FeedQuery::of("test"), ReplayLimit::default());
-    let read_to = EventFeed::page(&node.store, query.clone(), Offset::START, limit).await.unwrap().read_to;
+    let query = FeedQuery::of("test");
+    let read_to = page(&node.store, &query, Offset::START, 2).await.read_to;
     let reader = ProjectionId::of_events("reader", &query);
     let fence = node.store.take_over(reader.clone()).await.unwrap().fence;
     node.store.save_offset(fence, read_to).await.unwrap();
@@ -261,7 +261,7 @@ async fn a_restored_dump_is_not_opened_unasked_and_goes_on_once_it_is_adopted() 
     after.append(&store, &["d"]).await.unwrap();
     let kept = store.take_over(reader).await.unwrap().offset;
     assert_eq!(kept, read_to, "places are kept");
-    let page = EventFeed::page(&store, query, kept, limit).await.unwrap();
+    let page = page(&store, &query, kept, 2).await;
     let found: Vec<_> = page.events.iter().map(|event| event.stored.event.payload.clone()).collect();
     assert_eq!(found, ["c", "d"], "what the reader has not seen, old and new, in this order");
     let last = page.events[1].offset;

@@ -2,7 +2,8 @@
 
 use actors::Clock;
 use persistence::{
-    BoxFuture, PersistenceId, PostgresOptions, PostgresStore,
+    BoxFuture, EventFeed, FeedPage, FeedQuery, Offset, PersistenceId, PostgresOptions, PostgresStore, RawEvent,
+    ReplayLimit,
     testkit::{PostgresServer, PostgresServerOptions},
 };
 use std::{any::Any, sync::LazyLock, time::Duration};
@@ -63,6 +64,18 @@ pub(crate) async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// A page with `count` events or more. A feed shows what is stored once no older transaction is left on the server, and
+/// there are those of other tests and of the server's own upkeep.
+pub(crate) async fn page(store: &PostgresStore, query: &FeedQuery, after: Offset, count: usize) -> FeedPage<RawEvent> {
+    let mut page = None;
+    until("a feed shows what is stored", async || {
+        let found = EventFeed::page(store, query.clone(), after, ReplayLimit::default()).await.unwrap();
+        page.insert(found).events.len() >= count
+    })
+    .await;
+    page.unwrap()
 }
 
 pub(crate) async fn open(options: PostgresOptions) -> PostgresStore {

@@ -1,7 +1,7 @@
 //! A server that is still the same and has lost commits: restored to an earlier moment, or promoted while it lagged behind.
 
 use crate::{
-    postgres_server::{open, soon, until},
+    postgres_server::{open, page, until},
     store::{Entity, recover},
 };
 use actors::Clock;
@@ -11,8 +11,8 @@ use persistence::{
 };
 use std::{path::Path, process::Command};
 
-async fn after(store: &PostgresStore, offset: Offset) -> Result<Vec<FeedEvent<RawEvent>>, JournalError> {
-    Ok(store.page(FeedQuery::of("test"), offset, ReplayLimit::default()).await?.events)
+async fn shown(store: &PostgresStore, after: Offset, count: usize) -> Vec<FeedEvent<RawEvent>> {
+    page(store, &FeedQuery::of("test"), after, count).await.events
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -53,7 +53,7 @@ async fn readers_ahead_of_a_server_that_was_set_back_miss_nothing_once_it_is_ado
     for _ in 0..20 {
         entity.append(&store, &["lost"]).await.unwrap();
     }
-    let read = after(&store, Offset::START).await.unwrap().last().unwrap().offset;
+    let read = shown(&store, Offset::START, 21).await[20].offset;
     store.close().await;
 
     server.kill();
@@ -62,7 +62,7 @@ async fn readers_ahead_of_a_server_that_was_set_back_miss_nothing_once_it_is_ado
     promote(&server, &database).await;
     let store = open(options.clone()).await;
     assert_eq!(recover(&store, &entity.id).await.unwrap().highest, 1);
-    let ahead = after(&store, read).await.unwrap_err();
+    let ahead = store.page(FeedQuery::of("test"), read, ReplayLimit::default()).await.unwrap_err();
     assert_eq!(ahead, JournalError::ForeignOffset { offset: read }, "no silence: nothing was stored there yet");
     assert!(ahead.is_permanent());
     store.close().await;
@@ -71,7 +71,7 @@ async fn readers_ahead_of_a_server_that_was_set_back_miss_nothing_once_it_is_ado
     let store = open(options.clone()).await;
     entity = Entity::claim(&store, "1").await;
     entity.append(&store, &["new"]).await.unwrap();
-    let found = soon("a page", after(&store, read)).await.unwrap();
+    let found = shown(&store, read, 1).await;
     assert_eq!(found.iter().map(|event| event.stored.event.payload.clone()).collect::<Vec<_>>(), ["new"]);
     assert!(found[0].offset.tx() <= read.tx(), "ids are given out again: {} and {read}", found[0].offset);
     store.close().await;
@@ -87,12 +87,12 @@ async fn a_promotion_without_loss_is_no_move() {
     let store = open(options.clone()).await;
     let mut entity = Entity::claim(&store, "1").await;
     entity.append(&store, &["a"]).await.unwrap();
-    let read = after(&store, Offset::START).await.unwrap()[0].offset;
+    let read = shown(&store, Offset::START, 1).await[0].offset;
     store.close().await;
     promote(&server, &database).await;
     let store = open(options).await;
     entity.append(&store, &["b"]).await.unwrap();
-    let found = after(&store, read).await.unwrap();
+    let found = shown(&store, read, 1).await;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].offset.generation(), found[0].stored.seq_nr), (1, 2));
     store.close().await;
