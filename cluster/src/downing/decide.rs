@@ -155,6 +155,10 @@ fn outcome(downing: &Downing, view: &View) -> Outcome {
                 Outcome::Theirs
             }
         }
+        // Nobody has begun yet, and so nobody would ask for it.
+        Downing::LeaseMajority { .. } if !view.members.values().any(|member| member.status.is_full()) => {
+            Outcome::Nobody
+        }
         Downing::LeaseMajority { role } => {
             let after = if majority(view, role.as_deref()) == Outcome::Mine { Duration::ZERO } else { MINORITY_WAITS };
             Outcome::Lease(after)

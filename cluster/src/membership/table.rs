@@ -228,12 +228,13 @@ impl MemberTable {
         self.members.get(&observer).is_some_and(|member| member.status < MemberStatus::Leaving)
     }
 
-    /// Whether all full members have this table, and everybody can be reached who is not Down or Exiting.
+    /// Whether all full members have this table, and everybody can be reached who is not Down or Exiting. Before there is a
+    /// full member all that join must have it: which of them acts for all changes with each that comes.
     pub(crate) fn is_converged(&self) -> bool {
         let settled = |uid| self.members.get(uid).is_some_and(|member| member.status >= MemberStatus::Exiting);
-        self.unreachable().iter().all(settled)
-            && self.members.values().all(|member| !member.status.is_full() || self.seen.contains(&member.node.uid))
-            || is_planted(Bug::NoSeenSet)
+        let has_begun = self.members.values().any(|member| member.status.is_full());
+        let agree = if has_begun { self.all_have_seen(MemberStatus::is_full) } else { self.all_that_join_have_seen() };
+        agree && self.unreachable().iter().all(settled) || is_planted(Bug::NoSeenSet)
     }
 
     /// Those that are Down and may have led before. Last of all they may have let somebody in who alone knows of it.
@@ -244,8 +245,11 @@ impl MemberTable {
 
     /// Whether all that have yet to be let in have this table: one that is in already has said so then.
     pub(crate) fn all_that_join_have_seen(&self) -> bool {
-        let joins = |member: &Member| member.status < MemberStatus::Up;
-        self.members.values().all(|member| !joins(member) || self.seen.contains(&member.node.uid))
+        self.all_have_seen(|status| status < MemberStatus::Up)
+    }
+
+    fn all_have_seen(&self, of: fn(MemberStatus) -> bool) -> bool {
+        self.members.values().all(|member| !of(member.status) || self.seen.contains(&member.node.uid))
     }
 
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is

@@ -103,6 +103,35 @@ fn the_first_seed_begins_a_cluster_only_if_nobody_has_one() {
     }
 }
 
+/// Both others were members of a cluster, and are back as who they were not: it is over.
+#[test]
+fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and_have_none() {
+    let seeds = vec![address(0), address(1), address(2)];
+    let begins = |answers: &[(u64, usize, u64, Message)]| {
+        let mut node = node(0);
+        node.step(Input::Command(Command::Join { seeds: seeds.clone() }), at(0));
+        (1..100).find(|second| {
+            for (_, from, uid, message) in answers.iter().filter(|(when, ..)| when == second) {
+                let from = UniqueAddress { uid: *uid, ..member(*from, Up).node };
+                node.step(Input::Message { from, message: message.clone() }, at(*second));
+            }
+            if *second == 30 {
+                node.step(Input::Command(Command::Join { seeds: seeds.clone() }), at(*second));
+            }
+            node.step(Input::Time, at(*second));
+            node.table().members().count() > 0
+        })
+    };
+    let (wait, none) = (Message::Wait, Message::NotReady);
+    let had_one = [(1, 1, 11, wait.clone()), (2, 2, 12, Message::Ready)];
+    let and = |more: &[(u64, usize, u64, Message)]| begins(&[&had_one, more].concat());
+    assert_eq!(and(&[]), None, "silence says nothing of a cluster that was heard of");
+    assert_eq!(and(&[(20, 1, 21, none.clone())]), None, "one of them may still have it");
+    assert_eq!(and(&[(20, 1, 11, none.clone()), (20, 2, 12, none.clone())]), None, "who leaves a cluster is not ready");
+    assert_eq!(and(&[(20, 1, 21, none.clone()), (40, 2, 22, none.clone())]), Some(45));
+    assert_eq!(and(&[(20, 1, 21, none.clone()), (40, 2, 22, none), (42, 1, 21, wait)]), None, "there is one again");
+}
+
 #[test]
 fn others_never_begin_a_cluster() {
     let mut node = node(1);

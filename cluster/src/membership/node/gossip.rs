@@ -159,6 +159,8 @@ impl Node {
         }
     }
 
+    /// Merges it. That of one that is held to be over counts no more, unless it says that this node is: all others go by what
+    /// this node has said since, as if it had heard nothing new.
     pub(super) fn receive_table(&mut self, from: &UniqueAddress, gossip: &Gossip, answer: bool, now: Tick) {
         let me = self.myself.node.uid;
         if !is_bounded(gossip) {
@@ -179,7 +181,11 @@ impl Node {
             self.send_table(from, false);
             return self.drop(DropReason::Stranger);
         }
-        self.table.merge(me, gossip);
+        let is_over = self.status_of(from.uid) == Some(MemberStatus::Down);
+        let ends_me = |member: &Member| member.node.uid == me && member.status == MemberStatus::Down;
+        if !is_over || gossip.removed.contains_key(&me) || gossip.members.iter().any(ends_me) {
+            self.table.merge(me, gossip);
+        }
         if gossip.members.iter().any(|member| member.node == *from && member.status == MemberStatus::Down) {
             self.hosting.quorum.forget(&from.address);
         }

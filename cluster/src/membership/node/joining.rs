@@ -1,7 +1,8 @@
 //! How a node gets into a cluster, and how others are let in.
 //!
 //! Whoever wants in asks all seeds, and joins through the first that is ready. Only the first seed of the list may begin a
-//! cluster, once nobody has answered for a while; and never once it has heard of one, though it be refused there.
+//! cluster, once nobody has answered for a while; and not once it has heard of one, though it be refused there, until all
+//! that were members of it are other lives now that have none.
 
 use super::{DropReason, Effect, Message, Node, Phase, SharedSettings, StopReason, gossip::is_bounded};
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     membership::table::Gossip,
 };
 use actors::Tick;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// When the first seed begins a cluster because nobody has one.
 pub(super) const ALONE_AFTER: Duration = Duration::from_secs(5);
@@ -25,8 +26,12 @@ const SEEDS_MAX: usize = 64;
 pub(super) struct Joining {
     seeds: Vec<Address>,
     next_ask: Tick,
-    /// When this node begins a cluster, if it may.
+    /// It may begin a cluster if nobody has one.
+    is_first: bool,
+    /// When it does.
     alone_at: Option<Tick>,
+    /// The lives that were heard to be members of one.
+    members: BTreeMap<Address, u64>,
     /// Whom it has sent `Join` since it asked last.
     asked: Option<Address>,
 }
@@ -34,6 +39,25 @@ pub(super) struct Joining {
 impl Joining {
     pub(super) fn next(&self) -> Tick {
         self.alone_at.map_or(self.next_ask, |at| at.min(self.next_ask))
+    }
+
+    /// A seed has a cluster, or none.
+    fn heard(&mut self, from: &UniqueAddress, answer: &Message, now: Tick) {
+        if !matches!(answer, Message::NotReady) {
+            self.members.insert(from.address.clone(), from.uid);
+            if self.alone_at.take().is_some() {
+                self.next_ask = now + ASK_AGAIN;
+            }
+            return;
+        }
+        // One that leaves a cluster says the same.
+        if self.members.get(&from.address).is_some_and(|member| *member != from.uid) {
+            self.members.remove(&from.address);
+            if self.is_first && self.members.is_empty() {
+                self.alone_at = Some(now + ALONE_AFTER);
+                self.next_ask = now;
+            }
+        }
     }
 }
 
@@ -50,13 +74,14 @@ impl Node {
         }
         let first = seeds.first() == Some(me);
         seeds.retain(|seed| seed != me);
-        let alone_at = first.then(|| if seeds.is_empty() { now } else { now + ALONE_AFTER });
-        // Others were found meanwhile: whoever may not begin a cluster any more may never.
-        let alone_at = match &self.phase {
-            Phase::Joining(joining) => joining.alone_at.and(alone_at),
-            _ => alone_at,
+        // Others were found meanwhile: what was heard before counts still, and whoever was not the first may never be.
+        let (is_first, members) = match &mut self.phase {
+            Phase::Joining(joining) => (joining.is_first && first, std::mem::take(&mut joining.members)),
+            _ => (first, BTreeMap::new()),
         };
-        self.phase = Phase::Joining(Joining { seeds, next_ask: now, alone_at, asked: None });
+        let may_begin = is_first && members.is_empty();
+        let alone_at = may_begin.then(|| if seeds.is_empty() { now } else { now + ALONE_AFTER });
+        self.phase = Phase::Joining(Joining { seeds, next_ask: now, is_first, alone_at, members, asked: None });
     }
 
     pub(super) fn go_on_joining(&mut self, now: Tick) {
@@ -88,9 +113,7 @@ impl Node {
         if !joining.seeds.contains(&from.address) {
             return self.drop(DropReason::Stranger);
         }
-        if !matches!(message, Message::NotReady) && joining.alone_at.take().is_some() {
-            joining.next_ask = now + ASK_AGAIN;
-        }
+        joining.heard(from, &message, now);
         match message {
             Message::Ready if joining.asked.is_none() => {
                 joining.asked = Some(from.address.clone());

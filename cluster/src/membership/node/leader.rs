@@ -13,8 +13,9 @@ use std::{
 
 /// How long an exiting member is waited for, and waits itself.
 pub(super) const EXIT_WITHIN: Duration = Duration::from_secs(10);
-/// How long those who join are waited for, where one is over that may have let them in.
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
+/// How long those who join are waited for, where one is over that may have let them in. Who cannot be reached is noticed
+/// sooner, even if only its connection hangs.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
 /// How long it is remembered who was removed, at least.
 const ERA: Duration = Duration::from_secs(24 * 60 * 60);
 

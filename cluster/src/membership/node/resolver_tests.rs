@@ -1,14 +1,18 @@
 //! What one node decides about others that cannot reach each other.
 
 use super::{
-    Input, Message, Node, StopReason,
+    Command, Effect, Input, Message, Node, NodeSettings, SharedSettings, StopReason,
     alone_tests::{at, cluster, first_of, member, one_of, said, why_stopped},
 };
 use crate::{
     downing::{Downing, Stop},
     member::MemberStatus::{self, Down, Up},
-    membership::news::News,
+    membership::{
+        news::News,
+        table::{MemberTable, MinMembers, Promotion},
+    },
 };
+use rand::{SeedableRng, rngs::ChaCha8Rng};
 
 /// It has the table by which the other two cannot reach each other, as have they.
 fn first_of_three_whose_others_are_apart() -> Node {
@@ -31,7 +35,7 @@ fn one_of_two_that_cannot_reach_each_other_is_given_up_and_the_other_is_answered
     let mut node = first_of_three_whose_others_are_apart();
     let mut answers = |uid: usize, second| {
         let effects = node.step(said(uid, Message::Probe { at: at(second) }), at(second));
-        effects.iter().any(|it| matches!(it, super::Effect::Send { message: Message::Echo { .. }, .. }))
+        effects.iter().any(|it| matches!(it, Effect::Send { message: Message::Echo { .. }, .. }))
     };
     assert!(answers(1, 2) && !answers(2, 2));
     let stable = Downing::stable_after(3).as_secs();
@@ -143,8 +147,46 @@ fn who_joins_is_let_in_by_the_next_leader_once_it_has_said_what_it_knows_or_says
         })
     };
     assert_eq!(is_up(Third::Answers), Some(5));
-    assert_eq!(is_up(Third::SaysNothing), Some(12));
-    assert_eq!(is_up(Third::SaysNothingWhileTheLeaderSleeps), Some(22), "it is heard once the leader is awake");
+    assert_eq!(is_up(Third::SaysNothing), Some(32));
+    assert_eq!(is_up(Third::SaysNothingWhileTheLeaderSleeps), Some(42), "it is heard once the leader is awake");
+}
+
+/// The first had let in the third, last of all, and what it says of that comes late: all others go by what the third has said
+/// since, so it has to stay as it was. Of its own end it may hear from anybody.
+#[test]
+fn who_is_over_lets_nobody_in_any_more() {
+    let mut node = one_of(1, 3);
+    let mut table = cluster(0..3);
+    table.add(0, member(3, MemberStatus::Joining));
+    let of_first = |table: &MemberTable| said(0, Message::Table { table: table.gossip(), answer: true });
+    node.step(of_first(&table), at(1));
+    node.step(Input::Command(Command::Down(member(0, Up).node.address)), at(2));
+    table.promote(0, &Promotion { uid: 3, to: Up, up_number: Some(4) }).unwrap();
+    let effects = node.step(of_first(&table), at(3));
+    assert_eq!([0, 3].map(|uid| status(&node, uid)), [Some(Down), Some(MemberStatus::Joining)]);
+    let is_told = |it: &Effect| matches!(it, Effect::Send { to, message: Message::Table { .. } } if to.uid == 0);
+    assert!(effects.iter().any(is_told), "it has not heard yet that it is over");
+    table.step(0, 1, Down).unwrap();
+    assert_eq!(why_stopped(&node.step(of_first(&table), at(4))), Some(StopReason::Down));
+}
+
+/// Nobody was ever full, so nobody is there who would ask for the lease.
+#[test]
+fn a_cluster_that_never_began_asks_for_no_lease() {
+    for downing in [Downing::KeepMajority { role: None }, Downing::LeaseMajority { role: None }] {
+        let settings =
+            NodeSettings { downing, min_members: MinMembers { total: 3, ..Default::default() }, ..Default::default() };
+        let mut node = Node::new(member(0, MemberStatus::Joining), settings, ChaCha8Rng::seed_from_u64(1));
+        node.step(Input::Command(Command::Join { seeds: vec![member(0, Up).node.address] }), at(0));
+        let join = Message::Join { member: member(1, MemberStatus::Joining), settings: SharedSettings::default() };
+        node.step(said(1, join), at(1));
+        let stops = (2..100).find_map(|second| {
+            let gone = (second == 5).then_some(Input::News(News::Unreachable(member(1, Up).node)));
+            let link = (second == 5).then_some(Input::Link { peer: member(1, Up).node, works: false });
+            why_stopped(&node.turn(gone.into_iter().chain(link).chain([Input::Time]), at(second)))
+        });
+        assert_eq!(stops, Some(StopReason::Unreachable(Stop::All)));
+    }
 }
 
 /// The fourth is gone, as two say. Of the others each misses the next one, and nobody confirms it: they have all the table.

@@ -8,6 +8,8 @@ use crate::{
     downing::{Downing, Stop},
     member::MemberStatus::{Exiting, Joining, ReadyForShutdown, Up, WeaklyUp},
 };
+use rand::RngExt;
+use std::time::Duration;
 
 fn equal_tables(net: &Net, nodes: impl IntoIterator<Item = usize>) {
     let digests: Vec<_> = nodes.into_iter().map(|at| net.process(at).node.table().digest()).collect();
@@ -27,6 +29,24 @@ fn five_nodes_join_through_seeds_and_have_equal_tables() {
         assert!(Net::hosts(net.process(at), net.now));
         let uid = net.process(at).id.uid;
         assert!(net.told(at, uid).ends_with(&["up"]), "{:?}", net.told(at, uid));
+    }
+}
+
+/// While there are too few the lowest of those that have joined acts for all, and who that is changes with each that comes:
+/// none does before all of them know of each other. (Two with one number fail the test by themselves.)
+#[test]
+fn while_too_few_have_joined_to_begin_nobody_lets_others_in_alone() {
+    for seed in 0..300 {
+        let mut net = Net::new(seed);
+        net.settings.min_members.total = 3;
+        net.start(2, &[2, 1]);
+        net.run(6);
+        for at in [1, 3, 0] {
+            net.start(at, &[2, 1]);
+            let gap = net.rng.random_range(0..60);
+            net.run_for(Duration::from_millis(gap));
+        }
+        assert!(net.run_until(30, |net| (0..4).all(|at| net.statuses(at) == [Up; 4])), "seed {seed}: not up in time");
     }
 }
 
