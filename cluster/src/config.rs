@@ -39,7 +39,8 @@ pub struct ClusterConfig {
     /// Where others reach it. Default: what is bound. Needed when that is all addresses of the machine, such as `0.0.0.0`.
     pub advertised: Option<Address>,
     /// Through whom this node joins; at most 64. Only the first in the list begins a cluster when nobody answers, so all nodes
-    /// should have the same list. None, and no `discovery`: this node begins a cluster of its own, on loopback alone.
+    /// should have the same list. Once it has heard of a cluster it begins none while one of those that were in it may have it
+    /// still: they have to be started again, or it has. None, and no `discovery`: this node begins a cluster of its own, on loopback alone.
     pub seeds: Vec<Address>,
     /// Finds through whom to join, instead of `seeds`.
     pub discovery: Option<DiscoveryConfig>,
@@ -55,7 +56,8 @@ pub struct ClusterConfig {
     pub lease: Option<Arc<dyn Lease>>,
     /// A network that is never quiet stops all, instead of leaving it to chance what each decides. Default `true`.
     pub down_all_when_unstable: bool,
-    /// How many members there must be before the first becomes up. Default 1.
+    /// How many members there must be before the first becomes up. Default 1. If one that has joined is lost before that, all
+    /// stop, whatever `downing` says, and are to be started again.
     pub min_members: usize,
     /// As `min_members`, of those with a role.
     pub min_members_by_role: BTreeMap<String, usize>,
