@@ -86,6 +86,16 @@ pub(crate) enum NoSuchStep {
     NotAllowed { node: UniqueAddress, from: MemberStatus, to: MemberStatus },
 }
 
+/// Full, and let in by all.
+fn has_come(member: &Member) -> bool {
+    member.status.is_full() && member.up_number.is_some()
+}
+
+/// Yet to be let in, though it may have changed its mind.
+fn is_to_come(member: &Member) -> bool {
+    member.status < MemberStatus::Exiting && member.up_number.is_none()
+}
+
 impl MemberTable {
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
@@ -200,6 +210,11 @@ impl MemberTable {
         known
     }
 
+    /// The days that this cluster has counted.
+    pub(crate) fn era(&self) -> u64 {
+        self.era
+    }
+
     /// Has all forget those that were removed in the era before this one. For the leader, once all agree and a day has
     /// passed.
     pub(crate) fn begin_era(&mut self, me: u64) {
@@ -232,8 +247,11 @@ impl MemberTable {
     /// full member all that join must have it: which of them acts for all changes with each that comes.
     pub(crate) fn is_converged(&self) -> bool {
         let settled = |uid| self.members.get(uid).is_some_and(|member| member.status >= MemberStatus::Exiting);
-        let has_begun = self.members.values().any(|member| member.status.is_full());
-        let agree = if has_begun { self.all_have_seen(MemberStatus::is_full) } else { self.all_that_join_have_seen() };
+        let agree = if self.has_begun() {
+            self.all_have_seen(|member| member.status.is_full())
+        } else {
+            self.all_have_seen(is_to_come)
+        };
         agree && self.unreachable().iter().all(settled) || is_planted(Bug::NoSeenSet)
     }
 
@@ -243,13 +261,19 @@ impl MemberTable {
         self.members.values().filter(led).map(|member| member.node.uid).collect()
     }
 
-    /// Whether all that have yet to be let in have this table: one that is in already has said so then.
-    pub(crate) fn all_that_join_have_seen(&self) -> bool {
-        self.all_have_seen(|status| status < MemberStatus::Up)
+    /// Whether all have this table that have yet to be let in, or to go: whoever knows of one that is in already has said so
+    /// then.
+    pub(crate) fn all_that_come_or_go_have_seen(&self) -> bool {
+        self.all_have_seen(|member| is_to_come(member) || member.status == MemberStatus::Exiting)
     }
 
-    fn all_have_seen(&self, of: fn(MemberStatus) -> bool) -> bool {
-        self.members.values().all(|member| !of(member.status) || self.seen.contains(&member.node.uid))
+    fn all_have_seen(&self, of: fn(&Member) -> bool) -> bool {
+        self.members.values().all(|member| !of(member) || self.seen.contains(&member.node.uid))
+    }
+
+    /// Whether there is a full member. One that leaves before it was let in never is.
+    fn has_begun(&self) -> bool {
+        self.members.values().any(has_come)
     }
 
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is
@@ -262,12 +286,12 @@ impl MemberTable {
                 .filter(|member| member.node.uid == me || !unreachable.contains(&member.node.uid))
                 .filter(|member| member.has_role(role))
         };
-        let lowest = |status: fn(MemberStatus) -> bool| {
-            reachable().filter(|member| status(member.status)).min_by(|one, two| one.node.cmp(&two.node))
+        let lowest = |counts: fn(&Member) -> bool| {
+            reachable().filter(|member| counts(member)).min_by(|one, two| one.node.cmp(&two.node))
         };
-        lowest(MemberStatus::is_full).or_else(|| {
-            let nobody_yet = self.members.values().all(|member| !member.status.is_full()) && !self.is_orphaned();
-            nobody_yet.then(|| lowest(|status| status < MemberStatus::Up))?
+        lowest(has_come).or_else(|| {
+            let nobody_yet = !self.has_begun() && !self.is_orphaned();
+            nobody_yet.then(|| lowest(is_to_come))?
         })
     }
 
@@ -275,7 +299,7 @@ impl MemberTable {
     /// all, and elsewhere some may go on of whom these do not know.
     pub(crate) fn is_orphaned(&self) -> bool {
         let given_up = |member: &Member| member.status == MemberStatus::Down && member.up_number.is_some();
-        self.members.values().all(|member| !member.status.is_full()) && self.members.values().any(given_up)
+        !self.has_begun() && self.members.values().any(given_up)
     }
 
     /// The member that has been up for longest, of those with `role` that are full.
@@ -346,7 +370,7 @@ impl MemberTable {
                 .filter(|member| member.status < MemberStatus::Leaving && member.has_role(role))
                 .count()
         };
-        self.members.values().any(|member| member.status.is_full())
+        self.has_begun()
             || (coming(None) >= min.total && min.by_role.iter().all(|(role, least)| coming(Some(role)) >= *least))
     }
 

@@ -284,10 +284,26 @@ fn who_joins_is_heard_before_it_is_let_in_where_one_is_over_that_may_have_done_s
     before.promote(1, &Promotion { uid: 3, to: Up, up_number: Some(3) }).unwrap();
     third.merge(3, &before.gossip());
     second.step(2, 1, Down).unwrap();
-    assert!(second.is_converged() && !second.all_that_join_have_seen());
+    assert!(second.is_converged() && !second.all_that_come_or_go_have_seen());
     assert_eq!(second.may_have_led(), [1].into());
     third.merge(3, &second.gossip());
     second.merge(2, &third.gossip());
-    assert!(second.all_that_join_have_seen());
+    assert!(second.all_that_come_or_go_have_seen());
     assert_eq!(second.get(3).and_then(|member| member.up_number), Some(3));
+}
+
+/// The second wants to leave before anybody was let in.
+#[test]
+fn who_leaves_before_it_was_let_in_begins_nothing() {
+    let mut table = joined(3);
+    table.step(2, 2, Leaving).unwrap();
+    assert!(!table.is_converged(), "the others have not seen it");
+    assert_eq!(table.leader(2, None).map(|leader| leader.node.uid), Some(1));
+    let mut gossip = table.gossip();
+    gossip.seen = vec![1, 2, 3];
+    table.merge(1, &gossip);
+    assert!(table.is_converged());
+    let three = MinMembers { total: 3, ..MinMembers::default() };
+    let of_one = |table: &MemberTable| table.promotions(&three).into_iter().find(|promotion| promotion.uid == 1);
+    assert_eq!(of_one(&table), None, "two are left of three");
 }

@@ -103,7 +103,7 @@ fn the_first_seed_begins_a_cluster_only_if_nobody_has_one() {
     }
 }
 
-/// Both others were members of a cluster, and are back as who they were not: it is over.
+/// There was a cluster, and the first has heard of it: it is over once all others are there and have none.
 #[test]
 fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and_have_none() {
     let seeds = vec![address(0), address(1), address(2)];
@@ -122,14 +122,18 @@ fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and
             node.table().members().count() > 0
         })
     };
-    let (wait, none) = (Message::Wait, Message::NotReady);
-    let had_one = [(1, 1, 11, wait.clone()), (2, 2, 12, Message::Ready)];
-    let and = |more: &[(u64, usize, u64, Message)]| begins(&[&had_one, more].concat());
-    assert_eq!(and(&[]), None, "silence says nothing of a cluster that was heard of");
-    assert_eq!(and(&[(20, 1, 21, none.clone())]), None, "one of them may still have it");
-    assert_eq!(and(&[(20, 1, 11, none.clone()), (20, 2, 12, none.clone())]), None, "who leaves a cluster is not ready");
-    assert_eq!(and(&[(20, 1, 21, none.clone()), (40, 2, 22, none.clone())]), Some(45));
-    assert_eq!(and(&[(20, 1, 21, none.clone()), (40, 2, 22, none), (42, 1, 21, wait)]), None, "there is one again");
+    type Answers = Vec<(u64, usize, u64, Message)>;
+    let none = |seconds: std::ops::Range<u64>, from: usize, uid: u64| -> Answers {
+        seconds.step_by(4).map(|second| (second, from, uid, Message::NotReady)).collect()
+    };
+    let after_one = |answers: &[Answers]| begins(&[&[vec![(1, 1, 11, Message::Wait)]], answers].concat().concat());
+    assert_eq!(after_one(&[]), None, "silence says nothing of a cluster that was heard of");
+    assert_eq!(after_one(&[none(40..90, 1, 21)]), None, "another may still have it");
+    assert_eq!(after_one(&[none(40..90, 1, 11), none(40..90, 2, 12)]), None, "who leaves a cluster says the same");
+    assert_eq!(after_one(&[none(40..90, 1, 21), none(48..90, 2, 12)]), Some(68));
+    assert_eq!(after_one(&[none(40..90, 1, 21), none(48..50, 2, 12)]), None, "one does not say so any more");
+    let again = vec![(60, 2, 12, Message::Ready)];
+    assert_eq!(after_one(&[none(40..90, 1, 21), none(48..59, 2, 12), again]), None, "there is one again");
 }
 
 #[test]

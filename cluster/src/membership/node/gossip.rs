@@ -159,8 +159,8 @@ impl Node {
         }
     }
 
-    /// Merges it. That of one that is held to be over counts no more, unless it says that this node is: all others go by what
-    /// this node has said since, as if it had heard nothing new.
+    /// Merges it. That of one that is held to be over counts no more, but for what it says of this node's own end: all others
+    /// go by what this node has said since, as if it had heard nothing new. Where nobody is left to act for all it counts still.
     pub(super) fn receive_table(&mut self, from: &UniqueAddress, gossip: &Gossip, answer: bool, now: Tick) {
         let me = self.myself.node.uid;
         if !is_bounded(gossip) {
@@ -183,13 +183,17 @@ impl Node {
         }
         let is_over = self.status_of(from.uid) == Some(MemberStatus::Down);
         let ends_me = |member: &Member| member.node.uid == me && member.status == MemberStatus::Down;
-        if !is_over || gossip.removed.contains_key(&me) || gossip.members.iter().any(ends_me) {
+        if !is_over || self.table.is_orphaned() {
             self.table.merge(me, gossip);
+        } else if gossip.removed.contains_key(&me) {
+            return self.told_removed(from, now);
+        } else if gossip.members.iter().any(ends_me) {
+            let _ = self.table.step(me, me, MemberStatus::Down); // it may be further already
         }
         if gossip.members.iter().any(|member| member.node == *from && member.status == MemberStatus::Down) {
             self.hosting.quorum.forget(&from.address);
         }
-        self.leading.saw_era(gossip.era, now);
+        self.leading.saw_era(self.table.era(), now);
         let more = self.table.seen().iter().any(|uid| gossip.seen.binary_search(uid).is_err());
         let mine = self.summary();
         if answer && (more || mine.digest != gossip.digest()) {

@@ -2,7 +2,7 @@
 //!
 //! Whoever wants in asks all seeds, and joins through the first that is ready. Only the first seed of the list may begin a
 //! cluster, once nobody has answered for a while; and not once it has heard of one, though it be refused there, until all
-//! that were members of it are other lives now that have none.
+//! seeds say for a while that they have none.
 
 use super::{DropReason, Effect, Message, Node, Phase, SharedSettings, StopReason, gossip::is_bounded};
 use crate::{
@@ -18,6 +18,8 @@ pub(super) const ALONE_AFTER: Duration = Duration::from_secs(5);
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// The first seed is in more of a hurry: a lost question must not make two clusters.
 const FIRST_SEED_ASKS_AGAIN: Duration = Duration::from_secs(1);
+/// When the first seed begins a cluster because all others say that they have none, and there was one.
+const NONE_FOR: Duration = Duration::from_secs(20);
 /// More than anybody has.
 const SEEDS_MAX: usize = 64;
 
@@ -32,6 +34,8 @@ pub(super) struct Joining {
     alone_at: Option<Tick>,
     /// The lives that were heard to be members of one.
     members: BTreeMap<Address, u64>,
+    /// The seeds that have none, and when they said so last.
+    without: BTreeMap<Address, Tick>,
     /// Whom it has sent `Join` since it asked last.
     asked: Option<Address>,
 }
@@ -45,19 +49,23 @@ impl Joining {
     fn heard(&mut self, from: &UniqueAddress, answer: &Message, now: Tick) {
         if !matches!(answer, Message::NotReady) {
             self.members.insert(from.address.clone(), from.uid);
+            self.without.clear();
             if self.alone_at.take().is_some() {
                 self.next_ask = now + ASK_AGAIN;
             }
-            return;
-        }
-        // One that leaves a cluster says the same.
-        if self.members.get(&from.address).is_some_and(|member| *member != from.uid) {
-            self.members.remove(&from.address);
-            if self.is_first && self.members.is_empty() {
-                self.alone_at = Some(now + ALONE_AFTER);
-                self.next_ask = now;
+        } else if self.members.get(&from.address) != Some(&from.uid) {
+            // One that leaves a cluster says the same, and so is not believed.
+            self.without.insert(from.address.clone(), now);
+            if self.is_first && self.alone_at.is_none() && self.nobody_has_one(now) {
+                (self.alone_at, self.next_ask) = (Some(now + NONE_FOR), now);
             }
         }
+    }
+
+    /// Whether all seeds have said of late that they have none. That nobody answers says nothing once there was one.
+    fn nobody_has_one(&self, now: Tick) -> bool {
+        let says_so = |seed: &Address| self.without.get(seed).is_some_and(|at| now - *at < ASK_AGAIN * 3 / 2);
+        self.seeds.iter().all(says_so)
     }
 }
 
@@ -81,11 +89,22 @@ impl Node {
         };
         let may_begin = is_first && members.is_empty();
         let alone_at = may_begin.then(|| if seeds.is_empty() { now } else { now + ALONE_AFTER });
-        self.phase = Phase::Joining(Joining { seeds, next_ask: now, is_first, alone_at, members, asked: None });
+        self.phase = Phase::Joining(Joining {
+            seeds,
+            next_ask: now,
+            is_first,
+            alone_at,
+            members,
+            without: BTreeMap::new(),
+            asked: None,
+        });
     }
 
     pub(super) fn go_on_joining(&mut self, now: Tick) {
         let Phase::Joining(joining) = &mut self.phase else { return };
+        if joining.alone_at.is_some_and(|at| at <= now) && !joining.members.is_empty() && !joining.nobody_has_one(now) {
+            joining.alone_at = None;
+        }
         if joining.alone_at.is_some_and(|at| at <= now) {
             self.table.add(self.myself.node.uid, self.myself.clone());
             return self.begin(now);

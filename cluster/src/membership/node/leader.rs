@@ -91,7 +91,7 @@ impl Leading {
             self.unsure = Some(now);
         }
         self.over = over;
-        self.unsure = self.unsure.filter(|_| !table.all_that_join_have_seen());
+        self.unsure = self.unsure.filter(|_| !table.all_that_come_or_go_have_seen());
     }
 
     /// Whether nobody was left for so long who would let others in.

@@ -164,15 +164,18 @@ fn who_is_over_lets_nobody_in_any_more() {
     table.promote(0, &Promotion { uid: 3, to: Up, up_number: Some(4) }).unwrap();
     let effects = node.step(of_first(&table), at(3));
     assert_eq!([0, 3].map(|uid| status(&node, uid)), [Some(Down), Some(MemberStatus::Joining)]);
+    let before = node.table().digest();
     let is_told = |it: &Effect| matches!(it, Effect::Send { to, message: Message::Table { .. } } if to.uid == 0);
     assert!(effects.iter().any(is_told), "it has not heard yet that it is over");
+    assert_eq!(node.table().digest(), before);
     table.step(0, 1, Down).unwrap();
     assert_eq!(why_stopped(&node.step(of_first(&table), at(4))), Some(StopReason::Down));
+    assert_eq!(status(&node, 3), Some(MemberStatus::Joining), "nothing else is heard from it");
 }
 
-/// Nobody was ever full, so nobody is there who would ask for the lease.
+/// Nobody was ever full, so nobody is there who would give up whoever is lost.
 #[test]
-fn a_cluster_that_never_began_asks_for_no_lease() {
+fn a_cluster_that_never_began_stops_when_one_is_lost() {
     for downing in [Downing::KeepMajority { role: None }, Downing::LeaseMajority { role: None }] {
         let settings =
             NodeSettings { downing, min_members: MinMembers { total: 3, ..Default::default() }, ..Default::default() };
