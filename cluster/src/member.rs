@@ -186,6 +186,16 @@ impl Member {
         age(self).cmp(&age(other)).then_with(|| self.node.cmp(&other.node))
     }
 
+    /// Full, and let in by all. One that leaves before it was let in never is.
+    pub(crate) fn has_come(&self) -> bool {
+        self.status.is_full() && self.up_number.is_some()
+    }
+
+    /// Yet to be let in, though it may have changed its mind.
+    pub(crate) fn is_to_come(&self) -> bool {
+        self.status < MemberStatus::Exiting && self.up_number.is_none()
+    }
+
     /// What two accounts of one life amount to: the higher status and, apart from it, the smaller number.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.status = self.status.max(other.status);

@@ -156,9 +156,7 @@ fn outcome(downing: &Downing, view: &View) -> Outcome {
             }
         }
         // Nobody has begun yet, and so nobody would ask for it.
-        Downing::LeaseMajority { .. } if !view.members.values().any(|member| member.status.is_full()) => {
-            Outcome::Nobody
-        }
+        Downing::LeaseMajority { .. } if !view.members.values().any(Member::has_come) => Outcome::Nobody,
         Downing::LeaseMajority { role } => {
             let after = if majority(view, role.as_deref()) == Outcome::Mine { Duration::ZERO } else { MINORITY_WAITS };
             Outcome::Lease(after)

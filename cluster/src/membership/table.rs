@@ -86,16 +86,6 @@ pub(crate) enum NoSuchStep {
     NotAllowed { node: UniqueAddress, from: MemberStatus, to: MemberStatus },
 }
 
-/// Full, and let in by all.
-fn has_come(member: &Member) -> bool {
-    member.status.is_full() && member.up_number.is_some()
-}
-
-/// Yet to be let in, though it may have changed its mind.
-fn is_to_come(member: &Member) -> bool {
-    member.status < MemberStatus::Exiting && member.up_number.is_none()
-}
-
 impl MemberTable {
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
@@ -250,7 +240,7 @@ impl MemberTable {
         let agree = if self.has_begun() {
             self.all_have_seen(|member| member.status.is_full())
         } else {
-            self.all_have_seen(is_to_come)
+            self.all_have_seen(Member::is_to_come)
         };
         agree && self.unreachable().iter().all(settled) || is_planted(Bug::NoSeenSet)
     }
@@ -264,7 +254,7 @@ impl MemberTable {
     /// Whether all have this table that have yet to be let in, or to go: whoever knows of one that is in already has said so
     /// then.
     pub(crate) fn all_that_come_or_go_have_seen(&self) -> bool {
-        self.all_have_seen(|member| is_to_come(member) || member.status == MemberStatus::Exiting)
+        self.all_have_seen(|member| member.is_to_come() || member.status == MemberStatus::Exiting)
     }
 
     fn all_have_seen(&self, of: fn(&Member) -> bool) -> bool {
@@ -273,7 +263,7 @@ impl MemberTable {
 
     /// Whether there is a full member. One that leaves before it was let in never is.
     fn has_begun(&self) -> bool {
-        self.members.values().any(has_come)
+        self.members.values().any(Member::has_come)
     }
 
     /// Who acts for all, as `me` sees it: the lowest address among the full members that can be reached; before there is
@@ -289,9 +279,9 @@ impl MemberTable {
         let lowest = |counts: fn(&Member) -> bool| {
             reachable().filter(|member| counts(member)).min_by(|one, two| one.node.cmp(&two.node))
         };
-        lowest(has_come).or_else(|| {
+        lowest(Member::has_come).or_else(|| {
             let nobody_yet = !self.has_begun() && !self.is_orphaned();
-            nobody_yet.then(|| lowest(is_to_come))?
+            nobody_yet.then(|| lowest(Member::is_to_come))?
         })
     }
 
@@ -340,10 +330,7 @@ impl MemberTable {
 
     /// Who may work for now although not all agree, because somebody cannot be reached: see [`MemberStatus::WeaklyUp`].
     pub(crate) fn weak_promotions(&self, min: &MinMembers) -> Vec<Promotion> {
-        if !self.is_enough(min)
-            || self.is_shutting_down()
-            || !self.members.values().any(|member| member.status.is_full())
-        {
+        if !self.is_enough(min) || self.is_shutting_down() || !self.has_begun() {
             return Vec::new();
         }
         let joining = self.members.values().filter(|member| member.status == MemberStatus::Joining);

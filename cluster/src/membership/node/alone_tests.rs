@@ -107,7 +107,7 @@ fn the_first_seed_begins_a_cluster_only_if_nobody_has_one() {
 #[test]
 fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and_have_none() {
     let seeds = vec![address(0), address(1), address(2)];
-    let begins = |answers: &[(u64, usize, u64, Message)]| {
+    let begins = |answers: &[(u64, usize, u64, Message)], of_less: bool| {
         let mut node = node(0);
         node.step(Input::Command(Command::Join { seeds: seeds.clone() }), at(0));
         (1..100).find(|second| {
@@ -116,7 +116,8 @@ fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and
                 node.step(Input::Message { from, message: message.clone() }, at(*second));
             }
             if *second == 30 {
-                node.step(Input::Command(Command::Join { seeds: seeds.clone() }), at(*second));
+                let found = if of_less { &seeds[..2] } else { &seeds };
+                node.step(Input::Command(Command::Join { seeds: found.to_vec() }), at(*second));
             }
             node.step(Input::Time, at(*second));
             node.table().members().count() > 0
@@ -126,7 +127,8 @@ fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and
     let none = |seconds: std::ops::Range<u64>, from: usize, uid: u64| -> Answers {
         seconds.step_by(4).map(|second| (second, from, uid, Message::NotReady)).collect()
     };
-    let after_one = |answers: &[Answers]| begins(&[&[vec![(1, 1, 11, Message::Wait)]], answers].concat().concat());
+    let after_one =
+        |answers: &[Answers]| begins(&[&[vec![(1, 1, 11, Message::Wait)]], answers].concat().concat(), false);
     assert_eq!(after_one(&[]), None, "silence says nothing of a cluster that was heard of");
     assert_eq!(after_one(&[none(40..90, 1, 21)]), None, "another may still have it");
     assert_eq!(after_one(&[none(40..90, 1, 11), none(40..90, 2, 12)]), None, "who leaves a cluster says the same");
@@ -134,6 +136,8 @@ fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and
     assert_eq!(after_one(&[none(40..90, 1, 21), none(48..50, 2, 12)]), None, "one does not say so any more");
     let again = vec![(60, 2, 12, Message::Ready)];
     assert_eq!(after_one(&[none(40..90, 1, 21), none(48..59, 2, 12), again]), None, "there is one again");
+    let other_has_one = [vec![(1, 2, 12, Message::Wait)], none(40..90, 1, 21)].concat();
+    assert_eq!(begins(&other_has_one, true), None, "who has one is not found any more, and may have it still");
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Node {
         } else if gossip.removed.contains_key(&me) {
             return self.told_removed(from, now);
         } else if gossip.members.iter().any(ends_me) {
-            let _ = self.table.step(me, me, MemberStatus::Down); // it may be further already
+            self.step_member(me, MemberStatus::Down);
         }
         if gossip.members.iter().any(|member| member.node == *from && member.status == MemberStatus::Down) {
             self.hosting.quorum.forget(&from.address);

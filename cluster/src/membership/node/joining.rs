@@ -62,10 +62,11 @@ impl Joining {
         }
     }
 
-    /// Whether all seeds have said of late that they have none. That nobody answers says nothing once there was one.
+    /// Whether all seeds, and all that had one, have said of late that they have none. That nobody answers says nothing once
+    /// there was one, nor does it that who had it is no seed any more.
     fn nobody_has_one(&self, now: Tick) -> bool {
         let says_so = |seed: &Address| self.without.get(seed).is_some_and(|at| now - *at < ASK_AGAIN * 3 / 2);
-        self.seeds.iter().all(says_so)
+        self.seeds.iter().chain(self.members.keys()).all(says_so)
     }
 }
 

@@ -222,8 +222,8 @@ impl Node {
             }
             _ if self.table.get(from.uid).is_none() => self.drop(DropReason::Stranger),
             _ if self.status_of(from.uid) == Some(MemberStatus::Down) => {
-                // It may not know yet.
-                self.send_table(from, false);
+                // It may not know yet; and where nobody is left to act for all, what it knows counts.
+                self.send_table(from, self.table.is_orphaned());
                 self.drop(DropReason::Gone);
             }
             Message::Summary(summary) => self.receive_summary(from, summary),
@@ -300,11 +300,12 @@ impl Node {
             Some(MemberStatus::Exiting) if self.leading.is_exit_over(&self.table, uid, now) => {
                 self.stop(StopReason::Left, now);
             }
-            Some(mine) if mine < MemberStatus::Up => {
+            Some(mine) if self.table.get(uid).is_some_and(Member::is_to_come) => {
                 // Others may have begun anew meanwhile, where this life counts for nothing.
                 let long = Downing::stable_after(self.table.members().count()) * 2;
                 if self.leading.is_orphaned_for(long, now) {
-                    self.stop(StopReason::Stranded, now);
+                    let why = if mine == MemberStatus::Leaving { StopReason::Left } else { StopReason::Stranded };
+                    self.stop(why, now);
                 }
             }
             Some(_) if self.slept_through_all() => self.stop(StopReason::Stranded, now),

@@ -2,7 +2,7 @@
 
 use super::{
     Command, Effect, Input, Message, Node, NodeSettings, SharedSettings, StopReason,
-    alone_tests::{at, cluster, first_of, member, one_of, said, why_stopped},
+    alone_tests::{at, cluster, first_of, member, node, one_of, said, why_stopped},
 };
 use crate::{
     downing::{Downing, Stop},
@@ -171,6 +171,21 @@ fn who_is_over_lets_nobody_in_any_more() {
     table.step(0, 1, Down).unwrap();
     assert_eq!(why_stopped(&node.step(of_first(&table), at(4))), Some(StopReason::Down));
     assert_eq!(status(&node, 3), Some(MemberStatus::Joining), "nothing else is heard from it");
+}
+
+/// The other is over, which alone could have let it in or go.
+#[test]
+fn who_wants_to_leave_before_it_was_let_in_goes_when_nobody_is_left() {
+    let mut table = cluster(0..1);
+    table.add(0, member(1, MemberStatus::Joining));
+    let mut node = node(1);
+    node.step(Input::Command(Command::Join { seeds: vec![member(0, Up).node.address] }), at(0));
+    node.step(said(0, Message::Ready), at(0));
+    node.step(said(0, Message::Welcome { table: table.gossip() }), at(0));
+    node.step(Input::Command(Command::Leave(member(1, Up).node.address)), at(1));
+    node.step(Input::Command(Command::Down(member(0, Up).node.address)), at(1));
+    let stops = (2..60).find_map(|second| why_stopped(&node.step(Input::Time, at(second))));
+    assert_eq!(stops, Some(StopReason::Left));
 }
 
 /// Nobody was ever full, so nobody is there who would give up whoever is lost.
