@@ -223,7 +223,7 @@ impl Manager {
             self.taken.remove(&uid);
             self.tokens.removed(uid, free_at);
             if self.host == Some(uid) {
-                self.host = None;
+                self.over(self.term);
             }
         }
         if self.chosen() != before {
@@ -271,8 +271,17 @@ impl Manager {
                 };
                 self.send(from, answer);
             }
+            // Nobody whom it asked for a term has heard of that one. Whoever has would not follow it.
+            SingletonMessage::Hosting { term } if term < self.over => {
+                self.send(from, SingletonMessage::Over { term: self.over });
+            }
             SingletonMessage::Hosting { term } => self.hosted(from, term),
-            SingletonMessage::Over { term } => self.over(term),
+            SingletonMessage::Over { term } => {
+                self.over(term);
+                if self.runs().is_some_and(|mine| mine < term) {
+                    self.stop(now); // and begins again, in a higher one
+                }
+            }
             SingletonMessage::Closing { .. } | SingletonMessage::Closed { .. } | SingletonMessage::NotHere { .. } => {}
         }
     }

@@ -1,11 +1,19 @@
 //! Random cuts, crashes, restarts and departures: at most one instance serves at any time, and one does in the end.
 
-use super::{HostChoice, model::Model};
+use super::{
+    HostChoice,
+    manager::{Effect, Input, Manager},
+    message::SingletonMessage,
+    model::{Model, member},
+};
+use crate::member::MemberStatus::Up;
 use crate::membership::node::{
     Command, NodeSettings,
     network::{Net, address},
 };
+use actors::Tick;
 use rand::RngExt;
+use std::time::Duration;
 
 const SEEDS: u64 = 40;
 
@@ -13,6 +21,36 @@ fn up(seed: u64, nodes: usize, choice: HostChoice) -> Model {
     let mut model = Model::new(Net::up(seed, nodes), choice);
     assert!(model.run_until(10, |model| model.hosts().len() == 1).is_some(), "seed {seed}\n{}", model.trace());
     model
+}
+
+/// All that had agreed on the last term are gone at once, and the clock was set back, so the next one is lower. One is left
+/// that had heard of the last, and would not follow.
+#[test]
+fn an_instance_in_a_term_that_is_too_low_begins_again_in_a_higher_one() {
+    let at = |seconds| Tick::START + Duration::from_secs(seconds);
+    let all = |uids: [u64; 3], removed| Input::Members {
+        members: uids.map(|uid| member(uid, Up, Some(uid))).into(),
+        removed,
+    };
+    let says = |from, message| Input::Message { from, message };
+    let mut other = Manager::new(3, "one", HostChoice::Oldest);
+    other.step(all([1, 2, 3], vec![]), at(0));
+    other.step(says(1, SingletonMessage::Hosting { term: 90 }), at(0));
+    let effects = other.step(says(2, SingletonMessage::Hosting { term: 50 }), at(1));
+    assert_eq!(effects, [], "nobody knows that the other one is over");
+    other.step(all([2, 3, 4], vec![(1, at(2))]), at(2));
+    let effects = other.step(says(2, SingletonMessage::Hosting { term: 50 }), at(3));
+    let over = SingletonMessage::Over { term: 90 };
+    assert_eq!(effects, [Effect::Send { to: 2, message: over.clone() }]);
+
+    let mut host = Manager::new(2, "one", HostChoice::Oldest);
+    host.step(all([2, 3, 4], vec![]), at(2));
+    host.step(Input::HostUntil(Some(at(100))), at(2));
+    host.step(Input::Term(50), at(2));
+    assert_eq!(host.runs(), Some(50));
+    assert_eq!(host.step(says(3, over), at(3)), [Effect::Stop]);
+    let effects = host.step(Input::Stopped, at(4));
+    assert!(effects.contains(&Effect::GetTerm { floor: 91 }), "{effects:?}");
 }
 
 #[test]
