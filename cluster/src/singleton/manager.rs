@@ -108,6 +108,8 @@ pub(super) struct Manager {
     /// The highest term it has heard of, and whose it is, if that is not over.
     term: u64,
     host: Option<u64>,
+    /// The term of `host`: somebody may have told of a higher one, and not whose it is.
+    hosted_in: u64,
     /// The highest term that is over.
     over: u64,
     /// That the last one here is over is told until somebody is heard to have the next.
@@ -139,6 +141,7 @@ impl Manager {
             ended: false,
             term: 0,
             host: None,
+            hosted_in: 0,
             over: 0,
             over_again: None,
             promised: BTreeSet::new(),
@@ -223,7 +226,8 @@ impl Manager {
             self.taken.remove(&uid);
             self.tokens.removed(uid, free_at);
             if self.host == Some(uid) {
-                self.over(self.term);
+                self.host = None;
+                self.over(self.hosted_in);
             }
         }
         if self.chosen() != before {
@@ -288,7 +292,7 @@ impl Manager {
 
     fn hosted(&mut self, by: u64, term: u64) {
         if term >= self.term && term > self.over {
-            (self.term, self.host) = (term, Some(by));
+            (self.term, self.hosted_in, self.host) = (term, term, Some(by));
             self.over_again = None;
         }
     }

@@ -43,6 +43,14 @@ fn an_instance_in_a_term_that_is_too_low_begins_again_in_a_higher_one() {
     let over = SingletonMessage::Over { term: 90 };
     assert_eq!(effects, [Effect::Send { to: 2, message: over.clone() }]);
 
+    // Who gives it the right to host says which term was the last, and not whose: that one may run.
+    let mut told = Manager::new(3, "one", HostChoice::Oldest);
+    told.step(all([1, 2, 3], vec![]), at(0));
+    told.step(says(1, SingletonMessage::Hosting { term: 40 }), at(0));
+    told.step(says(2, SingletonMessage::Give { passed: 1, wait_ms: 0, term: 60 }), at(0));
+    told.step(all([2, 3, 4], vec![(1, at(2))]), at(2));
+    assert_eq!(told.step(says(2, SingletonMessage::Hosting { term: 50 }), at(3)), []);
+
     let mut host = Manager::new(2, "one", HostChoice::Oldest);
     host.step(all([2, 3, 4], vec![]), at(2));
     host.step(Input::HostUntil(Some(at(100))), at(2));

@@ -162,9 +162,9 @@ fn who_is_over_lets_nobody_in_any_more() {
     node.step(of_first(&table), at(1));
     node.step(Input::Command(Command::Down(member(0, Up).node.address)), at(2));
     table.promote(0, &Promotion { uid: 3, to: Up, up_number: Some(4) }).unwrap();
+    let before = node.table().digest();
     let effects = node.step(of_first(&table), at(3));
     assert_eq!([0, 3].map(|uid| status(&node, uid)), [Some(Down), Some(MemberStatus::Joining)]);
-    let before = node.table().digest();
     let is_told = |it: &Effect| matches!(it, Effect::Send { to, message: Message::Table { .. } } if to.uid == 0);
     assert!(effects.iter().any(is_told), "it has not heard yet that it is over");
     assert_eq!(node.table().digest(), before);
