@@ -12,7 +12,11 @@ use actors::Clock;
 use anyhow::Context;
 use arguments::Arguments;
 use cluster::testkit::chaos::{Failure, Plan, RunOptions, minimize, run};
-use std::process::ExitCode;
+use std::{
+    fmt::Display,
+    io::{ErrorKind, Write},
+    process::ExitCode,
+};
 
 /// Of so many seeds one runs twice.
 const TWICE_EVERY: u64 = 100;
@@ -41,12 +45,12 @@ fn main() -> anyhow::Result<ExitCode> {
         seeds += 1;
         let plan = Plan::of(seed);
         if arguments.is_one() {
-            print!("{plan}");
+            show(&plan)?;
         }
         let outcome = run(&plan, &options);
         simulated += outcome.simulated.as_secs_f64();
         if arguments.trace && !arguments.minimize {
-            print!("{}", outcome.trace);
+            show(&outcome.trace)?;
         }
         if let Some(failure) = outcome.failure {
             let is_known = arguments.known.as_deref() == Some(failure.promise);
@@ -69,6 +73,14 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Prints it. Whoever reads only the first lines has seen enough.
+fn show(what: impl Display) -> anyhow::Result<()> {
+    match write!(std::io::stdout(), "{what}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        done => Ok(done?),
+    }
+}
+
 fn tell(plan: &Plan, failure: &Failure) {
     println!("seed {} broke {failure}\n{plan}again: cargo sim --seed {} --minimize", plan.seed, plan.seed);
 }
@@ -87,7 +99,7 @@ fn shrink(plan: &Plan, options: &RunOptions) -> anyhow::Result<()> {
     let failure = failure.context("the run is not the same each time")?;
     println!("the least that breaks it: {failure}\n{least}");
     if options.traced {
-        print!("{}", run(&least, options).trace);
+        show(&run(&least, options).trace)?;
     }
     Ok(())
 }

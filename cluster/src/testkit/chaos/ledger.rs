@@ -162,9 +162,12 @@ impl Ledger {
             let what = format!("an instance starts at {life}, and one is at {} and may serve", other.life);
             inner.failure.get_or_insert(Failure::new("S2", what));
         }
-        inner.last_term = term;
-        inner.witnesses.clone_from(&hosted.witnesses);
-        inner.witnesses_were = hosted.witnesses.len();
+        if !is_misled {
+            // Whoever was left behind cannot know the terms of those that go on without it.
+            inner.last_term = term;
+            inner.witnesses.clone_from(&hosted.witnesses);
+            inner.witnesses_were = hosted.witnesses.len();
+        }
         inner.instances.insert(term, hosted.clone());
     }
 
@@ -264,16 +267,34 @@ impl Ledger {
 }
 
 impl Inner {
-    /// Whether that life was told by an operator that somebody is gone who is not, and has not heard of it for long: it goes
-    /// on without whoever runs on.
+    /// Whether that life goes on without one that runs on, by the word of an operator: he told it, or one that is or was with
+    /// it, that somebody is gone who is not, and who has not heard of it for long.
     fn is_misled(&self, life: u64) -> bool {
-        let holds_for_gone = |observer: u64, gone: u64| {
-            self.known.get(&(observer, gone)).is_some_and(|status| *status >= MemberStatus::Down)
-        };
         self.given_up.iter().any(|(gone, at)| {
-            let unheard = !holds_for_gone(*gone, *gone) && self.now > *at + HEARS_WITHIN;
-            unheard && *gone != life && holds_for_gone(life, *gone)
+            let unheard = !self.holds_for_gone(*gone, *gone) && self.now > *at + HEARS_WITHIN;
+            unheard && *gone != life && self.goes_without(life, *gone)
         })
+    }
+
+    fn holds_for_gone(&self, observer: u64, gone: u64) -> bool {
+        self.known.get(&(observer, gone)).is_some_and(|status| *status >= MemberStatus::Down)
+    }
+
+    /// Whether that life holds that other for gone, or never heard of it, since one let it in that goes without it.
+    fn goes_without(&self, life: u64, gone: u64) -> bool {
+        let (mut seen, mut ahead) = (BTreeSet::from([life]), vec![life]);
+        while let Some(life) = ahead.pop() {
+            match self.known.get(&(life, gone)) {
+                Some(status) if *status >= MemberStatus::Down => return true,
+                Some(_) => {}
+                None => {
+                    let with_it = self.known.range((life, u64::MIN)..=(life, u64::MAX));
+                    let was_full = with_it.filter(|(_, status)| **status >= MemberStatus::Up);
+                    ahead.extend(was_full.map(|((_, other), _)| *other).filter(|other| seen.insert(*other)));
+                }
+            }
+        }
+        false
     }
 
     /// Whether that life knows that its own word does not count any more: nobody is unreachable for it then, whomever it

@@ -231,9 +231,11 @@ impl<'a> Run<'a> {
                 let is_by =
                     |(one, other): &(u64, u64)| life.as_ref().is_some_and(|by| by.uid == *one || by.uid == *other);
                 let has_quarantined = self.quarantined.iter().any(is_by);
-                // Who gives up one that is only cut off has two clusters: that is no fault of theirs.
+                // Who gives up one that is only cut off has two clusters, and so has who cannot tell it and lets in others in
+                // its place: that is no fault of theirs.
                 let is_cut = (0..self.plan.nodes).any(|other| cluster.is_cut(by, other) || cluster.is_cut(other, by));
-                if !is_cut && !has_quarantined && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
+                let is_told = !is_cut && !cluster.is_stalled(by, node);
+                if is_told && !has_quarantined && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
                     // It is told so, unless the network fails just then.
                     let now = cluster.elapsed();
                     let life = cluster.node(node).and_then(SimNode::id);

@@ -86,6 +86,10 @@ impl SimNet {
         self.0.state.lock().links[from][to].cut
     }
 
+    pub(crate) fn is_stalled(&self, from: usize, to: usize) -> bool {
+        self.0.state.lock().links[from][to].stalled
+    }
+
     fn change(&self, from: usize, to: usize, word: &'static str, change: impl FnOnce(&mut Link)) {
         let state = &mut *self.0.state.lock();
         change(&mut state.links[from][to]);

@@ -134,6 +134,11 @@ impl SimCluster {
         self.net.is_cut(from, to)
     }
 
+    /// Whether streams from `from` to `to` stand still.
+    pub fn is_stalled(&self, from: usize, to: usize) -> bool {
+        self.net.is_stalled(from, to)
+    }
+
     /// No link is cut, and no stream stands still.
     pub fn heal_all(&mut self) {
         self.net.heal_all();
