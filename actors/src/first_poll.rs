@@ -27,8 +27,10 @@ pub(crate) type Suspended = Pin<Box<dyn Future<Output = Handled> + Send>>;
 /// The same before its lifetime is forgotten.
 type Short<'a> = Pin<Box<dyn Future<Output = Handled> + Send + 'a>>;
 
-/// Places kept by a thread, by size.
-const KEPT: usize = 8;
+/// Sizes of this step, and larger ones together, each have a place kept by a thread: an actor that begins, handles and ends
+/// needs three.
+const STEP: usize = 8;
+const KEPT: usize = 128;
 /// Larger ones are allocated anew for each run.
 const KEPT_BYTES: usize = 8 << 10;
 
@@ -65,7 +67,7 @@ impl Memory {
     }
 
     fn index(layout: Layout) -> usize {
-        (layout.size() / 64).min(KEPT - 1)
+        (layout.size() / STEP).min(KEPT - 1)
     }
 }
 
@@ -132,7 +134,10 @@ impl Room {
         let layout = Layout::new::<F>();
         let memory = match self.0.take() {
             Some(memory) if memory.layout == layout => memory,
-            _ => Memory::new(layout),
+            other => {
+                drop(Self(other));
+                Memory::new(layout)
+            }
         };
         let place = memory.place.as_ptr().cast::<F>();
         // SAFETY: of the right layout, and nothing lies in it.

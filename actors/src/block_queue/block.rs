@@ -9,6 +9,8 @@
 //!   never return.
 //! - Who claims the last slot of a block links the next one before it makes its slot ready. So once every slot of a block
 //!   has been seen ready (acquire), nobody but the consumer knows the block, and the next one is linked.
+//! - The word says too how many slots that block has; a link, and `Tail::spent`, say it of the block they lead to
+//!   ([`Marked`]).
 //! - The consumer alone moves the [`Cursor`], and frees or hands back the blocks behind it. `Tail::spent` owns what lies in
 //!   it; taking a block out of it is an exchange.
 //! - `Tail::first` is owned by the tail until the cursor is attached, and never read after that.
@@ -19,7 +21,7 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::word::{self, FIRST, FULL, LINKING, START};
+use super::word::{self, FIRST, FULL, LARGE, LINKING, SMALL, START};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Backoff, UnsafeCell, alloc, dealloc};
 
@@ -51,6 +53,7 @@ struct Slot<T> {
 
 /// Followed by its slots.
 struct Block<T> {
+    /// A [`Marked`].
     next: AtomicPtr<Block<T>>,
     _slots: [Slot<T>; 0],
 }
@@ -82,12 +85,12 @@ impl<T> Block<T> {
     }
 
     /// # Safety
-    /// A full-size block that is the caller's alone, every value taken out.
-    unsafe fn recycle(this: *mut Self) {
+    /// A block of so many slots that is the caller's alone, every value taken out.
+    unsafe fn recycle(this: *mut Self, capacity: u64) {
         // SAFETY: the caller's alone; offsets are in bounds.
         unsafe {
             (*this).next.store(ptr::null_mut(), Ordering::Relaxed);
-            for offset in 0..FULL {
+            for offset in 0..capacity {
                 (*Self::slot(this, offset)).ready.store(EMPTY, Ordering::Relaxed);
             }
         }
@@ -109,6 +112,34 @@ impl<T> Block<T> {
     }
 }
 
+/// A block, small or large, and in the pointer's lowest bit which of the two; null is none. Never the first block.
+struct Marked<T>(*mut Block<T>);
+
+impl<T> Marked<T> {
+    const IS_LARGE: usize = 1;
+
+    fn of(block: *mut Block<T>, capacity: u64) -> Self {
+        Self(if capacity == FULL { block.map_addr(|address| address | Self::IS_LARGE) } else { block })
+    }
+
+    fn capacity(&self) -> u64 {
+        if self.0.addr() & Self::IS_LARGE != 0 { FULL } else { SMALL }
+    }
+
+    fn block(&self) -> *mut Block<T> {
+        self.0.map_addr(|address| address & !Self::IS_LARGE)
+    }
+
+    /// # Safety
+    /// The block is the caller's alone, and nothing lies in it.
+    unsafe fn free(self) {
+        if !self.0.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { Block::free(self.block(), self.capacity()) }
+        }
+    }
+}
+
 /// A block made ready ahead of the claim that needs it.
 struct Spare<T> {
     block: *mut Block<T>,
@@ -123,14 +154,21 @@ impl<T> Spare<T> {
         }
         self.free();
         let mut block = ptr::null_mut();
-        if capacity == FULL && !spent.load(Ordering::Relaxed).is_null() {
-            block = spent.swap(ptr::null_mut(), Ordering::Acquire);
+        let seen = Marked(spent.load(Ordering::Relaxed));
+        if !seen.0.is_null() && seen.capacity() == capacity {
+            let taken = Marked(spent.swap(ptr::null_mut(), Ordering::Acquire));
+            if taken.0.is_null() || taken.capacity() == capacity {
+                block = taken.block();
+            } else {
+                // SAFETY: the exchange made this one ours alone.
+                unsafe { taken.free() }
+            }
         }
         if block.is_null() {
             block = Block::allocate(capacity);
         } else {
-            // SAFETY: only full-size blocks are spent, and the exchange made this one ours alone.
-            unsafe { Block::recycle(block) }
+            // SAFETY: the exchange made this one ours alone.
+            unsafe { Block::recycle(block, capacity) }
         }
         *self = Self { block, capacity };
     }
@@ -155,7 +193,7 @@ impl<T> Drop for Spare<T> {
 pub(super) struct Tail<T> {
     pub(super) word: AtomicU64,
     block: AtomicPtr<Block<T>>,
-    /// A full-size block the consumer is through with.
+    /// A block the consumer is through with, a [`Marked`].
     spent: AtomicPtr<Block<T>>,
     first: AtomicPtr<Block<T>>,
 }
@@ -165,7 +203,8 @@ pub(super) struct Cursor<T> {
     block: *mut Block<T>,
     /// Of the next value.
     position: u64,
-    /// Slots of `block` not taken yet.
+    /// Slots of `block`, and how many of them were not taken yet.
+    capacity: u8,
     left: u8,
     attached: bool,
     /// The receiver's: counted messages taken since the last publication, and how many make one due. Here because there is
@@ -185,12 +224,13 @@ impl<T> Tail<T> {
     }
 
     /// Puts `value` into the next slot if `admit` agrees, which is given the state word and returns it with other flags if
-    /// need be; it may be asked more than once.
+    /// need be; it may be asked more than once. `piles` says whether many lie before a position.
     #[inline(always)]
     pub(super) fn insert<E>(
         &self,
         value: T,
         kind: Kind,
+        piles: impl Fn(u64) -> bool,
         mut admit: impl FnMut(u64) -> Result<u64, E>,
     ) -> Result<Pushed, (E, T)> {
         let mut at = self.word.load(Ordering::Acquire);
@@ -212,10 +252,12 @@ impl<T> Tail<T> {
                 block = self.install_first();
             }
             let (mut next, wakes) = word::pushed(admitted);
-            let last = word::begins_block(position + 1);
+            let capacity = word::capacity(at);
+            let last = word::offset(position + 1, capacity) == 0;
             if last {
-                spare.prepare(word::capacity(position + 1), &self.spent);
-                next |= LINKING;
+                let large = word::may_be_large(position + 1) && piles(position + 1);
+                next = next & !LARGE | LINKING | if large { LARGE } else { 0 };
+                spare.prepare(word::capacity(next), &self.spent);
             }
             match self.word.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Acquire) {
                 // SAFETY: the exchange gave this thread the slot, and `block` is the block of that position: see the top
@@ -225,9 +267,9 @@ impl<T> Tail<T> {
                         let linked = std::mem::replace(&mut spare.block, ptr::null_mut());
                         self.block.store(linked, Ordering::Release);
                         self.word.fetch_and(!LINKING, Ordering::AcqRel);
-                        (*block).next.store(linked, Ordering::Release);
+                        (*block).next.store(Marked::of(linked, spare.capacity).0, Ordering::Release);
                     }
-                    let slot = Block::slot(block, word::offset(position));
+                    let slot = Block::slot(block, word::offset(position, capacity));
                     (*slot).value.with_mut(|cell| (*cell).write(value));
                     (*slot).ready.store(kind as u8, Ordering::Release);
                     return Ok(Pushed { wakes, filled: last });
@@ -268,7 +310,7 @@ impl<T> Tail<T> {
         // SAFETY: the cursor's block is alive and `position` is one of its slots; a slot that is ready holds a value, and
         // the cursor moves past it.
         unsafe {
-            let slot = Block::slot(cursor.block, word::offset(cursor.position));
+            let slot = Block::slot(cursor.block, (cursor.capacity - cursor.left).into());
             let kind = match (*slot).ready.load(Ordering::Acquire) {
                 EMPTY => return None,
                 ready if ready == Kind::Counted as u8 => Kind::Counted,
@@ -282,48 +324,46 @@ impl<T> Tail<T> {
 
     #[cold]
     fn advance(&self, cursor: &mut Cursor<T>) -> Option<()> {
-        let next = if cursor.attached {
+        if cursor.attached {
             if cursor.block.is_null() {
                 return None; // closed and emptied
             }
             let through = cursor.block;
             // SAFETY: every slot of the block has been taken, so the next block is linked and nobody else knows this one.
-            let next = unsafe { (*through).next.load(Ordering::Acquire) };
-            debug_assert!(!next.is_null());
-            let capacity = word::capacity(cursor.position - 1);
-            if capacity == FULL {
-                self.free_spent(self.spent.swap(through, Ordering::AcqRel));
-            } else {
+            let next = Marked(unsafe { (*through).next.load(Ordering::Acquire) });
+            debug_assert!(!next.0.is_null());
+            if u64::from(cursor.capacity) == FIRST {
                 // SAFETY: as above.
-                unsafe { Block::free(through, capacity) }
+                unsafe { Block::free(through, FIRST) }
+            } else {
+                let through = Marked::of(through, cursor.capacity.into());
+                // SAFETY: the exchange makes the one before the caller's alone, and what is spent is empty.
+                unsafe { Marked(self.spent.swap(through.0, Ordering::AcqRel)).free() }
             }
-            next
+            (cursor.block, cursor.capacity) = (next.block(), next.capacity() as u8);
         } else {
             let first = self.first.load(Ordering::Acquire);
             if first.is_null() {
                 return None;
             }
             cursor.attached = true;
-            first
-        };
-        cursor.block = next;
-        cursor.left = word::capacity(cursor.position) as u8;
+            (cursor.block, cursor.capacity) = (first, FIRST as u8);
+        }
+        cursor.left = cursor.capacity;
         Some(())
     }
 
-    fn free_spent(&self, block: *mut Block<T>) {
-        if !block.is_null() {
-            // SAFETY: only full-size blocks are spent, and an exchange made this one the caller's.
-            unsafe { Block::free(block, FULL) }
+    /// Gives back what an idle queue need not keep: a small block is kept, for who gets message after message, one at a time.
+    #[inline(always)]
+    pub(super) fn trim(&self) {
+        if self.spent.load(Ordering::Relaxed).addr() & Marked::<T>::IS_LARGE != 0 {
+            self.free_spent();
         }
     }
 
-    /// Gives back what an idle queue need not keep.
-    #[inline(always)]
-    pub(super) fn trim(&self) {
-        if !self.spent.load(Ordering::Relaxed).is_null() {
-            self.free_spent(self.spent.swap(ptr::null_mut(), Ordering::AcqRel));
-        }
+    fn free_spent(&self) {
+        // SAFETY: the exchange makes it the caller's alone, and what is spent is empty.
+        unsafe { Marked(self.spent.swap(ptr::null_mut(), Ordering::AcqRel)).free() }
     }
 
     /// Frees the blocks of a queue that takes no more messages and has been emptied.
@@ -332,17 +372,17 @@ impl<T> Tail<T> {
     /// Every push from now on is refused, and every value that was accepted has been taken through `cursor`.
     pub(super) unsafe fn release(&self, cursor: &mut Cursor<T>) {
         if cursor.left == 0 && self.advance(cursor).is_none() {
-            return self.trim();
+            return self.free_spent();
         }
         // Not null: a push that comes too late, and fails at the word, must not install a first block.
         self.block.store(ptr::without_provenance_mut(align_of::<Block<T>>()), Ordering::Release);
-        let capacity = word::capacity(cursor.position);
+        let capacity = cursor.capacity.into();
         // SAFETY: all accepted values have been taken, so nobody but the consumer uses the last block, and it is the
         // block of the cursor's position.
         unsafe { Block::free(cursor.block, capacity) }
         cursor.block = ptr::null_mut();
         cursor.left = 0;
-        self.trim();
+        self.free_spent();
     }
 
     /// What is still owned once the last value has been taken and [`Tail::release`] is done.
@@ -359,7 +399,7 @@ impl<T> Tail<T> {
 
 impl<T> Cursor<T> {
     pub(super) fn new(batch: u8) -> Self {
-        Self { block: ptr::null_mut(), position: START, left: 0, attached: false, unpublished: 0, batch }
+        Self { block: ptr::null_mut(), position: START, capacity: 0, left: 0, attached: false, unpublished: 0, batch }
     }
 
     /// Where the next value will be.

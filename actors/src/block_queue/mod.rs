@@ -138,15 +138,20 @@ impl<T, I> Queue<T, I> {
     /// As [`push`](Queue::push), for counted messages; says too whether messages pile up: it filled a block.
     #[inline]
     pub(crate) fn push_counted(&self, value: T, room: Room) -> Result<(Wake, bool), (Refusal, T)> {
-        let pushed = self.tail.insert(value, Kind::Counted, |at| {
-            if at & (REFUSING | CROWDED) != 0 {
-                Err(if at & REFUSING != 0 { Some(Refusal::Stopped) } else { None })
-            } else if self.has_room(word::position(at), room) {
-                Ok(at)
-            } else {
-                Err(Some(Refusal::Full))
-            }
-        });
+        let pushed = self.tail.insert(
+            value,
+            Kind::Counted,
+            |position| self.piles(position),
+            |at| {
+                if at & (REFUSING | CROWDED) != 0 {
+                    Err(if at & REFUSING != 0 { Some(Refusal::Stopped) } else { None })
+                } else if self.has_room(word::position(at), room) {
+                    Ok(at)
+                } else {
+                    Err(Some(Refusal::Full))
+                }
+            },
+        );
         match pushed {
             Ok(pushed) => Ok((Wake::new(pushed.wakes), pushed.filled)),
             Err((Some(refusal), value)) => Err((refusal, value)),
@@ -197,6 +202,11 @@ impl<T, I> Queue<T, I> {
             return 0;
         }
         (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize
+    }
+
+    /// Whether many messages wait before `position`.
+    fn piles(&self, position: u64) -> bool {
+        (position + room::bound(self.capacity)).saturating_sub(self.exact_limit()) >= word::PILE
     }
 
     /// Whether every counted message is refused: then they wait elsewhere, if the actor ever lived.

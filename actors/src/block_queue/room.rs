@@ -89,15 +89,20 @@ impl<T, I> Queue<T, I> {
     #[cold]
     pub(super) fn push_crowded(&self, value: T, room: Room) -> Result<Wake, (Refusal, T)> {
         let crowd = self.crowd();
-        let pushed = self.tail.insert(value, Kind::Counted, |at| {
-            if at & REFUSING != 0 {
-                Err(Refusal::Stopped)
-            } else if self.has_room(word::position(at) + crowd.reserved, room) {
-                Ok(at)
-            } else {
-                Err(Refusal::Full)
-            }
-        });
+        let pushed = self.tail.insert(
+            value,
+            Kind::Counted,
+            |position| self.piles(position),
+            |at| {
+                if at & REFUSING != 0 {
+                    Err(Refusal::Stopped)
+                } else if self.has_room(word::position(at) + crowd.reserved, room) {
+                    Ok(at)
+                } else {
+                    Err(Refusal::Full)
+                }
+            },
+        );
         drop(crowd);
         pushed.map(|pushed| Wake::new(pushed.wakes))
     }
@@ -109,9 +114,14 @@ impl<T, I> Queue<T, I> {
         self.tail.word.fetch_or(CROWDED, Ordering::AcqRel);
         self.base.fetch_add(1, Ordering::AcqRel);
         let keep = crowd.keeps_crowded(0);
-        let pushed = self.tail.insert(value, Kind::Free, |at| {
-            if at & CLOSED != 0 { Err(Refusal::Stopped) } else { Ok(at & !CROWDED | keep) }
-        });
+        let pushed = self.tail.insert(
+            value,
+            Kind::Free,
+            |position| self.piles(position),
+            |at| {
+                if at & CLOSED != 0 { Err(Refusal::Stopped) } else { Ok(at & !CROWDED | keep) }
+            },
+        );
         drop(crowd);
         pushed.map(|pushed| Wake::new(pushed.wakes))
     }
@@ -251,9 +261,12 @@ impl<T, I> Permit<'_, T, I> {
         }
         let mut crowd = queue.crowd();
         let keep = crowd.keeps_crowded(1);
-        let pushed = queue
-            .tail
-            .insert(value, Kind::Counted, |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) });
+        let pushed = queue.tail.insert(
+            value,
+            Kind::Counted,
+            |position| queue.piles(position),
+            |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) },
+        );
         crowd.reserved -= 1;
         drop(crowd);
         pushed.map(|pushed| Wake::new(pushed.wakes)).map_err(|((), value)| value)

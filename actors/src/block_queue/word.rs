@@ -14,6 +14,8 @@ pub(super) const ASLEEP: u64 = 1;
 pub(super) const LISTENING: u64 = 1 << 1;
 /// Waits for wakers alone.
 pub(super) const AWAITING: u64 = 1 << 2;
+/// The slot of this position lies in a large block.
+pub(super) const LARGE: u64 = 1 << 3;
 /// Any of the three: the consumer is parked.
 pub(super) const PARKED: u64 = ASLEEP | LISTENING | AWAITING;
 /// Something besides messages came since somebody has had the right to run the consumer.
@@ -33,19 +35,19 @@ const SHIFT: u32 = 10;
 /// One position.
 pub(super) const ONE: u64 = 1 << SHIFT;
 
-/// Slots of the first block, of the second, and of every further one: few at first, so that an actor which gets a message
-/// now and then stays small. A checker gets to the seams sooner.
+/// Slots of the first block, of a small one and of a large one: an actor that gets a message now and then stays small, and
+/// only where messages pile up are there fewer seams. A checker gets to the seams sooner.
 pub(super) const FIRST: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 1 } else { 4 };
-pub(super) const SECOND: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 16 };
-pub(super) const FULL: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 64 };
+pub(super) const SMALL: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 16 };
+pub(super) const FULL: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 4 } else { 64 };
+/// So many messages are a pile, for which a large block is begun.
+pub(super) const PILE: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 4 };
 
-/// Full blocks begin here and at every multiple of their size.
-const FULL_FROM: u64 = (FIRST + SECOND).next_multiple_of(FULL);
-const SECOND_FROM: u64 = FULL_FROM - SECOND;
-/// The position of the first slot.
-pub(super) const START: u64 = SECOND_FROM - FIRST;
+/// The position of the first slot. Every block begins at a multiple of its size.
+pub(super) const START: u64 = FULL - FIRST;
 
-const _: () = assert!(FULL.is_power_of_two() && FULL <= u8::MAX as u64);
+const _: () = assert!(FIRST.is_power_of_two() && SMALL.is_power_of_two());
+const _: () = assert!(FULL.is_power_of_two() && FULL <= u8::MAX as u64 && FULL > SMALL);
 
 #[inline(always)]
 pub(super) const fn position(word: u64) -> u64 {
@@ -57,34 +59,28 @@ pub(super) const fn word(position: u64, flags: u64) -> u64 {
     position << SHIFT | flags
 }
 
-/// Where in its block the slot of a position lies.
+/// Slots of the block in which the slot of `word` lies.
 #[inline(always)]
-pub(super) const fn offset(position: u64) -> u64 {
-    if position >= FULL_FROM {
-        position % FULL
-    } else if position >= SECOND_FROM {
-        position - SECOND_FROM
-    } else {
-        position - START
-    }
-}
-
-/// Whether a block begins at `position`.
-#[inline(always)]
-pub(super) const fn begins_block(position: u64) -> bool {
-    position.is_multiple_of(FULL) || position == SECOND_FROM || position == START
-}
-
-/// Slots of the block that begins at `position`.
-#[inline(always)]
-pub(super) const fn capacity(position: u64) -> u64 {
-    if position >= FULL_FROM {
+pub(super) const fn capacity(word: u64) -> u64 {
+    if word & LARGE != 0 {
         FULL
-    } else if position >= SECOND_FROM {
-        SECOND
-    } else {
+    } else if position(word) < FULL {
         FIRST
+    } else {
+        SMALL
     }
+}
+
+/// Where the slot of a position lies in its block of so many slots.
+#[inline(always)]
+pub(super) const fn offset(position: u64, capacity: u64) -> u64 {
+    position & (capacity - 1)
+}
+
+/// Whether a large block may begin at `position`.
+#[inline(always)]
+pub(super) const fn may_be_large(position: u64) -> bool {
+    position.is_multiple_of(FULL)
 }
 
 /// The word after a push into the slot it names, and whether the right to run the consumer comes with it.
@@ -109,17 +105,20 @@ pub(super) const fn notified(word: u64, wakes: u64) -> (u64, bool) {
 mod tests {
     use super::*;
 
+    /// Through blocks of all sizes, large ones wherever they may be, or now and then.
     #[test]
     fn every_position_has_a_slot_of_its_own() {
-        let (mut begin, mut block) = (START, 0);
-        for at in START..START + 10 * FULL {
-            if begins_block(at) {
-                block += u64::from(at != START);
-                begin = at;
+        for large_every in 1..5 {
+            let (mut begin, mut flags, mut large) = (START, 0, 0);
+            for at in START..START + 20 * FULL {
+                let slots = capacity(word(at, flags));
+                assert_eq!(offset(at, slots), at - begin, "position {at} in a block of {slots}");
+                if offset(at + 1, slots) == 0 {
+                    begin = at + 1;
+                    large += u64::from(may_be_large(begin));
+                    flags = if may_be_large(begin) && large % large_every == 0 { LARGE } else { 0 };
+                }
             }
-            assert_eq!(offset(at), at - begin);
-            assert!(offset(at) < capacity(begin), "position {at} of block {block}");
-            assert_eq!(capacity(begin), [FIRST, SECOND].get(block as usize).copied().unwrap_or(FULL));
         }
     }
 

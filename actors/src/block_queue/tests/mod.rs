@@ -84,6 +84,20 @@ fn messages_keep_their_order_across_blocks() {
     }
 }
 
+/// Blocks are small while little waits, and large where messages pile up.
+#[test]
+fn messages_keep_their_order_from_small_blocks_to_large_ones_and_back() {
+    let (queue, mut receiver) = running::<_, ()>(usize::MAX);
+    let mut next = 0;
+    for burst in (1..200).chain([1; 100]).chain((1..50).rev()) {
+        let numbers: Vec<u32> = (next..next + burst).collect();
+        next += burst;
+        numbers.iter().for_each(|number| assert_eq!(queue.push(*number, Room::Ordinary), Ok(Wake::No)));
+        assert_eq!(drain(&mut receiver, &queue), numbers);
+        receiver.flush(&queue);
+    }
+}
+
 #[test]
 fn whoever_finds_the_consumer_asleep_schedules_it_and_nobody_else_does() {
     let (queue, mut receiver) = running::<_, &str>(10);
