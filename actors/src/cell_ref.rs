@@ -30,8 +30,9 @@ pub(crate) unsafe trait Begins: Runnable {
 pub(crate) struct CellRef<M>(Hint, PhantomData<fn(M) -> M>);
 
 impl<M: Send + 'static> CellRef<M> {
-    pub(crate) fn new<T: Begins<Message = M>>(whole: Box<T>) -> Self {
-        Self(Hint::new(whole), PhantomData)
+    #[inline(always)]
+    pub(crate) fn new<T: Begins<Message = M>>(make: impl FnOnce() -> T) -> Self {
+        Self(Hint::new(make), PhantomData)
     }
 
     /// For [`Runnable::control`](crate::scheduler::Runnable::control).

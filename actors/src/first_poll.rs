@@ -2,7 +2,7 @@
 //! same place; one that is suspended takes its place with it.
 //!
 //! # Invariant
-//! [`Memory`] was allocated with its layout by the global allocator, as `Box` does, and belongs to its holder. A future lies
+//! [`Memory`] comes from [`memory`], which allocates it as `Box` does, and belongs to its holder. A future lies
 //! in it from the moment it is written until it is dropped in place, or until the memory has become the box it lies in.
 
 #![allow(
@@ -10,8 +10,7 @@
     reason = "a future may not move once it was polled, and boxing each would cost an allocation a message"
 )]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
+use std::alloc::Layout;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
@@ -20,23 +19,13 @@ use std::task::{Context, Poll};
 
 use crate::actor::Handled;
 use crate::discard;
+use crate::memory;
 
 /// A handler that awaits something.
 pub(crate) type Suspended = Pin<Box<dyn Future<Output = Handled> + Send>>;
 
 /// The same before its lifetime is forgotten.
 type Short<'a> = Pin<Box<dyn Future<Output = Handled> + Send + 'a>>;
-
-/// Sizes of this step, and larger ones together, each have a place kept by a thread: an actor that begins, handles and ends
-/// needs three.
-const STEP: usize = 8;
-const KEPT: usize = 128;
-/// Larger ones are allocated anew for each run.
-const KEPT_BYTES: usize = 8 << 10;
-
-thread_local! {
-    static MEMORIES: [Cell<Option<Memory>>; KEPT] = const { [const { Cell::new(None) }; KEPT] };
-}
 
 struct Memory {
     place: NonNull<u8>,
@@ -45,51 +34,23 @@ struct Memory {
 
 impl Memory {
     /// Layouts are of sizes above zero.
+    #[inline]
     fn new(layout: Layout) -> Self {
-        let index = Self::index(layout);
-        let kept = MEMORIES.try_with(|kept| kept[index].take()).ok().flatten();
-        kept.filter(|memory| memory.layout == layout).unwrap_or_else(|| Self::allocate(layout))
-    }
-
-    #[cold]
-    fn allocate(layout: Layout) -> Self {
-        // SAFETY: not of size zero.
-        let place = unsafe { alloc(layout) };
-        Self { place: NonNull::new(place).unwrap_or_else(|| handle_alloc_error(layout)), layout }
-    }
-
-    /// For the next one that begins on this thread.
-    fn keep(self) {
-        if self.layout.size() <= KEPT_BYTES {
-            let index = Self::index(self.layout);
-            let _ = MEMORIES.try_with(|kept| kept[index].set(Some(self)));
-        }
-    }
-
-    fn index(layout: Layout) -> usize {
-        (layout.size() / STEP).min(KEPT - 1)
+        Self { place: memory::take(layout), layout }
     }
 }
 
 impl Drop for Memory {
+    #[inline]
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and nothing lies in it.
-        unsafe { dealloc(self.place.as_ptr(), self.layout) }
+        // SAFETY: taken with this layout, and nothing lies in it.
+        unsafe { memory::give(self.place, self.layout) }
     }
 }
 
 /// Memory for the first poll of one future after the other.
 #[derive(Default)]
 pub(crate) struct Room(Option<Memory>);
-
-impl Drop for Room {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(memory) = self.0.take() {
-            memory.keep();
-        }
-    }
-}
 
 /// Drops the future where it lies when its poll panics. A second panic, of its destructor, would end the process.
 struct InPlace<F>(*mut F);
@@ -134,10 +95,7 @@ impl Room {
         let layout = Layout::new::<F>();
         let memory = match self.0.take() {
             Some(memory) if memory.layout == layout => memory,
-            other => {
-                drop(Self(other));
-                Memory::new(layout)
-            }
+            _ => Memory::new(layout),
         };
         let place = memory.place.as_ptr().cast::<F>();
         // SAFETY: of the right layout, and nothing lies in it.

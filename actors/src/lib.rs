@@ -30,6 +30,7 @@ mod inspect;
 mod intercept;
 mod lazy;
 mod mailbox;
+mod memory;
 mod nobody;
 mod orders;
 mod own;

@@ -39,7 +39,7 @@ impl<M: Send + 'static> Nobody<M> {
 
     /// A cell that takes messages and never handles them. `head` has a header made here.
     pub(crate) fn cell(head: Head, capacity: usize) -> CellRef<M> {
-        CellRef::new(Box::new(Self { cell: Cell::new(head, capacity) }))
+        CellRef::new(|| Self { cell: Cell::new(head, capacity) })
     }
 
     /// A cell of an actor that has ended before it began.

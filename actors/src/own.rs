@@ -262,11 +262,11 @@ impl<A: Actor> Whole<A> {
         props: Props<A>,
         thread: Option<ThreadEnd>,
     ) -> CellRef<A::Message> {
-        let cell = CellRef::new(Box::new(Self {
+        let cell = CellRef::new(|| Self {
             cell: Cell::new(head, capacity),
             work: UnsafeCell::new(None),
             engine: UnsafeCell::new(None),
-        }));
+        });
         // SAFETY: the owner is used by the engine alone.
         let owner = Owner { mailbox: unsafe { Receiver::new() }, one: PhantomData };
         let engine = Engine::new(cell.clone(), owner, props, thread);

@@ -7,8 +7,8 @@
 
 #[cfg(not(any(actors_loom, actors_shuttle)))]
 mod imp {
+    pub(crate) use crate::memory;
     pub(crate) use parking_lot::{Mutex, MutexGuard};
-    pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::{Arc, Weak, atomic};
     pub(crate) use std::{hint, thread};
 }
@@ -16,7 +16,7 @@ mod imp {
 #[cfg(actors_loom)]
 mod imp {
     pub(crate) use super::unpoisoned::Mutex;
-    pub(crate) use loom::alloc::{alloc, dealloc};
+    pub(super) use loom::alloc::{alloc, dealloc};
     pub(crate) use loom::sync::{Arc, MutexGuard, atomic};
     pub(crate) use loom::{hint, thread};
 }
@@ -26,10 +26,30 @@ mod imp {
     pub(crate) use super::unpoisoned::Mutex;
     pub(crate) use shuttle::sync::{Arc, MutexGuard, Weak, atomic};
     pub(crate) use shuttle::{hint, thread};
-    pub(crate) use std::alloc::{alloc, dealloc};
+    pub(super) use std::alloc::{alloc, dealloc};
 }
 
 pub(crate) use imp::*;
+
+/// As [`crate::memory`], with nothing kept: a checker is to see each piece come and go.
+#[cfg(any(actors_loom, actors_shuttle))]
+#[allow(unsafe_code)]
+pub(crate) mod memory {
+    use std::alloc::{Layout, handle_alloc_error};
+    use std::ptr::NonNull;
+
+    pub(crate) fn take(layout: Layout) -> NonNull<u8> {
+        // SAFETY: nobody takes a piece of size zero.
+        NonNull::new(unsafe { super::imp::alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+    }
+
+    /// # Safety
+    /// As [`crate::memory::give`].
+    pub(crate) unsafe fn give(piece: NonNull<u8>, layout: Layout) {
+        // SAFETY: as the caller says.
+        unsafe { super::imp::dealloc(piece.as_ptr(), layout) }
+    }
+}
 
 /// The checkers' locks follow `std`; ours have no poison.
 #[cfg(any(actors_loom, actors_shuttle))]

@@ -17,13 +17,13 @@
 //!
 //! Between claim and `ready` no foreign code runs and nothing can unwind.
 
-use std::alloc::{Layout, handle_alloc_error};
+use std::alloc::Layout;
 use std::mem::MaybeUninit;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use super::word::{self, FIRST, FULL, LARGE, LINKING, SMALL, START};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
-use crate::sync::{Backoff, UnsafeCell, alloc, dealloc};
+use crate::sync::{Backoff, UnsafeCell, memory};
 
 /// What came of a push.
 pub(super) struct Pushed {
@@ -67,13 +67,9 @@ impl<T> Block<T> {
     }
 
     fn allocate(capacity: u64) -> *mut Self {
-        let layout = Self::layout(capacity);
         // SAFETY: the layout has a size (the link); link, cells and flags are initialised before anybody sees them.
         unsafe {
-            let block = alloc(layout).cast::<Self>();
-            if block.is_null() {
-                handle_alloc_error(layout);
-            }
+            let block = memory::take(Self::layout(capacity)).cast::<Self>().as_ptr();
             (&raw mut (*block).next).write(AtomicPtr::new(ptr::null_mut()));
             for offset in 0..capacity {
                 let slot = Self::slot(block, offset);
@@ -100,7 +96,7 @@ impl<T> Block<T> {
     /// Allocated with this capacity, and nobody uses it any more.
     unsafe fn free(this: *mut Self, capacity: u64) {
         // SAFETY: as the caller says.
-        unsafe { dealloc(this.cast(), Self::layout(capacity)) }
+        unsafe { memory::give(NonNull::new_unchecked(this.cast()), Self::layout(capacity)) }
     }
 
     /// # Safety

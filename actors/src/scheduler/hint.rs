@@ -1,23 +1,25 @@
 //! [`Hint`]: a counted pointer, one word wide, to something a carrier can run.
 //!
 //! # Invariant
-//! A hint points to a live `T: Runnable` that was boxed by [`Hint::new`] and whose [`Header`] names `T`'s own [`Code`]; it
-//! stands for one of the `holders` counted there. Whoever gives the last one up frees the box. The pointer is the one the
-//! box gave away, so it may be used for all of `T`, whatever type it passes through in between.
+//! A hint points to a live `T: Runnable` that was put into [`memory`] by [`Hint::new`] and whose [`Header`] names `T`'s own
+//! [`Code`]; it stands for one of the `holders` counted there. Whoever gives the last one up frees it. The pointer is the one
+//! the memory came with, so it may be used for all of `T`, whatever type it passes through in between.
 
 #![allow(
     unsafe_code,
     reason = "an `Arc<dyn …>` is two words wide, and of an actor there is one for each message type too"
 )]
 
+use std::alloc::Layout;
 use std::any::type_name;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use super::After;
 use crate::cell::Control;
 use crate::discard;
+use crate::memory;
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// What a carrier runs: an actor.
@@ -78,9 +80,24 @@ impl<T: Runnable> Of<T> {
         // SAFETY: as above.
         let_go: |hint| unsafe { hint.0.cast::<T>().as_ref() }.let_go(),
         control: T::control,
-        // SAFETY: called once, by who gave the last hint up; made by `Box` in `Hint::new`.
-        free: |header| drop(unsafe { Box::from_raw(header.cast::<T>().as_ptr()) }),
+        // SAFETY: called once, by who gave the last hint up; put there by `Hint::new`.
+        free: |header| unsafe { free(header.cast::<T>()) },
     };
+}
+
+/// # Safety
+/// What [`Hint::new`] made, and not used any more.
+unsafe fn free<T>(runnable: NonNull<T>) {
+    struct GiveBack<T>(NonNull<T>);
+    impl<T> Drop for GiveBack<T> {
+        fn drop(&mut self) {
+            // SAFETY: taken with this layout, and dropped already, if with a panic.
+            unsafe { memory::give(self.0.cast(), Layout::new::<T>()) }
+        }
+    }
+    let _give_back = GiveBack(runnable);
+    // SAFETY: as the caller says.
+    unsafe { ptr::drop_in_place(runnable.as_ptr()) }
 }
 
 impl Header {
@@ -108,8 +125,13 @@ unsafe impl Send for Hint {}
 unsafe impl Sync for Hint {}
 
 impl Hint {
-    pub(crate) fn new<T: Runnable>(runnable: Box<T>) -> Self {
-        Self(NonNull::from(Box::leak(runnable)).cast())
+    /// `make` is called once there is a place, so that what it returns need not be moved there.
+    #[inline(always)]
+    pub(crate) fn new<T: Runnable>(make: impl FnOnce() -> T) -> Self {
+        let place = memory::take(Layout::new::<T>()).cast::<T>();
+        // SAFETY: of that layout, and nothing lies in it.
+        unsafe { place.write(make()) }
+        Self(place.cast())
     }
 
     /// The pointer itself; the count that goes with it is the caller's.
@@ -203,7 +225,7 @@ impl Drop for Hint {
         let header = self.header();
         if header.holders.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
-            // SAFETY: that was the last, so nobody knows the box any more.
+            // SAFETY: that was the last, so nobody knows it any more.
             unsafe { (header.code.free)(self.0) }
         }
     }

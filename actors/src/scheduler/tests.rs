@@ -69,7 +69,7 @@ unsafe impl Runnable for Pointer {
 }
 
 fn hint(counter: &Arc<Counter>) -> Hint {
-    Hint::new(Box::new(Pointer { header: Header::of::<Pointer>(counter.uid, 1), counter: counter.clone() }))
+    Hint::new(|| Pointer { header: Header::of::<Pointer>(counter.uid, 1), counter: counter.clone() })
 }
 
 impl Counter {
