@@ -32,6 +32,7 @@ mod power_loss;
 mod projections;
 mod recovery;
 mod retention;
+mod sim_cluster;
 mod snapshots;
 mod states;
 mod store;

@@ -103,6 +103,21 @@ fn the_first_seed_begins_a_cluster_only_if_nobody_has_one() {
     }
 }
 
+/// A process that stood still has asked nobody meanwhile, and what was answered may not have come yet.
+#[test]
+fn a_first_seed_that_stood_still_gives_the_others_time_to_answer() {
+    let mut node = node(0);
+    let asks = |effects: Vec<Effect>| effects.iter().any(|effect| matches!(effect, Effect::SendTo { .. }));
+    node.step(Input::Command(Command::Join { seeds: vec![address(0), address(1)] }), at(0));
+    node.step(Input::Time, at(1));
+    assert!(asks(node.step(Input::Time, at(16))), "it asks again at once");
+    assert_eq!(node.table().members().count(), 0, "nobody could have answered");
+    (17..21).for_each(|second| drop(node.step(Input::Time, at(second))));
+    assert_eq!(node.table().members().count(), 0);
+    node.step(Input::Time, at(21));
+    assert_eq!(node.table().members().count(), 1, "now nobody has");
+}
+
 /// There was a cluster, and the first has heard of it: it is over once all others are there and have none.
 #[test]
 fn the_first_seed_begins_a_cluster_after_all_once_those_that_had_one_are_new_and_have_none() {

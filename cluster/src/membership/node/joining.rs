@@ -62,6 +62,14 @@ impl Joining {
         }
     }
 
+    /// This node stood still until now: the time in which others could have answered is not over, it begins.
+    pub(super) fn woke(&mut self, now: Tick) {
+        if let Some(alone_at) = &mut self.alone_at {
+            let long = if self.members.is_empty() { ALONE_AFTER } else { NONE_FOR };
+            (*alone_at, self.next_ask) = (now + long, now);
+        }
+    }
+
     /// Whether all seeds, and all that had one, have said of late that they have none. That nobody answers says nothing once
     /// there was one, nor does it that who had it is no seed any more.
     fn nobody_has_one(&self, now: Tick) -> bool {

@@ -65,6 +65,9 @@ impl Node {
         if slept >= OVERSLEPT {
             self.resolver.woke(now);
             self.leading.woke(now);
+            if let Phase::Joining(joining) = &mut self.phase {
+                joining.woke(now);
+            }
         }
         let is_member = matches!(self.phase, Phase::Member) && self.my_status().is_some_and(MemberStatus::is_full);
         // The first is true nearly always, and costs nothing.
