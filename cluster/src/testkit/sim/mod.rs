@@ -39,7 +39,57 @@ const WALL_OFF_MS: u64 = 86_400_000;
 /// to the next. All chance comes from one seed: a run can be [repeated](Self::trace_hash).
 ///
 /// A node is a machine with an address and a clock; at most one process runs on it. A process that ended by itself, because
-/// it left or was given up, is gone as one that was [killed](Self::kill).
+/// it left or was given up, is gone as one that was [killed](Self::kill). One that joined in vain says why
+/// ([`SimNode::refusal`]) and stays until it is [started anew](Self::restart).
+///
+/// What a node keeps on a disk is not simulated here: give the nodes a store in memory that fails on command, as that of
+/// `persistence::testkit`.
+///
+/// ```
+/// use actors::{Actor, ActorContext, ActorRef, Behavior, Handled, Props, ReplyTo};
+/// use cluster::{ClusterSingleton, WireMessage, testkit::SimCluster};
+/// use std::{collections::BTreeMap, sync::Arc, sync::Mutex, time::Duration};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Greet(ReplyTo<u64>);
+/// # impl WireMessage for Greet { const NAME: &'static str = "example.Greet"; }
+///
+/// /// Counts those it has greeted, for as long as it lives.
+/// struct Greeter(u64);
+///
+/// impl Actor for Greeter {
+///     type Message = Greet;
+///
+///     async fn receive(&mut self, _: &mut ActorContext<Greet>, Greet(reply_to): Greet) -> Handled {
+///         self.0 += 1;
+///         reply_to.tell(self.0);
+///         Ok(Behavior::Same)
+///     }
+/// }
+///
+/// let greeters: Arc<Mutex<BTreeMap<usize, ActorRef<Greet>>>> = Arc::default();
+/// let known = greeters.clone();
+/// let mut sim = SimCluster::builder()
+///     .nodes(3)
+///     .seed(7)
+///     .config(|_, config| config.message::<Greet>())
+///     .on_join(move |node| {
+///         let cluster = node.cluster().expect("it has joined");
+///         let greeter = ClusterSingleton::init(&cluster, "greeter", Props::new(|| Greeter(0)));
+///         known.lock().unwrap().insert(node.number(), greeter);
+///     })
+///     .start();
+/// assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole), "they do not meet");
+///
+/// let greet = |sim: &SimCluster, node: usize| {
+///     let greeter = greeters.lock().unwrap()[&node].clone();
+///     sim.block_on(greeter.ask(Greet, Duration::from_secs(60)))
+/// };
+/// assert_eq!(greet(&sim, 1), Ok(1));
+/// assert_eq!(greet(&sim, 2), Ok(2));
+/// sim.power_off(0); // the oldest, which hosts it
+/// assert_eq!(greet(&sim, 1), Ok(1), "another instance, once the first is given up");
+/// ```
 pub struct SimCluster {
     machines: Vec<Machine>, // before the runtime, whose timers they hold
     seeds: Vec<Address>,
