@@ -150,7 +150,7 @@ mod uptime;
 pub use cluster::{Cluster, ClusterError, JoinError, SettingDifference};
 pub use config::{ClusterConfig, ConfigError, DetectorConfig, DiscoveryConfig, MessageTypes, TlsConfig};
 pub use departure::Departure;
-pub use discovery::{Discovery, DnsDiscovery, FileDiscovery};
+pub use discovery::{Contacts, Discovery, DnsDiscovery, FileDiscovery, Resolver};
 pub use downing::Downing;
 pub use event::{ClusterEvent, ClusterState};
 pub use lease::{
