@@ -104,8 +104,9 @@ pub struct TlsConfig {
 pub struct DiscoveryConfig {
     /// Who knows.
     pub source: Arc<dyn Discovery>,
-    /// How many there must be before anything is done. Default 2: with fewer, a node that is found alone would begin a
-    /// cluster beside the one that is there.
+    /// So many must be found before anything is done, and so many must have answered, this node among them, before it
+    /// begins a cluster: those that are only on a list are no reason to. Default 2: with fewer, a node that is alone would
+    /// begin a cluster beside the one that is there. One that has a cluster already is joined through whoever answers.
     pub contacts_min: usize,
     /// For how long they must have been the same. Default 5 s.
     pub stable_for: Duration,
@@ -376,6 +377,7 @@ impl ClusterConfig {
             min_members: MinMembers { total: self.min_members, by_role },
             weakly_up_after: self.weakly_up_after,
             down_all_when_unstable: self.down_all_when_unstable,
+            contacts_min: self.discovery.as_ref().map_or(1, |discovery| discovery.contacts_min),
             shared: self.shared(),
         }
     }

@@ -65,6 +65,26 @@ impl Resolver for OfMachine {
 mod tests {
     use super::*;
 
+    /// Knows one name.
+    struct Zone(&'static str, Vec<IpAddr>);
+
+    impl Resolver for Zone {
+        fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+            let known = if name == self.0 { Ok(self.1.clone()) } else { Err(io::ErrorKind::NotFound.into()) };
+            Box::pin(async { known })
+        }
+    }
+
+    #[tokio::test]
+    async fn each_number_of_a_name_is_a_node() {
+        let zone = || Zone("shop.internal", vec!["10.0.0.2".parse().unwrap(), "fd00::1".parse().unwrap()]);
+        let discovery = DnsDiscovery::new("shop.internal", 2551).with_resolver(zone());
+        let found = discovery.contacts().await.unwrap();
+        assert_eq!(found, ["10.0.0.2:2551".parse().unwrap(), "[fd00::1]:2551".parse().unwrap()]);
+        let other = DnsDiscovery::new("other.internal", 2551).with_resolver(zone());
+        assert!(other.contacts().await.is_err());
+    }
+
     #[tokio::test]
     async fn a_name_is_looked_up() {
         let found = DnsDiscovery::new("localhost", 7).contacts().await.unwrap();

@@ -3,10 +3,12 @@
 mod bootstrap;
 mod dns;
 mod file;
+mod fixed;
 
 pub(crate) use bootstrap::Bootstrap;
 pub use dns::{DnsDiscovery, Resolver};
 pub use file::FileDiscovery;
+pub use fixed::StaticDiscovery;
 
 use crate::member::Address;
 use actors::BoxError;
