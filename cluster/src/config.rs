@@ -37,6 +37,7 @@ pub struct ClusterConfig {
     /// What this node binds, TCP and UDP. With port 0 a free one.
     pub bind: SocketAddr,
     /// Where others reach it. Default: what is bound. Needed when that is all addresses of the machine, such as `0.0.0.0`.
+    /// If another process answers there this node does not start; one that cannot reach itself there waits two seconds.
     pub advertised: Option<Address>,
     /// Through whom this node joins; at most 64. Only the first in the list begins a cluster when nobody answers, so all nodes
     /// should have the same list. Once it has heard of a cluster it begins none until all others in the list say that
