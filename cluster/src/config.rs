@@ -146,7 +146,8 @@ pub struct DetectorConfig {
     pub suspicion: Duration,
     /// How many others are asked to try. Default 3.
     pub helpers: NonZeroUsize,
-    /// How often each news is passed on. Default 10; 15 from 50 nodes on.
+    /// How often each news is passed on. Default 10. While a node sees 50 members or more, itself among them, half as often
+    /// again: 15.
     pub transmissions: NonZeroU8,
     /// How often news is passed on. Default 200 ms; 10 ms to `probe_period`.
     pub gossip_period: Duration,
@@ -165,7 +166,7 @@ impl Default for DetectorConfig {
             gossip_period,
             gossip_peers,
             ..
-        } = swim::Settings::new("", 0);
+        } = swim::Settings::new("");
         Self { probe_period, round_trip, suspicion, helpers, transmissions, gossip_period, gossip_peers }
     }
 }
@@ -367,7 +368,7 @@ impl ClusterConfig {
             transmissions: detector.transmissions,
             gossip_period: detector.gossip_period,
             gossip_peers: detector.gossip_peers,
-            ..swim::Settings::new(self.name.as_str(), 0)
+            ..swim::Settings::new(self.name.as_str())
         }
     }
 
