@@ -20,6 +20,7 @@ use crate::{
     },
     tools::Tools,
 };
+use ring::digest::{SHA256, digest};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -67,6 +68,8 @@ pub struct ClusterConfig {
     pub weakly_up_after: Duration,
     /// Further settings that must be the same on all nodes, by name: a node with others is refused, and told which differ.
     pub shared_settings: BTreeMap<String, String>,
+    /// Further settings of that kind that nobody is to see; see [`shared_secret`](Self::shared_secret).
+    pub shared_secrets: SharedSecrets,
     /// The secrets that members share: they seal datagrams and are proved in handshakes. What users send is not encrypted by
     /// them.
     pub key_ring: Option<KeyRing>,
@@ -171,6 +174,17 @@ impl Default for DetectorConfig {
     }
 }
 
+/// Secrets that must be the same on all nodes, by name: what is kept of them are hashes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SharedSecrets(BTreeMap<String, u128>);
+
+/// Names alone.
+impl fmt::Debug for SharedSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// The types of messages that travel between nodes.
 #[derive(Clone, Debug, Default)]
 pub struct MessageTypes(RegistryBuilder);
@@ -262,6 +276,7 @@ impl ClusterConfig {
             min_members_by_role: BTreeMap::new(),
             weakly_up_after: Duration::from_secs(7),
             shared_settings: BTreeMap::new(),
+            shared_secrets: SharedSecrets::default(),
             key_ring: None,
             tls: None,
             insecure: false,
@@ -270,6 +285,18 @@ impl ClusterConfig {
             large_messages: BTreeSet::new(),
             messages: MessageTypes::default(),
         }
+    }
+
+    /// `secret` must be the same on all nodes, by `name`. Others get 128 bits of its hash, SHA-256 over both, and a node that
+    /// has another one is refused without being shown either. Whoever hears the hash can try out secrets that are easily
+    /// guessed: a long random one is safe. Takes the place of a setting of that name.
+    #[must_use]
+    pub fn shared_secret(mut self, name: impl Into<String>, secret: &str) -> Self {
+        let name = name.into();
+        let text = [name.as_bytes(), b"\0", secret.as_bytes()].concat();
+        let hash = digest(&SHA256, &text).as_ref().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte));
+        self.shared_secrets.0.insert(name, hash);
+        self
     }
 
     /// `M` may travel between nodes.
@@ -303,6 +330,8 @@ impl ClusterConfig {
         self.roles.iter().try_for_each(|role| length("roles", role, NAME_MAX))?;
         few("seeds", self.seeds.len(), swim::SEEDS_MAX)?;
         few("shared_settings", self.shared_settings.len(), SETTINGS_MAX / 2)?;
+        few("shared_secrets", self.shared_secrets.0.len(), SETTINGS_MAX / 4)?;
+        self.shared_secrets.0.keys().try_for_each(|name| length("shared_secrets", name, SETTING_MAX / 2))?;
         for (key, value) in &self.shared_settings {
             length("shared_settings", key, SETTING_MAX / 2)?;
             few("shared_settings", value.len(), SETTING_MAX)?;
@@ -392,7 +421,8 @@ impl ClusterConfig {
             .with("cluster.downing", &format!("{:?}", self.downing))
             .with("cluster.detector.probe_period", &format!("{:?}", self.detector.probe_period))
             .with("cluster.detector.suspicion", &format!("{:?}", self.detector.suspicion));
-        self.shared_settings.iter().fold(own, |settings, (key, value)| settings.with(key, value))
+        let plain = self.shared_settings.iter().fold(own, |settings, (key, value)| settings.with(key, value));
+        self.shared_secrets.0.iter().fold(plain, |settings, (key, hash)| settings.with_secret(key, *hash))
     }
 }
 
@@ -435,6 +465,8 @@ mod tests {
         });
         assert!(both.contains("`discovery`"));
         assert!(refused(|config| config.seeds = vec!["n:1".parse().unwrap(); 65]).contains("`seeds`"));
+        let unnamed = ClusterConfig::local(2551).shared_secret("", "x").validate().unwrap_err().to_string();
+        assert!(unnamed.contains("`shared_secrets`"), "{unnamed}");
     }
 
     #[test]

@@ -148,7 +148,7 @@ mod tools;
 mod uptime;
 
 pub use cluster::{Cluster, ClusterError, JoinError, SettingDifference};
-pub use config::{ClusterConfig, ConfigError, DetectorConfig, DiscoveryConfig, MessageTypes, TlsConfig};
+pub use config::{ClusterConfig, ConfigError, DetectorConfig, DiscoveryConfig, MessageTypes, SharedSecrets, TlsConfig};
 pub use departure::Departure;
 pub use discovery::{Contacts, Discovery, DnsDiscovery, FileDiscovery, Resolver, StaticDiscovery};
 pub use downing::Downing;

@@ -70,7 +70,8 @@ impl From<BindError> for JoinError {
     }
 }
 
-/// A setting that differs between the cluster and a node that wants in. Secrets are masked.
+/// A setting that differs between the cluster and a node that wants in. [Secrets](crate::ClusterConfig::shared_secret) are
+/// masked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingDifference {
     /// Its name.

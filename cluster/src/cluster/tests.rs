@@ -190,6 +190,20 @@ fn who_has_other_settings_is_refused_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn who_has_another_secret_is_refused_and_none_is_shown() {
+    let nodes = Nodes::new();
+    nodes.up_with(2, |config| config.shared_secret("vault", "swordfish"));
+    let join = |secret: &str| {
+        let config = nodes.config(2).shared_secret("vault", secret);
+        assert!(!format!("{config:?}").contains(secret));
+        nodes.kit.block_on(join::join(&nodes.system(2), config, nodes.ground(2)))
+    };
+    let Err(error) = join("sesame") else { panic!("let in") };
+    assert!(error.to_string().contains("vault is *** in the cluster and *** here"), "{error}");
+    join("swordfish").unwrap();
+}
+
+#[test]
 fn one_that_finds_nobody_says_so_in_time_and_one_that_is_dropped_does_not_join() {
     let nodes = Nodes::new();
     let system = nodes.system(1);
