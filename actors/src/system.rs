@@ -307,7 +307,10 @@ impl ActorSystem {
         self.0.tracing
     }
 
-    pub(crate) fn random_bits(&self) -> u64 {
+    /// 64 bits from where all randomness of this system comes from: its seed, or the operating system. Two systems with one
+    /// seed draw the same.
+    #[must_use]
+    pub fn random_bits(&self) -> u64 {
         self.0.random.lock().random()
     }
 

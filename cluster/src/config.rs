@@ -20,6 +20,7 @@ use crate::{
     },
     tools::Tools,
 };
+use ring::digest::{SHA256, digest};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -37,6 +38,7 @@ pub struct ClusterConfig {
     /// What this node binds, TCP and UDP. With port 0 a free one.
     pub bind: SocketAddr,
     /// Where others reach it. Default: what is bound. Needed when that is all addresses of the machine, such as `0.0.0.0`.
+    /// If another process answers there this node does not start; one that cannot reach itself there waits two seconds.
     pub advertised: Option<Address>,
     /// Through whom this node joins; at most 64. Only the first in the list begins a cluster when nobody answers, so all nodes
     /// should have the same list. Once it has heard of a cluster it begins none until all others in the list say that
@@ -66,6 +68,8 @@ pub struct ClusterConfig {
     pub weakly_up_after: Duration,
     /// Further settings that must be the same on all nodes, by name: a node with others is refused, and told which differ.
     pub shared_settings: BTreeMap<String, String>,
+    /// Further settings of that kind that nobody is to see; see [`shared_secret`](Self::shared_secret).
+    pub shared_secrets: SharedSecrets,
     /// The secrets that members share: they seal datagrams and are proved in handshakes. What users send is not encrypted by
     /// them.
     pub key_ring: Option<KeyRing>,
@@ -104,8 +108,9 @@ pub struct TlsConfig {
 pub struct DiscoveryConfig {
     /// Who knows.
     pub source: Arc<dyn Discovery>,
-    /// How many there must be before anything is done. Default 2: with fewer, a node that is found alone would begin a
-    /// cluster beside the one that is there.
+    /// So many must be found before anything is done, and so many must have answered, this node among them, before it
+    /// begins a cluster: those that are only on a list are no reason to. Default 2: with fewer, a node that is alone would
+    /// begin a cluster beside the one that is there. One that has a cluster already is joined through whoever answers.
     pub contacts_min: usize,
     /// For how long they must have been the same. Default 5 s.
     pub stable_for: Duration,
@@ -144,7 +149,8 @@ pub struct DetectorConfig {
     pub suspicion: Duration,
     /// How many others are asked to try. Default 3.
     pub helpers: NonZeroUsize,
-    /// How often each news is passed on. Default 10; 15 from 50 nodes on.
+    /// How often each news is passed on. Default 10. While a node sees 50 members or more, itself among them, half as often
+    /// again: 15.
     pub transmissions: NonZeroU8,
     /// How often news is passed on. Default 200 ms; 10 ms to `probe_period`.
     pub gossip_period: Duration,
@@ -163,8 +169,19 @@ impl Default for DetectorConfig {
             gossip_period,
             gossip_peers,
             ..
-        } = swim::Settings::new("", 0);
+        } = swim::Settings::new("");
         Self { probe_period, round_trip, suspicion, helpers, transmissions, gossip_period, gossip_peers }
+    }
+}
+
+/// Secrets that must be the same on all nodes, by name: what is kept of them are hashes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SharedSecrets(BTreeMap<String, u128>);
+
+/// Names alone.
+impl fmt::Debug for SharedSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -259,6 +276,7 @@ impl ClusterConfig {
             min_members_by_role: BTreeMap::new(),
             weakly_up_after: Duration::from_secs(7),
             shared_settings: BTreeMap::new(),
+            shared_secrets: SharedSecrets::default(),
             key_ring: None,
             tls: None,
             insecure: false,
@@ -267,6 +285,18 @@ impl ClusterConfig {
             large_messages: BTreeSet::new(),
             messages: MessageTypes::default(),
         }
+    }
+
+    /// `secret` must be the same on all nodes, by `name`. Others get 128 bits of its hash, SHA-256 over both, and a node that
+    /// has another one is refused without being shown either. Whoever hears the hash can try out secrets that are easily
+    /// guessed: a long random one is safe. Takes the place of a setting of that name.
+    #[must_use]
+    pub fn shared_secret(mut self, name: impl Into<String>, secret: &str) -> Self {
+        let name = name.into();
+        let text = [name.as_bytes(), b"\0", secret.as_bytes()].concat();
+        let hash = digest(&SHA256, &text).as_ref().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte));
+        self.shared_secrets.0.insert(name, hash);
+        self
     }
 
     /// `M` may travel between nodes.
@@ -300,6 +330,8 @@ impl ClusterConfig {
         self.roles.iter().try_for_each(|role| length("roles", role, NAME_MAX))?;
         few("seeds", self.seeds.len(), swim::SEEDS_MAX)?;
         few("shared_settings", self.shared_settings.len(), SETTINGS_MAX / 2)?;
+        few("shared_secrets", self.shared_secrets.0.len(), SETTINGS_MAX / 4)?;
+        self.shared_secrets.0.keys().try_for_each(|name| length("shared_secrets", name, SETTING_MAX / 2))?;
         for (key, value) in &self.shared_settings {
             length("shared_settings", key, SETTING_MAX / 2)?;
             few("shared_settings", value.len(), SETTING_MAX)?;
@@ -365,7 +397,7 @@ impl ClusterConfig {
             transmissions: detector.transmissions,
             gossip_period: detector.gossip_period,
             gossip_peers: detector.gossip_peers,
-            ..swim::Settings::new(self.name.as_str(), 0)
+            ..swim::Settings::new(self.name.as_str())
         }
     }
 
@@ -376,6 +408,7 @@ impl ClusterConfig {
             min_members: MinMembers { total: self.min_members, by_role },
             weakly_up_after: self.weakly_up_after,
             down_all_when_unstable: self.down_all_when_unstable,
+            contacts_min: self.discovery.as_ref().map_or(1, |discovery| discovery.contacts_min),
             shared: self.shared(),
         }
     }
@@ -388,7 +421,8 @@ impl ClusterConfig {
             .with("cluster.downing", &format!("{:?}", self.downing))
             .with("cluster.detector.probe_period", &format!("{:?}", self.detector.probe_period))
             .with("cluster.detector.suspicion", &format!("{:?}", self.detector.suspicion));
-        self.shared_settings.iter().fold(own, |settings, (key, value)| settings.with(key, value))
+        let plain = self.shared_settings.iter().fold(own, |settings, (key, value)| settings.with(key, value));
+        self.shared_secrets.0.iter().fold(plain, |settings, (key, hash)| settings.with_secret(key, *hash))
     }
 }
 
@@ -431,6 +465,8 @@ mod tests {
         });
         assert!(both.contains("`discovery`"));
         assert!(refused(|config| config.seeds = vec!["n:1".parse().unwrap(); 65]).contains("`seeds`"));
+        let unnamed = ClusterConfig::local(2551).shared_secret("", "x").validate().unwrap_err().to_string();
+        assert!(unnamed.contains("`shared_secrets`"), "{unnamed}");
     }
 
     #[test]

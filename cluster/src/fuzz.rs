@@ -88,7 +88,7 @@ pub fn datagrams(data: &[u8]) {
     let keys = KeyRing::new(&[[9; 32], [8; 32]]).ok();
     assert!(Seal::new("shop".into(), 1, keys).open(data, Tick::START).is_err(), "nobody can guess a key");
     let identity = Identity { address: unique("me", 1).address, uid: 1, start: 1000, generation: 0 };
-    let settings = Settings::new("shop", 3);
+    let settings = Settings::new("shop");
     let mut swim = Swim::new(identity, settings, Rng::seeded(1), Tick::START).expect("settings that are good");
     let plain = Seal::new("shop".into(), 2, None).close(data);
     let _ = swim.turn([data, &plain], Tick::START + Duration::from_millis(1));

@@ -93,7 +93,7 @@
 //! | [`bind`](ClusterConfig::bind), [`advertised`](ClusterConfig::advertised) | what this node binds, TCP and UDP; behind `0.0.0.0`, where others reach it |
 //! | [`key_ring`](ClusterConfig::key_ring) | needed beyond loopback: 32 random bytes that all nodes have. [`Cluster::rotate_keys`] changes them without a gap |
 //! | [`tls`](ClusterConfig::tls) | encrypts connections; beside the key ring, not in its place |
-//! | [`seeds`](ClusterConfig::seeds) or [`discovery`](ClusterConfig::discovery) | the same list on all nodes, for the first of it may begin a cluster; or [`DnsDiscovery`], [`FileDiscovery`] |
+//! | [`seeds`](ClusterConfig::seeds) or [`discovery`](ClusterConfig::discovery) | the same list on all nodes, for the first of it may begin a cluster; or [`StaticDiscovery`], [`DnsDiscovery`], [`FileDiscovery`] |
 //! | [`downing`](ClusterConfig::downing) | the majority, unless there are two nodes ([`KeepReferee`](Downing::KeepReferee)), or more than half may fail at once ([`LeaseMajority`](Downing::LeaseMajority)) |
 //! | [`min_members`](ClusterConfig::min_members) | how many there must be before anybody is up |
 //! | [`join_within`](ClusterConfig::join_within) | to be told by [`JoinError`] why a node does not come up, instead of waiting |
@@ -148,9 +148,9 @@ mod tools;
 mod uptime;
 
 pub use cluster::{Cluster, ClusterError, JoinError, SettingDifference};
-pub use config::{ClusterConfig, ConfigError, DetectorConfig, DiscoveryConfig, MessageTypes, TlsConfig};
+pub use config::{ClusterConfig, ConfigError, DetectorConfig, DiscoveryConfig, MessageTypes, SharedSecrets, TlsConfig};
 pub use departure::Departure;
-pub use discovery::{Discovery, DnsDiscovery, FileDiscovery};
+pub use discovery::{Contacts, Discovery, DnsDiscovery, FileDiscovery, Resolver, StaticDiscovery};
 pub use downing::Downing;
 pub use event::{ClusterEvent, ClusterState};
 pub use lease::{

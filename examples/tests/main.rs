@@ -11,6 +11,7 @@ mod programs;
 #[path = "../rate_limiter.rs"]
 #[allow(dead_code, reason = "as above")]
 mod rate_limiter;
+mod seams;
 mod sim;
 mod tck_function;
 mod three_nodes;

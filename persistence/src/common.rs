@@ -13,6 +13,12 @@ use actors::{ActorContext, ActorSystem, Behavior, Handled, Mailbox, StashBuffer,
 use parking_lot::Mutex;
 use std::time::Duration;
 
+/// Names one write among those of all writers. The epoch is in it: two systems with one seed draw the same bits.
+pub(crate) fn batch_id(system: &ActorSystem, fence: &Fence) -> u128 {
+    let [high, low] = [system.random_bits(), system.random_bits() ^ fence.epoch].map(u128::from);
+    high << 64 | low
+}
+
 /// Commands that may wait while an entity writes or recovers.
 const COMMANDS_WAITING: usize = 4_096;
 

@@ -8,14 +8,14 @@ use crate::{
     StateEffect, WithCommands,
     adapted::marker,
     chained::{Chain, Performed},
-    common::Waiting,
+    common::{Waiting, batch_id},
     dedupe::{Repeated, repeated},
     durable_state_behavior::StateSetup,
     recovering::{Ready, recover_state},
     settling::{AfterFailure, Overwritten, WriteFailure, write_settled},
     state_effect::StatePrimary,
 };
-use actors::{Actor, ActorContext, Behavior, Clock, Handled, Signal};
+use actors::{Actor, ActorContext, ActorSystem, Behavior, Clock, Handled, Signal};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl<D: DurableState> DurableStateActor<D> {
     /// Stores `state`, or takes the stored one away; says why not, and then the state is untouched.
     async fn write(
         &mut self,
-        clock: &Clock,
+        system: &ActorSystem,
         state: Option<D::State>,
         answered: Option<Answered>,
         time_ms: u64,
@@ -51,7 +51,7 @@ impl<D: DurableState> DurableStateActor<D> {
         let setup = &self.setup;
         let life = self.life.as_mut().ok_or_else(|| PersistFailed::not_recovered().0)?;
         let (id, fence, expected_revision) = (setup.entity.persistence_id(), life.fence.clone(), life.revision);
-        let batch_id = rand::random();
+        let batch_id = batch_id(system, &fence);
         let window = life.commands.contents(answered.as_ref(), time_ms);
         // Behind a lock only because a state need not be `Sync`; nobody else has it.
         let state = Mutex::new(state);
@@ -69,7 +69,7 @@ impl<D: DurableState> DurableStateActor<D> {
                 }
             }
         };
-        life.revision = write_settled(clock, setup.common.write_timeout, Overwritten::Perhaps, write).await?;
+        life.revision = write_settled(system.clock(), setup.common.write_timeout, Overwritten::Perhaps, write).await?;
         life.state = state.into_inner().unwrap_or_default();
         life.commands.extend(answered);
         Ok(())
@@ -161,7 +161,7 @@ impl<D: DurableState> Actor for DurableStateActor<D> {
         };
         if let Some(state) = write {
             let answered = id.map(|id| life.commands.answered(id, answer, now_ms));
-            if let Err(failure) = self.write(&clock, state, answered, now_ms).await {
+            if let Err(failure) = self.write(ctx.system(), state, answered, now_ms).await {
                 return self.write_failed(ctx, chained, failure);
             }
         }

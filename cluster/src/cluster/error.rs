@@ -18,6 +18,14 @@ pub enum JoinError {
     /// The port could not be bound.
     #[error(transparent)]
     Bind(BindFailed),
+    /// Another process has this node's address: others would take the one for the other, and give both up in turn.
+    #[error("{me} does not start, for another process answers at the address that it advertises: {said}")]
+    AddressTaken {
+        /// The life that does not start.
+        me: UniqueAddress,
+        /// What the other one says; it names itself.
+        said: String,
+    },
     /// What was bound is no address others could use.
     #[error(transparent)]
     Address(#[from] InvalidAddress),
@@ -62,7 +70,8 @@ impl From<BindError> for JoinError {
     }
 }
 
-/// A setting that differs between the cluster and a node that wants in. Secrets are masked.
+/// A setting that differs between the cluster and a node that wants in. [Secrets](crate::ClusterConfig::shared_secret) are
+/// masked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingDifference {
     /// Its name.

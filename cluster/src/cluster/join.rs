@@ -50,6 +50,8 @@ pub(crate) struct Ground {
     pub(crate) uptime: Uptime,
     /// Where others reach it.
     pub(crate) address: Address,
+    /// Whether the address may lead to somebody else, so that it is looked first who answers there.
+    pub(crate) looks_first: bool,
     /// Which of several lives at the address this is: a later one has more.
     pub(crate) start: u64,
     pub(crate) control: Option<ControlThread>,
@@ -81,14 +83,23 @@ impl Ground {
             rng: Arc::new(Rng::from_seed(seed)),
         };
         let start = clock.wall_ms();
-        Ok(Self { seams, uptime: Uptime::of_machine(clock), address, start, control: Some(control), probe: None })
+        Ok(Self {
+            seams,
+            uptime: Uptime::of_machine(clock),
+            address,
+            // What is bound nobody else has.
+            looks_first: config.advertised.is_some(),
+            start,
+            control: Some(control),
+            probe: None,
+        })
     }
 }
 
 /// As [`Cluster::join`], on any ground.
 pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Ground) -> Result<Cluster, JoinError> {
     config.validate()?;
-    let Ground { seams, uptime, address, start, control, probe } = ground;
+    let Ground { seams, uptime, address, looks_first, start, control, probe } = ground;
     let uid = seams.rng.fork("life").next_u64().max(1);
     let myself = Member {
         node: UniqueAddress { address: address.clone(), uid },
@@ -118,6 +129,11 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
     let remoting = Remoting::start(myself.node, settings, registry.clone(), seams.clone(), receivers);
     let remote: Arc<dyn Remote> = remoting.clone();
     refs.connect(&remote);
+    // Before anybody hears of this life: they would take it for what became of the other.
+    if looks_first && let Some(said) = remoting.other_at_own_address().await {
+        remoting.stop(Duration::ZERO).await;
+        return Err(JoinError::AddressTaken { me: shared.myself.node.clone(), said });
+    }
     let equipment = Equipment {
         seams: seams.clone(),
         uptime,

@@ -45,7 +45,7 @@ impl Nodes {
             rng: Arc::new(Rng::seeded(at as u64 + 1)),
         };
         let uptime = Uptime::of(self.kit.clock().clone());
-        Ground { seams, uptime, address: address(at), start: 1000, control: None, probe: None }
+        Ground { seams, uptime, address: address(at), looks_first: true, start: 1000, control: None, probe: None }
     }
 
     /// So many that join at the same time.
@@ -190,6 +190,20 @@ fn who_has_other_settings_is_refused_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn who_has_another_secret_is_refused_and_none_is_shown() {
+    let nodes = Nodes::new();
+    nodes.up_with(2, |config| config.shared_secret("vault", "swordfish"));
+    let join = |secret: &str| {
+        let config = nodes.config(2).shared_secret("vault", secret);
+        assert!(!format!("{config:?}").contains(secret));
+        nodes.kit.block_on(join::join(&nodes.system(2), config, nodes.ground(2)))
+    };
+    let Err(error) = join("sesame") else { panic!("let in") };
+    assert!(error.to_string().contains("vault is *** in the cluster and *** here"), "{error}");
+    join("swordfish").unwrap();
+}
+
+#[test]
 fn one_that_finds_nobody_says_so_in_time_and_one_that_is_dropped_does_not_join() {
     let nodes = Nodes::new();
     let system = nodes.system(1);
@@ -248,6 +262,33 @@ fn nodes_that_are_discovered_begin_one_cluster() {
     });
     let clusters = nodes.kit.block_on(futures_util::future::join_all(joins));
     nodes.until("one cluster of three", 30, || clusters.iter().all(|cluster| cluster.state().members.len() == 3));
+}
+
+/// It would replace the one that is there, in the eyes of all others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_advertises_the_address_of_another_process_does_not_start() {
+    let (one, two) = (ActorSystem::new("one"), ActorSystem::new("two"));
+    let first = Cluster::join(&one, ClusterConfig::local(0)).await.unwrap();
+    let advertised = Some(first.me().address.clone());
+    let Err(error) = Cluster::join(&two, ClusterConfig { advertised, ..ClusterConfig::local(0) }).await else {
+        panic!("two processes with one address")
+    };
+    let JoinError::AddressTaken { me, said } = &error else { panic!("{error}") };
+    assert_eq!(me.address, first.me().address);
+    assert!(said.contains(&me.to_string()) && said.contains(&first.me().to_string()), "{error}");
+    assert!(!two.coordinated_shutdown().is_started(), "what becomes of it is up to whoever asked");
+    first.leave(Duration::from_secs(20)).await.unwrap();
+    one.terminated().await;
+}
+
+/// It answers itself, or nobody does where it cannot reach itself.
+#[test]
+fn who_is_alone_at_its_address_starts() {
+    let nodes = Nodes::new();
+    nodes.up(2);
+    nodes.network.cut(&address(3), &address(3));
+    let cluster = nodes.kit.block_on(join::join(&nodes.system(3), nodes.config(3), nodes.ground(3))).unwrap();
+    assert_eq!(cluster.state().members.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

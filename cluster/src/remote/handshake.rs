@@ -85,6 +85,11 @@ pub(crate) enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Whether one of the two does not want the other.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::RefusedByPeer(_) | Self::RefusedByMember(_))
+    }
+
     /// Whether one of the reasons is `kind`.
     pub(crate) fn is_for(&self, kind: Kind) -> bool {
         match self {

@@ -38,7 +38,7 @@ fn table(members: u64) -> Gossip {
 }
 
 fn settings() -> SharedSettings {
-    SharedSettings::default().with("downing", "keep-majority").with_secret("key", "swordfish")
+    SharedSettings::default().with("downing", "keep-majority").with_secret("key", 0x5a1d_f15b)
 }
 
 fn all() -> Vec<Message> {

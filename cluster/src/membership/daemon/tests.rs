@@ -84,7 +84,7 @@ impl Cluster {
             shared: Arc::clone(&shared),
             remote: self.exchange.node(me, shared.inbox.clone()),
             start,
-            swim: Settings { keys, seeds, ..Settings::new("shop", 3) },
+            swim: Settings { keys, seeds, ..Settings::new("shop") },
             node: self.settings.clone(),
             lease: None,
             removed: None,

@@ -22,6 +22,8 @@ pub(crate) struct NodeSettings {
     pub(crate) weakly_up_after: Duration,
     /// A network that is never quiet stops all, instead of leaving it to chance what each decides.
     pub(crate) down_all_when_unstable: bool,
+    /// So many must have answered, this node among them, before it begins a cluster. 1: nobody else need.
+    pub(crate) contacts_min: usize,
     pub(crate) shared: SharedSettings,
 }
 
@@ -32,6 +34,7 @@ impl Default for NodeSettings {
             min_members: MinMembers::default(),
             weakly_up_after: Duration::from_secs(7),
             down_all_when_unstable: true,
+            contacts_min: 1,
             shared: SharedSettings::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! How a node gets into a cluster, and how others are let in.
 //!
 //! Whoever wants in asks all seeds, and joins through the first that is ready. Only the first seed of the list may begin a
-//! cluster, once nobody has answered for a while; and not once it has heard of one, though it be refused there, until all
+//! cluster, once nobody has answered for a while, or, if so many must, enough have said that they have none; and not once it has heard of one, though it be refused there, until all
 //! seeds say for a while that they have none.
 
 use super::{DropReason, Effect, Message, Node, Phase, SharedSettings, StopReason, gossip::is_bounded};
@@ -73,8 +73,16 @@ impl Joining {
     /// Whether all seeds, and all that had one, have said of late that they have none. That nobody answers says nothing once
     /// there was one, nor does it that who had it is no seed any more.
     fn nobody_has_one(&self, now: Tick) -> bool {
-        let says_so = |seed: &Address| self.without.get(seed).is_some_and(|at| now - *at < ASK_AGAIN * 3 / 2);
-        self.seeds.iter().chain(self.members.keys()).all(says_so)
+        self.seeds.iter().chain(self.members.keys()).all(|seed| self.has_none(seed, now))
+    }
+
+    /// How many are there to begin a cluster, this node among them.
+    fn ready(&self, now: Tick) -> usize {
+        1 + self.seeds.iter().filter(|seed| self.has_none(seed, now)).count()
+    }
+
+    fn has_none(&self, seed: &Address, now: Tick) -> bool {
+        self.without.get(seed).is_some_and(|at| now - *at < ASK_AGAIN * 3 / 2)
     }
 }
 
@@ -113,6 +121,9 @@ impl Node {
         let Phase::Joining(joining) = &mut self.phase else { return };
         if joining.alone_at.is_some_and(|at| at <= now) && !joining.members.is_empty() && !joining.nobody_has_one(now) {
             joining.alone_at = None;
+        }
+        if joining.alone_at.is_some_and(|at| at <= now) && joining.ready(now) < self.settings.contacts_min {
+            joining.alone_at = Some(now + FIRST_SEED_ASKS_AGAIN);
         }
         if joining.alone_at.is_some_and(|at| at <= now) {
             self.table.add(self.myself.node.uid, self.myself.clone());

@@ -8,11 +8,7 @@ use crate::{
     },
 };
 use actors::Tick;
-#[cfg(test)]
-use std::hash::Hasher;
 use std::{collections::BTreeMap, sync::Arc};
-#[cfg(test)]
-use xxhash_rust::xxh3::Xxh3;
 
 /// From one node to another, over the lane that user messages never delay. Any may be lost or come twice.
 #[derive(Clone, Debug)]
@@ -89,13 +85,8 @@ impl SharedSettings {
         self
     }
 
-    #[cfg(test)]
-    pub(crate) fn with_secret(mut self, key: &str, value: &str) -> Self {
-        let mut hash = Xxh3::new();
-        hash.write(key.as_bytes());
-        hash.write_u8(0);
-        hash.write(value.as_bytes());
-        self.0.insert(key.into(), Value::Secret(hash.digest128()));
+    pub(crate) fn with_secret(mut self, key: &str, hash: u128) -> Self {
+        self.insert_hash(key.into(), hash);
         self
     }
 

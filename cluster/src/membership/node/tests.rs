@@ -189,12 +189,12 @@ fn two_clusters_do_not_merge_though_their_nodes_hear_of_each_other() {
 
 #[test]
 fn a_node_with_other_settings_is_told_which() {
-    let shared = |shards: &str, key: &str| NodeSettings {
+    let shared = |shards: &str, key: u128| NodeSettings {
         shared: SharedSettings::default().with("sharding.shards", shards).with_secret("remote.key", key),
         ..NodeSettings::default()
     };
-    let mut net = Net::up_with(10, 2, shared("1024", "sesame"));
-    net.settings = shared("512", "open");
+    let mut net = Net::up_with(10, 2, shared("1024", 7));
+    net.settings = shared("512", 8);
     net.start(2, &[0, 1]);
     net.run(15);
     let refusals: Vec<_> =

@@ -26,7 +26,7 @@ use super::{
     hints::{self, Hints, NewHints},
     identity::Identity,
     seal::{Dropped, KeyRing, Seal},
-    settings::{DATAGRAM_MAX, InvalidSettings, Settings},
+    settings::{DATAGRAM_MAX, InvalidSettings, LARGE, Settings},
     timers::{Alarm, Timers},
 };
 use crate::testkit::planted::{Bug, is_planted};
@@ -83,6 +83,7 @@ pub(crate) struct Swim {
     foca: Foca<Identity, Codec, Rng, Hints>,
     world: World,
     settings: Settings,
+    is_large: bool,
     contacts: Contacts,
     state: State,
     /// How long after this knock the next one comes.
@@ -134,8 +135,9 @@ impl Swim {
                 send: Vec::new(),
                 notes: Vec::new(),
             },
-            foca: Foca::with_custom_broadcast(identity, settings.foca(), rng, Codec, handler),
+            foca: Foca::with_custom_broadcast(identity, settings.foca(false), rng, Codec, handler),
             settings,
+            is_large: false,
             state: State::Alone,
             patience: KNOCK_FIRST,
             renewed: None,
@@ -276,9 +278,14 @@ impl Swim {
     }
 
     /// How many news wait to be passed on. If it only grows, names change too often.
-    #[cfg(test)]
     pub(crate) fn backlog(&self) -> usize {
         self.foca.updates_backlog()
+    }
+
+    /// How often each news is passed on now.
+    #[cfg(test)]
+    pub(crate) fn transmissions(&self) -> u8 {
+        self.settings.transmissions(self.is_large).get()
     }
 
     /// How many alarms are set.
@@ -422,6 +429,7 @@ impl Swim {
         if self.world.notes.is_empty() {
             return;
         }
+        self.follow_members();
         let mut notes = std::mem::take(&mut self.world.notes).into_iter().peekable();
         while let Some(note) = notes.next() {
             match note {
@@ -453,6 +461,15 @@ impl Swim {
                 // Of this node's own address, or of itself after it has left.
                 _ => {}
             }
+        }
+    }
+
+    /// News needs more who pass it on where there are many to hear it. What is on its way already is passed on as before.
+    fn follow_members(&mut self) {
+        let is_large = self.foca.num_members() + 1 >= LARGE;
+        // Refused only for other times between probes.
+        if is_large != self.is_large && self.foca.set_config(self.settings.foca(is_large)).is_ok() {
+            self.is_large = is_large;
         }
     }
 

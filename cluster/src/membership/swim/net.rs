@@ -32,7 +32,7 @@ pub(super) struct Node {
     pub(super) news: Vec<(Tick, News)>,
     /// A mistake to be made: time passes before what has arrived is taken in.
     pub(super) time_first: bool,
-    runs: bool,
+    pub(super) runs: bool,
     busy_until: Tick,
     inbox: Vec<Bytes>,
 }
@@ -73,7 +73,7 @@ impl Net {
     pub(super) fn of(seed: u64, nodes: usize) -> Self {
         let mut net = Self::new(seed);
         for n in 0..nodes {
-            net.add(identity(n, 1), Settings { seeds: vec![address(0)], ..Settings::new("shop", nodes) });
+            net.add(identity(n, 1), Settings { seeds: vec![address(0)], ..Settings::new("shop") });
         }
         net
     }

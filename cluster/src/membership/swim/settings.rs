@@ -21,6 +21,9 @@ pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX - seal::OVERHEAD;
 // A header names three at most.
 const _: () = assert!(codec::HEADER_MAX < MESSAGE_MAX);
 
+/// From so many members on, this one among them, a cluster is large.
+pub(crate) const LARGE: usize = 50;
+
 /// The most seeds.
 pub(crate) const SEEDS_MAX: usize = 64;
 
@@ -42,7 +45,7 @@ pub(crate) struct Settings {
     pub(crate) suspicion: Duration,
     /// How many others are asked to try. Default 3.
     pub(crate) helpers: NonZeroUsize,
-    /// How often each news is passed on. Default 10, and 15 from 50 nodes.
+    /// How often each news is passed on. Default 10. [In a large cluster](LARGE) half as often again: 15.
     pub(crate) transmissions: NonZeroU8,
     /// How often news is passed on. Default 200 ms; at most `probe_period`.
     pub(crate) gossip_period: Duration,
@@ -68,8 +71,8 @@ pub(crate) enum InvalidSettings {
 }
 
 impl Settings {
-    /// The defaults for a cluster of about so many nodes.
-    pub(crate) fn new(cluster: impl Into<Arc<str>>, nodes: usize) -> Self {
+    /// The defaults.
+    pub(crate) fn new(cluster: impl Into<Arc<str>>) -> Self {
         let three = const { NonZeroUsize::new(3).unwrap() };
         Self {
             cluster: cluster.into(),
@@ -79,8 +82,7 @@ impl Settings {
             round_trip: Duration::from_millis(200),
             suspicion: Duration::from_secs(3),
             helpers: three,
-            transmissions: const { [NonZeroU8::new(10).unwrap(), NonZeroU8::new(15).unwrap()] }
-                [usize::from(nodes >= 50)],
+            transmissions: const { NonZeroU8::new(10).unwrap() },
             gossip_period: Duration::from_millis(200),
             gossip_peers: three,
         }
@@ -111,13 +113,19 @@ impl Settings {
         self.probe_period.saturating_mul(periods) + self.suspicion + Duration::from_secs(1)
     }
 
-    pub(crate) fn foca(&self) -> Config {
+    /// How often each news is passed on.
+    pub(crate) fn transmissions(&self, is_large: bool) -> NonZeroU8 {
+        if is_large { self.transmissions.saturating_add(self.transmissions.get() / 2) } else { self.transmissions }
+    }
+
+    /// What foca goes by, in a cluster that is large or not.
+    pub(crate) fn foca(&self, is_large: bool) -> Config {
         let every = |frequency, num_members| Some(PeriodicParams { frequency, num_members });
         Config {
             probe_period: self.probe_period,
             probe_rtt: self.round_trip,
             num_indirect_probes: self.helpers,
-            max_transmissions: self.transmissions,
+            max_transmissions: self.transmissions(is_large),
             suspect_to_down_after: self.suspicion,
             remove_down_after: Some(Duration::from_hours(24)),
             max_packet_size: const { NonZeroUsize::new(MESSAGE_MAX).unwrap() },
@@ -137,7 +145,7 @@ mod tests {
     fn settings_that_do_not_go_together_are_refused_by_name() {
         let millis = Duration::from_millis;
         let refused = |change: fn(&mut Settings)| {
-            let mut settings = Settings::new("shop", 3);
+            let mut settings = Settings::new("shop");
             settings.validate().unwrap();
             change(&mut settings);
             settings.validate().unwrap_err()
@@ -157,6 +165,7 @@ mod tests {
             refused(|s| s.gossip_period = Duration::from_millis(501)),
             InvalidSettings::GossipPeriod(millis(501), millis(500))
         );
-        assert_eq!(Settings::new("shop", 50).transmissions.get(), 15);
+        let settings = Settings::new("shop");
+        assert_eq!([false, true].map(|is_large| settings.transmissions(is_large).get()), [10, 15]);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 const SEEDS: std::ops::Range<u64> = 0..200;
 
 fn settings(seed_node: usize) -> Settings {
-    Settings { seeds: vec![address(seed_node)], ..Settings::new("shop", 3) }
+    Settings { seeds: vec![address(seed_node)], ..Settings::new("shop") }
 }
 
 #[test]
@@ -40,6 +40,19 @@ fn the_same_seed_tells_the_same_story() {
         net.trace()
     };
     assert_eq!(story(), story());
+}
+
+/// So it is with fifty who see each other, and no more once there are fewer.
+#[test]
+fn in_a_large_cluster_news_is_passed_on_more_often() {
+    let mut net = Net::joined(7, 50);
+    let all =
+        |net: &Net, often| net.nodes.iter().filter(|node| node.runs).all(|node| node.swim.transmissions() == often);
+    assert!(all(&net, 15));
+    net.kill(49);
+    net.run_until(settings(0).given_up_within(50), Net::all_see_each_other);
+    assert!(all(&net, 10));
+    assert!(all(&Net::joined(7, 49), 10));
 }
 
 #[test]

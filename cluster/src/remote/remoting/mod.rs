@@ -58,6 +58,9 @@ const TIME_PASSES_AFTER: Duration = Duration::from_secs(1);
 /// How often time passes at most.
 const TIME_PASSES_EVERY: Duration = Duration::from_millis(10);
 
+/// How long a node waits for itself to answer.
+const SELF_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long connections may take to end once they are told to.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -118,6 +121,13 @@ impl Remoting {
         self.0.hang_up();
         let _ = seams.clock.timeout(END_WITHIN, self.0.tasks_ended()).await;
         self.0.forget_receivers();
+    }
+
+    /// Whether another process answers at this node's own address: what it says, which names both. Nothing, if nobody
+    /// answers, or not in time: not every network leads a node to itself. Cancel safe.
+    pub(crate) async fn other_at_own_address(&self) -> Option<String> {
+        let asked = outgoing::other_at_own_address(&self.0);
+        self.0.seams.clock.timeout(SELF_WITHIN, asked).await.ok().flatten()
     }
 
     /// Goes on with other keys, if there were some: handshakes from now on are made with them, connections that stand stay.

@@ -11,7 +11,7 @@ use crate::{
     remote::{
         connection::shake_hands,
         frame,
-        handshake::{HANDSHAKE_WITHIN, Handshake, Peer},
+        handshake::{HANDSHAKE_WITHIN, Handshake, Kind, Peer},
         message::{LARGE, Unwritten},
         transport::{ByteStream, Lane},
     },
@@ -55,6 +55,18 @@ pub(super) async fn run(hub: Arc<Hub>, to: Address, life: Option<u64>, lane: Lan
             }
             let _ = hub.seams.clock.timeout(CLOSE_WITHIN, stream.shutdown()).await;
         }
+    }
+}
+
+/// Dials this node's own address; what whoever answers says, if it is somebody else. That names both.
+pub(super) async fn other_at_own_address(hub: &Arc<Hub>) -> Option<String> {
+    let answer = connect(hub, &hub.introduction.node.address, None, Lane::Control).await;
+    // It refuses this node in any case: itself for its uid.
+    match answer.err()? {
+        NotConnected::Handshake(refusal) if refusal.is_refusal() && !refusal.is_for(Kind::SameUid) => {
+            Some(refusal.to_string())
+        }
+        _ => None,
     }
 }
 

@@ -306,6 +306,7 @@ impl SimCluster {
         let ground = Ground {
             uptime: Uptime::of(seams.clock.clone()),
             address: machine.address.clone(),
+            looks_first: false,
             start: seams.clock.wall_ms(),
             control: None,
             seams,
