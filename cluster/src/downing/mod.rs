@@ -57,9 +57,21 @@ pub enum Downing {
         /// It goes on with at least this many full members, itself included; with fewer all stop.
         at_least: NonZeroUsize,
     },
-    /// Whoever gets a lease goes on; a side without a majority asks for it two seconds later. The only one that survives
-    /// the loss of more than half.
+    /// Whoever gets [a lease](crate::ClusterConfig::lease) goes on; a side without a majority asks for it two seconds later.
+    /// With [`StoreMajority`](Self::StoreMajority) the only one that survives the loss of more than half.
+    ///
+    /// A side that has heard nothing of the others for twenty seconds more than it takes to ask has come too late and stops:
+    /// they may have had the lease meanwhile and given it back. So all stop if no side can reach where the lease is kept for
+    /// so long. It is kept for 40 seconds after the last of those it was needed for is gone: if whoever has it crashes
+    /// then, and another decision is due before it has expired, the rest is denied it and stops.
     LeaseMajority {
+        /// Count only members with this role; all, if there is none.
+        role: Option<Arc<str>>,
+    },
+    /// As [`LeaseMajority`](Self::LeaseMajority), by a lease that each node keeps itself in the store that all have:
+    /// [`ClusterConfig::lease_store`](crate::ClusterConfig::lease_store). With the database that events are written to, the
+    /// side that goes on is one that can write.
+    StoreMajority {
         /// Count only members with this role; all, if there is none.
         role: Option<Arc<str>>,
     },
