@@ -145,12 +145,7 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
 }
 
 /// What decides who goes on, where that is a lease.
-fn resolver_lease(
-    config: &ClusterConfig,
-    me: &UniqueAddress,
-    uptime: &Uptime,
-    seams: &Seams,
-) -> Option<ResolverLease> {
+fn resolver_lease(config: &ClusterConfig, me: &UniqueAddress, uptime: &Uptime, seams: &Seams) -> Option<ResolverLease> {
     let lease: Arc<dyn Lease> = match &config.downing {
         Downing::LeaseMajority { .. } => config.lease.clone()?,
         Downing::StoreMajority { .. } => {

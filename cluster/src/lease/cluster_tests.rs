@@ -2,8 +2,8 @@
 //! do two instances of a singleton serve, and those that are left in the end are one cluster.
 
 use super::{
-    InMemoryLeaseStore, LeaseFuture, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, Stored,
-    StoredLease, Swapped, Version,
+    InMemoryLeaseStore, LeaseFuture, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, Stored, StoredLease,
+    Swapped, Version,
 };
 use crate::{
     ClusterSingleton, Departure, Downing, HostingDeadline, Singleton, WireMessage,
