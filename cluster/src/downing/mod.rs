@@ -60,10 +60,10 @@ pub enum Downing {
     /// Whoever gets [a lease](crate::ClusterConfig::lease) goes on; a side without a majority asks for it two seconds later.
     /// With [`StoreMajority`](Self::StoreMajority) the only one that survives the loss of more than half.
     ///
-    /// A side that has heard nothing of the others for twenty seconds more than it takes to ask has come too late and stops:
-    /// they may have had the lease meanwhile and given it back. So all stop if no side can reach where the lease is kept for
-    /// so long. It is kept for 40 seconds after the last of those it was needed for is gone: if whoever has it crashes
-    /// then, and another decision is due before it has expired, the rest is denied it and stops.
+    /// A side that does not get it within 35 seconds after the others answered last (with more than ten members it is 25 more
+    /// than [`stable_after`](Self::stable_after)) stops: they may have had the lease meanwhile and given it back. So where the
+    /// lease is kept must be reached within that time, or all stop. It is kept for 40 seconds after the last of those it was
+    /// needed for is gone. If the node that has it crashes within that time, the rest is denied it and stops.
     LeaseMajority {
         /// Count only members with this role; all, if there is none.
         role: Option<Arc<str>>,
