@@ -457,6 +457,30 @@ mod tests {
         assert!(refused(|config| config.seeds = vec!["n:1".parse().unwrap(); 65]).contains("`seeds`"));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_decides_is_the_same_on_all_nodes() {
+        let system = actors::ActorSystem::new("one");
+        let store = Arc::new(crate::InMemoryLeaseStore::new(system.clock().clone()));
+        let by_lease = |name| {
+            let lease = crate::StoredLease::start(&system, name, store.clone(), crate::LeaseSettings::default());
+            let (downing, lease) = (Downing::LeaseMajority { role: None }, Some(Arc::new(lease.unwrap()) as _));
+            ClusterConfig { downing, lease, ..ClusterConfig::local(1) }
+        };
+        let by_store = |role: &str| {
+            let downing = Downing::StoreMajority { role: Some(role.into()) };
+            ClusterConfig { downing, lease_store: Some(store.clone()), ..ClusterConfig::local(1) }
+        };
+        let differing = |one: ClusterConfig, two: ClusterConfig| -> Vec<String> {
+            assert_eq!((one.validate(), two.validate()), (Ok(()), Ok(())));
+            one.shared().differences(&two.shared()).iter().map(|differs| differs.key.to_string()).collect()
+        };
+        assert_eq!(differing(by_lease("a"), by_lease("a")), [""; 0]);
+        assert_eq!(differing(by_lease("a"), by_lease("b")), ["cluster.lease"]);
+        assert_eq!(differing(by_store("a"), by_store("a")), [""; 0]);
+        assert_eq!(differing(by_store("a"), by_store("b")), ["cluster.downing"]);
+        assert_eq!(differing(by_lease("a"), by_store("a")), ["cluster.downing", "cluster.lease"]);
+    }
+
     #[test]
     fn what_others_can_reach_keeps_strangers_out_or_says_that_it_does_not() {
         let open = |config: &mut ClusterConfig| {
