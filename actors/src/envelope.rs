@@ -49,6 +49,15 @@ pub(crate) enum Question {
     Link(Arc<Link>),
 }
 
+impl Question {
+    pub(crate) fn deadline(&self) -> Tick {
+        match self {
+            Self::Until(deadline) => *deadline,
+            Self::Link(link) => link.deadline(),
+        }
+    }
+}
+
 /// An element of a stream that the actor handles.
 pub(crate) struct Streamed<M> {
     /// The life that wanted it.

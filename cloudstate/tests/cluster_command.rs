@@ -1,9 +1,14 @@
-//! `cloudstate cluster` against whoever may be there: what is asked, what is shown, and what is said when it does not work.
+//! `cloudstate cluster` against real nodes, and whoever else may be there: what is asked, what is shown, what becomes of it, and
+//! what is said when it does not work.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
+
+use actors::ActorSystem;
+use cluster::management::http::{ManagementConfig, serve};
+use cluster::{Cluster, ClusterConfig, ClusterManagement, Departure, MemberStatus};
 
 use crate::process::{cloudstate, free_port};
 
@@ -94,4 +99,93 @@ fn what_does_not_work_is_told_with_what_to_do() {
     assert!(error.contains("no cluster's management at NODE: what listens there is something else"), "{error}");
     let error = refused(&["leave", "n9"], "400 Bad Request", "n9 has no port");
     assert!(error.contains("NODE answered 400 Bad Request: n9 has no port"), "{error}");
+}
+
+/// A node of the cluster that `seeds` belong to.
+async fn node(seeds: &[&Cluster]) -> Cluster {
+    let seeds = seeds.iter().map(|seed| seed.me().address.clone()).collect();
+    let config = ClusterConfig { seeds, ..ClusterConfig::local(0) };
+    Cluster::join(&ActorSystem::new("node"), config).await.expect("it joins")
+}
+
+/// Where its management is served.
+async fn management(cluster: &Cluster, token: Option<&str>) -> String {
+    let bind = "127.0.0.1:0".parse().expect("an address");
+    let config = ManagementConfig { bind, token: token.map(str::to_owned) };
+    serve(cluster, ClusterManagement::start(cluster), config).await.expect("it is served").to_string()
+}
+
+/// As [`cluster`], while nodes run.
+async fn asked(words: &[&str]) -> (Option<i32>, String, String) {
+    let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+    let ask = move || cluster(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(ask).await.expect("the command ends")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_node_shows_its_members_and_lets_them_leave_or_gives_them_up() {
+    let one = node(&[]).await;
+    let two = node(&[&one]).await;
+    let three = node(&[&one]).await;
+    let [first, second, third] = [&one, &two, &three].map(|node| node.me().address.to_string());
+    let at = management(&one, None).await;
+
+    let (code, out, error) = asked(&["status", "--node", &at]).await;
+    assert_eq!(code, Some(0), "{error}");
+    let row = |address: &str| out.lines().find(|line| line.split_whitespace().next() == Some(address));
+    for address in [&first, &second, &third] {
+        assert!(row(address).is_some_and(|row| row.contains(" Up ") && row.contains(" yes ")), "{out}");
+    }
+    assert_eq!(out.matches("(leader)").count(), 1, "{out}");
+    assert!(out.contains(&format!("as {first} sees it")), "{out}");
+    let (code, out, error) = asked(&["status", "--json", "--node", &at]).await;
+    assert_eq!(code, Some(0), "{error}");
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(report["node"], first.as_str());
+    let members = report["members"].as_array().expect("a list");
+    assert_eq!(members.len(), 3);
+    assert!(members.iter().all(|member| member["status"] == "Up" && member["reachable"] == true), "{out}");
+
+    let (code, out, error) = asked(&["leave", &second, "--node", &at]).await;
+    assert_eq!((code, out), (Some(0), format!("{second} is to leave\n")), "{error}");
+    assert_eq!(two.terminated().await, Departure::Left);
+    let (code, out, error) = asked(&["down", &third, "--node", &at]).await;
+    assert_eq!((code, out), (Some(0), format!("{third} is given up\n")), "{error}");
+    assert_eq!(three.terminated().await, Departure::Down);
+    let (code, _, error) = asked(&["down", "127.0.0.1:1", "--node", &at]).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("nobody is a member at 127.0.0.1:1; `cloudstate cluster status --node"), "{error}");
+    let (code, _, error) = asked(&["leave", "nowhere", "--node", &at]).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("answered 400 Bad Request"), "{error}");
+    assert_eq!(one.member().map(|member| member.status), Some(MemberStatus::Up));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_node_with_a_token_obeys_whoever_shows_it_and_nobody_else() {
+    let one = node(&[]).await;
+    let address = one.me().address.to_string();
+    let at = management(&one, Some("correct-horse-battery")).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, token: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, token).expect("it is written");
+        file.to_str().expect("UTF-8").to_owned()
+    };
+    let (right, wrong) = (file("right", "correct-horse-battery\n"), file("wrong", "another-horse-battery\n"));
+    for words in [vec!["status"], vec!["leave", &address], vec!["down", &address]] {
+        let words = [&words[..], &["--node", &at]].concat();
+        let (code, out, error) = asked(&words).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{words:?}");
+        assert!(error.contains(&format!("{at} wants a token")) && error.contains("--token-file"), "{error}");
+        let (code, out, error) = asked(&[&words[..], &["--token-file", &wrong]].concat()).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{words:?}");
+        assert!(error.contains("another token than the one in") && error.contains(&wrong), "{error}");
+    }
+    assert_eq!(one.member().map(|member| member.status), Some(MemberStatus::Up), "nobody who may has said so");
+    let (code, out, error) = asked(&["status", "--node", &at, "--token-file", &right]).await;
+    assert!(code == Some(0) && out.contains(&format!("{address} (leader)  Up")), "{out}{error}");
+    let (code, out, error) = asked(&["leave", &address, "--node", &at, "--token-file", &right]).await;
+    assert_eq!((code, out), (Some(0), format!("{address} is to leave\n")), "{error}");
+    assert_eq!(one.terminated().await, Departure::Left);
 }

@@ -71,8 +71,8 @@
 //!   and has no answer of them stops after two stable periods though nobody confirms it; so does one that stood still until all
 //!   it knew were gone. A [`Departure`] says why.
 //! - **Messages** of one sender to one receiver arrive in order and at most once. `ask` fails as soon as it is certain that no
-//!   answer comes, never later than its limit. Who watches is told `Terminated` once: when the actor ended, or when its node
-//!   was removed.
+//!   answer comes, never later than its limit; asks that go in a circle end with `Cycle`, whichever nodes they go by. Who watches
+//!   is told `Terminated` once: when the actor ended, or when its node was removed.
 //! - **Singletons**: one instance at a time. A node that is cut off stops its instance before another is started: see
 //!   [`Cluster::hosting`]. One that moves because its node leaves, or another is to host, handles all that was sent to it
 //!   before; what is told meanwhile waits for the next, in order.
@@ -80,6 +80,8 @@
 //! # What is not
 //!
 //! - That a message arrives. Connections break, and what was on its way is lost: use [`actors::delivery`], or ask again.
+//! - That a circle of asks is seen that goes over more than 16 nodes, over one of an earlier release, or through a router or a
+//!   forwarding actor on a node that nobody in the circle is of: it ends with its limit.
 //! - That a cut that is not clean, or two views that are far apart, are decided as well as a clean one. And a process that is
 //!   suspended in the middle of a write wakes up and goes on with it: give writes a [`FencingToken`], and let the resource
 //!   refuse older ones.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::link::AskLink;
 use super::stand_in::RemoteActor;
 use crate::actor_ref::{ActorRef, TryTellError};
 use crate::audience::Terminated;
@@ -55,6 +56,11 @@ impl AnyActorRef {
         self.0.path()
     }
 
+    /// Tells this incarnation from all others: the number of its system, and below it its own.
+    pub fn key(&self) -> u128 {
+        self.path().key()
+    }
+
     /// The type of its messages.
     pub fn message_type(&self) -> (TypeId, &'static str) {
         self.0.message_type()
@@ -76,16 +82,26 @@ impl AnyActorRef {
         self.0.terminated()
     }
 
-    /// As [`ActorRef::try_tell`]. `deadline`: until when whoever asked waits, by the clock of the actor's system. Allocates
-    /// nothing unless the message comes back.
+    /// As [`ActorRef::try_tell`]. `deadline`: until when whoever asked waits, by the clock of the actor's system; `link` says
+    /// that itself, where the ask was made in the handling of a message. Allocates nothing but for a link, unless the message
+    /// comes back.
     ///
     /// # Errors
     /// The message comes back.
-    pub fn try_tell<M: Send + 'static>(&self, message: M, deadline: Option<Tick>) -> Result<(), Undelivered> {
+    pub fn try_tell<M: Send + 'static>(
+        &self,
+        message: M,
+        deadline: Option<Tick>,
+        link: Option<&AskLink>,
+    ) -> Result<(), Undelivered> {
         let Some(actor) = self.0.as_any().downcast_ref::<ActorRef<M>>() else {
             return Err(Undelivered::OtherType(Box::new(message)));
         };
-        actor.try_tell_linked(message, deadline.map(Question::Until)).map_err(|refused| match refused {
+        let question = match link {
+            Some(link) => Some(Question::Link(link.link().clone())),
+            None => deadline.map(Question::Until),
+        };
+        actor.try_tell_linked(message, question).map_err(|refused| match refused {
             TryTellError::Full(message) => Undelivered::Full(Box::new(message)),
             TryTellError::Stopped(message) => Undelivered::Stopped(Box::new(message)),
         })

@@ -5,6 +5,7 @@
 //!
 //! - [`stand_in`] makes a reference to an actor elsewhere of a [`RemoteActor`], which says how to reach it.
 //! - [`AnyActorRef`] is an actor of this system whatever its messages are: to be found again and told what came from elsewhere.
+//! - [`AskLink`] is the ask behind a message that an actor may await in a handler, so that circles are seen across systems.
 //! - With the feature `serde`, `ActorRef` and [`ReplyTo`](crate::ReplyTo) can be written into messages and read out of them,
 //!   inside of `pack` and `unpack` alone, by a context that says how.
 //!
@@ -15,6 +16,7 @@
 mod any_ref;
 #[cfg(feature = "serde")]
 mod context;
+mod link;
 mod parcel;
 #[cfg(feature = "serde")]
 mod reply;
@@ -23,6 +25,7 @@ mod stand_in;
 pub use any_ref::{AnyActorRef, Delivery, Undelivered, not_found};
 #[cfg(feature = "serde")]
 pub use context::{ContextError, Gone, Packing, RefPlace, Unpacking, pack, unpack};
+pub use link::{AskLink, WeakAskLink};
 pub use parcel::{Message, Parcel};
 #[cfg(feature = "serde")]
 pub use reply::{RemoteReply, ReplySink, Writing};

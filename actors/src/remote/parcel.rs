@@ -4,6 +4,7 @@ use std::any::{Any, TypeId, type_name};
 use std::fmt;
 
 use super::any_ref::AnyActorRef;
+use super::link::AskLink;
 use super::stand_in::Refused;
 use crate::actor_ref::TryTellError;
 use crate::ask::AskError;
@@ -22,7 +23,7 @@ pub struct Parcel<'a> {
     pub(super) slot: &'a mut (dyn Slot + 'a),
     pub(super) to: &'a dyn Control,
     pub(super) handle: &'a dyn Fn() -> super::Handle,
-    pub(super) deadline: Option<Tick>,
+    pub(super) question: Option<Question>,
 }
 
 /// A message, whatever its type, kept until it can be sent.
@@ -41,7 +42,15 @@ impl Parcel<'_> {
 
     /// Until when whoever asked waits for the answer, by the clock of the stand-in's system; none if it was not asked.
     pub fn deadline(&self) -> Option<Tick> {
-        self.deadline
+        self.question.as_ref().map(Question::deadline)
+    }
+
+    /// The ask behind it, if an actor made it in the handling of a message and may await it there.
+    pub fn link(&self) -> Option<AskLink> {
+        match &self.question {
+            Some(Question::Link(link)) => Some(AskLink::new(link.clone())),
+            _ => None,
+        }
     }
 
     /// The actor it is for.
@@ -59,7 +68,10 @@ impl Parcel<'_> {
     /// # Errors
     /// As [`ActorRef::try_tell`](crate::ActorRef::try_tell); it is still in here.
     pub fn forward(self, actor: &AnyActorRef) -> Result<(), Refused> {
-        self.slot.forward(self.to, actor, self.deadline.map(Question::Until))
+        if let Some(Question::Link(link)) = &self.question {
+            link.went_to(actor.key());
+        }
+        self.slot.forward(self.to, actor, self.question)
     }
 
     /// It was written, and is dropped here. Asks whose [`ReplyTo`](crate::ReplyTo) went with it stay open.

@@ -288,11 +288,7 @@ impl<M: Send + 'static> StandIn<M> {
         if self.cell.is_closed() {
             return Err(Refusal::Stopped);
         }
-        let deadline = question.map(|question| match question {
-            Question::Until(deadline) => deadline,
-            Question::Link(link) => link.deadline(),
-        });
-        let parcel = Parcel { slot, to: &self.cell, handle: &|| self.handle(), deadline };
+        let parcel = Parcel { slot, to: &self.cell, handle: &|| self.handle(), question };
         self.remote.try_tell(parcel, room).map_err(|refused| match refused {
             Refused::Full => Refusal::Full,
             Refused::Stopped => Refusal::Stopped,

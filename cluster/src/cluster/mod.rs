@@ -5,6 +5,8 @@ mod join;
 mod shutdown;
 
 #[cfg(test)]
+mod secret_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use error::{ClusterError, JoinError, SettingDifference};

@@ -42,7 +42,8 @@ const FROM_A_TOOL: &str = "x-cluster-management";
 pub struct ManagementConfig {
     /// What is bound. With port 0 a free one.
     pub bind: SocketAddr,
-    /// What whoever asks must show; at least 16 bytes. Needed for anything but loopback.
+    /// What whoever asks must show; at least 16 bytes. Needed for anything but loopback. One word of ASCII, where
+    /// `cloudstate cluster` is to show it.
     pub token: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 //! Numbers are written seven bits a byte, the lowest first. Whatever is read comes from elsewhere: nothing is made room for
 //! before it is there.
 
+use super::circles::HOPS_MAX;
 use actors::TraceContext;
 use std::io::Write;
 
@@ -24,6 +25,12 @@ pub(super) enum Kind {
     Probe = 6,
     /// All that an actor said before its end came before this.
     Flush = 7,
+    /// A question came to one of those who asked for it; see [`super::circles`].
+    Circle = 8,
+    /// Whoever asked that awaits it.
+    Awaits = 9,
+    /// It goes in a circle.
+    Cycle = 10,
     /// System messages from here on.
     Watch = 16,
     Unwatch = 17,
@@ -41,6 +48,9 @@ impl Kind {
             5 => Self::Granted,
             6 => Self::Probe,
             7 => Self::Flush,
+            8 => Self::Circle,
+            9 => Self::Awaits,
+            10 => Self::Cycle,
             16 => Self::Watch,
             17 => Self::Unwatch,
             18 => Self::Terminated,
@@ -54,6 +64,7 @@ const SENT: u8 = 1 << 1;
 const DEADLINE: u8 = 1 << 2;
 const TRACED: u8 = 1 << 3;
 const ASKS: u8 = 1 << 4;
+const LINKED: u8 = 1 << 5;
 
 /// Bytes at the end of a message with [`ReplyTo`](actors::ReplyTo)s in it.
 const ASKS_LEN: usize = 9;
@@ -85,6 +96,8 @@ pub(super) struct Head<'a> {
     /// Microseconds that whoever asked still waits.
     pub(super) remaining: Option<u64>,
     pub(super) trace: Option<TraceContext>,
+    /// Of a question that an actor asked in the handling of a message: by which nodes that came, if it was asked itself.
+    pub(super) hops: Option<Vec<Hop>>,
     pub(super) type_number: u32,
     pub(super) version: u32,
 }
@@ -96,7 +109,27 @@ pub(super) struct Asks {
     pub(super) count: u8,
 }
 
+/// An ask from one node to another that waits for what is asked here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    /// The life whose actor asks.
+    pub(super) from: u64,
+    /// The life it asks.
+    pub(super) to: u64,
+    /// The `ReplyTo`s of the question, which tell it from all others between the two.
+    pub(super) asks: Asks,
+}
+
 impl Asks {
+    /// As one number.
+    pub(super) fn packed(self) -> u64 {
+        self.message << 8 | u64::from(self.count)
+    }
+
+    pub(super) fn unpacked(packed: u64) -> Self {
+        Self { message: packed >> 8, count: packed as u8 }
+    }
+
     /// The number of one of them.
     pub(super) fn number(self, index: u8) -> u64 {
         self.message << 8 | u64::from(index)
@@ -114,7 +147,8 @@ impl Head<'_> {
         let flags = flag(matches!(self.to, To::Name(_)), NAMED)
             | flag(self.numbered.is_some(), SENT)
             | flag(self.remaining.is_some(), DEADLINE)
-            | flag(self.trace.is_some(), TRACED);
+            | flag(self.trace.is_some(), TRACED)
+            | flag(self.hops.is_some(), LINKED);
         out.extend([Kind::Message as u8, flags]);
         put_to(out, self.to);
         if let Some(Numbered { row, number }) = self.numbered {
@@ -128,6 +162,14 @@ impl Head<'_> {
             let written = write!(out, "{trace}");
             out[before] = if written.is_ok() { (out.len() - before - 1) as u8 } else { 0 };
             put_bytes(out, trace.state().as_str().as_bytes());
+        }
+        if let Some(hops) = &self.hops {
+            out.push(hops.len().min(HOPS_MAX) as u8);
+            for Hop { from, to, asks } in hops.iter().take(HOPS_MAX) {
+                out.extend(from.to_le_bytes());
+                out.extend(to.to_le_bytes());
+                put(out, asks.packed());
+            }
         }
         put(out, self.type_number.into());
         put(out, self.version.into());
@@ -161,9 +203,10 @@ impl<'a> Incoming<'a> {
         let numbered = if is(SENT) { Some(Numbered { row: take(&mut rest)?, number: take(&mut rest)? }) } else { None };
         let remaining = if is(DEADLINE) { Some(take(&mut rest)?) } else { None };
         let trace = if is(TRACED) { take_trace(&mut rest)? } else { None };
+        let hops = if is(LINKED) { Some(take_hops(&mut rest)?) } else { None };
         let type_number = u32::try_from(take(&mut rest)?).ok()?;
         let version = u32::try_from(take(&mut rest)?).ok()?;
-        Some(Self { head: Head { to, numbered, remaining, trace, type_number, version }, asks, bytes: rest })
+        Some(Self { head: Head { to, numbered, remaining, trace, hops, type_number, version }, asks, bytes: rest })
     }
 }
 
@@ -174,6 +217,18 @@ fn take_trace(rest: &mut &[u8]) -> Option<Option<TraceContext>> {
     let state = take_bytes(rest)?;
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
     Some(TraceContext::from_headers(text(parent), text(state)).ok())
+}
+
+/// No more than there may be, and room is made for those that are there.
+fn take_hops(rest: &mut &[u8]) -> Option<Vec<Hop>> {
+    let count = usize::from(take_byte(rest)?);
+    let uid = |rest: &mut &[u8]| {
+        let (uid, after) = rest.split_first_chunk()?;
+        *rest = after;
+        Some(u64::from_le_bytes(*uid))
+    };
+    let hop = |_| Some(Hop { from: uid(rest)?, to: uid(rest)?, asks: Asks::unpacked(take(rest)?) });
+    (count <= HOPS_MAX).then(|| (0..count).map(hop).collect())?
 }
 
 /// A frame of a kind and numbers alone.
@@ -334,6 +389,7 @@ mod tests {
             numbered in proptest::option::of((any::<u64>(), any::<u64>())),
             remaining: Option<u64>,
             trace in trace(),
+            hops in proptest::option::of(proptest::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..=HOPS_MAX)),
             type_number: u32,
             version: u32,
             asks in proptest::option::of((any::<u64>(), any::<u8>())),
@@ -341,7 +397,9 @@ mod tests {
         ) {
             let to = name.as_deref().map_or(To::Id(id), To::Name);
             let numbered = numbered.map(|(row, number)| Numbered { row, number });
-            let head = Head { to, numbered, remaining, trace, type_number, version };
+            let hop = |(from, to, asks)| Hop { from, to, asks: Asks::unpacked(asks) };
+            let hops = hops.map(|hops| hops.into_iter().map(hop).collect());
+            let head = Head { to, numbered, remaining, trace, hops, type_number, version };
             let asks = asks.map(|(message, count)| Asks { message, count });
             let mut out = Vec::new();
             head.write(&mut out);
@@ -350,6 +408,14 @@ mod tests {
             prop_assert_eq!(Kind::of(out[0]), Some(Kind::Message));
             let read = Incoming::read(&out[1..]).unwrap();
             prop_assert_eq!((read.head, read.asks, read.bytes), (head, asks, &body[..]));
+        }
+
+        #[test]
+        fn more_hops_than_may_be_are_no_frame(count in HOPS_MAX as u8 + 1..) {
+            let bytes = [&[LINKED, 1, count][..], &[0; 255 * 17 + 2]].concat();
+            prop_assert!(Incoming::read(&bytes).is_none());
+            let bytes = [&[LINKED, 1, HOPS_MAX as u8][..], &[0; 255 * 17 + 2]].concat();
+            prop_assert!(Incoming::read(&bytes).is_some());
         }
 
         #[test]

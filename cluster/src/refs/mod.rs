@@ -6,7 +6,7 @@
 //! # What is where
 //! - [`frame`] and [`blob`]: bytes. [`packing`]: what is set while a message is written or read.
 //! - [`exports`]: actors of this node that others can name. [`stub`]: actors of others. [`peer`]: one life of another node.
-//! - [`dropped`]: what got to nobody. [`slots`]: asks that wait for an answer. [`watching`] and [`watch`]: ends. [`window`] and [`rows`]: room for `send`.
+//! - [`dropped`]: what got to nobody. [`slots`]: asks that wait for an answer. [`circles`]: those that wait for each other. [`watching`] and [`watch`]: ends. [`window`] and [`rows`]: room for `send`.
 //!
 //! # Order
 //! What one task tells and sends to one actor goes over one lane and arrives in that order. Answers and notices of ends go over
@@ -17,6 +17,7 @@
 //! `WAITING_MAX`; messages of `send` on their way to one actor: `WINDOW`. Other messages are bounded by the lane's queue.
 
 mod blob;
+mod circles;
 mod dropped;
 mod exports;
 mod frame;

@@ -12,7 +12,8 @@ use super::{
 use actors::{
     Tick,
     remote::{
-        self, AnyActorRef, ContextError, Packing, RefPlace, RemoteActor, RemoteReply, ReplySink, Unpacking, WeakStandIn,
+        self, AnyActorRef, AskLink, ContextError, Packing, RefPlace, RemoteActor, RemoteReply, ReplySink, Unpacking,
+        WeakStandIn,
     },
 };
 use std::{
@@ -39,12 +40,13 @@ impl<'a> Pack<'a> {
     }
 
     /// The asks that went out in it are open from now on; until the asker waits no longer, if that is known.
-    pub(super) fn open(self, until: Option<Tick>) -> Option<Asks> {
+    pub(super) fn open(self, until: Option<Tick>, link: Option<&AskLink>) -> Option<Asks> {
         let sinks = self.sinks.into_inner();
         if sinks.is_empty() {
             return None;
         }
-        let asks = self.peer.slots.lock().open(sinks, until);
+        let link = link.map(AskLink::downgrade);
+        let asks = self.peer.slots.lock().open(sinks, until, link.as_ref());
         if self.peer.is_over() {
             self.shared.fail_asks(self.peer);
         }
@@ -103,13 +105,21 @@ pub(super) struct Unpack<'a> {
     pub(super) asks: Option<Asks>,
     /// The asker waits no longer, as far as is known.
     pub(super) until: Option<Tick>,
+    /// What is behind the question, if it is one and there is nothing else to answer in it.
+    link: Option<AskLink>,
     /// Which of `asks` were read.
     read: Cell<[u64; 4]>,
 }
 
 impl<'a> Unpack<'a> {
     pub(super) fn new(shared: &'a Shared, from: &'a Arc<Peer>, asks: Option<Asks>, until: Option<Tick>) -> Self {
-        Self { shared, from, asks, until, read: Cell::default() }
+        Self { shared, from, asks, until, link: None, read: Cell::default() }
+    }
+
+    /// The ask behind it is over when it is answered.
+    pub(super) fn ends(mut self, link: Option<&AskLink>) -> Self {
+        self.link = link.filter(|_| self.asks.is_some_and(|asks| asks.count == 1)).cloned();
+        self
     }
 
     /// The numbers of asks that were in the message and not read out of it.
@@ -142,8 +152,8 @@ impl Unpacking for Unpack<'_> {
         }
         *word |= bit;
         self.read.set(read);
-        let (peer, until, answered) = (Arc::clone(self.from), self.until, AtomicBool::new(false));
-        Ok(Arc::new(Reply { peer, number: asks.number(index), until, answered }))
+        let (peer, until, link) = (Arc::clone(self.from), self.until, self.link.clone());
+        Ok(Arc::new(Reply { peer, number: asks.number(index), until, answered: AtomicBool::new(false), link }))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 use actors::{
     Tick, TraceContext,
-    remote::{Handle, Message, WeakStandIn},
+    remote::{AskLink, Handle, Message, WeakStandIn},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -74,6 +74,7 @@ pub(super) struct Kept {
     pub(super) to: Handle,
     pub(super) message: Message,
     pub(super) deadline: Option<Tick>,
+    pub(super) link: Option<AskLink>,
     pub(super) trace: Option<TraceContext>,
     pub(super) numbered: Option<Numbered>,
 }

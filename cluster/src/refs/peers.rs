@@ -54,6 +54,11 @@ impl Peers {
         self.0.lock().known.get(node).cloned()
     }
 
+    /// The one of that number.
+    pub(super) fn with_uid(&self, uid: u64) -> Option<Arc<Peer>> {
+        self.0.lock().known.values().find(|peer| peer.node.uid == uid).cloned()
+    }
+
     /// That life is over, as of `now`. What was known of it is forgotten.
     pub(super) fn end(&self, node: &UniqueAddress, now: Tick) -> Option<Arc<Peer>> {
         let inner = &mut *self.0.lock();

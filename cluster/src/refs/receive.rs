@@ -1,6 +1,7 @@
 //! What comes from other nodes for actors of this one.
 
 use super::{
+    circles::Linked,
     dropped::Lost,
     frame::{self, Asks, Incoming, Kind, Numbered, To},
     packing::Unpack,
@@ -39,6 +40,7 @@ struct Arrival<'a> {
     actor: &'a AnyActorRef,
     message: &'a mut dyn Landed,
     deadline: Option<Tick>,
+    linked: Option<&'a Linked>,
 }
 
 /// Whom the message before was for: most often the next is for the same one.
@@ -80,6 +82,9 @@ impl Shared {
                 let ended = peer.watching.lock().flushed(watch);
                 ended.iter().for_each(|handle| self.end(handle));
             }
+            Kind::Circle => self.may_circle(peer, rest)?,
+            Kind::Awaits => self.awaited(peer, rest)?,
+            Kind::Cycle => self.circles(peer, rest)?,
             Kind::Watch => {
                 let (watch, to) = frame::read_watch(rest)?;
                 self.watched(remote, peer, watch, to);
@@ -111,12 +116,18 @@ impl Shared {
             self.drops.add(Lost::UnknownHere);
             return fail(remote, peer, asks, AskError::NoReply);
         };
-        let context = Unpack::new(self, peer, asks, deadline);
+        let linked = match (head.hops, asks, deadline) {
+            (Some(hops), Some(asks), Some(deadline)) => Some(self.linked(peer, asks, hops, deadline)),
+            _ => None,
+        };
+        let link = linked.as_ref().map(|linked| &linked.link);
+        let context = Unpack::new(self, peer, asks, deadline).ends(link);
         let passed = agreement.unpack(head.type_number, head.version, bytes, &context, &mut |message| {
             context.unread().for_each(|number| {
                 peer.send(remote, Lane::Ordinary, no_answer(number, AskError::NoReply));
             });
-            let mut arrive = || self.arrive(remote, peer, Arrival { id: *id, actor, message, deadline }, head.numbered);
+            let arrival = Arrival { id: *id, actor, message, deadline, linked: linked.as_ref() };
+            let arrive = || self.arrive(remote, peer, arrival, head.numbered);
             match &head.trace {
                 Some(trace) => trace.enter(arrive),
                 None => arrive(),
@@ -134,11 +145,15 @@ impl Shared {
     }
 
     fn arrive(&self, remote: &dyn Remote, peer: &Arc<Peer>, arrival: Arrival<'_>, numbered: Option<Numbered>) {
-        let Arrival { id, actor, message, deadline } = arrival;
-        let refused =
-            if peer.is_busy(id) { Err(Undelivered::Full(message.boxed())) } else { message.tell(actor, deadline) };
+        let Arrival { id, actor, message, deadline, linked } = arrival;
+        let link = linked.map(|linked| &linked.link);
+        let refused = if peer.is_busy(id) {
+            Err(Undelivered::Full(message.boxed()))
+        } else {
+            message.tell(actor, deadline, link)
+        };
         match (refused, numbered) {
-            (Ok(()), None) => {}
+            (Ok(()), None) => linked.into_iter().for_each(|linked| self.has_come(peer, linked, actor)),
             (Ok(()), Some(numbered)) => self.taken(remote, peer, id, numbered),
             (Err(Undelivered::Full(message)), Some(numbered)) => {
                 self.wait_for_room(peer, id, actor.clone(), numbered, message);

@@ -1,7 +1,7 @@
 //! [`Shared`]: what a node knows of actors elsewhere, and others of its own.
 
 use super::{
-    Settings,
+    Settings, circles,
     dropped::Drops,
     exports::{Ends, Exports},
     frame::{self, Asks, Head, Kind, Numbered},
@@ -18,7 +18,7 @@ use crate::{
 };
 use actors::{
     ActorSystem, AskError, DeadLetterReason, Tick, TraceContext,
-    remote::{self, Gone, Handle, Parcel, Refused, Writing},
+    remote::{self, AskLink, Gone, Handle, Parcel, Refused, Writing},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -35,6 +35,9 @@ use tokio::sync::Notify;
 
 /// Bytes that a frame's own parts and the channel may take, beside the message's.
 const OVERHEAD: usize = 1024;
+
+/// Bytes that come after the message's, and before its head.
+const END_MAX: usize = 64;
 
 /// A buffer that has become larger than this is not kept.
 const BUFFER_MAX: usize = 64 * 1024;
@@ -78,6 +81,7 @@ struct Writes<'a> {
     message: &'a dyn Any,
     message_type: (TypeId, &'static str),
     deadline: Option<Tick>,
+    link: Option<AskLink>,
     trace: Option<TraceContext>,
     numbered: Option<Numbered>,
 }
@@ -171,8 +175,8 @@ impl Shared {
             return self.write(remote, stub, parcel, trace, numbered());
         }
         is_first |= waiting.queue.is_empty() && !waiting.draining;
-        let (to, deadline, numbered) = (parcel.to(), parcel.deadline(), numbered());
-        waiting.queue.push_back(Kept { to, message: parcel.take(), deadline, trace, numbered });
+        let (to, deadline, link, numbered) = (parcel.to(), parcel.deadline(), parcel.link(), numbered());
+        waiting.queue.push_back(Kept { to, message: parcel.take(), deadline, link, trace, numbered });
         drop(waiting);
         if is_first {
             stub.peer.send(remote, Lane::Ordinary, frame::numbers(Kind::Hello, []));
@@ -203,10 +207,10 @@ impl Shared {
                 }
                 std::mem::take(&mut waiting.queue)
             };
-            for Kept { to, message, deadline, trace, numbered } in batch {
+            for Kept { to, message, deadline, link, trace, numbered } in batch {
                 let Some(stub) = to.remote().and_then(Stub::of) else { continue };
                 let message_type = message.message_type();
-                let writes = Writes { stub, message: message.as_any(), message_type, deadline, trace, numbered };
+                let writes = Writes { stub, message: message.as_any(), message_type, deadline, link, trace, numbered };
                 match self.pack_and_send(remote, writes) {
                     Ok(gone) => message.gone(gone),
                     Err(Unsent::Refused(Refused::Stopped)) => message.undelivered(&to, DeadLetterReason::Stopped),
@@ -232,8 +236,8 @@ impl Shared {
         trace: Option<TraceContext>,
         numbered: Option<Numbered>,
     ) -> Result<(), Refused> {
-        let (message_type, deadline) = (parcel.message_type(), parcel.deadline());
-        let writes = Writes { stub, message: parcel.message(), message_type, deadline, trace, numbered };
+        let (message_type, deadline, link) = (parcel.message_type(), parcel.deadline(), parcel.link());
+        let writes = Writes { stub, message: parcel.message(), message_type, deadline, link, trace, numbered };
         match self.pack_and_send(remote, writes) {
             Ok(gone) => parcel.gone(gone),
             Err(Unsent::Refused(refused)) => {
@@ -271,7 +275,7 @@ impl Shared {
         writes: Writes<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(Gone, Option<Asks>), DeadLetterReason> {
-        let Writes { stub, message, message_type: (type_id, type_name), deadline, trace, numbered } = writes;
+        let Writes { stub, message, message_type: (type_id, type_name), deadline, link, trace, numbered } = writes;
         let agreement = stub.peer.agreement(remote).ok_or(DeadLetterReason::Unreachable)?;
         let writes = agreement
             .writes(type_id, type_name, &stub.type_at)
@@ -281,14 +285,17 @@ impl Shared {
             u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX)
         });
         let (type_number, version) = (writes.type_number, writes.version);
-        let head = Head { to: stub.target.to(), numbered, remaining, trace, type_number, version };
+        let link = link.filter(|_| agreement.protocol >= circles::SINCE);
+        let hops = link.as_ref().map(|link| self.hops(link));
+        let head = Head { to: stub.target.to(), numbered, remaining, trace, hops, type_number, version };
         head.write(out);
         let context = Pack::new(self, &stub.peer);
-        let max = stub.lane.frame_max() - OVERHEAD;
+        // The longest head leaves less.
+        let max = stub.lane.frame_max() - OVERHEAD.max(out.len() + END_MAX);
         let (written, gone) = remote::pack(&context, || writes.write(message, out, max));
         match written {
             Ok(()) => {
-                let asks = context.open(deadline);
+                let asks = context.open(deadline, link.as_ref());
                 Head::end(out, asks);
                 Ok((gone, asks))
             }
@@ -312,7 +319,7 @@ impl Shared {
             let (written, gone) = remote::pack(&context, || answer.write(&mut packer));
             written?;
             packer.end().map_err(|error| format!("{error}: send it in parts"))?;
-            Head::end(out, context.open(until));
+            Head::end(out, context.open(until, None));
             Ok((Bytes::copy_from_slice(out), gone))
         })
     }

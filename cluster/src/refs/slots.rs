@@ -9,7 +9,7 @@ use super::{
 use crate::{number_map::NumberMap, remote::transport::Lane};
 use actors::{
     AskError, Tick,
-    remote::{Gone, RemoteReply, ReplySink, Writing},
+    remote::{AskLink, Gone, RemoteReply, ReplySink, WeakAskLink, Writing},
 };
 use std::sync::{
     Arc,
@@ -33,6 +33,8 @@ pub(super) struct Slots {
 struct Slot {
     sink: Box<dyn ReplySink>,
     until: Option<Tick>,
+    /// Of the ask with whose question it went out.
+    link: Option<WeakAskLink>,
 }
 
 impl Slots {
@@ -48,11 +50,22 @@ impl Slots {
     }
 
     /// Keeps the asks of one message.
-    pub(super) fn open(&mut self, sinks: Vec<Box<dyn ReplySink>>, until: Option<Tick>) -> Asks {
+    pub(super) fn open(
+        &mut self,
+        sinks: Vec<Box<dyn ReplySink>>,
+        until: Option<Tick>,
+        link: Option<&WeakAskLink>,
+    ) -> Asks {
         self.message += 1;
         let asks = Asks { message: self.message, count: u8::try_from(sinks.len()).unwrap_or(u8::MAX) };
-        self.open.extend(asks.numbers().zip(sinks).map(|(number, sink)| (number, Slot { sink, until })));
+        let slot = |(number, sink)| (number, Slot { sink, until, link: link.cloned() });
+        self.open.extend(asks.numbers().zip(sinks).map(slot));
         asks
+    }
+
+    /// The ask whose question had these, if it waits.
+    pub(super) fn link(&self, asks: Asks) -> Option<AskLink> {
+        asks.numbers().find_map(|number| self.open.get(&number)?.link.as_ref()?.upgrade())
     }
 
     pub(super) fn take(&mut self, number: u64) -> Option<Box<dyn ReplySink>> {
@@ -92,11 +105,14 @@ pub(super) struct Reply {
     pub(super) number: u64,
     pub(super) until: Option<Tick>,
     pub(super) answered: AtomicBool,
+    /// Of the question, if there was nothing else to answer in it.
+    pub(super) link: Option<AskLink>,
 }
 
 impl Reply {
     fn shared(&self) -> Option<Arc<Shared>> {
         let first = !self.answered.swap(true, Ordering::AcqRel);
+        self.link.iter().filter(|_| first).for_each(AskLink::over);
         self.peer.shared.upgrade().filter(|_| first && !self.peer.is_over())
     }
 }

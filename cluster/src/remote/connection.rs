@@ -58,14 +58,22 @@ where
 {
     let mut decoder = FrameDecoder::new(HANDSHAKE_MAX);
     let until = handshake.due().unwrap_or_else(|| clock.now());
-    if let Some(hello) = hello {
-        send(stream, &hello, until, clock).await?;
+    if let Some(hello) = hello
+        && let Err(error) = send(stream, &hello, until, clock).await
+    {
+        // Whoever hung up may have said why before.
+        let said = clock.timeout(until - clock.now(), read_frame(stream, &mut decoder)).await;
+        return Err(match said {
+            Ok(Err(ReadError::Io(error))) => tls_error(&error).unwrap_or(HandshakeError::Closed),
+            _ => error,
+        });
     }
     loop {
         let input = tokio::select! {
             biased;
             read = read_frame(stream, &mut decoder) => match read {
                 Ok(Some(frame)) => Input::Frame(frame),
+                Err(ReadError::Io(error)) if let Some(error) = tls_error(&error) => return Err(error),
                 Ok(None) | Err(ReadError::Io(_)) => Input::Closed,
                 Err(ReadError::Frame(error)) => return Err(HandshakeError::Malformed(error.to_string())),
             },
@@ -86,6 +94,12 @@ where
             }
         }
     }
+}
+
+/// By TLS 1.3 whoever connects hears that its certificate was not taken only when it reads.
+fn tls_error(error: &io::Error) -> Option<HandshakeError> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(HandshakeError::Tls(error.to_string()))
 }
 
 async fn send<S>(stream: &mut S, frame: &[u8], until: actors::Tick, clock: &Clock) -> Result<(), HandshakeError>

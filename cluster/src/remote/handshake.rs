@@ -76,6 +76,9 @@ pub(crate) enum HandshakeError {
     /// The other one will not, and has proved that it has a key.
     #[error("refused by the other node, which has a key: {}", List(.0))]
     RefusedByMember(Vec<Difference>),
+    /// The other one does not take this node's certificate, or what comes over the connection is not its own any more.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     #[error("no answer in time")]
     TimedOut,
     #[error("the connection ended before the answer")]

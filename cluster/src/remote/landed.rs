@@ -2,14 +2,14 @@
 
 use actors::{
     Tick,
-    remote::{AnyActorRef, Undelivered},
+    remote::{AnyActorRef, AskLink, Undelivered},
 };
 use std::any::Any;
 
 /// A message whose type only its reader knows: so it needs no room of its own on its way to the actor.
 pub(crate) trait Landed {
     /// As [`AnyActorRef::try_tell`].
-    fn tell(&mut self, actor: &AnyActorRef, deadline: Option<Tick>) -> Result<(), Undelivered>;
+    fn tell(&mut self, actor: &AnyActorRef, deadline: Option<Tick>, link: Option<&AskLink>) -> Result<(), Undelivered>;
 
     /// To be kept.
     fn boxed(&mut self) -> Box<dyn Any + Send>;
@@ -25,8 +25,8 @@ impl<M> Here<M> {
 }
 
 impl<M: Send + 'static> Landed for Here<M> {
-    fn tell(&mut self, actor: &AnyActorRef, deadline: Option<Tick>) -> Result<(), Undelivered> {
-        actor.try_tell(self.take(), deadline)
+    fn tell(&mut self, actor: &AnyActorRef, deadline: Option<Tick>, link: Option<&AskLink>) -> Result<(), Undelivered> {
+        actor.try_tell(self.take(), deadline, link)
     }
 
     fn boxed(&mut self) -> Box<dyn Any + Send> {

@@ -31,6 +31,8 @@ pub(crate) mod wire;
 #[cfg(test)]
 mod association_tests;
 #[cfg(test)]
+pub(crate) mod authority;
+#[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]
 pub(crate) mod memory;

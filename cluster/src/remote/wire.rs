@@ -241,8 +241,8 @@ impl Registry {
         self.entries().iter().map(|entry| Offer { name: Arc::clone(&entry.name), reads: entry.reads.clone() }).collect()
     }
 
-    /// What can pass between this node and one that offers `theirs`.
-    pub(crate) fn negotiate(&self, theirs: &[Offer]) -> Agreement {
+    /// What can pass between this node and one that offers `theirs`, in that version of the protocol.
+    pub(crate) fn negotiate(&self, theirs: &[Offer], protocol: u32) -> Agreement {
         let by_name: BTreeMap<&str, &Offer> = theirs.iter().map(|offer| (&*offer.name, offer)).collect();
         let version = |entry: &Entry| match by_name.get(&*entry.name) {
             None => Err(DropReason::UnknownThere),
@@ -253,6 +253,7 @@ impl Registry {
             registry: self.clone(),
             writes: self.entries().iter().map(version).collect(),
             reads: theirs.iter().map(place).collect(),
+            protocol,
         }
     }
 
@@ -292,6 +293,8 @@ pub(crate) struct Agreement {
     writes: Arc<[Result<u32, DropReason>]>,
     /// By the other's numbers: which of this node's types it is.
     reads: Arc<[Option<usize>]>,
+    /// The version of the protocol between the two.
+    pub(crate) protocol: u32,
 }
 
 /// A message in bytes.

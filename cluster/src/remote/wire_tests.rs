@@ -59,7 +59,7 @@ fn of<M: WireMessage>() -> Registry {
 }
 
 fn between(one: &Registry, two: &Registry) -> (Agreement, Agreement) {
-    (one.negotiate(&two.offers()), two.negotiate(&one.offers()))
+    (one.negotiate(&two.offers(), 2), two.negotiate(&one.offers(), 2))
 }
 
 /// For messages without references.

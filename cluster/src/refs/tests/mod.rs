@@ -2,6 +2,7 @@
 
 mod across;
 mod ask;
+mod circles;
 pub(crate) mod nodes;
 mod refs_in_messages;
 mod said;

@@ -24,7 +24,13 @@ use actors::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -86,6 +92,8 @@ pub(crate) struct Lossy {
     pub(crate) inner: Arc<Remoting>,
     loses: Mutex<Option<Loses>>,
     pub(crate) sent: Mutex<Vec<Bytes>>,
+    /// The latest version of the protocol that it speaks.
+    pub(crate) protocol: AtomicU32,
 }
 
 impl Lossy {
@@ -135,7 +143,9 @@ impl Remote for Lossy {
     }
 
     fn agreement(&self, with: &UniqueAddress) -> Option<Agreement> {
-        self.inner.agreement(with)
+        let mut agreement = self.inner.agreement(with)?;
+        agreement.protocol = agreement.protocol.min(self.protocol.load(Ordering::Relaxed));
+        Some(agreement)
     }
 
     fn member(&self, node: &UniqueAddress, is: bool) {
@@ -200,6 +210,12 @@ impl Two {
         node(&self.kit, &self.network, "two:2", None, registry)
     }
 
+    /// Another node.
+    pub(crate) fn third(&self, more: impl Fn(RegistryBuilder) -> RegistryBuilder) -> Node {
+        let registry = Registry::builder().message::<GateMessage>().message::<Greeting>();
+        node(&self.kit, &self.network, "three:3", None, more(registry).build().unwrap())
+    }
+
     /// The second node's gate, as the first sees it.
     pub(crate) fn gate(&self) -> (ActorRef<GateMessage>, ActorRef<GateMessage>) {
         let there = self.two.gate("gate");
@@ -259,7 +275,7 @@ fn node(kit: &TestKit, network: &MemoryNetwork, name: &str, system: Option<Actor
     let receivers = Receivers::from([(Channel::Actors, refs.receiver())]);
     let _entered = runtime.enter();
     let inner = Remoting::start(me.clone(), settings, registry, seams, receivers);
-    let remote = Arc::new(Lossy { inner, loses: Mutex::default(), sent: Mutex::default() });
+    let remote = Arc::new(Lossy { inner, loses: Mutex::default(), sent: Mutex::default(), protocol: u32::MAX.into() });
     refs.connect(&(remote.clone() as Arc<dyn Remote>));
     Node { system, refs, remote, me }
 }

@@ -1,8 +1,9 @@
 //! References inside of messages.
 
 use super::nodes::{GateMessage, Greeting, Two, Unknown};
-use actors::{ActorRef, AskError, ReplyTo};
-use std::time::Duration;
+use actors::{ActorRef, AskError, Behavior, FnActor, Props, ReplyTo, TraceContext};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 #[test]
 fn whoever_is_named_in_a_message_can_be_told() {
@@ -69,13 +70,31 @@ fn outside_of_a_message_a_reference_is_neither_written_nor_read() {
 #[test]
 fn a_trace_goes_along() {
     let nodes = Two::new();
-    let (gate, _) = nodes.gate();
-    let trace: actors::TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = Arc::clone(&seen);
+    let traced = FnActor::new((), move |(), ctx, _: GateMessage| {
+        sees.lock().push(ctx.trace_context());
+        Ok(Behavior::Same)
+    });
+    let there = nodes.two.system.spawn("traced", Props::from(traced).traced());
+    nodes.two.refs.name("traced", &there).unwrap();
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "traced").unwrap();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let trace = TraceContext::from_headers(parent, "vendor=1").unwrap();
+    // The first waits for the connection, the second does not.
     trace.enter(|| gate.tell(GateMessage::Note(1)));
-    nodes.kit.advance(Duration::from_millis(10));
-    let sent = nodes.one.remote.sent.lock();
-    let text = trace.to_string();
-    assert!(sent.iter().any(|frame| frame.windows(text.len()).any(|part| part == text.as_bytes())));
+    nodes.settle();
+    trace.enter(|| gate.tell(GateMessage::Note(2)));
+    gate.tell(GateMessage::Note(3));
+    nodes.settle();
+    let seen = seen.lock();
+    let turn =
+        |turn: usize| seen[turn].as_ref().map(|seen| (seen.trace_id(), seen.is_sampled(), seen.state().as_str()));
+    let told = (trace.trace_id(), true, "vendor=1");
+    assert_eq!((turn(0), turn(1)), (Some(told), Some(told)));
+    assert_ne!(seen[0].as_ref().map(TraceContext::span_id), Some(trace.span_id()), "a span of its own");
+    assert_ne!(turn(2).map(|(id, ..)| id), Some(trace.trace_id()), "what belongs to none stays so");
+    assert_eq!(seen.len(), 3);
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Hub {
 
     /// A connection this node made stands, if it still is to be. `false`: it is to be closed.
     pub(super) fn connected(self: &Arc<Self>, peer: &Peer, line: &Arc<Line>) -> bool {
-        let agreement = self.registry.negotiate(&peer.types);
+        let agreement = self.registry.negotiate(&peer.types, peer.protocol);
         let (node, lane) = (&peer.node, peer.lane);
         self.attempts.succeeded(&node.address);
         self.with_line(&node.address, lane, line, |shard, now| {
@@ -261,7 +261,7 @@ impl Hub {
 
     /// A connection that another node made stands; the one before on that lane ends. None: it is to be closed.
     pub(super) fn accepted(self: &Arc<Self>, peer: &Peer, line: &Arc<Line>) -> Option<Arc<Session>> {
-        let agreement = self.registry.negotiate(&peer.types);
+        let agreement = self.registry.negotiate(&peer.types, peer.protocol);
         let node = &peer.node;
         self.step(&node.address, Input::Accepted { node: node.clone() });
         let mut shard = self.shard(&node.address).lock();

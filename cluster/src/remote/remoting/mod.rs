@@ -50,7 +50,8 @@ use std::{
 };
 
 /// Versions of the protocol between nodes that this one speaks.
-const PROTOCOL: RangeInclusive<u32> = 1..=1;
+/// - 2: questions say by which nodes they came.
+const PROTOCOL: RangeInclusive<u32> = 1..=2;
 
 /// How long the sum of what is due is trusted: no decision makes anything due sooner than this after it.
 const TIME_PASSES_AFTER: Duration = Duration::from_secs(1);

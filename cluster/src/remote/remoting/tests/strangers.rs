@@ -4,6 +4,7 @@ use super::nodes::{Heard, Node, numbers, two_in_memory_with};
 use crate::{
     membership::swim::seal::KeyRing,
     remote::{
+        authority::Authority,
         door::Remote,
         remoting::RemotingSettings,
         tls::{InvalidTls, Tls, TlsMaterial, TlsNames},
@@ -11,7 +12,6 @@ use crate::{
     },
 };
 use actors::Clock;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::{sync::Arc, time::Duration};
 
 /// A time at which the certificates are good.
@@ -71,27 +71,6 @@ async fn who_is_cut_off_hears_of_it_from_one_that_has_a_key() {
         };
         assert_eq!(told, hears, "key {key}");
         assert_eq!(one.ear.numbers(false), [0; 0], "nothing came through");
-    }
-}
-
-/// Signs certificates.
-struct Authority(Issuer<'static, KeyPair>, String);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Self(Issuer::new(params, key), certificate.pem())
-    }
-
-    /// A certificate made out to `name`, for one that trusts `trusted`.
-    fn signs(&self, name: &str, trusted: &Self) -> TlsMaterial {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
-        let authorities = trusted.1.clone().into_bytes();
-        TlsMaterial { certificates: certificate.pem().into(), key: key.serialize_pem().into(), authorities }
     }
 }
 
