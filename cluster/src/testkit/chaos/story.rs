@@ -55,8 +55,10 @@ const PLACES: [(&str, i128, i128, &str); 9] = [
     ("SIDES", 0, 0, "a list as [0, 1, 1]: of each node the number of its side"),
 ];
 
-/// The numbers are within what [`PLACES`] says.
+// The numbers that these take are within what [`PLACES`] says.
 type Set = fn(&mut Plan, &[i128]);
+type Rate = fn(&mut NetFaults) -> &mut u32;
+type Make = fn(&[i128]) -> Fault;
 
 const SETTINGS: [(&str, Set); 6] = [
     ("seed SEED", |plan, of| plan.seed = of[0] as u64),
@@ -67,7 +69,7 @@ const SETTINGS: [(&str, Set); 6] = [
     ("drift PPM ppm", |plan, of| plan.drift_ppm = of[0] as u32),
 ];
 
-const RATES: [(&str, fn(&mut NetFaults) -> &mut u32); 11] = [
+const RATES: [(&str, Rate); 11] = [
     ("loss RATE of 1000", |net| &mut net.loss),
     ("bursts RATE of 1000", |net| &mut net.bursts),
     ("duplicates RATE of 1000", |net| &mut net.duplicates),
@@ -81,7 +83,7 @@ const RATES: [(&str, fn(&mut NetFaults) -> &mut u32); 11] = [
     ("mutes RATE of 1000", |net| &mut net.mutes),
 ];
 
-const FAULTS: [(&str, fn(&[i128]) -> Fault); 15] = [
+const FAULTS: [(&str, Make); 15] = [
     ("cut NODE -> NODE", |of| Fault::Cut(of[0] as usize, of[1] as usize)),
     ("heal all", |_| Fault::HealAll),
     ("heal NODE -> NODE", |of| Fault::Heal(of[0] as usize, of[1] as usize)),
