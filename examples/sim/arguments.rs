@@ -3,12 +3,14 @@
 use anyhow::{Context, bail};
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    path::PathBuf,
     time::Duration,
 };
 
 pub(crate) const HELP: &str = "\
 cargo sim [--seed N | --random] [--count N] [--seconds N] [--trace] [--minimize] [--until SECONDS]
-          [--known PROMISE]
+          [--known PROMISE] [--write FILE]
+cargo sim --story FILE [--trace] [--minimize] [--until SECONDS] [--known PROMISE] [--write FILE]
 cargo sim figures --help         how long clusters take to notice a crash and to go on
 
   --seed N         the first seed; default 0
@@ -18,9 +20,11 @@ cargo sim figures --help         how long clusters take to notice a crash and to
   --trace          print everything that happens
   --minimize       for a seed that fails, look for the least trouble that breaks the same promise
   --until SECONDS  stop each run after so much simulated time
-  --known PROMISE  a seed that breaks this promise, such as M2, is told and counted like others and does not make it fail";
+  --known PROMISE  a seed that breaks this promise, such as M2, is told and counted like others and does not make it fail
+  --story FILE     run the story in that file, which says all that goes wrong, instead of one drawn from a seed
+  --write FILE     keep what goes wrong as a story; with --minimize, if it fails, the least that does";
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Arguments {
     pub(crate) seed: u64,
     /// None: as many as fit into `seconds`.
@@ -30,13 +34,14 @@ pub(crate) struct Arguments {
     pub(crate) minimize: bool,
     pub(crate) until: Option<Duration>,
     pub(crate) known: Option<String>,
+    pub(crate) story: Option<PathBuf>,
+    pub(crate) write: Option<PathBuf>,
 }
 
 impl Arguments {
     /// None: help is asked for.
     pub(crate) fn read(words: impl Iterator<Item = String>) -> anyhow::Result<Option<Self>> {
-        let mut read =
-            Self { seed: 0, count: None, seconds: None, trace: false, minimize: false, until: None, known: None };
+        let mut read = Self::default();
         let (mut given, mut random) = (false, false);
         let mut words = words.peekable();
         while let Some(word) = words.next() {
@@ -46,6 +51,8 @@ impl Arguments {
             };
             match word.as_str() {
                 "--known" => read.known = Some(words.next().context("--known needs a promise, such as M2")?),
+                "--story" => read.story = Some(words.next().context("--story needs a file")?.into()),
+                "--write" => read.write = Some(words.next().context("--write needs a file")?.into()),
                 "--seed" => (read.seed, given) = (number()?, true),
                 "--random" => (read.seed, random) = (drawn(), true),
                 "--count" => read.count = Some(number()?),
@@ -60,8 +67,14 @@ impl Arguments {
         if given && random {
             bail!("--random draws a seed and --seed gives one: leave one of them out");
         }
+        if read.story.is_some() && (given || random || read.count.is_some() || read.seconds.is_some()) {
+            bail!("--story is one run with a seed of its own: leave --seed, --random, --count and --seconds out");
+        }
         if read.seconds.is_none() {
             read.count.get_or_insert(1);
+        }
+        if read.write.is_some() && !read.is_one() {
+            bail!("--write keeps one story: leave --count and --seconds out");
         }
         Ok(Some(read))
     }
@@ -91,10 +104,12 @@ mod tests {
         let (seconds, until) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(12)));
         assert_eq!(
             all,
-            Arguments { seed: 7, count: Some(3), seconds, trace: true, minimize: true, until, known: None }
+            Arguments { seed: 7, count: Some(3), seconds, trace: true, minimize: true, until, ..Arguments::default() }
         );
         assert_eq!(read("--known M2").unwrap().unwrap().known.as_deref(), Some("M2"));
         assert!(read("--known").is_err());
+        let kept = read("--story one --write two").unwrap().unwrap();
+        assert_eq!((kept.story, kept.write, kept.count), (Some("one".into()), Some("two".into()), Some(1)));
         assert_eq!(read("--seed 7").unwrap().unwrap().count, Some(1));
         assert_eq!(read("--random --seconds 60").unwrap().unwrap().count, None, "as many as fit");
         assert_eq!(read("--help").unwrap(), None);
@@ -103,6 +118,11 @@ mod tests {
             ("--count x", "--count needs"),
             ("--sed 1", "--sed: unknown"),
             ("--seed 1 --random", "leave one"),
+            ("--story", "--story needs"),
+            ("--story one --seed 1", "leave --seed"),
+            ("--story one --count 1", "leave --seed"),
+            ("--write one --count 2", "--write keeps one"),
+            ("--write one --seconds 2", "--write keeps one"),
         ];
         for (line, told) in wrong {
             assert!(read(line).unwrap_err().to_string().contains(told), "{line}");

@@ -2,7 +2,8 @@
 //! `scripts/partitions` runs all of it.
 //!
 //! `nodes partitions` draws faults and demands that all is well again after each; `nodes rolling`
-//! has all nodes leave and come back, one after the other, under a client's load. Both need root.
+//! has all nodes leave and come back, one after the other, under a client's load; `nodes story` does what a story says,
+//! which the simulator tells as well (`cargo sim --story`). All need root.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -19,14 +20,18 @@ mod orders;
 mod partitions;
 mod rig;
 mod rolling;
+mod story;
+mod switch;
+mod tun;
 
 use anyhow::{Context, bail};
 use std::{path::PathBuf, process::ExitCode};
 
 const USAGE: &str = "usage: nodes partitions NAME FOLDER ROUNDS SETS SEED
        nodes rolling NAME FOLDER ROUNDS
+       nodes story NAME FOLDER FILE
 
-NAME is what namespaces are called, FOLDER where logs are written. SETS clusters at a time share the ROUNDS.";
+NAME is what namespaces are called, FOLDER where logs are written, FILE a story. SETS clusters at a time share the ROUNDS.";
 
 fn main() -> ExitCode {
     match begin() {
@@ -41,7 +46,8 @@ fn main() -> ExitCode {
 fn begin() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["node", number] => in_runtime(node::run(number.parse()?)),
+        ["node", number] => in_runtime(node::run(number.parse()?, "node")),
+        ["client", number] => in_runtime(node::run(number.parse()?, "client")),
         ["partitions", name, folder, rounds, sets, seed] => partitions(
             name,
             &PathBuf::from(folder),
@@ -52,6 +58,7 @@ fn begin() -> anyhow::Result<()> {
         ["rolling", name, folder, rounds] => {
             rolling::run(name.to_owned(), number("ROUNDS", rounds)?, &PathBuf::from(folder))
         }
+        ["story", name, folder, file] => story::run(name.to_owned(), &PathBuf::from(file), &PathBuf::from(folder)),
         _ => bail!("{USAGE}"),
     }
 }

@@ -1,10 +1,12 @@
 //! [`Net`]: a network of a few nodes, each in a network namespace of its own, that can be cut.
 //!
 //! A bridge in one more namespace joins them, so nothing is made outside of namespaces that this program made. Addresses
-//! of the link layer are fixed: a cut that nobody notices is one that is wrong.
+//! of the link layer are fixed: a cut that nobody notices is one that is wrong. Or a [`Switch`] joins them, which this
+//! program runs.
 
+use crate::{switch::Switch, tun};
 use anyhow::{Context, bail};
-use std::{ffi::OsStr, process::Command};
+use std::{collections::BTreeSet, ffi::OsStr, process::Command};
 
 /// Between two nodes, one way: from the first to the second. Nodes are counted from 1.
 pub(crate) type Way = (usize, usize);
@@ -22,22 +24,22 @@ pub(crate) enum Loss {
 pub(crate) struct Net {
     name: String,
     nodes: usize,
+    switch: Option<Switch>,
+    /// Hosts without power.
+    off: BTreeSet<usize>,
 }
 
 impl Net {
     /// One for so many nodes, without cuts.
     pub(crate) fn new(name: String, nodes: usize) -> anyhow::Result<Self> {
-        let net = Self { name, nodes };
+        let net = Self { name, nodes, switch: None, off: BTreeSet::new() };
         let bridge = net.bridge();
-        run("ip", ["netns", "add", &bridge]).context(
-            "network namespaces are needed, and the right to make them: run as root, where the kernel has them and \
-             `ip` of iproute2 is installed",
-        )?;
+        add(&bridge)?;
         run("ip", ["-n", &bridge, "link", "add", "bridge", "type", "bridge"])?;
         run("ip", ["-n", &bridge, "link", "set", "bridge", "up"])?;
         for node in 1..=nodes {
             let (namespace, port) = (net.namespace(node), port(node));
-            run("ip", ["netns", "add", &namespace])?;
+            add(&namespace)?;
             let pair = ["type", "veth", "peer", "name", "eth0", "address", &hardware(node), "netns", &namespace];
             run("ip", ["-n", &bridge, "link", "add", &port].into_iter().chain(pair))?;
             run("ip", ["-n", &bridge, "link", "set", &port, "master", "bridge", "up"])?;
@@ -47,6 +49,42 @@ impl Net {
         }
         net.heal()?;
         Ok(net)
+    }
+
+    /// One for so many nodes, that `switch` joins.
+    pub(crate) fn switched(name: String, nodes: usize, switch: Switch) -> anyhow::Result<Self> {
+        let mut net = Self { name, nodes, switch: Some(switch), off: (1..=nodes).collect() };
+        (1..=nodes).try_for_each(|node| net.power_on(node))?;
+        Ok(net)
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// Nothing comes from this host any more, or arrives there. Takes a switch.
+    pub(crate) fn power_off(&mut self, node: usize) {
+        if let Some(switch) = &self.switch {
+            switch.unplug(node);
+            self.off.insert(node);
+        }
+    }
+
+    /// A host that had no power has it again: its kernel knows nothing of what was before.
+    pub(crate) fn power_on(&mut self, node: usize) -> anyhow::Result<()> {
+        let Some(switch) = self.switch.as_ref().filter(|_| self.off.contains(&node)) else { return Ok(()) };
+        let namespace = self.namespace(node);
+        // There is none at the beginning.
+        let _ = run("ip", ["netns", "delete", &namespace]);
+        add(&namespace)?;
+        let (device, wire) = tun::open()?;
+        run("ip", ["link", "set", &device, "netns", &namespace])?;
+        run("ip", ["-n", &namespace, "address", "add", &format!("{}/24", address(node)), "dev", &device])?;
+        run("ip", ["-n", &namespace, "link", "set", "lo", "up"])?;
+        run("ip", ["-n", &namespace, "link", "set", &device, "up"])?;
+        switch.plug(node, wire)?;
+        self.off.remove(&node);
+        Ok(())
     }
 
     /// A command that runs where `node` is.
@@ -102,7 +140,8 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        for namespace in (1..=self.nodes).map(|node| self.namespace(node)).chain([self.bridge()]) {
+        let bridge = self.switch.is_none().then(|| self.bridge());
+        for namespace in (1..=self.nodes).map(|node| self.namespace(node)).chain(bridge) {
             let _ = run("ip", ["netns", "delete", &namespace]);
         }
     }
@@ -119,6 +158,13 @@ fn hardware(node: usize) -> String {
 
 fn port(node: usize) -> String {
     format!("port{node}")
+}
+
+fn add(namespace: &str) -> anyhow::Result<()> {
+    run("ip", ["netns", "add", namespace]).context(
+        "network namespaces are needed, and the right to make them: run as root, where the kernel has them and `ip` of \
+         iproute2 is installed",
+    )
 }
 
 fn run<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ use std::{
 };
 
 const PORT: u16 = 25_520;
-/// How many nodes may begin a cluster: all but clients.
+/// How many nodes may begin a cluster, from the first on.
 const SEEDS: usize = 3;
 /// Between two messages of one kind to one peer.
 const PACE: Duration = Duration::from_millis(50);
@@ -220,15 +220,15 @@ fn text(state: &ClusterState) -> String {
     text
 }
 
-/// Joins as a node with that number; those above the third are clients.
-pub(crate) async fn join(system: &ActorSystem, number: usize) -> anyhow::Result<Cluster> {
+/// Joins as a node with that number, in that role.
+pub(crate) async fn join(system: &ActorSystem, number: usize, role: &str) -> anyhow::Result<Cluster> {
     let host = net::address(number);
     let seeds = (1..=SEEDS).map(|seed| format!("{}:{PORT}", net::address(seed)).parse());
     let config = ClusterConfig {
         name: "nodes".to_owned(),
         bind: format!("{host}:{PORT}").parse()?,
         seeds: seeds.collect::<Result<_, _>>()?,
-        roles: BTreeSet::from([if number > SEEDS { "client" } else { "node" }.to_owned()]),
+        roles: BTreeSet::from([role.to_owned()]),
         key_ring: Some(KeyRing::new(&[[7; 32]])?),
         ..ClusterConfig::local(PORT)
     };
@@ -253,14 +253,14 @@ pub(crate) fn told_to_leave() -> tokio::sync::mpsc::Receiver<()> {
     is_told
 }
 
-/// Runs the node with that number until it is no member any more.
-pub(crate) async fn run(number: usize) -> anyhow::Result<()> {
+/// Runs the node with that number, in that role, until it is no member any more.
+pub(crate) async fn run(number: usize, role: &str) -> anyhow::Result<()> {
     let mut leave = told_to_leave();
     let system = ActorSystem::new("nodes");
     let joined = tokio::select! {
         biased;
         _ = leave.recv() => return Ok(()),
-        joined = join(&system, number) => joined,
+        joined = join(&system, number, role) => joined,
     };
     let cluster = match joined {
         Ok(cluster) => cluster,
@@ -275,7 +275,7 @@ pub(crate) async fn run(number: usize) -> anyhow::Result<()> {
     system.spawn("peer", Peer::default());
     system.spawn("company", Company { me, met: BTreeSet::new() });
     let one = one(&cluster)?;
-    if number > SEEDS {
+    if role == "client" {
         client::start(&system, &one);
     }
     let report = async {

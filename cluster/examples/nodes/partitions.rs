@@ -3,7 +3,7 @@
 use crate::{
     judge::Counts,
     line,
-    net::{Loss, Way},
+    net::{Loss, Net, Way},
     rig::Rig,
 };
 use anyhow::{Context, bail};
@@ -69,9 +69,9 @@ fn draw(rng: &mut ChaCha8Rng) -> (Fault, Duration) {
 /// The first thing that must not be. What all nodes said is in `folder` then.
 pub(crate) fn run(name: String, rounds: u32, seed: u64, folder: &Path) -> anyhow::Result<Counts> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut rig = Rig::new(name.clone(), NODES, folder)?;
+    let mut rig = Rig::new(Net::new(name.clone(), NODES)?, None, folder)?;
     let begun = line::now();
-    settle(&mut rig, NODES).context("at the beginning")?;
+    settle(&mut rig).context("at the beginning")?;
     println!("{name}: three nodes are up after {:.1} s", (line::now() - begun).as_secs_f64());
     for round in 1..=rounds {
         let (fault, lasts) = draw(&mut rng);
@@ -84,7 +84,7 @@ pub(crate) fn run(name: String, rounds: u32, seed: u64, folder: &Path) -> anyhow
         rig.note("healed");
         rig.judge.mark();
         let healed = line::now();
-        settle(&mut rig, NODES).with_context(|| what.clone())?;
+        settle(&mut rig).with_context(|| what.clone())?;
         let now = line::now();
         println!(
             "{what}; well again {:.1} s after it, round {:.1} s; gone: {:?}",
@@ -121,16 +121,16 @@ fn inflict(rig: &mut Rig, fault: &Fault, lasts: Duration) -> anyhow::Result<()> 
 }
 
 /// Starts what does not run until all is well, and has it stay so for a while.
-pub(crate) fn settle(rig: &mut Rig, nodes: usize) -> anyhow::Result<()> {
+pub(crate) fn settle(rig: &mut Rig) -> anyhow::Result<()> {
     let until = line::now() + SETTLED_WITHIN;
     let mut well = 0;
     while well < 8 {
         for number in rig.ended() {
-            rig.start(number, "node")?;
+            rig.start(number)?;
         }
         rig.listen(Duration::from_millis(250))?;
         rig.judge.check_terms()?;
-        match rig.judge.settled(nodes) {
+        match rig.judge.settled(rig.nodes()) {
             Ok(()) => well += 1,
             Err(_) if line::now() < until => well = 0,
             Err(what) => bail!("not within {SETTLED_WITHIN:?}: {what}"),

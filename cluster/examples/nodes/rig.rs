@@ -32,6 +32,7 @@ struct Process {
 pub(crate) struct Rig {
     pub(crate) net: Net,
     pub(crate) judge: Judge,
+    client: Option<usize>,
     folder: PathBuf,
     all: File,
     processes: Vec<Option<Process>>,
@@ -41,19 +42,24 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// So many nodes, none of which runs yet, that write their logs to `folder`.
-    pub(crate) fn new(name: String, nodes: usize, folder: &Path) -> anyhow::Result<Self> {
+    /// The nodes of that network, none of which runs yet, that write their logs to `folder`. One may be a client.
+    pub(crate) fn new(net: Net, client: Option<usize>, folder: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let all = File::create(folder.join("all")).context("cannot write there")?;
-        let net = Net::new(name, nodes)?;
         let (says, said) = channel();
-        let processes = (0..nodes).map(|_| None).collect();
+        let processes = (0..net.nodes()).map(|_| None).collect();
         let folder = folder.to_owned();
-        Ok(Self { net, judge: Judge::default(), folder, all, processes, lives: 0, says, said })
+        Ok(Self { net, judge: Judge::default(), client, folder, all, processes, lives: 0, says, said })
     }
 
-    /// Starts node `number`, which must not run.
-    pub(crate) fn start(&mut self, number: usize, what: &str) -> anyhow::Result<()> {
+    pub(crate) fn nodes(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Starts node `number`, which must not run. Its host has power from then on.
+    pub(crate) fn start(&mut self, number: usize) -> anyhow::Result<()> {
+        self.net.power_on(number)?;
+        let what = if self.client == Some(number) { "client" } else { "node" };
         let log = OpenOptions::new().create(true).append(true).open(self.folder.join(format!("log-{number}")))?;
         let mut command = self.net.command(number, std::env::current_exe()?);
         let command = command.args([what, &number.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -97,26 +103,29 @@ impl Rig {
         Ok(())
     }
 
+    /// Takes the power from its host: nobody is told of its end.
+    pub(crate) fn power_off(&mut self, number: usize) -> anyhow::Result<()> {
+        self.net.power_off(number);
+        self.kill(number)
+    }
+
     /// Stops it where it is, without an end, or has it go on.
     pub(crate) fn suspend(&mut self, number: usize, stopped: bool) -> anyhow::Result<()> {
-        self.note(&format!("node {number} {}", if stopped { "is suspended" } else { "goes on" }));
-        let Some(process) = &mut self.processes[number - 1] else { return Ok(()) };
+        let Some(process) = self.processes[number - 1].as_mut().filter(|process| process.stopped != stopped) else {
+            return Ok(());
+        };
         let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw).context("it has no number")?;
         // Told before it can say anything.
         self.judge.suspended(process.life, stopped);
         kill_process(pid, if stopped { Signal::STOP } else { Signal::CONT })?;
         process.stopped = stopped;
+        self.note(&format!("node {number} {}", if stopped { "is suspended" } else { "goes on" }));
         Ok(())
     }
 
     /// Has all that are suspended go on.
     pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
-        for number in 1..=self.processes.len() {
-            if self.processes[number - 1].as_ref().is_some_and(|process| process.stopped) {
-                self.suspend(number, false)?;
-            }
-        }
-        Ok(())
+        (1..=self.processes.len()).try_for_each(|number| self.suspend(number, false))
     }
 
     /// Listens for so long.

@@ -1,6 +1,6 @@
 //! All nodes leave and come back, one after the other, while a client sends orders.
 
-use crate::{line, partitions::settle, rig::Rig};
+use crate::{line, net::Net, partitions::settle, rig::Rig};
 use anyhow::ensure;
 use std::{path::Path, time::Duration};
 
@@ -14,8 +14,8 @@ const LEFT_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// The first thing that must not be. What all nodes said is in `folder` then.
 pub(crate) fn run(name: String, rounds: u32, folder: &Path) -> anyhow::Result<()> {
-    let mut rig = Rig::new(name, NODES, folder)?;
-    settle(&mut rig, NODES)?;
+    let mut rig = Rig::new(Net::new(name, NODES)?, Some(CLIENT), folder)?;
+    settle(&mut rig)?;
     for round in 1..=rounds {
         for number in (1..=NODES).filter(|number| *number != CLIENT) {
             rig.listen(Duration::from_secs(3))?;
@@ -27,7 +27,7 @@ pub(crate) fn run(name: String, rounds: u32, folder: &Path) -> anyhow::Result<()
             }
             let left = line::now();
             rig.judge.mark();
-            settle(&mut rig, NODES)?;
+            settle(&mut rig)?;
             rig.judge.check_orders()?;
             println!(
                 "restart {round} of node {number}: left after {:.1} s, all well {:.1} s later; {}",

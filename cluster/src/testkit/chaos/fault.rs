@@ -133,6 +133,23 @@ impl Fault {
             Self::Split(_) | Self::HealAll => vec![],
         }
     }
+
+    /// To which kind it belongs by itself. In a drawn [plan](super::Plan) it may be a part of another.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Cut(..) | Self::Heal(..) => FaultKind::OneWayCuts,
+            Self::Split(_) | Self::HealAll => FaultKind::Splits,
+            Self::Stall(..) => FaultKind::Stalls,
+            Self::Reset(..) => FaultKind::Resets,
+            Self::Kill { power_off: true, .. } => FaultKind::PowerLosses,
+            Self::Kill { power_off: false, .. } | Self::Start(_) => FaultKind::Kills,
+            Self::Pause(..) => FaultKind::Pauses,
+            Self::WallJump(..) => FaultKind::WallJumps,
+            Self::Leave(_) => FaultKind::Leaves,
+            Self::Down(..) => FaultKind::Downs,
+            Self::Quarantine(..) => FaultKind::Quarantines,
+        }
+    }
 }
 
 impl fmt::Display for Fault {

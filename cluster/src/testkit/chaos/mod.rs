@@ -3,7 +3,7 @@
 //! A run is a [`Plan`], drawn from its seed, carried out on a [`SimCluster`](crate::testkit::SimCluster): the cluster forms;
 //! trouble comes as planned; then all is healed and started, and within [`PEACE`] all must agree. What must hold at each
 //! step is looked at ten times a second, and with each event that a node tells its subscribers. A run that fails can be made
-//! [smaller](minimize).
+//! [smaller](minimize), and its plan kept as a [story].
 //!
 //! # What must hold
 //! | promise | at each moment | in peace |
@@ -29,6 +29,7 @@ mod minimize;
 mod only;
 mod plan;
 mod run;
+pub mod story;
 mod talker;
 #[cfg(test)]
 mod tests;

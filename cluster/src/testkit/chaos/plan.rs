@@ -5,7 +5,7 @@ use crate::{
     rng::Rng,
     testkit::{draw::Draw, net::NetFaults},
 };
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 /// How long trouble lasts, in milliseconds.
 const CHAOS_MS: (u64, u64) = (20_000, 60_000);
@@ -30,7 +30,7 @@ pub struct Planned {
     pub fault: Fault,
 }
 
-/// What a run does: the same plan, the same run.
+/// What a run does: the same plan, the same run. As text it is a [story](super::story), which can be read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Where all chance in the run comes from.
@@ -128,17 +128,6 @@ impl Plan {
             }
         }
         less
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, kinds, net, deferrals, drift_ppm, faults, chaos } = self;
-        writeln!(f, "seed {seed}: {nodes} nodes, {:.1} s of trouble", chaos.as_secs_f64())?;
-        writeln!(f, "  kinds: {kinds:?}")?;
-        writeln!(f, "  network: {net:?}")?;
-        writeln!(f, "  deferrals: {deferrals} of 1000; clocks within {drift_ppm} ppm")?;
-        faults.iter().try_for_each(|planned| writeln!(f, "  {:>6} ms  {}", planned.at_ms, planned.fault))
     }
 }
 
