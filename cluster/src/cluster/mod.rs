@@ -171,6 +171,12 @@ impl Cluster {
         all
     }
 
+    /// How many news of who is alive, and who is not, wait to be passed on to others. 0 while nothing happens; if it only
+    /// grows, nodes come and go faster than that can be told.
+    pub fn news_waiting(&self) -> usize {
+        self.0.shared.counts.news_waiting()
+    }
+
     /// Goes on with other certificates: connections made from now on use them.
     ///
     /// # Errors

@@ -175,6 +175,17 @@ fn who_is_asked_to_leave_by_another_does_and_the_last_one_can_too() {
 }
 
 #[test]
+fn what_is_to_be_told_is_counted_until_it_is_told() {
+    let nodes = Nodes::new();
+    let clusters = nodes.up(3);
+    let waiting = || clusters[0].news_waiting();
+    nodes.until("all is told", 20, || waiting() == 0);
+    [0, 1].iter().for_each(|at| nodes.network.cut(&address(*at), &address(2)));
+    nodes.until("one is gone", 20, || waiting() > 0);
+    nodes.until("that is told", 20, || waiting() == 0);
+}
+
+#[test]
 fn who_has_other_settings_is_refused_and_leaves_nothing_behind() {
     let nodes = Nodes::new();
     let clusters = nodes.up(2);

@@ -227,6 +227,7 @@ mod tests {
         let (status, body) = call(guarded, "GET", "/cluster", &bearer).await;
         assert_eq!(status, 200);
         assert!(body.contains(&format!("\"node\":\"{}\"", cluster.me().address)) && body.contains("\"status\":\"Up\""));
+        assert!(body.contains("\"news_waiting\":0"), "{body}");
 
         let bare = serve(&cluster, management, config(loopback, None)).await.unwrap();
         assert_eq!(call(bare, "GET", "/cluster", "").await.0, 200);

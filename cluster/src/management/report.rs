@@ -20,6 +20,8 @@ pub struct ClusterReport {
     pub hosting_seconds: f64,
     /// How much this node has dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// How many news of who is alive wait to be passed on: see [`Cluster::news_waiting`].
+    pub news_waiting: usize,
 }
 
 /// One member.
@@ -68,6 +70,7 @@ impl ClusterReport {
             members: state.members.iter().map(member).collect(),
             hosting_seconds: cluster.hosting().remaining().as_secs_f64(),
             dropped: cluster.dropped(),
+            news_waiting: cluster.news_waiting(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Counts`]: how much was dropped, and why; how often this node was said to be gone.
+//! [`Counts`]: how much was dropped, and why; how often this node was said to be gone; how much news waits.
 
 use crate::{
     membership::{node, swim},
@@ -7,7 +7,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 #[derive(Debug, Default)]
@@ -15,6 +15,7 @@ pub(crate) struct Counts {
     /// By reason. Reasons are few: those of the program.
     dropped: Mutex<BTreeMap<String, u64>>,
     contradicted: AtomicU64,
+    news_waiting: AtomicUsize,
 }
 
 impl Counts {
@@ -32,6 +33,7 @@ impl Counts {
                 node::DropReason::TooLarge => "members: too large",
                 node::DropReason::NoSeeds => "members: no seeds",
                 node::DropReason::NoSuchStep => "members: no such step",
+                node::DropReason::Full => "members: no room for one more",
                 node::DropReason::Stopped => "members: this node has stopped",
             },
             1,
@@ -73,6 +75,15 @@ impl Counts {
 
     pub(crate) fn set_contradicted(&self, times: u64) {
         self.contradicted.store(times, Ordering::Relaxed);
+    }
+
+    /// How many news of who is alive wait to be passed on.
+    pub(crate) fn news_waiting(&self) -> usize {
+        self.news_waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_news_waiting(&self, news: usize) {
+        self.news_waiting.store(news, Ordering::Relaxed);
     }
 
     pub(crate) fn all(&self) -> BTreeMap<String, u64> {

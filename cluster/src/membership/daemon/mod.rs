@@ -209,6 +209,7 @@ impl Daemon {
             self.shared.counts.set_datagrams(self.swim.dropped());
             self.shared.counts.set_contradicted(self.swim.contradicted());
         }
+        self.shared.counts.set_news_waiting(self.swim.backlog());
         self.heard(effects, now, &mut inputs).await;
         self.arrived(arrived, now, &mut inputs).await;
         inputs.extend(self.swim.take_hints().into_iter().map(|(from, digest)| Input::Hint { from, digest }));

@@ -1,6 +1,8 @@
 //! One node, without any network: what it takes, and what it does not.
 
-use super::{Command, DropReason, Effect, Input, Message, Node, NodeSettings, StopReason, network::address};
+use super::{
+    Command, DropReason, Effect, Input, MEMBERS_MAX, Message, Node, NodeSettings, StopReason, network::address,
+};
 use crate::{
     downing::{Downing, Stop},
     member::{
@@ -432,4 +434,41 @@ fn whoever_slept_until_all_others_were_replaced_stops() {
     assert_eq!(wakes(40, &[0, 1]), None, "with these it would have gone on");
     assert_eq!(wakes(40, &[1]), Some(StopReason::Stranded), "the other half went on");
     assert_eq!(wakes(8, &[]), None, "nobody can have taken over so soon");
+}
+
+/// Whoever can reach a node can ask it as often as it likes, each time as somebody else.
+#[test]
+fn many_that_join_are_let_in_up_to_a_bound_and_the_others_are_counted() {
+    let join = |one: usize| {
+        let (member, settings) = (member(one, Joining), NodeSettings::default().shared);
+        said(one, Message::Join { member, settings })
+    };
+    let mut node = first_of(2);
+    let table = cluster(1..MEMBERS_MAX - 1).gossip();
+    node.step(said(1, Message::Table { table, answer: false }), at(1));
+    assert_eq!(node.table().members().count(), MEMBERS_MAX - 1);
+
+    let one_more = 2 * MEMBERS_MAX;
+    let answers = |effects: &[Effect], to: usize| -> Vec<Message> {
+        let of_it = |effect: &Effect| match effect {
+            Effect::Send { to: there, message } if *there == member(to, Joining).node => Some(message.clone()),
+            _ => None,
+        };
+        effects.iter().filter_map(of_it).collect()
+    };
+    let effects = node.step(join(one_more), at(1));
+    assert!(matches!(&answers(&effects, one_more)[..], [Message::Welcome { .. }]));
+    let digest = node.table().digest();
+    let crowd = one_more + 1..one_more + 1001;
+    let effects = node.turn(crowd.clone().map(join), at(1));
+    assert_eq!(node.table().members().count(), MEMBERS_MAX);
+    assert_eq!(node.table().digest(), digest, "nobody was put out for them");
+    let full = effects.iter().filter(|effect| matches!(effect, Effect::Dropped(DropReason::Full)));
+    assert_eq!(full.count(), crowd.len());
+    // Not that there is no cluster: they would begin another.
+    assert!(crowd.clone().all(|one| matches!(&answers(&effects, one)[..], [Message::Wait])));
+    let ask = Message::Ask { settings: NodeSettings::default().shared };
+    assert!(matches!(&answers(&node.step(said(crowd.start, ask), at(1)), crowd.start)[..], [Message::Wait]));
+    // Its welcome was lost.
+    assert!(matches!(&answers(&node.step(join(one_more), at(1)), one_more)[..], [Message::Welcome { .. }]));
 }

@@ -194,6 +194,8 @@ pub(crate) enum DropReason {
     NoSeeds,
     /// There is nobody like that, or it cannot take that step.
     NoSuchStep,
+    /// There are as many members as there may be.
+    Full,
     /// This node stopped.
     Stopped,
 }

@@ -198,6 +198,9 @@ impl Node {
             return self.drop(DropReason::Malformed);
         }
         if let Some(refusal) = self.answer_to(from, settings) {
+            if self.is_full_for(from) {
+                self.drop(DropReason::Full);
+            }
             return self.send(from, refusal);
         }
         if self.table.add(self.myself.node.uid, member) {
@@ -222,10 +225,13 @@ impl Node {
             return Some(Message::Refused { differing });
         }
         let earlier = |member: &Member| member.node.address == from.address && member.node.uid != from.uid;
-        if self.table.members().any(earlier) {
-            return Some(Message::Wait);
-        }
-        (self.table.members().count() >= super::gossip::MEMBERS_MAX).then_some(Message::NotReady)
+        // Not that there is none: whoever may begin a cluster would begin another.
+        (self.table.members().any(earlier) || self.is_full_for(from)).then_some(Message::Wait)
+    }
+
+    /// Whether there is no room for `from`, which has none yet.
+    fn is_full_for(&self, from: &UniqueAddress) -> bool {
+        self.table.get(from.uid).is_none() && self.table.members().count() >= super::gossip::MEMBERS_MAX
     }
 
     /// A member, or whom this node asks to let it in, says that this life is over. So may one that has come in elsewhere, if

@@ -21,7 +21,8 @@ pub(crate) enum Message {
     NotReady,
     /// There is one, with other settings.
     Refused { differing: Vec<Difference> },
-    /// There is one, and in it an earlier life of the address that asks: once that is removed a later attempt succeeds.
+    /// There is one, and in it an earlier life of the address that asks, or no room: once that is removed, or another, a
+    /// later attempt succeeds.
     Wait,
     /// Take me in.
     Join { member: Member, settings: SharedSettings },
