@@ -171,7 +171,7 @@ impl Clock {
     }
 
     /// Whether it moves only as a test lets it.
-    pub(crate) fn is_virtual(&self) -> bool {
+    pub fn is_virtual(&self) -> bool {
         matches!(self.0.wall, Wall::Virtual { .. })
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     discovery::Discovery,
     downing::Downing,
-    lease::Lease,
+    lease::{Lease, LeaseStore},
     member::Address,
     membership::{
         codec::{NAME_MAX, ROLES_MAX, SETTING_MAX, SETTINGS_MAX},
@@ -53,8 +53,12 @@ pub struct ClusterConfig {
     pub app_version: String,
     /// Who goes on when members cannot reach each other. The same on all nodes. Default: the majority.
     pub downing: Downing,
-    /// For [`Downing::LeaseMajority`], which needs one.
+    /// For [`Downing::LeaseMajority`], which needs one: of the same name on all nodes, and nobody else's for at least 30 seconds
+    /// after it was last renewed.
     pub lease: Option<Arc<dyn Lease>>,
+    /// For [`Downing::StoreMajority`], which needs one: the same on all nodes. They keep the lease `downing/` with the cluster's
+    /// `name` there, by the default [`LeaseSettings`](crate::LeaseSettings); so clusters that share a store have different names.
+    pub lease_store: Option<Arc<dyn LeaseStore>>,
     /// A network that is never quiet stops all, instead of leaving it to chance what each decides. Default `true`.
     pub down_all_when_unstable: bool,
     /// How many members there must be before the first becomes up. Default 1. If one that has joined is lost before that, all
@@ -87,6 +91,12 @@ pub struct ClusterConfig {
 impl fmt::Debug for dyn Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lease")
+    }
+}
+
+impl fmt::Debug for dyn LeaseStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseStore")
     }
 }
 
@@ -225,6 +235,9 @@ pub enum ConfigError {
     /// That strategy cannot decide without one.
     #[error("`downing` is `LeaseMajority`, which needs a `lease`")]
     NoLease,
+    /// Nor can that one.
+    #[error("`downing` is `StoreMajority`, which needs a `lease_store` that all nodes reach")]
+    NoLeaseStore,
     /// Nobody would ever be up.
     #[error("`min_members` is 0, and must be at least 1")]
     NoMembers,
@@ -254,6 +267,7 @@ impl ClusterConfig {
             app_version: "0.0.0".to_owned(),
             downing: Downing::default(),
             lease: None,
+            lease_store: None,
             down_all_when_unstable: true,
             min_members: 1,
             min_members_by_role: BTreeMap::new(),
@@ -316,6 +330,10 @@ impl ClusterConfig {
         self.check_protection()?;
         if matches!(self.downing, Downing::LeaseMajority { .. }) && self.lease.is_none() {
             return Err(ConfigError::NoLease);
+        }
+        self.lease.as_ref().map_or(Ok(()), |lease| length("lease", lease.name(), SETTING_MAX))?;
+        if matches!(self.downing, Downing::StoreMajority { .. }) && self.lease_store.is_none() {
+            return Err(ConfigError::NoLeaseStore);
         }
         if self.min_members == 0 {
             return Err(ConfigError::NoMembers);
@@ -388,6 +406,10 @@ impl ClusterConfig {
             .with("cluster.downing", &format!("{:?}", self.downing))
             .with("cluster.detector.probe_period", &format!("{:?}", self.detector.probe_period))
             .with("cluster.detector.suspicion", &format!("{:?}", self.detector.suspicion));
+        let own = match (&self.downing, &self.lease) {
+            (Downing::LeaseMajority { .. }, Some(lease)) => own.with("cluster.lease", lease.name()),
+            _ => own,
+        };
         self.shared_settings.iter().fold(own, |settings, (key, value)| settings.with(key, value))
     }
 }
@@ -424,6 +446,8 @@ mod tests {
         assert!(refused(|config| config.bind = open()).contains("`seeds`"));
         assert!(refused(|config| config.min_members = 0).contains("`min_members`"));
         assert!(refused(|config| config.downing = Downing::LeaseMajority { role: None }).contains("`lease`"));
+        let store = refused(|config| config.downing = Downing::StoreMajority { role: None });
+        assert!(store.contains("`lease_store`"), "{store}");
         assert!(refused(|config| config.detector.suspicion = Duration::ZERO).contains("suspicion"));
         let both = refused(|config| {
             config.seeds = seeds();
@@ -431,6 +455,30 @@ mod tests {
         });
         assert!(both.contains("`discovery`"));
         assert!(refused(|config| config.seeds = vec!["n:1".parse().unwrap(); 65]).contains("`seeds`"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_decides_is_the_same_on_all_nodes() {
+        let system = actors::ActorSystem::new("one");
+        let store = Arc::new(crate::InMemoryLeaseStore::new(system.clock().clone()));
+        let by_lease = |name| {
+            let lease = crate::StoredLease::start(&system, name, store.clone(), crate::LeaseSettings::default());
+            let (downing, lease) = (Downing::LeaseMajority { role: None }, Some(Arc::new(lease.unwrap()) as _));
+            ClusterConfig { downing, lease, ..ClusterConfig::local(1) }
+        };
+        let by_store = |role: &str| {
+            let downing = Downing::StoreMajority { role: Some(role.into()) };
+            ClusterConfig { downing, lease_store: Some(store.clone()), ..ClusterConfig::local(1) }
+        };
+        let differing = |one: ClusterConfig, two: ClusterConfig| -> Vec<String> {
+            assert_eq!((one.validate(), two.validate()), (Ok(()), Ok(())));
+            one.shared().differences(&two.shared()).iter().map(|differs| differs.key.to_string()).collect()
+        };
+        assert_eq!(differing(by_lease("a"), by_lease("a")), [""; 0]);
+        assert_eq!(differing(by_lease("a"), by_lease("b")), ["cluster.lease"]);
+        assert_eq!(differing(by_store("a"), by_store("a")), [""; 0]);
+        assert_eq!(differing(by_store("a"), by_store("b")), ["cluster.downing"]);
+        assert_eq!(differing(by_lease("a"), by_store("a")), ["cluster.downing", "cluster.lease"]);
     }
 
     #[test]

@@ -94,7 +94,7 @@
 //! | [`key_ring`](ClusterConfig::key_ring) | needed beyond loopback: 32 random bytes that all nodes have. [`Cluster::rotate_keys`] changes them without a gap |
 //! | [`tls`](ClusterConfig::tls) | encrypts connections; beside the key ring, not in its place |
 //! | [`seeds`](ClusterConfig::seeds) or [`discovery`](ClusterConfig::discovery) | the same list on all nodes, for the first of it may begin a cluster; or [`DnsDiscovery`], [`FileDiscovery`] |
-//! | [`downing`](ClusterConfig::downing) | the majority, unless there are two nodes ([`KeepReferee`](Downing::KeepReferee)), or more than half may fail at once ([`LeaseMajority`](Downing::LeaseMajority)) |
+//! | [`downing`](ClusterConfig::downing) | the majority, unless there are two nodes ([`KeepReferee`](Downing::KeepReferee)), or more than half may fail at once ([`StoreMajority`](Downing::StoreMajority), [`LeaseMajority`](Downing::LeaseMajority)) |
 //! | [`min_members`](ClusterConfig::min_members) | how many there must be before anybody is up |
 //! | [`join_within`](ClusterConfig::join_within) | to be told by [`JoinError`] why a node does not come up, instead of waiting |
 //!

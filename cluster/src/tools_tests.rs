@@ -20,6 +20,7 @@ use crate::{
     rng::Rng,
     seams::{Seams, Spawner},
     singleton,
+    uptime::Uptime,
 };
 use actors::{
     Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, FnActor, Handled, Props, ReplyTo, testkit::TestKit,
@@ -217,7 +218,7 @@ fn node(kit: &TestKit, network: &MemoryNetwork, at: usize) -> Node {
         myself,
         state: Mutex::default(),
         subscribers: Mutex::default(),
-        hosting: HostingDeadline::new(kit.clock().clone()),
+        hosting: HostingDeadline::by(Uptime::of(kit.clock().clone())),
         council: watch::Sender::new(None),
     });
     let tools = Tools::start(&system, &refs, told.clone(), &rng);

@@ -25,6 +25,7 @@ struct Machine {
     before: Duration,
     /// For how long since, in nanoseconds. Read in two pieces, so that small differences mean nothing.
     since: AtomicU64,
+    suspended: fn() -> Duration,
 }
 
 /// Less is no suspension but the time between two readings.
@@ -36,16 +37,26 @@ impl Uptime {
         Self { clock, machine: None }
     }
 
-    /// That of this machine.
+    /// That of this machine; of a clock of virtual time, that of the clock.
     pub(crate) fn of_machine(clock: Clock) -> Self {
-        let machine = Machine { before: suspended(), since: AtomicU64::new(0) };
+        if clock.is_virtual() { Self::of(clock) } else { Self::of_suspended(clock, suspended) }
+    }
+
+    /// That of a machine that was `suspended` for so long since it started.
+    pub(crate) fn of_suspended(clock: Clock, suspended: fn() -> Duration) -> Self {
+        let machine = Machine { before: suspended(), since: AtomicU64::new(0), suspended };
         Self { clock, machine: Some(Arc::new(machine)) }
+    }
+
+    /// The clock, which does not count suspensions.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Now, on a scale that never goes back.
     pub(crate) fn now(&self) -> Tick {
         let now = self.clock.now();
-        self.machine.as_ref().map_or(now, |machine| now + machine.suspended_since(suspended()))
+        self.machine.as_ref().map_or(now, |machine| now + machine.suspended_since((machine.suspended)()))
     }
 
     /// Waits until `deadline`, or longer if the machine is suspended meanwhile. Cancel safe.
@@ -104,7 +115,7 @@ mod tests {
     #[test]
     fn a_suspension_counts_and_the_time_between_two_readings_does_not() {
         let secs = Duration::from_secs;
-        let machine = Machine { before: secs(100), since: AtomicU64::new(0) };
+        let machine = Machine { before: secs(100), since: AtomicU64::new(0), suspended };
         assert_eq!(machine.suspended_since(secs(100)), Duration::ZERO);
         assert_eq!(machine.suspended_since(secs(100) + NOTICED / 2), Duration::ZERO);
         assert_eq!(machine.suspended_since(secs(160)), secs(60));

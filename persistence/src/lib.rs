@@ -112,7 +112,7 @@
 //! - [`EventFeed`], [`ProjectionStore`]: events across entities in commit order, and how far their consumers are.
 //! - [`EntityIds`], [`LiveIds`]: which entities there are, and which come.
 //! - `PostgresLeases`: who is the only one for what, for as many processes as there are; with the feature `cluster` the
-//!   backend of a `cluster::StoredLease`.
+//!   store of a cluster's `Downing::StoreMajority`, and the backend of any `cluster::StoredLease`.
 //! - [`Codec`], [`MessagePack`], [`Coded`]: values as bytes, with versions.
 //! - [`Fence`], [`FenceScope`]: the right to write.
 //! - [`Recovery`], [`Retention`]: decisions as plain values, for whoever stores by other means.

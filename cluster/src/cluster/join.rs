@@ -5,7 +5,8 @@ use crate::{
     config::{ClusterConfig, DiscoveryConfig},
     departure::Departure,
     discovery::Bootstrap,
-    lease::ResolverLease,
+    downing::Downing,
+    lease::{Lease, LeaseOwner, LeaseSettings, ResolverLease, StoredLease},
     member::{Address, Member, MemberStatus, UniqueAddress},
     membership::{
         daemon::{
@@ -112,6 +113,7 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
         ..RemotingSettings::default()
     };
     let refs = Refs::new(system, myself.node.clone(), registry.clone(), seams.clone(), config.refs());
+    let lease = resolver_lease(&config, &myself.node, &uptime, &seams);
     let receiver: Arc<dyn Receiver> = shared.inbox.clone();
     let mut receivers = Receivers::from([(Channel::Membership, receiver), (Channel::Actors, refs.receiver())]);
     receivers.extend(probe.map(|probe| (Channel::Probe, probe(&myself.node))));
@@ -126,7 +128,7 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
         start,
         swim: config.swim(),
         node: config.node(),
-        lease: config.lease.clone().map(ResolverLease::new),
+        lease,
         removed: {
             let refs = refs.clone();
             Some(Box::new(move |life| refs.life_ended(life)))
@@ -140,6 +142,20 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
         Inner { system: system.clone(), shared, remoting, refs, seams, tls, tools: OnceLock::new(), _control: control };
     let joining = Joining { cluster: Some(Cluster(Arc::new(inner))) };
     joining.up(&config).await
+}
+
+/// What decides who goes on, where that is a lease.
+fn resolver_lease(config: &ClusterConfig, me: &UniqueAddress, uptime: &Uptime, seams: &Seams) -> Option<ResolverLease> {
+    let lease: Arc<dyn Lease> = match &config.downing {
+        Downing::LeaseMajority { .. } => config.lease.clone()?,
+        Downing::StoreMajority { .. } => {
+            let (name, store) = (format!("downing/{}", config.name), config.lease_store.clone()?);
+            let (owner, settings) = (LeaseOwner::of(me), LeaseSettings::default());
+            Arc::new(StoredLease::new(name, store, owner, settings, uptime.clone(), &*seams.ordinary))
+        }
+        _ => return None,
+    };
+    Some(ResolverLease::new(lease))
 }
 
 /// A node that is not up yet. Dropped, it is gone again.

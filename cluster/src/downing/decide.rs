@@ -110,7 +110,9 @@ fn preferred(downing: &Downing, one: &Member, two: &Member) -> Ordering {
 fn is_enough(downing: &Downing, view: &View, side: &BTreeSet<u64>) -> bool {
     match downing {
         // Whoever gets it goes on, and the one that most are on asks first.
-        Downing::LeaseMajority { role } => majority(&view.reaching(side), role.as_deref()) == Outcome::Mine,
+        Downing::LeaseMajority { role } | Downing::StoreMajority { role } => {
+            majority(&view.reaching(side), role.as_deref()) == Outcome::Mine
+        }
         _ => outcome_of(downing, view, side) == Outcome::Mine,
     }
 }
@@ -156,8 +158,12 @@ fn outcome(downing: &Downing, view: &View) -> Outcome {
             }
         }
         // Nobody has begun yet, and so nobody would ask for it.
-        Downing::LeaseMajority { .. } if !view.members.values().any(Member::has_come) => Outcome::Nobody,
-        Downing::LeaseMajority { role } => {
+        Downing::LeaseMajority { .. } | Downing::StoreMajority { .. }
+            if !view.members.values().any(Member::has_come) =>
+        {
+            Outcome::Nobody
+        }
+        Downing::LeaseMajority { role } | Downing::StoreMajority { role } => {
             let after = if majority(view, role.as_deref()) == Outcome::Mine { Duration::ZERO } else { MINORITY_WAITS };
             Outcome::Lease(after)
         }

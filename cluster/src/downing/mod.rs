@@ -57,9 +57,21 @@ pub enum Downing {
         /// It goes on with at least this many full members, itself included; with fewer all stop.
         at_least: NonZeroUsize,
     },
-    /// Whoever gets a lease goes on; a side without a majority asks for it two seconds later. The only one that survives
-    /// the loss of more than half.
+    /// Whoever gets [a lease](crate::ClusterConfig::lease) goes on; a side without a majority asks for it two seconds later.
+    /// With [`StoreMajority`](Self::StoreMajority) the only one that survives the loss of more than half.
+    ///
+    /// A side that does not get it within 35 seconds after the others answered last (with more than ten members it is 25 more
+    /// than [`stable_after`](Self::stable_after)) stops: they may have had the lease meanwhile and given it back. So where the
+    /// lease is kept must be reached within that time, or all stop. It is kept for 40 seconds after the last of those it was
+    /// needed for is gone. If the node that has it crashes within that time, the rest is denied it and stops.
     LeaseMajority {
+        /// Count only members with this role; all, if there is none.
+        role: Option<Arc<str>>,
+    },
+    /// As [`LeaseMajority`](Self::LeaseMajority), by a lease that each node keeps itself in the store that all have:
+    /// [`ClusterConfig::lease_store`](crate::ClusterConfig::lease_store). With the database that events are written to, the
+    /// side that goes on is one that can write.
+    StoreMajority {
         /// Count only members with this role; all, if there is none.
         role: Option<Arc<str>>,
     },

@@ -1,7 +1,7 @@
 //! [`HostingDeadline`]: until when this node may serve what it hosts, for whoever asks before each batch of messages.
 
 use crate::uptime::Uptime;
-use actors::{Clock, Tick};
+use actors::Tick;
 use std::{
     fmt,
     sync::{
@@ -35,11 +35,6 @@ pub struct Fenced;
 
 impl HostingDeadline {
     /// One that is not valid before it is extended.
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self::by(Uptime::of(clock))
-    }
-
-    /// As [`new`](Self::new), by a clock that may count more than a [`Clock`] does.
     pub(crate) fn by(uptime: Uptime) -> Self {
         Self { uptime, nanos: Arc::new(AtomicU64::new(NONE)) }
     }
@@ -95,11 +90,12 @@ impl fmt::Debug for HostingDeadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actors::Clock;
 
     #[tokio::test(start_paused = true)]
     async fn it_is_valid_while_others_extend_it_and_never_after_its_end() {
         let clock = Clock::paused(&tokio::runtime::Handle::current(), 0);
-        let deadline = HostingDeadline::new(clock.clone());
+        let deadline = HostingDeadline::by(Uptime::of(clock.clone()));
         assert_eq!(deadline.check(), Err(Fenced), "nobody has said so yet");
 
         deadline.set(clock.now() + Duration::from_secs(9));

@@ -5,7 +5,7 @@ use super::{
     LeaseSettings, LeaseStore, LeaseStoreError, OnLost, Stored, Swapped,
     state::{Answer, Effect, Input, LeaseState},
 };
-use crate::seams::Spawner;
+use crate::{seams::Spawner, uptime::Uptime};
 use actors::{ActorSystem, Clock, Tick};
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 /// How many calls may be under way.
 const CALLS_MAX: usize = 64;
 
-/// A lease in a [`LeaseStore`]. It is renewed until it is released, lost, or this value is dropped: then it expires.
+/// A lease in a [`LeaseStore`]. It is renewed until it is released, lost, or this value is dropped: then it expires. The
+/// time that a machine is suspended counts: one that wakes up too late holds it no more, from the first [`check`](Lease::check).
 pub struct StoredLease {
     name: Arc<str>,
     calls: mpsc::Sender<Call>,
@@ -56,29 +57,27 @@ impl StoredLease {
         settings: LeaseSettings,
     ) -> Result<Self, InvalidLeaseSettings> {
         let owner = LeaseOwner::from_stored(format!("{}#{:016x}", system.name(), system.uid()));
-        Self::new(name, store, owner, settings, system.clock(), system.runtime())
+        let uptime = Uptime::of_machine(system.clock().clone());
+        settings.validate()?;
+        Ok(Self::new(name, store, owner, settings, uptime, system.runtime()))
     }
 
-    /// The lease called `name` in `store`, for `owner`. It is not held yet.
-    ///
-    /// # Errors
-    /// The settings cannot work together.
+    /// The lease called `name` in `store`, for `owner`, by settings that can work together. It is not held yet.
     pub(crate) fn new(
         name: impl Into<Arc<str>>,
         store: Arc<dyn LeaseStore>,
         owner: LeaseOwner,
         settings: LeaseSettings,
-        clock: &Clock,
+        uptime: Uptime,
         spawner: &dyn Spawner,
-    ) -> Result<Self, InvalidLeaseSettings> {
-        settings.validate()?;
+    ) -> Self {
         let name = name.into();
-        let held = Arc::new(HeldNow { deadline: HostingDeadline::new(clock.clone()), token: AtomicU64::new(0) });
+        let held = Arc::new(HeldNow { deadline: HostingDeadline::by(uptime.clone()), token: AtomicU64::new(0) });
         let (calls, receiver) = mpsc::channel(CALLS_MAX);
         let keeper = Keeper {
             name: name.clone(),
             store,
-            clock: clock.clone(),
+            uptime,
             operation_timeout: settings.operation_timeout,
             state: LeaseState::new(owner, settings),
             held: held.clone(),
@@ -88,7 +87,7 @@ impl StoredLease {
             failure: None,
         };
         let _ends_with_its_calls = spawner.spawn(Box::pin(keeper.run(receiver)));
-        Ok(Self { name, calls, held })
+        Self { name, calls, held }
     }
 }
 
@@ -134,7 +133,7 @@ fn ended() -> LeaseStoreError {
 struct Keeper {
     name: Arc<str>,
     store: Arc<dyn LeaseStore>,
-    clock: Clock,
+    uptime: Uptime,
     operation_timeout: std::time::Duration,
     state: LeaseState,
     held: Arc<HeldNow>,
@@ -158,9 +157,9 @@ enum Done {
 
 impl Keeper {
     async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
-        let (store, name, clock) = (self.store.clone(), self.name.clone(), self.clock.clone());
+        let (store, name, uptime) = (self.store.clone(), self.name.clone(), self.uptime.clone());
         let within = self.operation_timeout;
-        let operate = |operation| operate(&*store, &name, &clock, within, operation);
+        let operate = |operation| operate(&*store, &name, uptime.clock(), within, operation);
         let mut under_way = None;
         loop {
             let wake_at = self.state.wake_at();
@@ -170,13 +169,13 @@ impl Keeper {
                     under_way = None;
                     self.done(done)
                 }
-                () = wait_until(&clock, wake_at) => Input::Time,
+                () = wait_until(&uptime, wake_at) => Input::Time,
                 call = calls.recv() => match call {
                     Some(call) => self.call(call),
                     None => break,
                 },
             };
-            let effects = self.state.step(input, clock.now());
+            let effects = self.state.step(input, uptime.now());
             if let Some(operation) = self.perform(effects) {
                 under_way = Some(Box::pin(operate(operation)));
             }
@@ -291,9 +290,41 @@ async fn wait_for<F: Future<Output = Done> + Unpin>(under_way: &mut Option<F>) -
     }
 }
 
-async fn wait_until(clock: &Clock, at: Option<Tick>) {
+async fn wait_until(uptime: &Uptime, at: Option<Tick>) {
     match at {
-        Some(at) => pin!(clock.sleep_until(at)).await,
+        Some(at) => pin!(uptime.sleep_until(at)).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::InMemoryLeaseStore;
+    use super::*;
+    use std::{cell::Cell, time::Duration};
+
+    thread_local! {
+        static SUSPENDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    /// Its clock stands still meanwhile: no timer is due when it wakes up.
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_was_suspended_for_too_long_holds_no_lease_when_it_wakes_up() {
+        let runtime = tokio::runtime::Handle::current();
+        let clock = Clock::paused(&runtime, 0);
+        let store = Arc::new(InMemoryLeaseStore::new(clock.clone()));
+        let owner = LeaseOwner::from_stored("sleeper");
+        let uptime = Uptime::of_suspended(clock.clone(), || SUSPENDED.get());
+        let lease = StoredLease::new("gate", store, owner, LeaseSettings::default(), uptime, &runtime);
+        let (tell, lost) = oneshot::channel();
+        let on_lost: OnLost = Box::new(|why| drop(tell.send(why)));
+        let token = lease.acquire(on_lost).await.unwrap();
+
+        let valid_for = LeaseSettings::default().valid_for();
+        SUSPENDED.set(valid_for - Duration::from_secs(1));
+        assert_eq!(lease.check(), Some(token), "it was not away for that long");
+        SUSPENDED.set(valid_for);
+        assert_eq!(lease.check(), None, "at once, whatever its clock says");
+        assert_eq!(lost.await, Ok(LeaseLost::Expired), "whoever works under it is told");
     }
 }

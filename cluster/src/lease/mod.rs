@@ -19,6 +19,8 @@ mod state;
 mod store;
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod model_tests;
 
 pub use deadline::{Fenced, HostingDeadline};

@@ -308,6 +308,7 @@ mod driven {
             StoredLease, force_release,
         },
         seams::Spawner,
+        uptime::Uptime,
     };
     use actors::Clock;
     use parking_lot::Mutex;
@@ -317,7 +318,8 @@ mod driven {
     fn lease(owner: &'static str, store: &InMemoryLeaseStore, clock: &Clock) -> StoredLease {
         let spawner: &dyn Spawner = &Handle::current();
         let (owner, settings) = (LeaseOwner::from_stored(owner), LeaseSettings::default());
-        StoredLease::new("front-gate", Arc::new(store.clone()), owner, settings, clock, spawner).unwrap()
+        let uptime = Uptime::of(clock.clone());
+        StoredLease::new("front-gate", Arc::new(store.clone()), owner, settings, uptime, spawner)
     }
 
     #[tokio::test(start_paused = true)]

@@ -90,6 +90,28 @@ const DURABLE: &str =
 
 impl PostgresStore {
     /// The leases beside this store's events.
+    ///
+    /// With the feature `cluster` they decide who of a cluster goes on when members cannot reach each other, even if more than
+    /// half of them are lost: a side that reaches this store. All nodes open the same database and schema.
+    ///
+    /// ```no_run
+    /// use actors::ActorSystem;
+    /// use cluster::{Cluster, ClusterConfig, Downing};
+    /// use persistence::{PostgresOptions, PostgresStore};
+    /// use std::sync::Arc;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let system = ActorSystem::new("shop");
+    /// let options = PostgresOptions::new("postgres://shop@db.example/shop");
+    /// let store = PostgresStore::open(options, system.clock().clone()).await?;
+    ///
+    /// let mut config = ClusterConfig::local(2551);
+    /// config.downing = Downing::StoreMajority { role: None };
+    /// config.lease_store = Some(Arc::new(store.leases()));
+    /// let cluster = Cluster::join(&system, config).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn leases(&self) -> PostgresLeases {
         PostgresLeases { store: self.clone(), idle: Arc::default() }

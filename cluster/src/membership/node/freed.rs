@@ -154,7 +154,7 @@ impl Node {
         }
         let good_for = length(self.freed.most.map_or(members, |(most, _)| most));
         let good_for = good_for + MARGIN.max(good_for / 20);
-        if matches!(self.settings.downing, Downing::LeaseMajority { .. }) {
+        if matches!(self.settings.downing, Downing::LeaseMajority { .. } | Downing::StoreMajority { .. }) {
             let stable = Downing::stable_after(members);
             let decided = since.is_some_and(|since| now - since >= stable);
             let passed = if decided { stable } else { Duration::ZERO };

@@ -41,6 +41,11 @@ impl Hosting {
         self.until.is_none_or(|until| until <= now)
     }
 
+    /// Whether a member has answered a question that was asked within this time.
+    pub(super) fn has_answered(&self, uid: u64, within: Duration, now: Tick) -> bool {
+        self.answered.get(&uid).is_some_and(|at| now - *at < within)
+    }
+
     /// It hosts nothing any more, and never will.
     pub(super) fn end(&mut self) {
         self.until = None;
@@ -137,8 +142,14 @@ impl Node {
         let undecided = !view.unreachable.is_empty() || !view.indirect.is_empty();
         let downing = match &self.settings.downing {
             // Whoever gets the lease goes on: the majority may be the one that does not.
-            Downing::LeaseMajority { .. } if undecided && !self.resolver.has_lease() => return None,
-            Downing::LeaseMajority { role } => Downing::KeepMajority { role: role.clone() },
+            Downing::LeaseMajority { .. } | Downing::StoreMajority { .. }
+                if undecided && !self.resolver.has_lease() =>
+            {
+                return None;
+            }
+            Downing::LeaseMajority { role } | Downing::StoreMajority { role } => {
+                Downing::KeepMajority { role: role.clone() }
+            }
             other => other.clone(),
         };
         let mut answers: Vec<(Tick, u64)> = self

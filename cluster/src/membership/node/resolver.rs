@@ -13,6 +13,12 @@
 //! yet to come is on no side without a full member. Whoever stays so for two stable periods stops. So does whoever cannot
 //! reach those without whom it would not go on, and has no answer of them either: that may never be confirmed, for they have
 //! done without it long since.
+//!
+//! # With a lease
+//! Those that have it give it back some time after all others are gone, or lose it once they have decided. A side that asks
+//! late, because it could not reach where the lease is kept or stood still, would get it then, and both would go on. So it
+//! counts when the others answered last: whoever answers has not given this node up, and takes the stable period before it asks
+//! for the lease, which nobody else gets before it has expired. Whoever has not got it by then stops.
 
 use super::{Effect, LeaseAnswer, Node, StopReason, hosting::NEWS_WITHIN, outlook::Outlook};
 use crate::testkit::planted::{Bug, is_planted};
@@ -29,6 +35,10 @@ use std::{
 
 /// How long the lease is kept after the last of those it was needed for is gone.
 const LEASE_KEPT: Duration = Duration::from_secs(40);
+/// For how long nobody else gets it who may count on it: [`expires_after`](crate::LeaseSettings::expires_after), at the least.
+const LEASE_LASTS: Duration = Duration::from_secs(30);
+/// What clocks of two sides may differ by in that time, and more.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// When a lease that could not be asked for is asked for again.
 const LEASE_ASKED_AGAIN: Duration = Duration::from_secs(1);
 /// So many changes are one cut that is noticed one after the other.
@@ -301,18 +311,29 @@ impl Node {
         if self.resolver.lease != Lease::Asked && !lost {
             return self.drop(super::DropReason::WrongPhase);
         }
+        let Outlook { mut side, doubtful, .. } = self.outlook(&self.resolver.confirmed);
+        let too_late = self.may_have_decided_without(&side, now);
         match answer {
-            LeaseAnswer::Granted => self.resolver.lease = Lease::Held,
-            LeaseAnswer::Unknown => self.resolver.lease = Lease::AskAt(now + LEASE_ASKED_AGAIN),
+            LeaseAnswer::Granted if !too_late => self.resolver.lease = Lease::Held,
+            LeaseAnswer::Unknown if !too_late => self.resolver.lease = Lease::AskAt(now + LEASE_ASKED_AGAIN),
             LeaseAnswer::Denied if self.resolver.rows.is_empty() => self.resolver.lease = Lease::None,
-            // The other side has it: this one ends, whoever of it still can be reached first.
-            LeaseAnswer::Denied => {
-                let Outlook { mut side, doubtful, .. } = self.outlook(&self.resolver.confirmed);
+            // The other side has it, or had it: this one ends, whoever of it still can be reached first.
+            LeaseAnswer::Granted | LeaseAnswer::Unknown | LeaseAnswer::Denied => {
+                if answer == LeaseAnswer::Granted {
+                    self.out.push(Effect::ReleaseLease);
+                }
                 side.retain(|uid| *uid != self.myself.node.uid && !doubtful.contains(uid));
                 self.go_on(&side);
                 self.stop(StopReason::LeaseDenied, now);
             }
         }
+    }
+
+    /// Whether others than this side may have had the lease already, so that it says nothing any more.
+    fn may_have_decided_without(&self, side: &BTreeSet<u64>, now: Tick) -> bool {
+        let within = Downing::stable_after(self.table.members().count()) + LEASE_LASTS - LEASE_MARGIN;
+        let mut others = self.others().filter(|other| other.status.is_full() && !side.contains(&other.node.uid));
+        others.any(|other| !self.hosting.has_answered(other.node.uid, within, now))
     }
 
     fn release_lease(&mut self, now: Tick) {

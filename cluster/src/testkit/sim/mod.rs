@@ -250,8 +250,8 @@ impl SimCluster {
             world: self.clock.clone(),
         };
         let config = ClusterConfig { name: "sim".to_owned(), seeds, ..ClusterConfig::local(2551) };
-        let config = (self.settings.config)(node, config);
         (self.settings.begun)(&life);
+        let config = (self.settings.config)(node, config);
         let (joins, joined) = (life.clone(), self.settings.joined.clone());
         let ground = Ground {
             uptime: Uptime::of(seams.clock.clone()),
