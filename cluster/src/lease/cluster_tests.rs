@@ -251,7 +251,8 @@ fn the_rest_goes_on_when_more_than_half_are_lost() {
         world.run(60);
         world.is_up_to(&[4]);
         // They come back, and are divided once more.
-        (0..4).for_each(|node| world.sim.start(node));
+        let through = vec![world.sim.address(4).clone()];
+        (0..4).for_each(|node| world.sim.start_with(node, through.clone()));
         world.run(90);
         world.is_up_to(&[0, 1, 2, 3, 4]);
         world.sim.split(&[&[0, 1, 2], &[3, 4]]);
