@@ -88,7 +88,7 @@ async fn all_leave(clusters: Vec<Cluster>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_with_certificates_form_a_cluster_and_strangers_are_told_why_they_do_not_get_in() {
-    in_time(async {
+    in_time(Box::pin(async {
         let (ours, others) = (Authority::new(), Authority::new());
         let of_host = |seeds: &[&Cluster], material| config(seeds, material, TlsNames::Host, &[7]);
         let good = || ours.signs("127.0.0.1", &ours);
@@ -131,7 +131,7 @@ async fn nodes_with_certificates_form_a_cluster_and_strangers_are_told_why_they_
         assert!(refused.is_err(), "without TLS");
         assert!(clusters.iter().all(|cluster| cluster.state().members.len() == 3));
         all_leave(clusters.into()).await;
-    })
+    }))
     .await;
 }
 
@@ -195,7 +195,7 @@ impl Traffic {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_and_keys_change_node_by_node_and_nothing_and_nobody_is_lost() {
-    in_time(async {
+    in_time(Box::pin(async {
         let (old, new) = (Authority::new(), Authority::new());
         let shop =
             |seeds: &[&Cluster], material, keys: &[u8]| config(seeds, material, TlsNames::Cluster(SHOP.into()), keys);
@@ -269,6 +269,6 @@ async fn certificates_and_keys_change_node_by_node_and_nothing_and_nobody_is_los
         all_up(&clusters).await;
         assert!(clusters.iter().all(|cluster| cluster.departure() != Some(Departure::Down)));
         all_leave(clusters).await;
-    })
+    }))
     .await;
 }

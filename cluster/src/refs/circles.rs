@@ -136,9 +136,7 @@ impl Shared {
 
     /// The ask with that question to that node.
     fn asked(&self, node: u64, asks: Asks) -> Option<AskLink> {
-        let peer = self.peers.with_uid(node)?;
-        let link = peer.slots.lock().link(asks);
-        link
+        self.peers.with_uid(node)?.slots.lock().link(asks)
     }
 }
 
