@@ -1,7 +1,11 @@
 //! [`Authority`]: whoever signs certificates in tests.
 
 use super::tls::TlsMaterial;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Each has a name of its own.
+static NUMBER: AtomicU32 = AtomicU32::new(1);
 
 /// Signs certificates.
 pub(crate) struct Authority(Issuer<'static, KeyPair>, String);
@@ -10,6 +14,8 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let name = format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         Self(Issuer::new(params, key), certificate.pem())

@@ -77,7 +77,7 @@ pub(crate) enum HandshakeError {
     #[error("refused by the other node, which has a key: {}", List(.0))]
     RefusedByMember(Vec<Difference>),
     /// The other one does not take this node's certificate, or what comes over the connection is not its own any more.
-    #[error("TLS failed: {0}")]
+    #[error("TLS: {0}")]
     Tls(String),
     #[error("no answer in time")]
     TimedOut,
