@@ -443,9 +443,10 @@ fn many_that_join_are_let_in_up_to_a_bound_and_the_others_are_counted() {
         let (member, settings) = (member(one, Joining), NodeSettings::default().shared);
         said(one, Message::Join { member, settings })
     };
-    let mut node = first_of(2);
-    let table = cluster(1..MEMBERS_MAX - 1).gossip();
-    node.step(said(1, Message::Table { table, answer: false }), at(1));
+    let mut node = node(0);
+    node.step(Input::Command(Command::Join { seeds: vec![address(1)] }), at(0));
+    node.step(said(1, Message::Ready), at(0));
+    node.step(said(1, Message::Welcome { table: cluster(0..MEMBERS_MAX - 1).gossip() }), at(0));
     assert_eq!(node.table().members().count(), MEMBERS_MAX - 1);
 
     let one_more = 2 * MEMBERS_MAX;
