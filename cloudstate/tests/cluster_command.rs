@@ -151,7 +151,9 @@ async fn a_real_node_shows_its_members_and_lets_them_leave_or_gives_them_up() {
     assert_eq!(two.terminated().await, Departure::Left);
     let (code, out, error) = asked(&["down", &third, "--node", &at]).await;
     assert_eq!((code, out), (Some(0), format!("{third} is given up\n")), "{error}");
-    assert_eq!(three.terminated().await, Departure::Down);
+    let departure = three.terminated().await;
+    // Whichever it hears of first.
+    assert!(matches!(departure, Departure::Down | Departure::Removed), "{departure:?}");
     let (code, _, error) = asked(&["down", "127.0.0.1:1", "--node", &at]).await;
     assert_eq!(code, Some(1));
     assert!(error.contains("nobody is a member at 127.0.0.1:1; `cloudstate cluster status --node"), "{error}");
