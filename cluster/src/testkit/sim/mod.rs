@@ -88,7 +88,8 @@ const WALL_OFF_MS: u64 = 86_400_000;
 /// assert_eq!(greet(&sim, 1), Ok(1));
 /// assert_eq!(greet(&sim, 2), Ok(2));
 /// sim.power_off(0); // the oldest, which hosts it
-/// assert_eq!(greet(&sim, 1), Ok(1), "another instance, once the first is given up");
+/// sim.run_for(Duration::from_secs(30)); // it is given up, and another begins
+/// assert_eq!(greet(&sim, 1), Ok(1), "the other knows of nobody");
 /// ```
 pub struct SimCluster {
     machines: Vec<Machine>, // before the runtime, whose timers they hold
