@@ -1,8 +1,8 @@
 //! How a node gets into a cluster, and how others are let in.
 //!
 //! Whoever wants in asks all seeds, and joins through the first that is ready. Only the first seed of the list may begin a
-//! cluster, once nobody has answered for a while, or, if so many must, enough have said that they have none; and not once it has heard of one, though it be refused there, until all
-//! seeds say for a while that they have none.
+//! cluster, once nobody has answered for a while, or, if so many must, enough have said that they have none; and not once it
+//! has heard of one, though it be refused there, until all seeds say for a while that they have none.
 
 use super::{DropReason, Effect, Message, Node, Phase, SharedSettings, StopReason, gossip::is_bounded};
 use crate::{
