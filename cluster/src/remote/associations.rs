@@ -86,6 +86,11 @@ impl Associations {
         self.peers.get(peer)
     }
 
+    /// What was dropped so far of what is for that address, or came from there, since it was met.
+    pub(crate) fn dropped_with(&self, peer: &Address) -> Dropped {
+        self.peers.get(peer).map_or_else(Dropped::default, |peer| peer.dropped().clone())
+    }
+
     /// All that was dropped so far.
     #[cfg(test)]
     pub(crate) fn dropped(&self) -> Dropped {

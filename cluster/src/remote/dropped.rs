@@ -67,6 +67,12 @@ impl Dropped {
         *of_reason = of_reason.saturating_add(count as u64);
     }
 
+    /// So far, of what is not sent again.
+    pub(crate) fn lost(&self) -> u64 {
+        let again = self.0[DropReason::OutOfOrder as usize];
+        self.0.iter().fold(0_u64, |sum, count| sum.saturating_add(*count)) - again
+    }
+
     /// So far.
     #[cfg(test)]
     pub(crate) fn of(&self, reason: DropReason) -> u64 {

@@ -424,6 +424,11 @@ impl Hub {
         }
     }
 
+    /// As [`Associations::dropped_with`](crate::remote::associations::Associations::dropped_with).
+    pub(super) fn dropped_with(&self, peer: &Address) -> crate::remote::dropped::Dropped {
+        self.shard(peer).lock().associations.dropped_with(peer)
+    }
+
     /// All that was dropped so far.
     #[cfg(test)]
     pub(super) fn dropped(&self) -> crate::remote::dropped::Dropped {

@@ -143,6 +143,11 @@ impl Remoting {
         self.0.attempts.failure(to)
     }
 
+    /// What was dropped so far of what is for that address, or came from there, since it was met.
+    pub(crate) fn dropped_with(&self, peer: &Address) -> super::dropped::Dropped {
+        self.0.dropped_with(peer)
+    }
+
     /// All that was dropped so far, by reason.
     #[cfg(test)]
     pub(crate) fn dropped(&self) -> super::dropped::Dropped {

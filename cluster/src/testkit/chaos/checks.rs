@@ -19,6 +19,9 @@ const SILENT_MAX: Duration = Duration::from_secs(25);
 /// How long after it stood still others may say of a node that it is gone.
 const DOUBTED_FOR: Duration = Duration::from_secs(20);
 
+/// How often it is asked how much was dropped.
+const STRIKES_EVERY: Duration = Duration::from_secs(1);
+
 /// What was seen of a node.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -41,6 +44,12 @@ impl Run<'_> {
         }
         self.ledger.time_is(self.cluster.elapsed());
         self.ledger.go_on(&self.lives());
+        if self.cluster.elapsed() >= self.strikes_at {
+            self.strikes_at = self.cluster.elapsed() + STRIKES_EVERY;
+            if let Some(what) = self.ledger.balance(|balance| balance.strike(&self.cluster)) {
+                return Err(Failure::new("A3", what));
+            }
+        }
         self.check_hosting()?;
         self.check_numbers()?;
         self.check_lives()?;

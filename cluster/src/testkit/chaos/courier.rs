@@ -3,7 +3,7 @@
 //! They go by remoting alone, so nothing above it hides what it does: what is for one life must not come to another, even one
 //! that has only begun, and what is to come once and in order must do so.
 
-use super::ledger::Ledger;
+use super::{balance::Sent, ledger::Ledger};
 use crate::{
     cluster::Cluster,
     event::ClusterState,
@@ -23,21 +23,22 @@ const GONE_MAX: usize = 4;
 /// Of so many times that its owner talks it sends once.
 const SENDS_EVERY: u64 = 2;
 
-/// Of a frame: from which life to which, the how manieth.
+/// Of a frame: from which life to which, the how manieth, and how much was lost between the two by then.
 struct Numbers {
     from: u64,
     to: u64,
     number: u64,
+    lost: u64,
 }
 
 impl Numbers {
     fn encode(&self) -> Bytes {
-        [self.from, self.to, self.number].map(u64::to_be_bytes).concat().into()
+        [self.from, self.to, self.number, self.lost].map(u64::to_be_bytes).concat().into()
     }
 
     fn decode(frame: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u64::from_be_bytes(frame.get(at..at + 8)?.try_into().ok()?));
-        Some(Self { from: number(0)?, to: number(8)?, number: number(16)? })
+        Some(Self { from: number(0)?, to: number(8)?, number: number(16)?, lost: number(24)? })
     }
 }
 
@@ -45,8 +46,16 @@ impl Numbers {
 pub(super) struct Courier {
     ledger: Ledger,
     me: UniqueAddress,
-    /// By life: the last number of those that come at most once, and of those that come once.
-    heard: Mutex<BTreeMap<u64, [u64; 2]>>,
+    heard: Mutex<BTreeMap<u64, Heard>>,
+}
+
+/// Of one life.
+#[derive(Default)]
+struct Heard {
+    /// The last number of those that come at most once, and how much was lost when it was sent.
+    last: (u64, u64),
+    /// The last number of those that come once.
+    once: u64,
 }
 
 impl Courier {
@@ -58,21 +67,28 @@ impl Courier {
 impl Receiver for Courier {
     fn deliver(&self, from: &UniqueAddress, _: Lane, system: bool, body: Bytes) {
         let me = &self.me;
-        let Some(Numbers { from: sender, to, number }) = Numbers::decode(&body) else {
+        let Some(Numbers { from: sender, to, number, lost }) = Numbers::decode(&body) else {
             return self.ledger.fail("A2", format!("{me} got a frame of {from} that nobody sent"));
         };
         if to != me.uid || sender != from.uid {
             let what = format!("{me} got from {from} what the life {sender:016x} sent to the life {to:016x}");
             return self.ledger.fail("A2", what);
         }
-        let last = std::mem::replace(&mut self.heard.lock().entry(sender).or_default()[usize::from(system)], number);
+        let mut heard = self.heard.lock();
+        let heard = heard.entry(sender).or_default();
+        let before = heard.last;
+        let last = match system {
+            true => std::mem::replace(&mut heard.once, number),
+            false => std::mem::replace(&mut heard.last, (number, lost)).0,
+        };
         if number <= last || (system && number != last + 1) {
             let what = format!("{me} got number {number} of {from} after number {last}, and they are to come once");
             return self.ledger.fail("A2", what);
         }
-        if system {
-            self.ledger.arrived(sender, to, number);
+        if !system {
+            self.ledger.balance(|balance| balance.came(sender, to, Sent::ByRemoting, number, before));
         }
+        self.ledger.arrived(sender, to, system, number);
     }
 }
 
@@ -112,7 +128,7 @@ impl Outbox {
         self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX));
         for (life, [number, _]) in &mut self.gone {
             *number += 1;
-            let frame = Numbers { from: me, to: life.uid, number: *number }.encode();
+            let frame = Numbers { from: me, to: life.uid, number: *number, lost: 0 }.encode();
             remote.send(&life.address, Some(life.uid), Channel::Probe, Lane::Ordinary, frame);
         }
         for member in state.members.iter().filter(|member| member.status < MemberStatus::Down) {
@@ -121,12 +137,14 @@ impl Outbox {
                 continue;
             }
             let (_, [number, once]) = self.lives.entry(life.uid).or_insert_with(|| (life.clone(), [0; 2]));
+            let lost = self.ledger.balance(|balance| balance.lost(me, life.uid, Sent::ByRemoting));
             *number += 1;
-            let frame = Numbers { from: me, to: life.uid, number: *number }.encode();
+            self.ledger.owes(me, life.uid, false, *number);
+            let frame = Numbers { from: me, to: life.uid, number: *number, lost }.encode();
             remote.send(&life.address, Some(life.uid), Channel::Probe, Lane::Ordinary, frame);
             *once += 1;
-            self.ledger.owes(me, life.uid, *once);
-            remote.send_system(life, Channel::Probe, Numbers { from: me, to: life.uid, number: *once }.encode());
+            self.ledger.owes(me, life.uid, true, *once);
+            remote.send_system(life, Channel::Probe, Numbers { from: me, to: life.uid, number: *once, lost }.encode());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Ledger`]: what all nodes said, and what of it must not be.
 
-use super::run::Failure;
+use super::{balance::Balance, run::Failure, services::Services};
 use crate::{
     cluster::Cluster,
     event::ClusterEvent,
@@ -41,9 +41,11 @@ struct Inner {
     now: Duration,
     /// Those that wanted to leave: their own word counted no more.
     leaving: BTreeSet<u64>,
-    /// By sender and receiver: the last of what is to come once, and how much of that came.
-    sent: BTreeMap<(u64, u64), u64>,
-    came: BTreeMap<(u64, u64), u64>,
+    /// By sender, receiver, and whether it is to come once: the last that was sent, and the last that came.
+    sent: BTreeMap<Way, u64>,
+    came: BTreeMap<Way, u64>,
+    balance: Balance,
+    services: Services,
     /// Instances of the singleton that are there, by term.
     instances: BTreeMap<u64, Hosted>,
     last_term: u64,
@@ -55,6 +57,9 @@ struct Inner {
     reached_by: BTreeSet<(u64, u64)>,
     failure: Option<Failure>,
 }
+
+/// From which life to which; `true`: what is to come once, `false`: what may get lost.
+type Way = (u64, u64, bool);
 
 /// An instance of the singleton: where, its term and until when it may serve.
 #[derive(Clone)]
@@ -120,30 +125,41 @@ impl Ledger {
         self.0.lock().leaving.contains(&life)
     }
 
-    /// The first life is to get that number from the second, once.
-    pub(super) fn owes(&self, from: u64, to: u64, number: u64) {
-        self.0.lock().sent.insert((from, to), number);
+    /// The first life has sent that number to the second, which is to get it if `once`.
+    pub(super) fn owes(&self, from: u64, to: u64, once: bool, number: u64) {
+        self.0.lock().sent.insert((from, to, once), number);
     }
 
     /// It has got it.
-    pub(super) fn arrived(&self, from: u64, to: u64, number: u64) {
-        self.0.lock().came.insert((from, to), number);
+    pub(super) fn arrived(&self, from: u64, to: u64, once: bool, number: u64) {
+        self.0.lock().came.insert((from, to, once), number);
     }
 
-    /// What these lives are to get from each other, by now.
-    pub(super) fn owed(&self, lives: &BTreeSet<u64>) -> BTreeMap<(u64, u64), u64> {
+    /// Topics, services and the lease.
+    pub(super) fn services<R>(&self, with: impl FnOnce(&mut Services) -> R) -> R {
+        with(&mut self.0.lock().services)
+    }
+
+    /// What is lost between lives.
+    pub(super) fn balance<R>(&self, with: impl FnOnce(&mut Balance) -> R) -> R {
+        with(&mut self.0.lock().balance)
+    }
+
+    /// What these lives are to get from each other, by now: or something later, where it may get lost.
+    pub(super) fn owed(&self, lives: &BTreeSet<u64>) -> BTreeMap<Way, u64> {
         let inner = self.0.lock();
-        let among = |(from, to): &(u64, u64)| lives.contains(from) && lives.contains(to);
-        inner.sent.iter().filter(|(pair, _)| among(pair)).map(|(pair, number)| (*pair, *number)).collect()
+        let among = |(from, to, _): &Way| lives.contains(from) && lives.contains(to);
+        inner.sent.iter().filter(|(way, _)| among(way)).map(|(way, number)| (*way, *number)).collect()
     }
 
     /// Something of `owed` that has not come.
-    pub(super) fn lacks(&self, owed: &BTreeMap<(u64, u64), u64>) -> Option<String> {
+    pub(super) fn lacks(&self, owed: &BTreeMap<Way, u64>) -> Option<String> {
         let inner = self.0.lock();
-        let came = |pair: &(u64, u64)| inner.came.get(pair).copied().unwrap_or(0);
-        let lacks = owed.iter().find(|(pair, number)| came(pair) < **number);
-        lacks.map(|(pair, number)| {
-            format!("number {number} of {:016x} to {:016x} never came, but {}", pair.0, pair.1, came(pair))
+        let came = |way: &Way| inner.came.get(way).copied().unwrap_or(0);
+        let lacks = owed.iter().find(|(way, number)| came(way) < **number);
+        lacks.map(|(way, number)| {
+            let which = if way.2 { "system message" } else { "frame" };
+            format!("{which} {number} of {:016x} to {:016x} never came, but {}", way.0, way.1, came(way))
         })
     }
 

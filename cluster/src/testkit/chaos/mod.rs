@@ -9,6 +9,7 @@
 //! | promise | at each moment | in peace |
 //! |---|---|---|
 //! | A2 | what is for one life comes to no other, in order and at most once; system messages once and without a gap | all of them came |
+//! | A3 | what was sent once came, or was counted as dropped, or its connection ended | something of it comes |
 //! | A4 | the end of a life is told once, after its last word | it is told |
 //! | A6 | | what is to be sent does not wait all the time |
 //! | M1 | a status goes forward, and no two members have one number | |
@@ -20,15 +21,23 @@
 //! | S1 | terms of the singleton grow, as long as half still are members of those that were when the last one began | |
 //! | S2 | of two instances one may not serve any more | there is one |
 //! | S5 | | all reach it |
+//! | L1 | grants of a lease have numbers of their own, and who holds it has the highest that was written with | somebody holds it |
+//! | R1 | | all list the services of all |
+//! | T1 | what one publishes comes at most once, and in order | all hear all |
+//! | T2 | of a group one gets it | |
 
+mod balance;
 mod checks;
 mod courier;
 mod fault;
+mod guard;
 mod ledger;
+mod listener;
 mod minimize;
 mod only;
 mod plan;
 mod run;
+mod services;
 pub mod story;
 mod talker;
 #[cfg(test)]

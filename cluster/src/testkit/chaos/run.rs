@@ -4,21 +4,26 @@ use super::{
     checks::Seen,
     courier::Courier,
     fault::Fault,
+    guard,
     ledger::Ledger,
+    listener::{self, News},
     only::Knock,
     plan::{Plan, Planned},
+    services::Services,
     talker::{self, Talk},
 };
 use crate::{
     cluster::Cluster,
+    lease::InMemoryLeaseStore,
     member::{Address, UniqueAddress},
-    testkit::{NetFaults, SimCluster, SimNode, process::said},
+    rng::Rng,
+    testkit::{NetFaults, SimCluster, SimNode, draw::Draw, process::said},
 };
 use std::{
     collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -39,6 +44,10 @@ const BURIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// After how long without any member somebody begins anew.
 const ANEW_AFTER: Duration = Duration::from_secs(30);
+
+/// Of a thousand runs so many have topics, services and a lease; and so many let nobody in before there are some.
+const SERVICES: u32 = 500;
+const MIN_MEMBERS: u32 = 250;
 
 /// How often what must hold is looked at.
 const STEP: Duration = Duration::from_millis(100);
@@ -111,6 +120,24 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Outcome {
     }
 }
 
+/// What a cluster does besides, drawn from the seed as well.
+#[derive(Clone, Copy)]
+struct Works {
+    /// Whether there are topics, services and a lease.
+    services: bool,
+    min_members: usize,
+}
+
+impl Works {
+    fn of(plan: &Plan) -> Self {
+        let mut draw = Draw::fork(&Rng::seeded(plan.seed), "works");
+        let services = draw.per_mille(SERVICES);
+        let has_least = draw.per_mille(MIN_MEMBERS);
+        let least = draw.between(2, 7) as usize;
+        Self { services, min_members: if has_least { least.min(plan.nodes) } else { 1 } }
+    }
+}
+
 enum Stop {
     Failed(Failure),
     Until,
@@ -123,6 +150,9 @@ pub(super) struct Run<'a> {
     pub(super) seen: Vec<Seen>,
     pub(super) cluster: SimCluster,
     pub(super) ledger: Ledger,
+    works: Works,
+    /// When it is asked next how much was dropped.
+    pub(super) strikes_at: Duration,
     pub(super) in_trouble: bool,
     agreed_after: Option<Duration>,
     survived: bool,
@@ -141,14 +171,26 @@ impl<'a> Run<'a> {
         if options.traced {
             builder = builder.traced();
         }
+        let works = Works::of(plan);
         let couriers = ledger.clone();
+        let leases: Arc<OnceLock<InMemoryLeaseStore>> = Arc::default();
+        let store = leases.clone();
         let joined = move |node: &SimNode| {
             follows.follow(node);
             talker::start(&follows, node);
+            if let (Some(cluster), Some(store), true) = (node.cluster(), store.get(), works.services) {
+                listener::start(&follows, &cluster);
+                guard::start(&follows, &cluster, store);
+            }
         };
         builder = builder.probe(move |me| Arc::new(Courier::new(&couriers, me)));
-        let builder = builder.config(|_, config| config.message::<Talk>().message::<Knock>());
+        let builder = builder.config(move |_, config| {
+            let mut config = config.message::<Talk>().message::<Knock>().message::<News>();
+            config.min_members = works.min_members;
+            config
+        });
         let cluster = builder.on_join(joined).start();
+        leases.get_or_init(|| InMemoryLeaseStore::new(cluster.clock().clone()));
         let seen = (0..plan.nodes).map(|_| Seen::default()).collect();
         Self {
             plan,
@@ -156,6 +198,8 @@ impl<'a> Run<'a> {
             seen,
             cluster,
             ledger,
+            works,
+            strikes_at: Duration::ZERO,
             in_trouble: false,
             agreed_after: None,
             survived: false,
@@ -271,6 +315,7 @@ impl<'a> Run<'a> {
         self.cluster.heal_all();
         (0..self.plan.nodes).for_each(|node| self.cluster.resume(node));
         self.bury()?;
+        self.ledger.services(Services::peace);
         loop {
             self.start_all();
             let mut lacks = self.lacks();
@@ -357,7 +402,11 @@ impl<'a> Run<'a> {
             let what = format!("the life {one:016x} was never told of the end of {two:016x}");
             return Some(Failure::new("A4", what));
         }
-        self.ledger.not_reached(&lives).map(|what| Failure::new("S5", what))
+        if let Some(what) = self.ledger.not_reached(&lives) {
+            return Some(Failure::new("S5", what));
+        }
+        let lack = || self.ledger.services(|services| services.lack(&lives));
+        self.works.services.then(lack).flatten().map(|(promise, what)| Failure::new(promise, what))
     }
 
     pub(super) fn lives(&self) -> BTreeSet<u64> {

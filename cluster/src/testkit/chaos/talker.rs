@@ -1,6 +1,7 @@
 //! [`Talker`]: an actor on each node that talks to those of all others, watches them, and notices what must not be.
 
 use super::{
+    balance::Sent,
     courier::Outbox,
     ledger::Ledger,
     only::{self, Knock},
@@ -26,8 +27,8 @@ const NAME: &str = "talker";
 /// What talkers are told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Talk {
-    /// By another: from which life to which, the how manieth.
-    Say { from: u64, to: u64, number: u64 },
+    /// By another: from which life to which, the how manieth, and how much was lost between the two by then.
+    Say { from: u64, to: u64, number: u64, lost: u64 },
     /// By the clock.
     Tick,
     /// The talker of that life has ended.
@@ -44,8 +45,8 @@ struct Talker {
     node: SimNode,
     cluster: Cluster,
     others: BTreeMap<u64, Other>,
-    /// The last number from each life.
-    heard: BTreeMap<u64, u64>,
+    /// The last number from each life, and how much was lost when it was sent.
+    heard: BTreeMap<u64, (u64, u64)>,
     over: BTreeSet<u64>,
     outbox: Outbox,
     /// Reaches the singleton, if it was started.
@@ -105,12 +106,13 @@ impl Talker {
                     self.ledger.watches(me, life);
                 }
                 other.said += 1;
-                other.talker.tell(Talk::Say { from: me, to: life, number: other.said });
+                let lost = self.ledger.balance(|balance| balance.lost(me, life, Sent::ByActors));
+                other.talker.tell(Talk::Say { from: me, to: life, number: other.said, lost });
             }
         }
     }
 
-    fn hear(&mut self, from: u64, to: u64, number: u64) {
+    fn hear(&mut self, from: u64, to: u64, number: u64, lost: u64) {
         let me = self.me().clone();
         if to != me.uid {
             return self.ledger.fail("A2", format!("{me} was told what was for the life {to:016x}"));
@@ -118,11 +120,13 @@ impl Talker {
         if self.over.contains(&from) {
             return self.ledger.fail("A4", format!("{me} hears from the life {from:016x} after its end"));
         }
-        let last = self.heard.insert(from, number).unwrap_or(0);
+        let before = self.heard.insert(from, (number, lost)).unwrap_or_default();
+        let (last, _) = before;
         if number <= last {
             let what = format!("{me} hears number {number} of the life {from:016x} after number {last}");
             self.ledger.fail("A2", what);
         }
+        self.ledger.balance(|balance| balance.came(from, me.uid, Sent::ByActors, number, before));
     }
 
     fn end(&mut self, life: u64) {
@@ -140,7 +144,7 @@ impl Actor for Talker {
 
     async fn receive(&mut self, ctx: &mut ActorContext<Talk>, talk: Talk) -> Handled {
         match talk {
-            Talk::Say { from, to, number } => self.hear(from, to, number),
+            Talk::Say { from, to, number, lost } => self.hear(from, to, number, lost),
             Talk::Tick => {
                 self.talk(ctx);
                 ctx.timers().start_single("talk", TALKS_EVERY, Talk::Tick);

@@ -4,7 +4,16 @@ use super::NetFaults;
 use crate::testkit::draw::Draw;
 use actors::Tick;
 use bytes::Bytes;
-use std::{collections::VecDeque, io, sync::Arc, task::Waker, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
 
 /// Bytes under way in one direction; fewer where reads and writes are short.
 const WINDOW: usize = 64 * 1024;
@@ -22,6 +31,8 @@ pub(super) struct Connection {
     pub(super) hosts: [usize; 2],
     ways: [Way; 2],
     reset: bool,
+    /// Counts how often either end is let go of or breaks: what is under way then may be lost.
+    ends: Arc<AtomicU64>,
     /// After so many more bytes it breaks.
     fuse: Option<u64>,
     faults: Arc<NetFaults>,
@@ -59,7 +70,13 @@ pub(super) enum Read {
 }
 
 impl Connection {
-    pub(super) fn new(hosts: [usize; 2], now: Tick, faults: Arc<NetFaults>, mut draw: Draw) -> Self {
+    pub(super) fn new(
+        hosts: [usize; 2],
+        now: Tick,
+        faults: Arc<NetFaults>,
+        mut draw: Draw,
+        ends: Arc<AtomicU64>,
+    ) -> Self {
         let fuse = draw.per_mille(faults.resets).then(|| draw.below(BREAKS_WITHIN));
         let mut way = || Way {
             under_way: VecDeque::new(),
@@ -75,7 +92,7 @@ impl Connection {
             writer: None,
         };
         let ways = [way(), way()];
-        Self { hosts, ways, reset: false, fuse, faults, draw }
+        Self { hosts, ways, reset: false, ends, fuse, faults, draw }
     }
 
     // ---- what the ends do
@@ -186,6 +203,7 @@ impl Connection {
         if !self.ways[side].gone {
             self.close(side, now);
             self.ways[side].gone = true;
+            self.count_end();
             // Who waits for room waits in vain.
             self.ways[1 - side].wake_writer();
         }
@@ -195,6 +213,7 @@ impl Connection {
 
     pub(super) fn reset(&mut self) {
         self.reset = true;
+        self.count_end();
         for way in &mut self.ways {
             way.under_way.clear();
             way.size = 0;
@@ -210,8 +229,13 @@ impl Connection {
                 self.ways[side].gone = true;
                 self.ways[side].writer = None;
                 self.ways[1 - side].reader = None;
+                self.count_end();
             }
         }
+    }
+
+    fn count_end(&self) {
+        self.ends.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the host of either end answers what it knows nothing of. If it does, the other end is told at once.

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Datagrams that are kept to come once more.
@@ -24,6 +27,8 @@ pub(super) struct Link {
     /// Until when it has a bad time, and whether datagrams get lost then.
     pub(super) bad: Option<(Tick, bool)>,
     past: VecDeque<Bytes>,
+    /// How many ends connections had that were made in this direction.
+    pub(super) ends: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -88,6 +93,12 @@ impl SimNet {
 
     pub(crate) fn is_stalled(&self, from: usize, to: usize) -> bool {
         self.0.state.lock().links[from][to].stalled
+    }
+
+    /// How many ends of connections between the two were let go of so far, or broke.
+    pub(crate) fn ends(&self, one: usize, two: usize) -> u64 {
+        let links = &self.0.state.lock().links;
+        [&links[one][two], &links[two][one]].map(|link| link.ends.load(Ordering::Relaxed)).iter().sum()
     }
 
     fn change(&self, from: usize, to: usize, word: &'static str, change: impl FnOnce(&mut Link)) {

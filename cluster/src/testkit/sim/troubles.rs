@@ -169,6 +169,11 @@ impl SimCluster {
         self.net.sent(node)
     }
 
+    /// How many ends of connections between the two were let go of so far, or broke: what was under way then may be lost.
+    pub(crate) fn ends(&self, one: usize, two: usize) -> u64 {
+        self.net.ends(one, two)
+    }
+
     /// Datagrams sent by all so far, and how many of them were lost.
     pub fn datagrams(&self) -> (u64, u64) {
         let carried = self.net.carried();
