@@ -1,5 +1,6 @@
 //! [`LeaseSettings`]: how long, how often.
 
+use crate::testkit::planted::{Bug, is_planted};
 use std::time::Duration;
 
 /// How leases are held. All owners of one lease must have the same `expires_after`.
@@ -66,6 +67,9 @@ impl LeaseSettings {
     /// How long the owner itself counts on it after it began to renew: less than others wait, for clocks run at different
     /// rates.
     pub(super) fn valid_for(&self) -> Duration {
+        if is_planted(Bug::HeldTooLong) {
+            return self.expires_after * 2;
+        }
         self.expires_after - self.expires_after / 20
     }
 }

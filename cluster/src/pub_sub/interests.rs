@@ -5,6 +5,7 @@
 //! it need not be the one whose part it is. That somebody listens no more is remembered for a while; whoever is further
 //! behind gets the part anew. The part of a member that is removed goes with it.
 
+use crate::testkit::planted::{Bug, is_planted};
 use actors::Tick;
 use rand::{RngExt, rngs::ChaCha8Rng, seq::IteratorRandom};
 use serde::{Deserialize, Serialize};
@@ -196,6 +197,10 @@ impl Interests {
         for (group, mut owners) in groups {
             if owners.iter().any(|owner| !self.unreachable.contains(owner)) {
                 owners.retain(|owner| !self.unreachable.contains(owner));
+            }
+            if is_planted(Bug::SharedByAll) {
+                owners.iter().for_each(|owner| routes.entry(*owner).or_default().groups.push(group.clone()));
+                continue;
             }
             let drawn = owners[self.rng.random_range(0..owners.len())];
             routes.entry(drawn).or_default().groups.push(group);

@@ -4,7 +4,10 @@
 //! the newest until they say that they have it, and nothing in between. A part that is lost is sent again with all the others.
 
 use super::message::{Entry, Life, Part, Told};
-use crate::member::UniqueAddress;
+use crate::{
+    member::UniqueAddress,
+    testkit::planted::{Bug, is_planted},
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Parts of one version: beyond it nothing is believed.
@@ -93,6 +96,9 @@ impl State {
 
     /// It is a member no more.
     pub(super) fn removed(&mut self, node: &UniqueAddress, out: &mut Vec<Effect>) {
+        if is_planted(Bug::ListedForEver) {
+            return;
+        }
         out.extend(self.peers.remove(node).map(|peer| Effect::Remove { owner: peer.owner }));
     }
 

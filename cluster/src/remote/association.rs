@@ -339,6 +339,9 @@ impl Association {
             // What the one before carried may be lost.
             self.system.take_back();
         }
+        if is_planted(Bug::DroppedUncounted) {
+            self.state(lane).queue.clear();
+        }
         self.state(lane).link = Link::Up { told: false };
         self.used = now;
         self.wake(lane, now, effects);

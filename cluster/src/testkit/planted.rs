@@ -21,6 +21,14 @@ pub(crate) enum Bug {
     TimeFirst,
     /// An instance is started as soon as its host cannot be reached, in a term that nobody agreed to.
     StartedOnUnreachable,
+    /// What waited for a connection is gone when there is one, and nobody counts it.
+    DroppedUncounted,
+    /// Whoever holds a lease counts on it longer than others do.
+    HeldTooLong,
+    /// What actors of one that was removed had registered stays listed.
+    ListedForEver,
+    /// Each node of a group gets what one of it should.
+    SharedByAll,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::{
     member::{Address, UniqueAddress},
     remote::{
         connection::shake_hands,
+        dropped::DropReason,
         frame,
         handshake::{HANDSHAKE_WITHIN, Handshake, Kind, Peer},
         message::{LARGE, Unwritten},
@@ -101,13 +102,16 @@ async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line
         match hub.take(&node.address, lane, line, &mut batch, &mut spare) {
             Taken::Over => return End::Stopped,
             Taken::Some => {
-                let count = batch.iter().map(Unwritten::count).sum();
+                // System messages are sent again: only those that are not are lost.
+                let lost = if lane == Lane::Control { 0 } else { batch.iter().map(Unwritten::count).sum() };
                 tokio::select! {
                     biased;
-                    () = &mut stopped => return End::Stopped,
+                    () = &mut stopped => {
+                        hub.dropped_outside(&node.address, DropReason::Broken, lost);
+                        return End::Stopped;
+                    }
                     written = write_batch(stream, lane, &mut batch, &mut buffer, &mut spare) => if written.is_err() {
-                        // System messages are sent again: only those that are not are lost.
-                        return End::Broken { lost: if lane == Lane::Control { 0 } else { count } };
+                        return End::Broken { lost };
                     },
                 }
                 is_flushed = false;

@@ -9,7 +9,7 @@
 //! | promise | at each moment | in peace |
 //! |---|---|---|
 //! | A2 | what is for one life comes to no other, in order and at most once; system messages once and without a gap | all of them came |
-//! | A3 | what was sent once came, or was counted as dropped, or its connection ended | something of it comes |
+//! | A3 | what was sent once came, or was counted as dropped, or was under way when its connection ended | something of it comes |
 //! | A4 | the end of a life is told once, after its last word | it is told |
 //! | A6 | | what is to be sent does not wait all the time |
 //! | M1 | a status goes forward, and no two members have one number | |

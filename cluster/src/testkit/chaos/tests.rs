@@ -39,7 +39,7 @@ fn nothing_breaks_in_the_first_seeds() {
 
 /// Each mistake, a seed that shows it and the promises of which it breaks one. A seed tells another story when the cluster
 /// does: then the next that shows the mistake is looked for, and takes its place here.
-const MISTAKES: [(Bug, u64, &[&str]); 8] = [
+const MISTAKES: [(Bug, u64, &[&str]); 12] = [
     (Bug::NoSeenSet, 225, &["M1"]),
     (Bug::ResolverOff, 6, &["M2"]),
     // Two that serve at once are found out by what they host, or by how long they may.
@@ -49,6 +49,10 @@ const MISTAKES: [(Bug, u64, &[&str]); 8] = [
     (Bug::QuarantineByOne, 0, &["M7"]),
     (Bug::TimeFirst, 44, &["M6"]),
     (Bug::StartedOnUnreachable, 0, &["S2"]),
+    (Bug::DroppedUncounted, 0, &["A3"]),
+    (Bug::HeldTooLong, 0, &["L1"]),
+    (Bug::ListedForEver, 0, &["R1"]),
+    (Bug::SharedByAll, 0, &["T2"]),
 ];
 
 /// How many seeds may tell nothing of a mistake, from the one that did once.

@@ -31,8 +31,8 @@ pub(super) struct Connection {
     pub(super) hosts: [usize; 2],
     ways: [Way; 2],
     reset: bool,
-    /// Counts how often either end is let go of or breaks: what is under way then may be lost.
-    ends: Arc<AtomicU64>,
+    /// By the end that sent it: counts how often something that was taken is lost.
+    losses: [Arc<AtomicU64>; 2],
     /// After so many more bytes it breaks.
     fuse: Option<u64>,
     faults: Arc<NetFaults>,
@@ -75,7 +75,7 @@ impl Connection {
         now: Tick,
         faults: Arc<NetFaults>,
         mut draw: Draw,
-        ends: Arc<AtomicU64>,
+        losses: [Arc<AtomicU64>; 2],
     ) -> Self {
         let fuse = draw.per_mille(faults.resets).then(|| draw.below(BREAKS_WITHIN));
         let mut way = || Way {
@@ -92,7 +92,7 @@ impl Connection {
             writer: None,
         };
         let ways = [way(), way()];
-        Self { hosts, ways, reset: false, ends, fuse, faults, draw }
+        Self { hosts, ways, reset: false, losses, fuse, faults, draw }
     }
 
     // ---- what the ends do
@@ -110,7 +110,11 @@ impl Connection {
             && let Some(fin) = self.ways[1 - side].fin
         {
             // Closed over there; this end does not know it before it can.
-            return if fin <= now { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(Some(bytes.len())) };
+            if fin <= now {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.loses(side);
+            return Ok(Some(bytes.len()));
         }
         let is_short = self.draw.per_mille(self.faults.short_io);
         let way = &mut self.ways[side];
@@ -203,7 +207,8 @@ impl Connection {
         if !self.ways[side].gone {
             self.close(side, now);
             self.ways[side].gone = true;
-            self.count_end();
+            // What it has read and not made use of, too.
+            self.loses(1 - side);
             // Who waits for room waits in vain.
             self.ways[1 - side].wake_writer();
         }
@@ -213,7 +218,7 @@ impl Connection {
 
     pub(super) fn reset(&mut self) {
         self.reset = true;
-        self.count_end();
+        (0..2).filter(|side| !self.ways[*side].under_way.is_empty()).for_each(|side| self.loses(side));
         for way in &mut self.ways {
             way.under_way.clear();
             way.size = 0;
@@ -229,13 +234,12 @@ impl Connection {
                 self.ways[side].gone = true;
                 self.ways[side].writer = None;
                 self.ways[1 - side].reader = None;
-                self.count_end();
             }
         }
     }
 
-    fn count_end(&self) {
-        self.ends.fetch_add(1, Ordering::Relaxed);
+    fn loses(&self, side: usize) {
+        self.losses[side].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the host of either end answers what it knows nothing of. If it does, the other end is told at once.

@@ -27,8 +27,8 @@ pub(super) struct Link {
     /// Until when it has a bad time, and whether datagrams get lost then.
     pub(super) bad: Option<(Tick, bool)>,
     past: VecDeque<Bytes>,
-    /// How many ends connections had that were made in this direction.
-    pub(super) ends: Arc<AtomicU64>,
+    /// How often connections lost what they had taken in this direction.
+    pub(super) losses: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -95,10 +95,9 @@ impl SimNet {
         self.0.state.lock().links[from][to].stalled
     }
 
-    /// How many ends of connections between the two were let go of so far, or broke.
-    pub(crate) fn ends(&self, one: usize, two: usize) -> u64 {
-        let links = &self.0.state.lock().links;
-        [&links[one][two], &links[two][one]].map(|link| link.ends.load(Ordering::Relaxed)).iter().sum()
+    /// How often a connection lost something that it had taken from `from`, for `to`, so far.
+    pub(crate) fn losses(&self, from: usize, to: usize) -> u64 {
+        self.0.state.lock().links[from][to].losses.load(Ordering::Relaxed)
     }
 
     fn change(&self, from: usize, to: usize, word: &'static str, change: impl FnOnce(&mut Link)) {

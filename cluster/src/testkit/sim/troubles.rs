@@ -169,9 +169,9 @@ impl SimCluster {
         self.net.sent(node)
     }
 
-    /// How many ends of connections between the two were let go of so far, or broke: what was under way then may be lost.
-    pub(crate) fn ends(&self, one: usize, two: usize) -> u64 {
-        self.net.ends(one, two)
+    /// How often a connection lost something that it had taken from `from`, for `to`, so far.
+    pub(crate) fn losses(&self, from: usize, to: usize) -> u64 {
+        self.net.losses(from, to)
     }
 
     /// Datagrams sent by all so far, and how many of them were lost.

@@ -90,3 +90,22 @@ async fn a_peer_that_restarts_is_another_life() {
     one.send_system(&next, numbered(3));
     next.ear.until(|heard| numbers(heard, true) == [3]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_written_when_a_connection_is_to_end_is_counted() {
+    const SENT: u64 = 20;
+    let (network, clock, [one, two]) = two_in_memory();
+    one.send(&two, Lane::Large, numbered(0));
+    two.ear.until(|heard| numbers(heard, false) == [0]).await;
+    network.cut(&one.me.address, &two.me.address);
+    for _ in 1..SENT {
+        one.send(&two, Lane::Large, vec![0; 200 * 1024]);
+    }
+    // More than is under way at a time: it waits in the middle of one.
+    clock.sleep(Duration::from_secs(1)).await;
+    one.remoting.quarantine(&two.me);
+    clock.sleep(Duration::from_secs(1)).await;
+    let came = two.ear.numbers(false).len() as u64;
+    assert!(one.remoting.dropped().of(DropReason::Broken) > 0);
+    assert_eq!(one.remoting.dropped().lost() + came, SENT, "each came, or was counted");
+}
