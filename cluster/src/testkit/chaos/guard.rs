@@ -1,15 +1,83 @@
-//! [`Guard`]: an actor on each node that wants a lease, and writes to what the lease guards as long as it holds it.
+//! [`Guard`]: an actor on each node that wants a lease, and writes to what the lease guards as long as it holds it. The lease
+//! is in a store at the place of the last node, and whoever is cut off from there does not reach it.
 
 use super::{ledger::Ledger, services::Services};
 use crate::{
     cluster::Cluster,
-    lease::{AcquireError, FencingToken, InMemoryLeaseStore, Lease as _, LeaseSettings, StoredLease},
+    lease::{
+        AcquireError, FencingToken, InMemoryLeaseStore, Lease as _, LeaseFuture, LeaseRecord, LeaseSettings,
+        LeaseStore, LeaseStoreError, Stored, StoredLease, Swapped, Version,
+    },
+    testkit::{SimCluster, SimNode, net::SimNet},
 };
 use actors::{Actor, ActorContext, Behavior, Handled};
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 /// How often each asks for the lease, or writes.
 const TRIES_EVERY: Duration = Duration::from_secs(2);
+
+/// Short, so that a lease is lost now and then.
+const SETTINGS: LeaseSettings = LeaseSettings {
+    expires_after: Duration::from_secs(9),
+    renew_every: Duration::from_secs(2),
+    operation_timeout: Duration::from_secs(1),
+};
+
+/// Where leases are kept. Clones share them.
+#[derive(Clone)]
+pub(super) struct Store {
+    leases: InMemoryLeaseStore,
+    net: SimNet,
+    place: usize,
+}
+
+impl Store {
+    pub(super) fn of(cluster: &SimCluster) -> Self {
+        // The first is mostly the first to hold a lease.
+        let place = cluster.nodes() - 1;
+        Self { leases: InMemoryLeaseStore::new(cluster.clock().clone()), net: cluster.net().clone(), place }
+    }
+}
+
+/// A store as one node reaches it.
+struct Reached {
+    store: Store,
+    node: usize,
+}
+
+impl Reached {
+    /// Nobody answers who is cut off.
+    async fn passes(&self, from: usize, to: usize) {
+        if self.store.net.is_cut(from, to) {
+            pending().await
+        }
+    }
+}
+
+impl LeaseStore for Reached {
+    fn read<'a>(&'a self, name: &'a str) -> LeaseFuture<'a, Result<Option<Stored>, LeaseStoreError>> {
+        Box::pin(async move {
+            self.passes(self.node, self.store.place).await;
+            let stored = self.store.leases.read(name).await;
+            self.passes(self.store.place, self.node).await;
+            stored
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        name: &'a str,
+        expected: Option<&'a Version>,
+        record: LeaseRecord,
+    ) -> LeaseFuture<'a, Result<Swapped, LeaseStoreError>> {
+        Box::pin(async move {
+            self.passes(self.node, self.store.place).await;
+            let swapped = self.store.leases.swap(name, expected, record).await;
+            self.passes(self.store.place, self.node).await;
+            swapped
+        })
+    }
+}
 
 enum Message {
     Tick,
@@ -24,9 +92,9 @@ struct Guard {
 }
 
 /// Spawns that of a node that has joined.
-pub(super) fn start(ledger: &Ledger, cluster: &Cluster, store: &InMemoryLeaseStore) {
-    let system = cluster.system();
-    match StoredLease::start(system, "guard", Arc::new(store.clone()), LeaseSettings::default()) {
+pub(super) fn start(ledger: &Ledger, node: &SimNode, cluster: &Cluster, store: &Store) {
+    let (system, store) = (cluster.system(), Reached { store: store.clone(), node: node.number() });
+    match StoredLease::start(system, "guard", Arc::new(store), SETTINGS) {
         Ok(lease) => {
             let (ledger, me) = (ledger.clone(), cluster.me().uid);
             system.spawn("guard", Guard { ledger, me, lease: Arc::new(lease), is_asking: false }).tell(Message::Tick);

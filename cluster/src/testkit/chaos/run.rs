@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     cluster::Cluster,
-    lease::InMemoryLeaseStore,
     member::{Address, UniqueAddress},
     rng::Rng,
     testkit::{NetFaults, SimCluster, SimNode, draw::Draw, process::said},
@@ -173,14 +172,14 @@ impl<'a> Run<'a> {
         }
         let works = Works::of(plan);
         let couriers = ledger.clone();
-        let leases: Arc<OnceLock<InMemoryLeaseStore>> = Arc::default();
+        let leases: Arc<OnceLock<guard::Store>> = Arc::default();
         let store = leases.clone();
         let joined = move |node: &SimNode| {
             follows.follow(node);
             talker::start(&follows, node);
             if let (Some(cluster), Some(store), true) = (node.cluster(), store.get(), works.services) {
                 listener::start(&follows, &cluster);
-                guard::start(&follows, &cluster, store);
+                guard::start(&follows, node, &cluster, store);
             }
         };
         builder = builder.probe(move |me| Arc::new(Courier::new(&couriers, me)));
@@ -190,7 +189,7 @@ impl<'a> Run<'a> {
             config
         });
         let cluster = builder.on_join(joined).start();
-        leases.get_or_init(|| InMemoryLeaseStore::new(cluster.clock().clone()));
+        leases.get_or_init(|| guard::Store::of(&cluster));
         let seen = (0..plan.nodes).map(|_| Seen::default()).collect();
         Self {
             plan,

@@ -207,8 +207,12 @@ impl Connection {
         if !self.ways[side].gone {
             self.close(side, now);
             self.ways[side].gone = true;
-            // What it has read and not made use of, too.
-            self.loses(1 - side);
+            let theirs = &self.ways[1 - side];
+            let has_read_all = theirs.fin.is_some() && theirs.under_way.is_empty();
+            if !self.reset && !has_read_all {
+                // What it has read and not made use of, too.
+                self.loses(1 - side);
+            }
             // Who waits for room waits in vain.
             self.ways[1 - side].wake_writer();
         }

@@ -172,6 +172,11 @@ impl SimCluster {
         &self.clock
     }
 
+    /// What its nodes talk over.
+    pub(in crate::testkit) fn net(&self) -> &SimNet {
+        &self.net
+    }
+
     /// How much time has passed since the cluster was made.
     pub fn elapsed(&self) -> Duration {
         self.clock.now() - Tick::START
