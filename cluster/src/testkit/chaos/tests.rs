@@ -3,6 +3,7 @@
 use super::{
     Outcome, Plan, RunOptions,
     ledger::Ledger,
+    minimize,
     only::Knock,
     run,
     talker::{self, Talk},
@@ -78,6 +79,23 @@ fn mistakes_made_on_purpose_are_found() {
             eprintln!("{bug:?}: seed {} is the next that shows it", found.unwrap());
         }
     }
+}
+
+#[test]
+fn of_the_trouble_that_shows_a_mistake_little_is_left() {
+    let plan = Plan::of(0);
+    let mut sizes = vec![(plan.kinds.len(), plan.faults.len(), plan.nodes)];
+    let (least, failure) = planted::with(Bug::NotDeduplicated, || {
+        minimize(&plan, |smaller, failure| {
+            assert_eq!(failure.promise, "A2", "the same is broken");
+            sizes.push((smaller.kinds.len(), smaller.faults.len(), smaller.nodes));
+        })
+    });
+    assert!(sizes.windows(2).all(|of| of[1] < of[0] || of[1].2 < of[0].2), "each is smaller: {sizes:?}");
+    assert!(least.kinds.len() <= 2 && least.faults.len() <= 2 && least.nodes <= 3, "{least}");
+    let told = |plan: &Plan| run(plan, &RunOptions::default()).failure;
+    assert_eq!((planted::with(Bug::NotDeduplicated, || told(&least)), told(&least)), (failure, None), "{least}");
+    assert_eq!(minimize(&least, |_, _| panic!("nothing is broken")), (least.clone(), None));
 }
 
 /// Few are left alone for long enough.
