@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::AbortHandle};
 use tracing::warn;
 
 use crate::actor::Actor;
@@ -305,6 +305,12 @@ impl ActorSystem {
     /// How all actors under `/user` are traced that do not say it themselves.
     pub(crate) fn tracing(&self) -> Option<Tracing> {
         self.0.tracing
+    }
+
+    /// Runs `task` on the system's runtime until it is done or the handle says otherwise; it does not end with the system.
+    /// In a simulation it stands still, and ends, as the system's actors do.
+    pub fn spawn_task(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime().spawn(self.gate().guard(task)).abort_handle()
     }
 
     /// 64 bits from where all randomness of this system comes from: its seed, or the operating system. Two systems with one

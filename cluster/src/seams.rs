@@ -4,7 +4,7 @@ use crate::{
     remote::transport::{BoxFuture, Transport},
     rng::Rng,
 };
-use actors::Clock;
+use actors::{ActorSystem, Clock};
 use std::{fmt, sync::Arc};
 use tokio::{runtime::Handle, task::AbortHandle};
 
@@ -17,6 +17,12 @@ pub(crate) trait Spawner: Send + Sync + 'static {
 impl Spawner for Handle {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> AbortHandle {
         Self::spawn(self, task).abort_handle()
+    }
+}
+
+impl Spawner for ActorSystem {
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> AbortHandle {
+        self.spawn_task(task)
     }
 }
 

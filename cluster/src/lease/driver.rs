@@ -59,7 +59,7 @@ impl StoredLease {
         let owner = LeaseOwner::from_stored(format!("{}#{:016x}", system.name(), system.uid()));
         let uptime = Uptime::of_machine(system.clock().clone());
         settings.validate()?;
-        Ok(Self::new(name, store, owner, settings, uptime, system.runtime()))
+        Ok(Self::new(name, store, owner, settings, uptime, system))
     }
 
     /// The lease called `name` in `store`, for `owner`, by settings that can work together. It is not held yet.

@@ -259,9 +259,17 @@ impl Receiver for Shared {
         self.life_ended(node);
     }
 
-    fn dropped(&self, peer: &Address, _reason: DropReason, _count: usize) {
+    fn dropped(&self, peer: &Address, reason: DropReason, _count: usize) {
+        use DropReason::{LaneFull, OldLife, Quarantined, Stopped, TooManyPeers, Unreachable};
+        if !matches!(reason, LaneFull | OldLife | Quarantined | Stopped | TooManyPeers | Unreachable) {
+            // It came, or was on its way over a connection: that is no greeting of one that was not met.
+            return;
+        }
+        let remote = self.remote();
+        let is_met = |peer: &Peer| remote.as_ref().is_some_and(|remote| peer.agreement(&**remote).is_some());
         // Of what waits nothing was sent but a greeting: if that was dropped, nobody answers there.
-        for peer in self.peers.all().iter().filter(|known| known.node.address == *peer && !known.is_flowing()) {
+        let waits = |known: &&Arc<Peer>| known.node.address == *peer && !known.is_flowing() && !is_met(known);
+        for peer in self.peers.all().iter().filter(waits) {
             self.drop_waiting(peer, DeadLetterReason::Unreachable);
         }
     }

@@ -86,7 +86,7 @@ impl Associations {
         self.peers.get(peer)
     }
 
-    /// What was dropped so far of what is for that address, or came from there, since it was met.
+    /// What was dropped of what is for that address, or came from there, for as long as there was something to know of it.
     pub(crate) fn dropped_with(&self, peer: &Address) -> Dropped {
         self.peers.get(peer).map_or_else(Dropped::default, |peer| peer.dropped().clone())
     }

@@ -27,7 +27,7 @@ pub(crate) enum DropReason {
     Malformed,
     /// A system message that came before, or before one that is missing. It is sent again: nothing is lost.
     OutOfOrder,
-    /// The connection broke while it was written: it may have arrived.
+    /// The connection broke, or was to end, while it was written: it may have arrived.
     Broken,
     /// Nobody here takes what comes over its channel.
     NoReceiver,

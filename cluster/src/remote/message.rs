@@ -1,6 +1,6 @@
 //! [`Message`], [`Body`] and [`Head`]: what goes into a frame, so that nothing is copied more often than once.
 
-use super::frame::HEADER;
+use super::{frame::HEADER, system_messages::PLAIN, transport::Lane};
 use bytes::Bytes;
 use std::ops::Deref;
 
@@ -110,6 +110,14 @@ impl Unwritten {
         match self {
             Self::One { .. } => 1,
             Self::Many { count, .. } => *count,
+        }
+    }
+
+    /// How many of them are not sent again if they get lost.
+    pub(crate) fn sent_once(&self, lane: Lane) -> usize {
+        match self {
+            Self::One { head, .. } if lane == Lane::Control && head.first() != Some(&PLAIN) => 0,
+            _ => self.count(),
         }
     }
 

@@ -143,7 +143,7 @@ impl Remoting {
         self.0.attempts.failure(to)
     }
 
-    /// What was dropped so far of what is for that address, or came from there, since it was met.
+    /// What was dropped of what is for that address, or came from there, for as long as there was something to know of it.
     pub(crate) fn dropped_with(&self, peer: &Address) -> super::dropped::Dropped {
         self.0.dropped_with(peer)
     }

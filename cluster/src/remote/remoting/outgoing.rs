@@ -102,8 +102,7 @@ async fn write(hub: &Arc<Hub>, node: &UniqueAddress, lane: Lane, line: &Arc<Line
         match hub.take(&node.address, lane, line, &mut batch, &mut spare) {
             Taken::Over => return End::Stopped,
             Taken::Some => {
-                // System messages are sent again: only those that are not are lost.
-                let lost = if lane == Lane::Control { 0 } else { batch.iter().map(Unwritten::count).sum() };
+                let lost = batch.iter().map(|frames| frames.sent_once(lane)).sum();
                 tokio::select! {
                     biased;
                     () = &mut stopped => {

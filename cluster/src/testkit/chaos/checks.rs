@@ -39,16 +39,14 @@ pub(super) struct Seen {
 
 impl Run<'_> {
     pub(super) fn check(&mut self) -> Result<(), Failure> {
-        if let Some(failure) = self.ledger.failure() {
-            return Err(failure);
-        }
         self.ledger.time_is(self.cluster.elapsed());
         self.ledger.go_on(&self.lives());
         if self.cluster.elapsed() >= self.strikes_at {
             self.strikes_at = self.cluster.elapsed() + STRIKES_EVERY;
-            if let Some(what) = self.ledger.balance(|balance| balance.strike(&self.cluster)) {
-                return Err(Failure::new("A3", what));
-            }
+            self.ledger.strike(&self.cluster);
+        }
+        if let Some(failure) = self.ledger.failure() {
+            return Err(failure);
         }
         self.check_hosting()?;
         self.check_numbers()?;

@@ -23,7 +23,7 @@ const GONE_MAX: usize = 4;
 /// Of so many times that its owner talks it sends once.
 const SENDS_EVERY: u64 = 2;
 
-/// Of a frame: from which life to which, the how manieth, and how much was lost between the two by then.
+/// Of a frame: from which life to which, the how manieth, and how much was lost between the two by then, if it may be.
 struct Numbers {
     from: u64,
     to: u64,
@@ -60,6 +60,7 @@ struct Heard {
 
 impl Courier {
     pub(super) fn new(ledger: &Ledger, me: &UniqueAddress) -> Self {
+        ledger.balance(|balance| balance.begins(me));
         Self { ledger: ledger.clone(), me: me.clone(), heard: Mutex::default() }
     }
 }
@@ -128,7 +129,8 @@ impl Outbox {
         self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX));
         for (life, [number, _]) in &mut self.gone {
             *number += 1;
-            let frame = Numbers { from: me, to: life.uid, number: *number, lost: 0 }.encode();
+            let lost = self.ledger.balance(|balance| balance.lost(me, life.uid, Sent::ByRemoting));
+            let frame = Numbers { from: me, to: life.uid, number: *number, lost }.encode();
             remote.send(&life.address, Some(life.uid), Channel::Probe, Lane::Ordinary, frame);
         }
         for member in state.members.iter().filter(|member| member.status < MemberStatus::Down) {

@@ -6,7 +6,7 @@ use crate::{
     event::ClusterEvent,
     lease::HostingDeadline,
     member::{Member, MemberStatus, UniqueAddress},
-    testkit::SimNode,
+    testkit::{SimCluster, SimNode},
 };
 use actors::{Actor, ActorContext, Behavior, Clock, Handled, Tick};
 use parking_lot::Mutex;
@@ -140,6 +140,12 @@ impl Ledger {
         with(&mut self.0.lock().services)
     }
 
+    /// It is asked how much was lost: as much as is missing?
+    pub(super) fn strike(&self, cluster: &SimCluster) {
+        let unexplained = self.balance(|balance| balance.strike(cluster));
+        unexplained.into_iter().for_each(|what| self.fail("A3", what));
+    }
+
     /// What is lost between lives.
     pub(super) fn balance<R>(&self, with: impl FnOnce(&mut Balance) -> R) -> R {
         with(&mut self.0.lock().balance)
@@ -153,13 +159,14 @@ impl Ledger {
     }
 
     /// Something of `owed` that has not come.
-    pub(super) fn lacks(&self, owed: &BTreeMap<Way, u64>) -> Option<String> {
+    pub(super) fn lacks(&self, owed: &BTreeMap<Way, u64>) -> Option<Failure> {
         let inner = self.0.lock();
         let came = |way: &Way| inner.came.get(way).copied().unwrap_or(0);
         let lacks = owed.iter().find(|(way, number)| came(way) < **number);
         lacks.map(|(way, number)| {
-            let which = if way.2 { "system message" } else { "frame" };
-            format!("{which} {number} of {:016x} to {:016x} never came, but {}", way.0, way.1, came(way))
+            let (promise, which) = if way.2 { ("A2", "system message") } else { ("A3", "frame") };
+            let what = format!("{which} {number} of {:016x} to {:016x} never came, but {}", way.0, way.1, came(way));
+            Failure::new(promise, what)
         })
     }
 

@@ -249,6 +249,7 @@ impl<'a> Run<'a> {
             Fault::Stall(from, to, stalled) => cluster.stall(from, to, stalled),
             Fault::Reset(one, two) => cluster.reset(one, two),
             Fault::Kill { node, power_off } => {
+                self.ledger.strike(cluster);
                 if power_off {
                     cluster.power_off(node)
                 } else {
@@ -323,7 +324,7 @@ impl<'a> Run<'a> {
                 let owed = self.ledger.owed(&self.lives());
                 self.seen.iter_mut().for_each(|seen| seen.was_quiet = false);
                 self.pass_until((agreed + STAYS).max(LASTS))?;
-                let lost = || self.ledger.lacks(&owed).map(|what| Failure::new("A2", what));
+                let lost = || self.ledger.lacks(&owed);
                 let busy = || {
                     let busy = self.seen.iter().position(|seen| !seen.was_quiet)?;
                     Some(Failure::new("A6", format!("something waits to be sent by n{busy} all the time")))

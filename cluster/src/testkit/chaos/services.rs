@@ -12,6 +12,8 @@ pub(super) struct Services {
     heard: BTreeMap<(u64, u64), u64>,
     /// By who published, and number: which of the group had it.
     shared: BTreeMap<(u64, u64), u64>,
+    /// By who published: the last number that one of the group had.
+    last_shared: BTreeMap<u64, u64>,
     /// By life: which actor system it is.
     systems: BTreeMap<u64, u64>,
     /// By observer: whose actors are listed as reachable, and whose at all.
@@ -39,6 +41,7 @@ impl Services {
 
     /// Of a group one got that. What is wrong, if another did, too.
     pub(super) fn shares(&mut self, life: u64, by: u64, number: u64) -> Option<String> {
+        self.last_shared.insert(by, number);
         let before = self.shared.insert((by, number), life)?;
         Some(format!("news {number} of {by:016x} came to {life:016x} and to {before:016x}, which are of one group"))
     }
@@ -75,12 +78,15 @@ impl Services {
                 let what = format!("{life:016x} lists {all:x?} and reaches {reachable:x?} of {systems:x?}");
                 return Some(("R1", what));
             }
-            let new = |by: &&u64| {
+            let is_old = |by: &u64, number: Option<&u64>| {
                 let before = self.published.get(by).map_or(0, |(_, before)| *before);
-                self.heard.get(&(*life, **by)).is_none_or(|heard| *heard <= before)
+                number.is_none_or(|number| *number <= before)
             };
-            if let Some(by) = lives.iter().find(new) {
+            if let Some(by) = lives.iter().find(|by| is_old(by, self.heard.get(&(*life, **by)))) {
                 return Some(("T1", format!("{life:016x} hears nothing of {by:016x}")));
+            }
+            if is_old(life, self.last_shared.get(life)) {
+                return Some(("T2", format!("of the group nobody hears anything of {life:016x}")));
             }
         }
         self.writers.is_disjoint(lives).then(|| ("L1", "nobody holds the lease".to_owned()))

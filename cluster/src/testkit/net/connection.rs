@@ -23,6 +23,9 @@ const WINDOWS_SMALL: [usize; 3] = [512, 4096, WINDOW];
 const BREAKS_WITHIN: u64 = 64 * 1024;
 const SENT_AGAIN_MS: (u64, u64) = (200, 1500);
 
+/// Fewer bytes than any frame has that the chaos sends.
+const FRAME_MIN: usize = 24;
+
 /// How late after a heal what was held back comes, at most, in milliseconds.
 const HEALED_MAX_MS: u64 = 3000;
 
@@ -31,8 +34,8 @@ pub(super) struct Connection {
     pub(super) hosts: [usize; 2],
     ways: [Way; 2],
     reset: bool,
-    /// By the end that sent it: counts how often something that was taken is lost.
-    losses: [Arc<AtomicU64>; 2],
+    /// How many frames may have been lost that the end that connected had sent.
+    lost: Arc<AtomicU64>,
     /// After so many more bytes it breaks.
     fuse: Option<u64>,
     faults: Arc<NetFaults>,
@@ -75,7 +78,7 @@ impl Connection {
         now: Tick,
         faults: Arc<NetFaults>,
         mut draw: Draw,
-        losses: [Arc<AtomicU64>; 2],
+        lost: Arc<AtomicU64>,
     ) -> Self {
         let fuse = draw.per_mille(faults.resets).then(|| draw.below(BREAKS_WITHIN));
         let mut way = || Way {
@@ -92,7 +95,7 @@ impl Connection {
             writer: None,
         };
         let ways = [way(), way()];
-        Self { hosts, ways, reset: false, losses, fuse, faults, draw }
+        Self { hosts, ways, reset: false, lost, fuse, faults, draw }
     }
 
     // ---- what the ends do
@@ -113,7 +116,7 @@ impl Connection {
             if fin <= now {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            self.loses(side);
+            self.loses(side, bytes.len());
             return Ok(Some(bytes.len()));
         }
         let is_short = self.draw.per_mille(self.faults.short_io);
@@ -207,12 +210,7 @@ impl Connection {
         if !self.ways[side].gone {
             self.close(side, now);
             self.ways[side].gone = true;
-            let theirs = &self.ways[1 - side];
-            let has_read_all = theirs.fin.is_some() && theirs.under_way.is_empty();
-            if !self.reset && !has_read_all {
-                // What it has read and not made use of, too.
-                self.loses(1 - side);
-            }
+            self.loses(1 - side, self.ways[1 - side].size);
             // Who waits for room waits in vain.
             self.ways[1 - side].wake_writer();
         }
@@ -222,7 +220,7 @@ impl Connection {
 
     pub(super) fn reset(&mut self) {
         self.reset = true;
-        (0..2).filter(|side| !self.ways[*side].under_way.is_empty()).for_each(|side| self.loses(side));
+        (0..2).for_each(|side| self.loses(side, self.ways[side].size));
         for way in &mut self.ways {
             way.under_way.clear();
             way.size = 0;
@@ -242,8 +240,11 @@ impl Connection {
         }
     }
 
-    fn loses(&self, side: usize) {
-        self.losses[side].fetch_add(1, Ordering::Relaxed);
+    /// So many bytes of that end do not arrive. Frames go from the end that connected, and of the first a part may have.
+    fn loses(&self, side: usize, bytes: usize) {
+        if side == 0 && bytes > 0 {
+            self.lost.fetch_add(1 + bytes.div_ceil(FRAME_MIN) as u64, Ordering::Relaxed);
+        }
     }
 
     /// Whether the host of either end answers what it knows nothing of. If it does, the other end is told at once.

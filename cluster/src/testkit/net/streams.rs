@@ -91,8 +91,8 @@ impl Door {
             return Err(refused());
         }
         let draw = state.draw.split();
-        let losses = [[self.host, to], [to, self.host]].map(|[from, to]| state.links[from][to].losses.clone());
-        let connection = Connection::new([self.host, to], now, state.faults.clone(), draw, losses);
+        let lost = if lane == Lane::Ordinary { state.links[self.host][to].lost.clone() } else { Arc::default() };
+        let connection = Connection::new([self.host, to], now, state.faults.clone(), draw, lost);
         let connection = Arc::new(Mutex::new(connection));
         state.add(&connection, now);
         let end = |door: Door, side| SimStream { door, connection: connection.clone(), side, alarm: Alarm::default() };

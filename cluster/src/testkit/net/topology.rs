@@ -27,8 +27,8 @@ pub(super) struct Link {
     /// Until when it has a bad time, and whether datagrams get lost then.
     pub(super) bad: Option<(Tick, bool)>,
     past: VecDeque<Bytes>,
-    /// How often connections lost what they had taken in this direction.
-    pub(super) losses: Arc<AtomicU64>,
+    /// How many frames of the ordinary lane may have been lost with connections.
+    pub(super) lost: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -95,9 +95,9 @@ impl SimNet {
         self.0.state.lock().links[from][to].stalled
     }
 
-    /// How often a connection lost something that it had taken from `from`, for `to`, so far.
-    pub(crate) fn losses(&self, from: usize, to: usize) -> u64 {
-        self.0.state.lock().links[from][to].losses.load(Ordering::Relaxed)
+    /// How many frames of the ordinary lane from `from` to `to` may have been lost with connections so far.
+    pub(crate) fn lost(&self, from: usize, to: usize) -> u64 {
+        self.0.state.lock().links[from][to].lost.load(Ordering::Relaxed)
     }
 
     fn change(&self, from: usize, to: usize, word: &'static str, change: impl FnOnce(&mut Link)) {

@@ -169,9 +169,9 @@ impl SimCluster {
         self.net.sent(node)
     }
 
-    /// How often a connection lost something that it had taken from `from`, for `to`, so far.
-    pub(crate) fn losses(&self, from: usize, to: usize) -> u64 {
-        self.net.losses(from, to)
+    /// How many frames of the ordinary lane from `from` to `to` may have been lost with connections so far.
+    pub(crate) fn lost(&self, from: usize, to: usize) -> u64 {
+        self.net.lost(from, to)
     }
 
     /// Datagrams sent by all so far, and how many of them were lost.
