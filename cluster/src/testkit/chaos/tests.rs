@@ -51,9 +51,9 @@ const MISTAKES: [(Bug, u64, &[&str]); 12] = [
     (Bug::TimeFirst, 47, &["M6"]),
     (Bug::StartedOnUnreachable, 0, &["S2"]),
     (Bug::DroppedUncounted, 6, &["A3"]),
-    (Bug::HeldTooLong, 0, &["L1"]),
-    (Bug::ListedForEver, 0, &["R1"]),
-    (Bug::SharedByAll, 0, &["T2"]),
+    (Bug::HeldTooLong, 10, &["L1"]),
+    (Bug::ListedForEver, 6, &["R1"]),
+    (Bug::SharedByAll, 2, &["T2"]),
 ];
 
 /// How many seeds may tell nothing of a mistake, from the one that did once.
