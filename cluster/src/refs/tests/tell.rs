@@ -1,6 +1,7 @@
 //! Messages to an actor of another node.
 
 use super::nodes::{GateMessage, Private, SECOND, Two, Unknown};
+use crate::remote::dropped::DropReason::{Broken, Malformed, NoReceiver, OutOfOrder, Stale};
 use actors::{ActorRef, AskError, DeadLetterReason, TryTellError};
 use std::time::Duration;
 
@@ -97,6 +98,22 @@ fn messages_to_whom_nobody_reaches_do_not_wait_for_ever() {
     let asked = nodes.kit.block_on(async { gate.ask(GateMessage::Keep, 1000 * SECOND).await });
     assert_eq!(asked, Err(AskError::NoReply));
     assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unreachable), 2);
+}
+
+#[test]
+fn what_waits_outlives_what_came_and_was_dropped_or_broke_off() {
+    let nodes = Two::new();
+    let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
+    nodes.network.cut(one, two);
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
+    gate.tell(GateMessage::Note(1));
+    nodes.two.gate("gate");
+    for reason in [Broken, Malformed, NoReceiver, OutOfOrder, Stale] {
+        nodes.one.refs.receiver().dropped(two, reason, 1);
+    }
+    nodes.network.heal(one, two);
+    nodes.kit.advance(Duration::from_secs(5));
+    assert_eq!(nodes.noted(&gate), [1]);
 }
 
 #[test]
