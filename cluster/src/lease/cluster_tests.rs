@@ -2,8 +2,8 @@
 //! do two instances of a singleton serve, and those that are left in the end are one cluster.
 
 use super::{
-    InMemoryLeaseStore, LeaseFuture, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, Stored, StoredLease,
-    Swapped, Version,
+    InMemoryLeaseStore, Lease as _, LeaseFuture, LeaseRecord, LeaseSettings, LeaseStore, LeaseStoreError, Stored,
+    StoredLease, Swapped, Version,
 };
 use crate::{
     ClusterSingleton, Departure, Downing, HostingDeadline, Singleton, WireMessage,
@@ -321,4 +321,23 @@ fn whatever_happens_no_two_serve_and_those_that_are_left_are_one_cluster() {
         left += usize::from(!there.is_empty());
     }
     assert!(left > 20, "somebody is left of {left} in 40");
+}
+
+/// Its keeper stands still as it does, and renews nothing.
+#[test]
+fn whoever_stands_still_for_too_long_finds_its_lease_with_another() {
+    let mut sim = SimCluster::builder().nodes(3).start();
+    assert!(sim.run_until(60 * SECOND, SimCluster::is_whole));
+    let store = Arc::new(InMemoryLeaseStore::new(sim.clock().clone()));
+    let [sleeper, other] = [2, 0].map(|node| {
+        let (system, store) = (sim.cluster(node).system().clone(), store.clone());
+        StoredLease::start(&system, "gate", store, LeaseSettings::default()).unwrap()
+    });
+    let first = sim.block_on(sleeper.acquire(Box::new(drop))).unwrap();
+    sim.pause(2, 120 * SECOND);
+    sim.run_for(60 * SECOND);
+    let second = sim.block_on(other.acquire(Box::new(drop))).expect("it was not renewed");
+    assert!(second > first && sleeper.check().is_none() && other.check() == Some(second));
+    sim.run_for(120 * SECOND);
+    assert_eq!((sleeper.check(), other.check()), (None, Some(second)));
 }
