@@ -5,6 +5,24 @@
 //! step is looked at ten times a second, and with each event that a node tells its subscribers. A run that fails can be made
 //! [smaller](minimize), and its plan kept as a [story].
 //!
+//! # On a cluster of one's own
+//! A plan comes over any cluster, with whatever actors it has:
+//! ```
+//! use cluster::testkit::{SimCluster, chaos::Plan};
+//! use std::time::Duration;
+//!
+//! let plan: Plan = "seed 7
+//!     nodes 3
+//!     trouble 20000 ms
+//!     loss 50 of 1000
+//!     5000 ms power off n1".parse().unwrap();
+//! let mut sim = plan.builder().start(); // .config and .on_join: one's own actors
+//! assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole));
+//! plan.trouble(&mut sim, |sim| assert!(sim.running().count() >= 2)); // what must hold always
+//! sim.peace();
+//! assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole)); // and what in the end
+//! ```
+//!
 //! # What must hold
 //! | promise | at each moment | in peace |
 //! |---|---|---|
@@ -27,6 +45,7 @@
 //! | T2 | of a group one gets it | |
 
 mod balance;
+mod carry_out;
 mod checks;
 mod courier;
 mod fault;

@@ -52,6 +52,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// No trouble, no time and no nodes: to say the rest, as `Plan { nodes: 3, ..Plan::quiet(7) }`.
+    pub fn quiet(seed: u64) -> Self {
+        Self {
+            seed,
+            nodes: 0,
+            net: NetFaults::NONE,
+            deferrals: 0,
+            drift_ppm: 0,
+            faults: Vec::new(),
+            chaos: Duration::ZERO,
+            kinds: BTreeSet::new(),
+        }
+    }
+
     /// The plan of `seed`: 3 to 7 nodes.
     pub fn of(seed: u64) -> Self {
         let mut draw = Draw::fork(&Rng::seeded(seed), "plan");
@@ -65,16 +79,8 @@ impl Plan {
             kinds.retain(|kind| matches!(kind, FaultKind::Drift | FaultKind::WallJumps | FaultKind::Deferrals));
             kinds.extend([FaultKind::Pauses, FaultKind::Delay]);
         }
-        let mut plan = Self {
-            seed,
-            nodes,
-            net: NetFaults::NONE,
-            deferrals: 0,
-            drift_ppm: 0,
-            faults: Vec::new(),
-            chaos: Duration::from_millis(chaos_ms),
-            kinds: kinds.clone(),
-        };
+        let chaos = Duration::from_millis(chaos_ms);
+        let mut plan = Self { nodes, chaos, kinds: kinds.clone(), ..Self::quiet(seed) };
         for kind in kinds {
             // Each from numbers of its own, so that a kind that is dropped changes none of the others.
             let draw = Draw::fork(&Rng::seeded(seed), &format!("plan of {kind:?}"));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cluster::Cluster,
-    member::{Address, UniqueAddress},
+    member::UniqueAddress,
     rng::Rng,
     testkit::{NetFaults, SimCluster, SimNode, draw::Draw, process::said},
 };
@@ -165,8 +165,7 @@ impl<'a> Run<'a> {
     fn new(plan: &'a Plan, options: &RunOptions) -> Self {
         let ledger = Ledger::default();
         let follows = ledger.clone();
-        let mut builder = SimCluster::builder().nodes(plan.nodes).seed(plan.seed);
-        builder = builder.deferrals(plan.deferrals).drift_ppm(plan.drift_ppm);
+        let mut builder = plan.builder();
         if options.traced {
             builder = builder.traced();
         }
@@ -236,42 +235,21 @@ impl<'a> Run<'a> {
         let lives = self.lives();
         self.quarantined.retain(|(by, of)| lives.contains(by) && lives.contains(of));
         let cluster = &mut self.cluster;
+        let id = |cluster: &SimCluster, node| cluster.node(node).and_then(SimNode::id);
         cluster.note(0, &planned.fault.to_string());
         match planned.fault {
-            Fault::Cut(from, to) => cluster.cut(from, to),
-            Fault::Heal(from, to) => cluster.heal(from, to),
-            Fault::Split(ref sides) => {
-                for from in 0..sides.len() {
-                    (0..sides.len()).filter(|to| sides[*to] != sides[from]).for_each(|to| cluster.cut(from, to));
-                }
-            }
-            Fault::HealAll => cluster.heal_all(),
-            Fault::Stall(from, to, stalled) => cluster.stall(from, to, stalled),
-            Fault::Reset(one, two) => cluster.reset(one, two),
-            Fault::Kill { node, power_off } => {
+            Fault::Kill { .. } => {
                 self.ledger.strike(cluster);
-                if power_off {
-                    cluster.power_off(node)
-                } else {
-                    cluster.kill(node)
-                }
+                planned.fault.make(cluster);
                 self.ended();
             }
-            Fault::Start(node) => self.start(node),
             Fault::Pause(node, ms) => {
-                let time = Duration::from_millis(ms);
-                cluster.pause(node, time);
+                planned.fault.make(cluster);
                 let until = &mut self.seen[node].stood_still;
-                *until = (*until).max(Some(cluster.elapsed() + time));
-            }
-            Fault::WallJump(node, by_ms) => cluster.jump_wall(node, by_ms),
-            Fault::Leave(node) => {
-                if cluster.node(node).is_some_and(|node| node.cluster().is_some()) {
-                    cluster.leave(node, Duration::from_secs(60));
-                }
+                *until = (*until).max(Some(cluster.elapsed() + Duration::from_millis(ms)));
             }
             Fault::Down(by, node) => {
-                let life = cluster.node(by).and_then(SimNode::id);
+                let life = id(cluster, by);
                 let is_by =
                     |(one, other): &(u64, u64)| life.as_ref().is_some_and(|by| by.uid == *one || by.uid == *other);
                 let has_quarantined = self.quarantined.iter().any(is_by);
@@ -279,34 +257,24 @@ impl<'a> Run<'a> {
                 // its place: that is no fault of theirs.
                 let is_cut = (0..self.plan.nodes).any(|other| cluster.is_cut(by, other) || cluster.is_cut(other, by));
                 let is_told = !is_cut && !cluster.is_stalled(by, node);
-                if is_told && !has_quarantined && cluster.node(by).is_some_and(|by| by.cluster().is_some()) {
+                if is_told && !has_quarantined && life.is_some() {
                     // It is told so, unless the network fails just then.
                     let now = cluster.elapsed();
-                    let life = cluster.node(node).and_then(SimNode::id);
-                    life.iter().for_each(|life| self.ledger.given_up(life.uid, now));
-                    cluster.down(by, node);
+                    id(cluster, node).iter().for_each(|life| self.ledger.given_up(life.uid, now));
+                    planned.fault.make(cluster);
                 }
             }
             Fault::Quarantine(by, node) => {
-                let life = |node| cluster.node(node).and_then(SimNode::id);
-                if let (Some(by_life), Some(life)) = (life(by), life(node)) {
-                    self.quarantined.push((by_life.uid, life.uid));
-                    cluster.quarantine(by, node);
-                }
+                self.quarantined.extend(id(cluster, by).zip(id(cluster, node)).map(|(by, of)| (by.uid, of.uid)));
+                planned.fault.make(cluster);
             }
+            _ => planned.fault.make(cluster),
         }
     }
 
     /// A process was ended.
     fn ended(&self) {
         self.ledger.go_on(&self.lives());
-    }
-
-    /// A node that is its own seed is nobody: only the first of all begins a cluster.
-    fn start(&mut self, node: usize) {
-        let others = (0..self.plan.nodes).filter(|other| *other != node);
-        let others: Vec<Address> = others.map(|other| self.cluster.address(other).clone()).collect();
-        self.cluster.start_with(node, others);
     }
 
     fn peace(&mut self) -> Result<(), Stop> {
@@ -375,7 +343,7 @@ impl<'a> Run<'a> {
                     self.cluster.kill(node);
                     self.ended();
                 }
-                self.start(node);
+                self.cluster.start_again(node);
             }
         } else if now > self.somebody_was_there + ANEW_AFTER {
             self.somebody_was_there = now;

@@ -139,8 +139,7 @@ impl Plan {
     /// # Errors
     /// The first line that is none of a story or, as `fits` says, none that fits.
     pub fn read(text: &str, fits: impl Fn(StoryLine<'_>) -> Result<(), String>) -> Result<Self, StoryError> {
-        let (net, chaos, kinds) = (NetFaults::NONE, Duration::ZERO, BTreeSet::new());
-        let mut plan = Self { seed: 0, nodes: 0, kinds, net, deferrals: 0, drift_ppm: 0, faults: Vec::new(), chaos };
+        let mut plan = Self::quiet(0);
         let mut said = BTreeSet::new();
         for (number, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split('#').next().into_iter().flat_map(str::split_whitespace).collect();
