@@ -308,7 +308,8 @@ impl ActorSystem {
     }
 
     /// Runs `task` on the system's runtime until it is done or the handle says otherwise; it does not end with the system.
-    /// In a simulation it stands still, and ends, as the system's actors do.
+    /// In a simulation it stands still as the system's actors do, and goes on no more once they end: it is dropped when it would
+    /// go on, at the latest with the runtime.
     pub fn spawn_task(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.runtime().spawn(self.gate().guard(task)).abort_handle()
     }

@@ -1,7 +1,7 @@
 //! [`Peer`]: one life of another node, as far as actors know those there.
 
 use super::{
-    frame::Numbered,
+    frame::{self, Kind, Numbered},
     rows::Rows,
     shared::Shared,
     slots::Slots,
@@ -158,6 +158,16 @@ impl Peer {
 
     pub(super) fn try_send(&self, remote: &dyn Remote, lane: Lane, frame: &[u8]) -> Result<(), DropReason> {
         remote.try_send(&self.node.address, Some(self.node.uid), Channel::Actors, lane, frame)
+    }
+
+    /// Has whoever is there shake hands.
+    pub(super) fn greet(&self, remote: &dyn Remote) -> Result<(), DropReason> {
+        self.try_send(remote, Lane::Ordinary, &frame::numbers(Kind::Hello, []))
+    }
+
+    /// Whether there are messages that wait until it was met.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.lock().queue.is_empty()
     }
 
     pub(super) fn send_system(&self, remote: &dyn Remote, frame: impl Into<Bytes>) {

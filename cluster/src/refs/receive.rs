@@ -267,10 +267,14 @@ impl Receiver for Shared {
         }
         let remote = self.remote();
         let is_met = |peer: &Peer| remote.as_ref().is_some_and(|remote| peer.agreement(&**remote).is_some());
-        // Of what waits nothing was sent but a greeting: if that was dropped, nobody answers there.
-        let waits = |known: &&Arc<Peer>| known.node.address == *peer && !known.is_flowing() && !is_met(known);
+        let waits = |known: &&Arc<Peer>| known.node.address == *peer && known.has_waiting() && !is_met(known);
         for peer in self.peers.all().iter().filter(waits) {
-            self.drop_waiting(peer, DeadLetterReason::Unreachable);
+            // Of what waits nothing was sent but a greeting: if it was that, and a second one is dropped too or nobody has
+            // answered for long, nobody will. It may have been for another life.
+            let greets = |remote: Arc<dyn Remote>| peer.greet(&*remote).is_ok();
+            if reason == Unreachable || !remote.clone().is_some_and(greets) {
+                self.drop_waiting(peer, DeadLetterReason::Unreachable);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Settings, circles,
     dropped::Drops,
     exports::{Ends, Exports},
-    frame::{self, Asks, Head, Kind, Numbered},
+    frame::{self, Asks, Head, Numbered},
     packing::Pack,
     peer::{Kept, Peer, WAITING_MAX},
     peers::Peers,
@@ -26,6 +26,7 @@ use std::{
     any::{Any, TypeId},
     cell::RefCell,
     collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -179,7 +180,8 @@ impl Shared {
         waiting.queue.push_back(Kept { to, message: parcel.take(), deadline, link, trace, numbered });
         drop(waiting);
         if is_first {
-            stub.peer.send(remote, Lane::Ordinary, frame::numbers(Kind::Hello, []));
+            // If that is dropped, it is told.
+            let _ = stub.peer.greet(remote);
         }
         if stub.peer.is_over() {
             self.drop_waiting(&stub.peer, DeadLetterReason::Stopped);
@@ -211,7 +213,9 @@ impl Shared {
                 let Some(stub) = to.remote().and_then(Stub::of) else { continue };
                 let message_type = message.message_type();
                 let writes = Writes { stub, message: message.as_any(), message_type, deadline, link, trace, numbered };
-                match self.pack_and_send(remote, writes) {
+                // One that cannot even be written takes none of the others along.
+                let sent = catch_unwind(AssertUnwindSafe(|| self.pack_and_send(remote, writes)));
+                match sent.unwrap_or(Err(Unsent::Undelivered(DeadLetterReason::Unsendable))) {
                     Ok(gone) => message.gone(gone),
                     Err(Unsent::Refused(Refused::Stopped)) => message.undelivered(&to, DeadLetterReason::Stopped),
                     Err(Unsent::Refused(Refused::Full)) => message.undelivered(&to, DeadLetterReason::MailboxFull),

@@ -67,10 +67,11 @@ impl Dropped {
         *of_reason = of_reason.saturating_add(count as u64);
     }
 
-    /// So far, of what is not sent again.
+    /// So far, of what is not sent again, and not for a life that is over.
     pub(crate) fn lost(&self) -> u64 {
-        let again = self.0[DropReason::OutOfOrder as usize];
-        self.0.iter().fold(0_u64, |sum, count| sum.saturating_add(*count)) - again
+        use DropReason::{OldLife, OutOfOrder, Quarantined};
+        let lost = DropReason::ALL.into_iter().filter(|reason| !matches!(reason, OldLife | OutOfOrder | Quarantined));
+        lost.fold(0, |sum, reason| sum.saturating_add(self.0[reason as usize]))
     }
 
     /// So far.

@@ -1,7 +1,9 @@
 //! Messages to an actor of another node.
 
 use super::nodes::{GateMessage, Private, SECOND, Two, Unknown};
-use crate::remote::dropped::DropReason::{Broken, Malformed, NoReceiver, OutOfOrder, Stale};
+use crate::remote::dropped::DropReason::{
+    Broken, LaneFull, Malformed, NoReceiver, OldLife, OutOfOrder, Quarantined, Stale,
+};
 use actors::{ActorRef, AskError, DeadLetterReason, TryTellError};
 use std::time::Duration;
 
@@ -114,6 +116,53 @@ fn what_waits_outlives_what_came_and_was_dropped_or_broke_off() {
     nodes.network.heal(one, two);
     nodes.kit.advance(Duration::from_secs(5));
     assert_eq!(nodes.noted(&gate), [1]);
+}
+
+/// Cannot be written.
+#[derive(serde::Deserialize)]
+struct Touchy;
+
+impl serde::Serialize for Touchy {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("do not touch")
+    }
+}
+
+impl crate::WireMessage for Touchy {
+    const NAME: &'static str = "test.Touchy";
+}
+
+#[test]
+fn one_that_panics_when_it_is_written_holds_up_nobody_who_waits() {
+    let nodes = Two::with(|registry| registry.message::<Touchy>());
+    let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
+    nodes.network.cut(one, two);
+    let touchy: ActorRef<Touchy> = nodes.one.refs.named(&nodes.two.me, "touchy").unwrap();
+    touchy.tell(Touchy);
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
+    gate.tell(GateMessage::Note(1));
+    nodes.two.gate("gate");
+    nodes.network.heal(one, two);
+    nodes.kit.advance(Duration::from_secs(5));
+    assert_eq!(nodes.noted(&gate), [1]);
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unsendable), 1);
+}
+
+#[test]
+fn what_waits_for_a_life_outlives_what_was_for_another_at_its_address() {
+    let nodes = Two::new();
+    let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
+    nodes.network.cut(one, two);
+    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
+    gate.tell(GateMessage::Note(1));
+    nodes.two.gate("gate");
+    for reason in [LaneFull, OldLife, Quarantined] {
+        nodes.one.refs.receiver().dropped(two, reason, 1);
+    }
+    nodes.network.heal(one, two);
+    nodes.kit.advance(Duration::from_secs(5));
+    assert_eq!(nodes.noted(&gate), [1]);
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unreachable), 0);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::{
 };
 use std::time::Duration;
 
+/// After how long without any member all begin anew.
+const ANEW_AFTER: Duration = Duration::from_secs(30);
+
 /// How often the test may look.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -19,7 +22,7 @@ impl Plan {
 
     /// Lets all trouble come over `cluster`, which takes [`chaos`](Self::chaos). `watch` is called every tenth of a second,
     /// to see that what must hold always does, and may let time pass itself. Afterwards there may be no node that runs:
-    /// [`SimCluster::peace`] ends it.
+    /// [`SimCluster::recover`] ends it.
     ///
     /// # Panics
     /// The cluster has fewer nodes than the plan.
@@ -80,14 +83,45 @@ impl Fault {
 }
 
 impl SimCluster {
-    /// The network is good again, whoever stands still goes on, and whoever has ended begins again.
-    pub fn peace(&mut self) {
+    /// The network is good again, whoever stands still goes on, and whoever has ended, or was refused, begins again. Where
+    /// nobody is a member for 30 s all begin anew. Whether all are one cluster again [within](Self::is_whole) that time.
+    pub fn recover(&mut self, within: Duration) -> bool {
         self.set_faults(NetFaults::NONE);
         self.heal_all();
-        (0..self.nodes()).for_each(|node| {
-            self.resume(node);
-            self.start_again(node);
-        });
+        (0..self.nodes()).for_each(|node| self.resume(node));
+        let (end, mut somebody_was_there) = (self.elapsed() + within, self.elapsed());
+        loop {
+            self.start_all(&mut somebody_was_there, |_| {});
+            match self.is_whole() {
+                true => return true,
+                false if self.elapsed() >= end => return false,
+                false => self.run_for(STEP.min(end - self.elapsed())),
+            }
+        }
+    }
+
+    /// Somebody starts again what has ended. If nobody is left whom the others could join, all begin anew. `before` is called
+    /// if any is to be ended for that; whether any was.
+    pub(super) fn start_all(&mut self, somebody_was_there: &mut Duration, before: impl FnOnce(&Self)) -> bool {
+        let now = self.elapsed();
+        if self.running().any(|node| node.cluster().is_some()) {
+            *somebody_was_there = now;
+            let is_refused = |node: &usize| self.node(*node).is_some_and(|node| node.refusal().is_some());
+            let refused: Vec<usize> = (0..self.nodes()).filter(is_refused).collect();
+            if !refused.is_empty() {
+                before(self);
+            }
+            refused.iter().for_each(|node| self.kill(*node));
+            (0..self.nodes()).for_each(|node| self.start_again(node));
+            return !refused.is_empty();
+        }
+        let is_time = now > *somebody_was_there + ANEW_AFTER;
+        if is_time {
+            *somebody_was_there = now;
+            before(self);
+            (0..self.nodes()).for_each(|node| self.restart(node));
+        }
+        is_time
     }
 
     /// It knocks at the doors of all others if no process runs there. A node that is its own seed is nobody: only the first
@@ -114,7 +148,18 @@ mod tests {
         plan.trouble(&mut sim, |sim| ran.push((sim.elapsed() - began, sim.running().count())));
         assert_eq!(ran.len(), 300);
         assert!(ran.iter().all(|(at, count)| *count == if at.as_millis() <= 5_000 { 3 } else { 2 }), "{ran:?}");
-        sim.peace();
+        assert!(sim.recover(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_cluster_recovers_though_nobody_is_left_or_some_are_still_to_learn_that_they_were_given_up() {
+        let mut sim = SimCluster::builder().nodes(3).start();
         assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole));
+        sim.isolate(2);
+        sim.run_for(Duration::from_secs(10));
+        assert!(sim.recover(Duration::from_secs(120)), "one may just have been given up");
+        (0..3).for_each(|node| sim.power_off(node));
+        sim.run_for(Duration::from_secs(1));
+        assert!(!sim.recover(Duration::from_secs(5)) && sim.recover(Duration::from_secs(60)));
     }
 }

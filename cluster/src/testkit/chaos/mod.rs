@@ -19,8 +19,7 @@
 //! let mut sim = plan.builder().start(); // .config and .on_join: one's own actors
 //! assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole));
 //! plan.trouble(&mut sim, |sim| assert!(sim.running().count() >= 2)); // what must hold always
-//! sim.peace();
-//! assert!(sim.run_until(Duration::from_secs(60), SimCluster::is_whole)); // and what in the end
+//! assert!(sim.recover(Duration::from_secs(60))); // and what in the end
 //! ```
 //!
 //! # What must hold

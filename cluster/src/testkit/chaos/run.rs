@@ -41,9 +41,6 @@ const LASTS: Duration = Duration::from_secs(60);
 /// How long those that are gone may be held for members by those that host.
 const BURIED_WITHIN: Duration = Duration::from_secs(60);
 
-/// After how long without any member somebody begins anew.
-const ANEW_AFTER: Duration = Duration::from_secs(30);
-
 /// Of a thousand runs so many have topics, services and a lease; and so many let nobody in before there are some.
 const SERVICES: u32 = 500;
 const MIN_MEMBERS: u32 = 250;
@@ -266,7 +263,10 @@ impl<'a> Run<'a> {
             }
             Fault::Quarantine(by, node) => {
                 self.quarantined.extend(id(cluster, by).zip(id(cluster, node)).map(|(by, of)| (by.uid, of.uid)));
+                // Who is cut off is counted anew.
+                self.ledger.strike(cluster);
                 planned.fault.make(cluster);
+                self.ledger.strike(cluster);
             }
             _ => planned.fault.make(cluster),
         }
@@ -298,6 +298,10 @@ impl<'a> Run<'a> {
                     Some(Failure::new("A6", format!("something waits to be sent by n{busy} all the time")))
                 };
                 lacks = self.lacks().or_else(lost).or_else(busy);
+                self.ledger.strike(&self.cluster);
+                if let Some(failure) = self.ledger.failure() {
+                    return Err(Stop::Failed(failure));
+                }
                 if lacks.is_none() {
                     self.agreed_after = Some(agreed - began);
                     return Ok(());
@@ -333,21 +337,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Somebody starts again what has ended. If nobody is left whom the others could join, all begin anew.
     fn start_all(&mut self) {
-        let now = self.cluster.elapsed();
-        if self.cluster.running().any(|node| node.cluster().is_some()) {
-            self.somebody_was_there = now;
-            for node in 0..self.plan.nodes {
-                if self.cluster.node(node).is_some_and(|node| node.refusal().is_some()) {
-                    self.cluster.kill(node);
-                    self.ended();
-                }
-                self.cluster.start_again(node);
-            }
-        } else if now > self.somebody_was_there + ANEW_AFTER {
-            self.somebody_was_there = now;
-            (0..self.plan.nodes).for_each(|node| self.cluster.restart(node));
+        if self.cluster.start_all(&mut self.somebody_was_there, |cluster| self.ledger.strike(cluster)) {
             self.ended();
         }
     }
