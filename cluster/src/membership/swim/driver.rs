@@ -450,8 +450,10 @@ impl Swim {
                         notes.peek(),
                         Some(OwnedNotification::MemberUp(who) | OwnedNotification::MemberDown(who)) if *who == new
                     );
-                    if !told && self.foca.iter_members().any(|member| *member.id() == new) {
-                        news.push(News::Alive(new));
+                    if !told {
+                        // It may have been dead before anybody told this node that it was there.
+                        let is_there = self.foca.iter_members().any(|member| *member.id() == new);
+                        news.push(if is_there { News::Alive(new) } else { News::Unreachable(new) });
                     }
                 }
                 OwnedNotification::Active => self.connected(news),

@@ -38,6 +38,23 @@ fn nothing_breaks_in_the_first_seeds() {
     }
 }
 
+/// The second life of n1 joins by those that gave up the first, and is gone before SWIM tells them more of it than its end.
+#[test]
+fn a_life_that_swim_hears_of_when_it_is_over_is_given_up() {
+    let story = "seed 104024084
+        nodes 6
+        trouble 34569 ms
+        4433 ms  split [0, 1, 1, 0, 1, 0]
+        4705 ms  power off n4
+        10939 ms  start n4
+        13369 ms  kill n1
+        15583 ms  start n1
+        30148 ms  heal all
+        32202 ms  power off n1";
+    let outcome = run(&story.parse().unwrap(), &RunOptions::default());
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+}
+
 /// Each mistake, a seed that shows it and the promises of which it breaks one. A seed tells another story when the cluster
 /// does: then the next that shows the mistake is looked for, and takes its place here.
 const MISTAKES: [(Bug, u64, &[&str]); 12] = [
