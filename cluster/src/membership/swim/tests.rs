@@ -277,6 +277,37 @@ fn another_life_at_an_address_replaces_the_one_before() {
 }
 
 #[test]
+fn another_life_that_is_over_before_it_is_heard_of_is_told_to_be_gone() {
+    let (mut told, mut at_once) = (0, 0);
+    let next = identity(3, 2);
+    for seed in SEEDS {
+        let mut net = Net::joined(seed, 4);
+        net.kill(3);
+        net.run_until(settings(0).given_up_within(4), Net::all_see_each_other);
+        net.cut(&[0, 1]);
+        net.restart(3, next.clone(), settings(2));
+        net.run(secs(8));
+        net.kill(3);
+        net.run(millis(net.below(6000)));
+        net.heal();
+        net.run(secs(60));
+        for n in 0..2 {
+            let of_next = |news: &&News| match news {
+                News::Alive(who) | News::Unreachable(who) | News::Replaced { new: who, .. } => *who == next,
+                _ => false,
+            };
+            let news: Vec<&News> = net.news_of(n).filter(of_next).collect();
+            told += news.len();
+            let is_over = |news: &&News| matches!(news, News::Unreachable(_));
+            assert!(news.last().is_none_or(is_over), "{}", net.trace());
+            let pairs = news.windows(2);
+            at_once += pairs.filter(|of| matches!(of, [News::Replaced { .. }, News::Unreachable(_)])).count();
+        }
+    }
+    assert!(at_once > 0, "of {told} news");
+}
+
+#[test]
 fn a_life_whose_clock_was_behind_gets_in_once_it_outlives_the_one_before() {
     let mut net = Net::joined(3, 3);
     let behind = Identity { start: 7, uid: 777, ..identity(2, 1) };

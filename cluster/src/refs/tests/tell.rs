@@ -2,7 +2,7 @@
 
 use super::nodes::{GateMessage, Private, SECOND, Two, Unknown};
 use crate::remote::dropped::DropReason::{
-    Broken, LaneFull, Malformed, NoReceiver, OldLife, OutOfOrder, Quarantined, Stale,
+    self, Broken, LaneFull, Malformed, NoReceiver, OldLife, OutOfOrder, Quarantined, Stale,
 };
 use actors::{ActorRef, AskError, DeadLetterReason, TryTellError};
 use std::time::Duration;
@@ -102,20 +102,24 @@ fn messages_to_whom_nobody_reaches_do_not_wait_for_ever() {
     assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unreachable), 2);
 }
 
-#[test]
-fn what_waits_outlives_what_came_and_was_dropped_or_broke_off() {
+/// A message waits for the second node, which was not met, while something else at its address is dropped.
+fn comes_though_others_were_dropped(reasons: &[DropReason]) {
     let nodes = Two::new();
     let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
     nodes.network.cut(one, two);
     let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
     gate.tell(GateMessage::Note(1));
     nodes.two.gate("gate");
-    for reason in [Broken, Malformed, NoReceiver, OutOfOrder, Stale] {
-        nodes.one.refs.receiver().dropped(two, reason, 1);
-    }
+    reasons.iter().for_each(|reason| nodes.one.refs.receiver().dropped(two, *reason, 1));
     nodes.network.heal(one, two);
     nodes.kit.advance(Duration::from_secs(5));
     assert_eq!(nodes.noted(&gate), [1]);
+    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unreachable), 0);
+}
+
+#[test]
+fn what_waits_outlives_what_came_and_was_dropped_or_broke_off() {
+    comes_though_others_were_dropped(&[Broken, Malformed, NoReceiver, OutOfOrder, Stale]);
 }
 
 /// Cannot be written.
@@ -150,19 +154,7 @@ fn one_that_panics_when_it_is_written_holds_up_nobody_who_waits() {
 
 #[test]
 fn what_waits_for_a_life_outlives_what_was_for_another_at_its_address() {
-    let nodes = Two::new();
-    let (one, two) = (&nodes.one.me.address, &nodes.two.me.address);
-    nodes.network.cut(one, two);
-    let gate: ActorRef<GateMessage> = nodes.one.refs.named(&nodes.two.me, "gate").unwrap();
-    gate.tell(GateMessage::Note(1));
-    nodes.two.gate("gate");
-    for reason in [LaneFull, OldLife, Quarantined] {
-        nodes.one.refs.receiver().dropped(two, reason, 1);
-    }
-    nodes.network.heal(one, two);
-    nodes.kit.advance(Duration::from_secs(5));
-    assert_eq!(nodes.noted(&gate), [1]);
-    assert_eq!(nodes.dead_letters(&nodes.one, DeadLetterReason::Unreachable), 0);
+    comes_though_others_were_dropped(&[LaneFull, OldLife, Quarantined]);
 }
 
 #[test]
