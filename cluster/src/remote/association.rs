@@ -8,7 +8,7 @@ use super::{
     dropped::{DropReason, Dropped},
     lane_queue::{LaneQueue, Outgoing, Room},
     message::{Message, Unwritten},
-    rival::Rival,
+    rival::{Rival, Rivals},
     system_messages::{ControlFrame, GaveUp, SYSTEM_HEAD, SystemReceiver, SystemSender},
     transport::Lane,
 };
@@ -145,7 +145,7 @@ pub(crate) struct Association {
     is_member: bool,
     /// This life was met by a handshake, and not in the table alone.
     shook_hands: bool,
-    rival: Option<Rival>,
+    rivals: Rivals,
     used: Tick,
     dropped: Dropped,
 }
@@ -160,7 +160,7 @@ impl Association {
             received: SystemReceiver::default(),
             is_member: false,
             shook_hands: false,
-            rival: None,
+            rivals: Rivals::default(),
             used: now,
             dropped: Dropped::default(),
         }
@@ -187,22 +187,27 @@ impl Association {
         matches!(self.life, Life::Met(_)) && self.shook_hands
     }
 
-    /// The member that the table has in this one's place, as long as nobody has answered.
-    pub(super) fn rival(&self) -> Option<&Rival> {
-        self.rival.as_ref()
+    /// Those that may be behind the address in its place.
+    pub(super) fn rivals(&mut self) -> &mut Rivals {
+        &mut self.rivals
     }
 
-    pub(super) fn rival_mut(&mut self) -> Option<&mut Rival> {
-        self.rival.as_mut()
-    }
-
-    pub(super) fn take_rival(&mut self) -> Option<Rival> {
-        self.rival.take()
-    }
-
-    /// The table has another life here: whoever answers a connection that is made from now on is behind the address.
-    pub(super) fn doubt(&mut self, rival: u64, now: Tick, effects: &mut Vec<Effect>) {
-        self.rival = Some(Rival::new(rival));
+    /// Another life may be behind the address: whoever answers a connection that is made from now on is there. Another that
+    /// must be taken to be over, if there are too many.
+    pub(super) fn doubt(
+        &mut self,
+        rival: u64,
+        is_member: bool,
+        now: Tick,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Rival> {
+        if let Some(known) = self.rivals.get_mut(rival) {
+            if is_member {
+                known.set_member();
+            }
+            return None;
+        }
+        let crowded_out = self.rivals.add(Rival::new(rival, is_member, SystemSender::default()));
         let lane = Lane::Control;
         self.system.take_back();
         let since = match self.state(lane).link {
@@ -214,10 +219,19 @@ impl Association {
         }
         self.state(lane).link = Link::Trying { since, next: None };
         effects.push(self.dial(lane));
+        crowded_out
     }
 
-    /// The rival is the one behind the address, and is met next: what waits for it is to be sent.
+    /// Another life dialled. This one never answered, so nothing that must arrive was sent to it, and it may yet be the one
+    /// that is there.
+    pub(super) fn stand_aside(&mut self) -> Option<Rival> {
+        let system = std::mem::take(&mut self.system);
+        self.rivals.add(Rival::new(self.life.uid()?, self.is_member, system))
+    }
+
+    /// The rival is the one behind the address, and is met or expected next: what waits for it is to be sent.
     pub(super) fn yield_to(&mut self, rival: Rival) {
+        self.is_member = rival.is_member();
         self.system = rival.into_system();
     }
 
@@ -228,8 +242,7 @@ impl Association {
 
     /// How many messages wait: per lane, and of the system.
     pub(crate) fn waiting(&self) -> ([usize; 3], usize) {
-        let rival = self.rival.as_ref().map_or(0, Rival::waiting);
-        (self.lanes.each_ref().map(|state| state.queue.len()), self.system.len() + rival)
+        (self.lanes.each_ref().map(|state| state.queue.len()), self.system.len() + self.rivals.waiting())
     }
 
     /// A message to be sent once.
@@ -265,24 +278,36 @@ impl Association {
         Ok(())
     }
 
-    /// A message to be sent until it is acknowledged, for the life that is behind the address or expected there.
+    /// A message to be sent until it is acknowledged, for the life that is behind the address or expected there, or for one
+    /// of its rivals.
     ///
     /// # Errors
-    /// The life is to be given up.
-    pub(crate) fn send_system(&mut self, message: Message, now: Tick, effects: &mut Vec<Effect>) -> Result<(), Ended> {
+    /// That life is to be given up.
+    pub(crate) fn send_system(
+        &mut self,
+        to: u64,
+        message: Message,
+        now: Tick,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Ended> {
         if message.len() > Lane::Control.message_max() {
             self.drop(DropReason::TooLarge, 1, effects);
             return Ok(());
         }
-        self.system.push(message, now)?;
+        match self.rivals.get_mut(to) {
+            Some(rival) => rival.send_system(message, now)?,
+            None => self.system.push(message, now)?,
+        }
         self.used = now;
         self.wake(Lane::Control, now, effects);
         Ok(())
     }
 
     /// There is something for `life` and nobody was met.
-    pub(crate) fn expect(&mut self, life: u64) {
+    pub(crate) fn expect(&mut self, life: u64, effects: &mut Vec<Effect>) {
         self.life = Life::Expected(life);
+        // Whoever answers what was begun before may be an earlier life.
+        self.dial_again(None, effects);
     }
 
     /// This life is behind the address.
@@ -475,7 +500,7 @@ impl Association {
             (false, _) if self.is_member => None,
             (false, _) => Some(self.used + FORGOTTEN_AFTER),
         };
-        retries.chain(self.system.due()).chain(idle).min()
+        retries.chain(self.system.due()).chain(self.rivals.due()).chain(idle).min()
     }
 
     /// Counts, and tells.
@@ -496,14 +521,14 @@ impl Association {
 
     fn is_busy(&self) -> bool {
         self.system.len() > 0
-            || self.rival.is_some()
+            || !self.rivals.is_empty()
             || self.received.owes()
             || self.lanes.iter().any(|state| !state.queue.is_empty())
     }
 
     fn has_more(&self, lane: Lane) -> bool {
         let queued = !self.lanes[lane as usize].queue.is_empty();
-        queued || (lane == Lane::Control && (self.system.has_next() || self.received.owes() || self.rival.is_some()))
+        queued || (lane == Lane::Control && (self.system.has_next() || self.received.owes() || !self.rivals.is_empty()))
     }
 
     /// If the lane has something to send: connects it, or says so to the connection, once.

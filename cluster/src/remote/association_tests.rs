@@ -295,21 +295,6 @@ fn connections_that_are_not_used_are_closed_and_strangers_forgotten() {
     assert!(node.get(&address("peer")).is_none());
 }
 
-#[test]
-fn of_members_that_were_never_met_the_last_one_has_the_address() {
-    let mut node = node();
-    node.step(Input::Member { node: life("peer", 2), is: true }, at(0));
-    let stale = node.step(send_system(3, "x"), at(0));
-    assert_eq!(
-        stale,
-        [dropped(DropReason::OldLife, 1), ended(3, Ended::NotThere)],
-        "a reference alone changes nothing"
-    );
-    let effects = node.step(Input::Member { node: life("peer", 3), is: true }, at(1));
-    assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
-    assert_eq!(node.step(send_system(3, "x"), at(1)), [dial(Some(3), Control)]);
-}
-
 /// An attempt to connect to whoever is there is stuck at the earlier life.
 #[test]
 fn an_attempt_from_before_a_life_was_met_is_made_again_for_that_life() {
@@ -331,8 +316,9 @@ fn there_are_only_so_many_peers() {
     assert_eq!(node.step(send(None, Ordinary, "x"), at(0)), [dropped(DropReason::TooManyPeers, 1)]);
 }
 
-/// Two nodes over connections that break, one of which starts again now and then. Whatever a life sends to a life arrives
-/// there at most once and in order, and all of it if both live on.
+/// Two nodes over connections that break, one of which starts again now and then, sometimes more than once before it is
+/// heard of, and who is a member is told late. Whatever a life sends to a life arrives there at most once and in order, and
+/// all of it if both live on, though references to a life may be about before it is met.
 fn between_two_lives(seed: u64) {
     let mut random = SmallRng::seed_from_u64(seed);
     let names = ["one", "two"];
@@ -340,11 +326,14 @@ fn between_two_lives(seed: u64) {
     let mut nodes = [Associations::new(life("one", 1)), Associations::new(life("two", 2))];
     // Outgoing connections of each: over which lives they were made.
     let mut lines: [Option<(u64, u64)>; 2] = [None, None];
-    let mut wanted = [false; 2];
+    // For whom an attempt to connect is on its way.
+    let mut wanted: [Option<Option<u64>>; 2] = [None, None];
     let mut flying: [Vec<(u64, u64, Bytes)>; 2] = Default::default();
     let mut sent: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     let mut came: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     let mut next_uid = 3;
+    // What each is told of members late: when, and which life it is.
+    let mut news: [Vec<(u64, u64)>; 2] = Default::default();
     // Both are members from the start, and after each restart.
     for side in 0..2 {
         let member = Input::Member { node: life(names[1 - side], uids[1 - side]), is: true };
@@ -369,9 +358,18 @@ fn between_two_lives(seed: u64) {
                 flying[side].clear();
                 happened.push((side, Input::Disconnected { node: there.clone(), lane: Control }));
             }
-            if wanted[side] && random.random_bool(0.3) {
-                wanted[side] = false;
-                if is_quiet || random.random_bool(0.7) {
+            for (_, uid) in news[side].extract_if(.., |(when, _)| *when <= step) {
+                let node = UniqueAddress { address: there.address.clone(), uid };
+                happened.push((side, Input::Member { node, is: true }));
+            }
+            if wanted[side].is_some() && random.random_bool(0.3) {
+                let meant = wanted[side].take().flatten();
+                if meant.is_some_and(|meant| meant != uids[other]) {
+                    let difference = Difference { kind: Kind::Life, text: String::new() };
+                    let error = Some(HandshakeError::RefusedByPeer(vec![difference]));
+                    let (to, life) = (there.address.clone(), meant);
+                    happened.push((side, Input::NotConnected { to, life, lane: Control, error }));
+                } else if is_quiet || random.random_bool(0.7) {
                     lines[side] = Some((uids[side], uids[other]));
                     let me = UniqueAddress { address: address(names[side]), uid: uids[side] };
                     happened.push((other, Input::Accepted { node: me }));
@@ -392,8 +390,8 @@ fn between_two_lives(seed: u64) {
         for (side, input) in happened {
             for effect in nodes[side].step(input, now) {
                 match effect {
-                    Effect::Dial { .. } => wanted[side] = true,
-                    Effect::Hang { .. } => (lines[side], wanted[side]) = (None, false),
+                    Effect::Dial { life, .. } => wanted[side] = Some(life),
+                    Effect::Hang { .. } => (lines[side], wanted[side]) = (None, None),
                     Effect::Deliver { from, system: true, message, .. } => {
                         let number = u64::from_be_bytes(message[..].try_into().unwrap());
                         let before = came.entry((from.uid, uids[side])).or_default();
@@ -410,21 +408,21 @@ fn between_two_lives(seed: u64) {
             }
         }
         if !is_quiet && random.random_bool(0.003) {
-            let side = random.random_range(0..2);
-            uids[side] = next_uid;
-            next_uid += 1;
+            let (side, other) = if random.random_bool(0.5) { (0, 1) } else { (1, 0) };
+            let former = life(names[side], uids[side]);
+            // Of lives that are short nobody hears while they last.
+            let late = |random: &mut SmallRng| step + random.random_range(0..40);
+            for _ in 0..random.random_range(1..4) {
+                uids[side] = next_uid;
+                next_uid += 1;
+                news[other].push((late(&mut random), uids[side]));
+            }
             nodes[side] = Associations::new(life(names[side], uids[side]));
-            nodes[side].step(Input::Member { node: life(names[1 - side], uids[1 - side]), is: true }, now);
-            (lines, wanted[side]) = ([None, None], false);
+            news[side] = vec![(late(&mut random), uids[other])];
+            wanted[side] = None;
             flying = Default::default();
-            // The others notice by their broken connection, and learn of the new life as of a member.
-            let there = UniqueAddress { address: address(names[side]), uid: uids[side] };
-            for effect in nodes[1 - side].step(Input::Member { node: there, is: true }, now) {
-                match effect {
-                    Effect::Dial { .. } => wanted[1 - side] = true,
-                    Effect::Hang { .. } => wanted[1 - side] = false,
-                    _ => {}
-                }
+            if std::mem::take(&mut lines)[other].is_some() {
+                nodes[other].step(Input::Disconnected { node: former, lane: Control }, now);
             }
         }
     }

@@ -5,9 +5,9 @@
 //! # Lives
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
-//! dropped. Where one was met by a handshake, and the table has another there, nobody knows which is the later one: it is
-//! dialled, and whoever answers takes the address. A life that was given up is quarantined: for good, in both directions,
-//! and it is told so in the handshake.
+//! dropped. Where the table has another one there, or somebody has a reference to another, nobody knows which is the latest:
+//! the address is dialled, and whoever answers takes it. A life that was given up is quarantined: for good, in both
+//! directions, and it is told so in the handshake.
 
 use super::{
     association::{Association, Effect, Ended, Life},
@@ -16,7 +16,7 @@ use super::{
     lane_queue::Outgoing,
     lives::{Lives, Standing, Standings},
     message::{Body, Head, Message, Unwritten},
-    rival::Rival,
+    rival::{Rival, Rivals},
     system_messages::PLAIN,
     transport::Lane,
 };
@@ -144,7 +144,8 @@ impl Associations {
                 Some(peer) => {
                     peer.shook_hands();
                     // The one of this lane was made after the doubt arose.
-                    let outdated = if lane == Lane::Control { peer.take_rival() } else { None };
+                    let is_sure = lane == Lane::Control;
+                    let outdated = if is_sure { std::mem::take(peer.rivals()) } else { Rivals::default() };
                     peer.connected(lane, now, out);
                     self.outdated(&node, outdated, now, out);
                 }
@@ -217,23 +218,20 @@ impl Associations {
             self.drop(&at, DropReason::TooManyPeers, 1, out);
             return out.push(Effect::Ended { node: to, why: Ended::NotThere });
         };
-        match peer.life() {
-            Life::Unknown => peer.expect(to.uid),
-            life if life.uid() == Some(to.uid) => {}
-            _ if let Some(rival) = peer.rival_mut().filter(|rival| rival.uid() == to.uid) => {
-                if let Err(why) = rival.send_system(message, now) {
-                    self.quarantine(to, why.into(), now, out);
-                }
-                return;
+        let crowded_out = match peer.life() {
+            Life::Unknown => {
+                peer.expect(to.uid, out);
+                None
             }
-            // A member that is new is met before anything is sent to it: this is a reference to a life long gone.
-            _ => {
-                peer.drop(DropReason::OldLife, 1, out);
-                return out.push(Effect::Ended { node: to, why: Ended::NotThere });
-            }
+            life if life.uid() == Some(to.uid) => None,
+            // A member that was not yet told of, or a life long gone: asked, the address tells.
+            _ => peer.doubt(to.uid, false, now, out),
+        };
+        let sent = peer.send_system(to.uid, message, now, out);
+        if let Err(why) = sent {
+            self.quarantine(to.clone(), why, now, out);
         }
-        let sent = peer.send_system(message, now, out);
-        self.settle(&at, sent, now, out);
+        self.outdated(&to, crowded_out, now, out);
     }
 
     /// Frames that came over a connection that life made, in order: as [`Input::Arrived`] for each of them.
@@ -313,62 +311,70 @@ impl Associations {
                 self.lives.end(node.clone(), Standing::Old, now);
                 out.extend([Effect::HangUpOn(node.clone()), Effect::Ended { node, why: Ended::NotThere }]);
             }
-            if let Some(peer) = self.peers.get_mut(to) {
-                match peer.take_rival() {
-                    None => peer.wake_all(now, out),
-                    heir => self.inherit(to, heir, now, out),
-                }
-            }
+            let rivals = self.peers.get_mut(to).map(|peer| std::mem::take(peer.rivals()));
+            self.inherit(to, rivals.unwrap_or_default(), now, out);
         }
     }
 
     fn member(&mut self, node: &UniqueAddress, is: bool, now: Tick, out: &mut Vec<Effect>) {
-        let known = self.peers.get_mut(&node.address).filter(|peer| peer.life().uid() != Some(node.uid));
-        if let Some(peer) = known.filter(|peer| peer.is_proven()) {
-            let is_known = peer.rival().is_some_and(|rival| rival.uid() == node.uid);
-            if is == is_known || self.is_over(node, now).is_some() {
-                return;
+        let is_over = self.is_over(node, now).is_some();
+        let there = self.peers.get_mut(&node.address).filter(|peer| peer.life() != Life::Unknown);
+        match there {
+            Some(peer) if peer.life().uid() != Some(node.uid) => {
+                // The table lags behind, or whoever was there is over: asked, the address tells.
+                let outdated = match is {
+                    true if is_over => None,
+                    true => peer.doubt(node.uid, true, now, out),
+                    false => peer.rivals().remove(node.uid),
+                };
+                self.outdated(node, outdated, now, out);
             }
-            // The table lags behind, or whoever was met is over: asked, the address tells.
-            if let Some(peer) = self.peers.get_mut(&node.address) {
-                let outdated = peer.take_rival();
-                if is {
-                    peer.doubt(node.uid, now, out);
+            Some(peer) if !is => peer.set_member(false),
+            _ if is => {
+                if let Some(peer) = self.met(node, None, now, out) {
+                    peer.set_member(true);
+                    peer.wake_all(now, out);
                 }
-                self.outdated(node, outdated, now, out);
             }
-        } else if is {
-            if let Some(peer) = self.met(node, None, now, out) {
-                peer.set_member(true);
-                let outdated = peer.take_rival();
-                peer.wake_all(now, out);
-                self.outdated(node, outdated, now, out);
-            }
-        } else if let Some(peer) = self.peers.get_mut(&node.address)
-            && peer.life().uid() == Some(node.uid)
-        {
-            peer.set_member(false);
+            _ => {}
         }
     }
 
-    /// Behind the address of `there` is no rival of it any more.
-    fn outdated(&mut self, there: &UniqueAddress, rival: Option<Rival>, now: Tick, out: &mut Vec<Effect>) {
-        let Some(rival) = rival else { return };
-        let node = UniqueAddress { address: there.address.clone(), uid: rival.uid() };
-        self.drop(&there.address, DropReason::OldLife, rival.waiting(), out);
-        let why = if node == *there { Ended::NotThere } else { Ended::Replaced(there.clone()) };
-        out.push(Effect::Ended { node: node.clone(), why });
-        self.lives.end(node, Standing::Old, now);
+    /// Behind the address of `there` these are not.
+    fn outdated(
+        &mut self,
+        there: &UniqueAddress,
+        rivals: impl IntoIterator<Item = Rival>,
+        now: Tick,
+        out: &mut Vec<Effect>,
+    ) {
+        for rival in rivals {
+            let node = UniqueAddress { address: there.address.clone(), uid: rival.uid() };
+            self.drop(&there.address, DropReason::OldLife, rival.waiting(), out);
+            let why = if node == *there { Ended::NotThere } else { Ended::Replaced(there.clone()) };
+            out.push(Effect::Ended { node: node.clone(), why });
+            self.lives.end(node, Standing::Old, now);
+        }
     }
 
-    /// Who was met at the address is over: if there was a rival, it is the one that is there.
-    fn inherit(&mut self, at: &Address, heir: Option<Rival>, now: Tick, out: &mut Vec<Effect>) {
-        let Some(heir) = heir else { return };
-        let node = UniqueAddress { address: at.clone(), uid: heir.uid() };
-        if let Some(peer) = self.peer(at, now) {
+    /// Who was at the address is over: if there are rivals, one of them is the one that is there.
+    fn inherit(&mut self, at: &Address, mut rivals: Rivals, now: Tick, out: &mut Vec<Effect>) {
+        let heir = rivals.take_heir();
+        let peer = match heir {
+            None => self.peers.get_mut(at),
+            Some(_) => self.peer(at, now),
+        };
+        let Some(peer) = peer else { return };
+        *peer.rivals() = rivals;
+        if let Some(heir) = heir {
+            let (uid, is_member) = (heir.uid(), heir.is_member());
             peer.yield_to(heir);
+            match is_member {
+                true => return self.member(&UniqueAddress { address: at.clone(), uid }, true, now, out),
+                false => peer.expect(uid, out),
+            }
         }
-        self.member(&node, true, now, out);
+        peer.wake_all(now, out);
     }
 
     /// The association of a life that is behind its address, from now on if not before; none if it is over or there is no
@@ -384,23 +390,24 @@ impl Associations {
             return None;
         }
         let peer = self.peer(&node.address, now)?;
-        let before = (peer.life(), peer.node());
-        if let (life, Some(old)) = before
-            && life.uid() != Some(node.uid)
-        {
+        let rival = peer.rivals().remove(node.uid);
+        if let Some(old) = peer.node().filter(|old| old.uid != node.uid) {
+            let stands_aside = over.is_none() && !peer.is_proven();
+            let crowded_out = if stands_aside { peer.stand_aside() } else { None };
             peer.end_life(true, over, DropReason::OldLife, out);
             peer.set_member(false);
-            out.push(Effect::HangUpOn(old.clone()));
-            out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(node.clone()) });
-            self.lives.end(old, Standing::Old, now);
+            if !stands_aside {
+                out.push(Effect::HangUpOn(old.clone()));
+                out.push(Effect::Ended { node: old.clone(), why: Ended::Replaced(node.clone()) });
+                self.lives.end(old, Standing::Old, now);
+            }
+            self.outdated(node, crowded_out, now, out);
         }
         let peer = self.peers.get_mut(&node.address)?;
+        if let Some(rival) = rival {
+            peer.yield_to(rival);
+        }
         if peer.life() != Life::Met(node.uid) {
-            let is_rival = peer.rival().is_some_and(|rival| rival.uid() == node.uid);
-            if let Some(rival) = is_rival.then(|| peer.take_rival()).flatten() {
-                peer.yield_to(rival);
-                peer.set_member(true);
-            }
             peer.meet(node.uid, out);
             // Whoever answers what was begun before may be an earlier life.
             peer.dial_again(over, out);
@@ -412,30 +419,34 @@ impl Associations {
     fn quarantine(&mut self, node: UniqueAddress, why: Ended, now: Tick, out: &mut Vec<Effect>) {
         let is_news = self.lives.standing(&node) != Standing::Quarantined;
         self.lives.end(node.clone(), Standing::Quarantined, now);
-        let (at, mut heir) = (node.address.clone(), None);
+        let mut rivals = None;
         if let Some(mut peer) = self.peers.remove(&node.address) {
             if peer.life().uid() == Some(node.uid) {
-                heir = peer.take_rival();
+                rivals = Some(std::mem::take(peer.rivals()));
                 peer.end_life(false, None, DropReason::Quarantined, out);
                 self.dropped.add_all(peer.dropped());
             } else {
-                if peer.rival().is_some_and(|rival| rival.uid() == node.uid) {
-                    let waiting = peer.take_rival().map_or(0, |rival| rival.waiting());
-                    peer.drop(DropReason::Quarantined, waiting, out);
-                }
+                let waiting = peer.rivals().remove(node.uid).map_or(0, |rival| rival.waiting());
+                peer.drop(DropReason::Quarantined, waiting, out);
                 self.peers.insert(node.address.clone(), peer);
             }
         }
+        let at = node.address.clone();
         if is_news {
             out.extend([Effect::HangUpOn(node.clone()), Effect::Ended { node, why }]);
         }
-        self.inherit(&at, heir, now, out);
+        if let Some(rivals) = rivals {
+            self.inherit(&at, rivals, now, out);
+        }
     }
 
     fn tick(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.lives.tick(now);
-        let mut over = Vec::new();
+        let (mut over, mut given_up) = (Vec::new(), Vec::new());
         for (address, peer) in &mut self.peers {
+            if let Some((uid, why)) = peer.rivals().given_up(now) {
+                given_up.push((UniqueAddress { address: address.clone(), uid }, why));
+            }
             match peer.tick(now, out) {
                 Ok(false) => {}
                 outcome => over.push((address.clone(), outcome)),
@@ -450,6 +461,7 @@ impl Associations {
                 Err(why) => self.settle(&address, Err(why), now, out),
             }
         }
+        given_up.into_iter().for_each(|(rival, why)| self.quarantine(rival, why.into(), now, out));
     }
 
     /// Gives up the life behind `at` if that is how it ended.

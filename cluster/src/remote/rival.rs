@@ -1,7 +1,8 @@
-//! [`Rival`]: a member that the table has at an address where another life was met by a handshake.
+//! [`Rival`]: a life that may be behind an address in place of the one that this node takes to be there.
 //!
-//! Either may be the later one: the one that was met may be over, and the table may lag behind. Whoever answers at the
-//! address decides. Until then nothing is lost that must arrive, whoever it is for.
+//! It is a member, or somebody holds a reference to it, and another life was met by a handshake, is expected, or is in the
+//! table. Any of them may be the latest: the one that was met may be over, the table may lag behind, a reference may be of
+//! long ago. Whoever answers at the address decides. Until then nothing is lost that must arrive, whoever it is for.
 
 use super::{
     message::Message,
@@ -9,21 +10,33 @@ use super::{
 };
 use actors::Tick;
 
-/// It stands aside until the one that was met answers, or somebody else does.
+/// Rivals behind one address. With one more, the first is taken to be over.
+pub(super) const RIVALS_MAX: usize = 16;
+
+/// It stands aside until somebody answers at its address.
 #[derive(Debug)]
 pub(super) struct Rival {
     uid: u64,
-    /// What must arrive there, if it is the later one.
+    is_member: bool,
+    /// What must arrive there, if it is the one. None of it was sent.
     system: SystemSender,
 }
 
 impl Rival {
-    pub(super) fn new(uid: u64) -> Self {
-        Self { uid, system: SystemSender::default() }
+    pub(super) fn new(uid: u64, is_member: bool, system: SystemSender) -> Self {
+        Self { uid, is_member, system }
     }
 
     pub(super) fn uid(&self) -> u64 {
         self.uid
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        self.is_member
+    }
+
+    pub(super) fn set_member(&mut self) {
+        self.is_member = true;
     }
 
     /// How many messages wait for the decision.
@@ -37,14 +50,73 @@ impl Rival {
         self.system.push(message, now)
     }
 
-    /// What waited for the decision, none of which was sent.
+    /// What waited for the decision.
     pub(super) fn into_system(self) -> SystemSender {
         self.system
     }
 }
 
+/// All that stand aside at one address.
+#[derive(Debug, Default)]
+pub(super) struct Rivals(Vec<Rival>);
+
+impl Rivals {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn get_mut(&mut self, uid: u64) -> Option<&mut Rival> {
+        self.0.iter_mut().find(|rival| rival.uid == uid)
+    }
+
+    /// One that was not among them. If there is no room, the one that was there first makes it.
+    pub(super) fn add(&mut self, rival: Rival) -> Option<Rival> {
+        let first = (self.0.len() >= RIVALS_MAX).then(|| self.0.remove(0));
+        self.0.push(rival);
+        first
+    }
+
+    pub(super) fn remove(&mut self, uid: u64) -> Option<Rival> {
+        let at = self.0.iter().position(|rival| rival.uid == uid)?;
+        Some(self.0.remove(at))
+    }
+
+    /// The one that is to be asked for next when the one that was there is over: the last that became known, of members if
+    /// there are any.
+    pub(super) fn take_heir(&mut self) -> Option<Rival> {
+        let member = self.0.iter().rposition(Rival::is_member);
+        let at = member.or_else(|| self.0.len().checked_sub(1))?;
+        Some(self.0.remove(at))
+    }
+
+    /// How many messages wait for the decision.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.iter().map(Rival::waiting).sum()
+    }
+
+    /// The first whose messages have waited for too long, and why it is to be given up.
+    pub(super) fn given_up(&mut self, now: Tick) -> Option<(u64, GaveUp)> {
+        self.0.iter_mut().find_map(|rival| rival.system.tick(now).err().map(|why| (rival.uid, why)))
+    }
+
+    /// When [`given_up`](Self::given_up) has one next.
+    pub(super) fn due(&self) -> Option<Tick> {
+        self.0.iter().filter_map(|rival| rival.system.due()).min()
+    }
+}
+
+impl IntoIterator for Rivals {
+    type Item = Rival;
+    type IntoIter = std::vec::IntoIter<Rival>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::RIVALS_MAX;
     use crate::remote::{
         association::{Association, Effect, Ended, Life},
         association_tests::{address, at, connected, dial, dropped, ended, life, node, send_system, taken},
@@ -52,6 +124,7 @@ mod tests {
         dropped::DropReason,
         handshake::{Difference, HandshakeError, Kind},
         lives::{Standing, Standings as _},
+        system_messages::GaveUp,
         transport::Lane::{Control, Ordinary},
     };
 
@@ -137,12 +210,13 @@ mod tests {
         assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 4)))), "{effects:?}");
     }
 
+    /// That the table has the one that is there says nothing, as it may have others later.
     #[test]
-    fn the_table_may_decide_too() {
+    fn the_table_decides_only_who_is_not_there() {
         let mut node = in_doubt();
-        let effects = node.step(member(2, true), at(2));
-        assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 2)))), "{effects:?}");
-        assert_eq!(there(&node), Some(Life::Met(2)));
+        assert_eq!(node.step(member(2, true), at(2)), []);
+        let effects = node.step(somebody_else(2), at(2));
+        assert!(effects.ends_with(&[dial(Some(3), Control)]), "{effects:?}");
 
         let mut node = in_doubt();
         let effects = node.step(member(3, false), at(2));
@@ -157,6 +231,103 @@ mod tests {
         let effects = node.step(Input::Quarantine(life("peer", 2)), at(2));
         assert!(effects.ends_with(&[dial(Some(3), Control)]), "{effects:?}");
         assert_eq!(there(&node), Some(Life::Met(3)));
+    }
+
+    /// The first that must arrive there goes out before the table says that it is a member, and while nobody answers.
+    #[test]
+    fn what_is_for_one_that_only_a_reference_tells_of_waits_until_somebody_answers() {
+        let mut node = node();
+        node.step(connected(2, Control), at(0));
+        assert_eq!(node.step(send_system(3, "one"), at(1)), [hang(), dial(Some(2), Control)], "the address is asked");
+        assert_eq!(node.step(send_system(3, "two"), at(2)), []);
+        let effects = node.step(Input::Accepted { node: life("peer", 3) }, at(3));
+        assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
+        node.step(connected(3, Control), at(3));
+        assert_eq!(taken(&mut node, Control, at(3)), ["1 to 3: one", "2 to 3: two"]);
+        assert_eq!(node.due(), Some(at(4)), "it is no member: what is not acknowledged is all that is known");
+
+        let effects = node.step(send_system(4, "long gone"), at(4));
+        assert_eq!(effects, [hang(), dial(Some(3), Control)]);
+        let effects = node.step(connected(3, Control), at(5));
+        assert!(effects.contains(&ended(4, Ended::Replaced(life("peer", 3)))), "who watches is told: {effects:?}");
+        assert_eq!(taken(&mut node, Control, at(5)), ["1 to 3: one", "2 to 3: two"]);
+        let effects = node.step(send_system(4, "again"), at(6));
+        assert_eq!(effects, [dropped(DropReason::OldLife, 1), ended(4, Ended::NotThere)], "it is asked once");
+    }
+
+    /// Two members are in the table at one address, and a third is referred to. Whichever answers has what is for it.
+    #[test]
+    fn of_many_that_may_be_there_each_keeps_what_is_for_it() {
+        let three = || {
+            let mut node = node();
+            node.step(member(2, true), at(0));
+            node.step(send_system(2, "for 2"), at(0));
+            node.step(member(3, true), at(0));
+            node.step(send_system(3, "for 3"), at(0));
+            node.step(send_system(4, "for 4"), at(0));
+            assert_eq!(there(&node), Some(Life::Met(2)), "the first that was heard of");
+            node
+        };
+        for uid in 2..5 {
+            let mut node = three();
+            if uid != 2 {
+                // It dials, and may be over by now.
+                node.step(Input::Accepted { node: life("peer", uid) }, at(1));
+            }
+            let effects = node.step(connected(uid, Control), at(2));
+            assert_eq!(taken(&mut node, Control, at(2)), [format!("1 to {uid}: for {uid}")]);
+            for other in (2..5).filter(|other| *other != uid) {
+                assert!(effects.contains(&ended(other, Ended::Replaced(life("peer", uid)))), "{other}: {effects:?}");
+            }
+            assert_eq!(node.dropped().of(DropReason::OldLife), 2);
+        }
+        // Each that is asked for is not there, down to the last.
+        let mut node = three();
+        let effects = node.step(somebody_else(2), at(1));
+        assert!(effects.ends_with(&[dial(Some(3), Control)]), "members first: {effects:?}");
+        let effects = node.step(somebody_else(3), at(1));
+        assert!(effects.ends_with(&[dial(Some(4), Control)]), "{effects:?}");
+        assert_eq!(there(&node), Some(Life::Expected(4)), "no member, and not met");
+        node.step(connected(4, Control), at(2));
+        assert_eq!(taken(&mut node, Control, at(2)), ["1 to 4: for 4"]);
+    }
+
+    /// Its last step was on its way when it ended, and its successor is in the table.
+    #[test]
+    fn one_that_dialled_and_is_over_does_not_end_the_member_that_is_there() {
+        let mut node = node();
+        node.step(member(3, true), at(0));
+        node.step(send_system(3, "for 3"), at(0));
+        let effects = node.step(Input::Accepted { node: life("peer", 2) }, at(1));
+        assert!(effects.ends_with(&[dial(Some(2), Control)]), "{effects:?}");
+        let effects = node.step(somebody_else(2), at(2));
+        assert!(effects.ends_with(&[dial(Some(3), Control)]), "{effects:?}");
+        node.step(connected(3, Control), at(3));
+        assert_eq!(taken(&mut node, Control, at(3)), ["1 to 3: for 3"]);
+        node.step(member(3, false), at(4));
+        let forgotten = at(4 + 7 * 3600);
+        assert!(node.step(Input::Time, forgotten).iter().any(|effect| matches!(effect, Effect::Ended { .. })));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_nobody_waits_for_ever() {
+        let mut node = node();
+        node.step(connected(2, Control), at(0));
+        let last = 2 + RIVALS_MAX as u64;
+        for uid in 3..=last {
+            let effects = node.step(send_system(uid, "x"), at(1));
+            assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Ended { .. })).count(), 0, "{uid}");
+        }
+        let effects = node.step(send_system(last + 1, "x"), at(2));
+        assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", last + 1)))), "{effects:?}");
+        node.step(Input::Accepted { node: life("peer", 2) }, at(3));
+        let effects = node.step(Input::Time, at(1 + 6 * 3600));
+        assert!(effects.contains(&ended(4, GaveUp::Unacknowledged.into())), "{effects:?}");
+        assert!(node.due() <= Some(at(1 + 6 * 3600)), "the others are due too");
+
+        let mut node = in_doubt();
+        let too_large = "x".repeat(Control.message_max() + 1);
+        assert_eq!(node.step(send_system(3, &too_large), at(1)), [dropped(DropReason::TooLarge, 1)]);
     }
 
     #[test]

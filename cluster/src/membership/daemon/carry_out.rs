@@ -151,26 +151,14 @@ impl Daemon {
             | ClusterEvent::ReadyForShutdown(member)
             | ClusterEvent::Left(member)
             | ClusterEvent::Exited(member) => self.is_member(member),
-            // One that is over may not displace the next life at its address.
             _ => {}
         }
     }
 
     fn is_member(&mut self, member: &Member) {
         debug_assert!(member.status < MemberStatus::Down);
-        // Of two lives that the table still has at one address SWIM knows the later one.
-        let other = self.translator.other_than(&member.node);
-        let is_over = other.is_some_and(|other| self.node.table().get(other).is_some());
-        if member.node != self.me && !is_over && self.members.insert(member.node.clone()) {
+        if member.node != self.me && self.members.insert(member.node.clone()) {
             self.remote.member(&member.node, true);
-        }
-    }
-
-    /// SWIM knows which of two members is at an address, perhaps only after it was said who is one.
-    pub(super) fn is_alive(&mut self, node: &UniqueAddress) {
-        let member = self.node.table().get(node.uid).cloned();
-        if let Some(member) = member.filter(|member| member.status < MemberStatus::Down) {
-            self.is_member(&member);
         }
     }
 

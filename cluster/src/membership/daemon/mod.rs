@@ -245,11 +245,6 @@ impl Daemon {
                 _ => {}
             }
             let told = self.translator.take(news, self.swim.alive(), now);
-            for news in &told {
-                if let News::Alive(node) = news {
-                    self.is_alive(node);
-                }
-            }
             inputs.extend(told.into_iter().map(Input::News));
         }
     }

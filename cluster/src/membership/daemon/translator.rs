@@ -75,11 +75,6 @@ impl Translator {
         }
     }
 
-    /// The other life that SWIM has at the address of this one.
-    pub(super) fn other_than(&self, life: &UniqueAddress) -> Option<u64> {
-        self.lives.get(&life.address).map(|known| known.uid).filter(|known| *known != life.uid)
-    }
-
     /// What need not wait any longer. `others` says how many other nodes cannot reach a life either.
     pub(super) fn release(&mut self, is_well: bool, others: impl Fn(u64) -> usize, now: Tick) -> Vec<News> {
         let over = |node: &UniqueAddress, since: &mut Tick| {
@@ -136,10 +131,6 @@ mod tests {
         assert_eq!(told, [replaced, News::Alive(node(&life(5, 2)))]);
         let renewed = Identity { generation: 4, ..life(5, 2) };
         assert_eq!(take(&mut translator, swim::News::Alive(renewed)), [News::Alive(node(&life(5, 2)))]);
-        assert_eq!(
-            (translator.other_than(&node(&life(7, 1))), translator.other_than(&node(&life(5, 2)))),
-            (Some(5), None)
-        );
         let earlier = take(&mut translator, swim::News::Alive(life(9, 1)));
         assert_eq!(earlier, [News::Alive(node(&life(9, 1)))], "it is no later one: others decide");
     }
