@@ -297,13 +297,15 @@ fn connections_that_are_not_used_are_closed_and_strangers_forgotten() {
 
 /// An attempt to connect to whoever is there is stuck at the earlier life.
 #[test]
-fn an_attempt_from_before_a_life_was_met_is_made_again_for_that_life() {
-    let mut node = node();
-    assert_eq!(node.step(send(None, Ordinary, "x"), at(0)), [dial(None, Ordinary)]);
-    let effects = node.step(Input::Member { node: life("peer", 2), is: true }, at(1));
-    let hang = Effect::Hang { to: address("peer"), lane: Ordinary };
-    let place = |effect| effects.iter().position(|it| *it == effect);
-    assert!(place(hang).is_some_and(|hung| place(dial(Some(2), Ordinary)) > Some(hung)), "{effects:?}");
+fn an_attempt_from_before_a_life_was_known_is_made_again_for_that_life() {
+    for known in [Input::Member { node: life("peer", 2), is: true }, send_system(2, "watch")] {
+        let mut node = node();
+        assert_eq!(node.step(send(None, Ordinary, "x"), at(0)), [dial(None, Ordinary)]);
+        let effects = node.step(known, at(1));
+        let hang = Effect::Hang { to: address("peer"), lane: Ordinary };
+        let place = |effect| effects.iter().position(|it| *it == effect);
+        assert!(place(hang).is_some_and(|hung| place(dial(Some(2), Ordinary)) > Some(hung)), "{effects:?}");
+    }
 }
 
 #[test]
