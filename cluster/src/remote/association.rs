@@ -146,6 +146,8 @@ pub(crate) struct Association {
     /// This life was met by a handshake, and not in the table alone.
     shook_hands: bool,
     rivals: Rivals,
+    /// When an attempt to connect may be given up for another that decides about more rivals: not all the time.
+    ask_again: Tick,
     used: Tick,
     dropped: Dropped,
 }
@@ -161,6 +163,7 @@ impl Association {
             is_member: false,
             shook_hands: false,
             rivals: Rivals::default(),
+            ask_again: Tick::START,
             used: now,
             dropped: Dropped::default(),
         }
@@ -208,6 +211,15 @@ impl Association {
             return None;
         }
         let crowded_out = self.rivals.add(Rival::new(rival, is_member, SystemSender::default()));
+        if self.ask_again <= now {
+            self.ask(now, effects);
+        }
+        crowded_out
+    }
+
+    /// Begins a connection anew, that decides about all rivals there are.
+    fn ask(&mut self, now: Tick, effects: &mut Vec<Effect>) {
+        self.ask_again = now + RETRY_AFTER;
         let lane = Lane::Control;
         self.system.take_back();
         let since = match self.state(lane).link {
@@ -219,11 +231,16 @@ impl Association {
         }
         self.state(lane).link = Link::Trying { since, next: None };
         effects.push(self.dial(lane));
-        crowded_out
     }
 
-    /// Another life dialled. This one never answered, so nothing that must arrive was sent to it, and it may yet be the one
-    /// that is there.
+    /// Whether the life that is there may stand aside: it never answered, so nothing that must arrive was sent to it, and
+    /// somebody counts on it.
+    pub(super) fn may_stand_aside(&self) -> bool {
+        !self.is_proven() && (self.is_member || self.system.len() > 0)
+    }
+
+    /// Another life takes the place, and this one may yet be the one that is there. Another that must be taken to be over, if
+    /// there are too many.
     pub(super) fn stand_aside(&mut self) -> Option<Rival> {
         let system = std::mem::take(&mut self.system);
         self.rivals.add(Rival::new(self.life.uid()?, self.is_member, system))
@@ -279,7 +296,7 @@ impl Association {
     }
 
     /// A message to be sent until it is acknowledged, for the life that is behind the address or expected there, or for one
-    /// of its rivals.
+    /// of its rivals. It is not too large.
     ///
     /// # Errors
     /// That life is to be given up.
@@ -290,10 +307,6 @@ impl Association {
         now: Tick,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Ended> {
-        if message.len() > Lane::Control.message_max() {
-            self.drop(DropReason::TooLarge, 1, effects);
-            return Ok(());
-        }
         match self.rivals.get_mut(to) {
             Some(rival) => rival.send_system(message, now)?,
             None => self.system.push(message, now)?,
@@ -469,6 +482,9 @@ impl Association {
                 effects.push(self.dial(lane));
             }
         }
+        if self.rivals.is_unasked() && self.ask_again <= now {
+            self.ask(now, effects);
+        }
         self.wake(Lane::Control, now, effects);
         if self.is_busy() || self.used + IDLE_AFTER > now {
             return Ok(false);
@@ -500,7 +516,8 @@ impl Association {
             (false, _) if self.is_member => None,
             (false, _) => Some(self.used + FORGOTTEN_AFTER),
         };
-        retries.chain(self.system.due()).chain(self.rivals.due()).chain(idle).min()
+        let ask = self.rivals.is_unasked().then_some(self.ask_again);
+        retries.chain(self.system.due()).chain(self.rivals.due()).chain(ask).chain(idle).min()
     }
 
     /// Counts, and tells.
@@ -515,7 +532,10 @@ impl Association {
         &mut self.lanes[lane as usize]
     }
 
-    fn dial(&self, lane: Lane) -> Effect {
+    fn dial(&mut self, lane: Lane) -> Effect {
+        if lane == Lane::Control {
+            self.rivals.ask();
+        }
         Effect::Dial { to: self.peer.clone(), life: self.life.uid(), lane }
     }
 

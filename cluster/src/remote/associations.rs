@@ -143,9 +143,8 @@ impl Associations {
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
                 Some(peer) => {
                     peer.shook_hands();
-                    // The one of this lane was made after the doubt arose.
-                    let is_sure = lane == Lane::Control;
-                    let outdated = if is_sure { std::mem::take(peer.rivals()) } else { Rivals::default() };
+                    let decides = lane == Lane::Control;
+                    let outdated = if decides { peer.rivals().take_asked() } else { Rivals::default() };
                     peer.connected(lane, now, out);
                     self.outdated(&node, outdated, now, out);
                 }
@@ -218,6 +217,9 @@ impl Associations {
             self.drop(&at, DropReason::TooManyPeers, 1, out);
             return out.push(Effect::Ended { node: to, why: Ended::NotThere });
         };
+        if message.len() > Lane::Control.message_max() {
+            return peer.drop(DropReason::TooLarge, 1, out);
+        }
         let crowded_out = match peer.life() {
             Life::Unknown => {
                 peer.expect(to.uid, out);
@@ -320,7 +322,8 @@ impl Associations {
         let is_over = self.is_over(node, now).is_some();
         let there = self.peers.get_mut(&node.address).filter(|peer| peer.life() != Life::Unknown);
         match there {
-            Some(peer) if peer.life().uid() != Some(node.uid) => {
+            // Of those that were never met the last one has the address, until somebody answers.
+            Some(peer) if peer.life().uid() != Some(node.uid) && (!is || peer.is_proven()) => {
                 // The table lags behind, or whoever was there is over: asked, the address tells.
                 let outdated = match is {
                     true if is_over => None,
@@ -392,7 +395,7 @@ impl Associations {
         let peer = self.peer(&node.address, now)?;
         let rival = peer.rivals().remove(node.uid);
         if let Some(old) = peer.node().filter(|old| old.uid != node.uid) {
-            let stands_aside = over.is_none() && !peer.is_proven();
+            let stands_aside = over.is_none() && peer.may_stand_aside();
             let crowded_out = if stands_aside { peer.stand_aside() } else { None };
             peer.end_life(true, over, DropReason::OldLife, out);
             peer.set_member(false);

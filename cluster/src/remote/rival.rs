@@ -10,7 +10,7 @@ use super::{
 };
 use actors::Tick;
 
-/// Rivals behind one address. With one more, the first is taken to be over.
+/// Rivals behind one address. With one more, the first is taken to be over; of those that are no members, if there are any.
 pub(super) const RIVALS_MAX: usize = 16;
 
 /// It stands aside until somebody answers at its address.
@@ -18,13 +18,15 @@ pub(super) const RIVALS_MAX: usize = 16;
 pub(super) struct Rival {
     uid: u64,
     is_member: bool,
+    /// Whether the last connection, or attempt to connect, was begun after it was known, so that its answer decides.
+    is_asked_for: bool,
     /// What must arrive there, if it is the one. None of it was sent.
     system: SystemSender,
 }
 
 impl Rival {
     pub(super) fn new(uid: u64, is_member: bool, system: SystemSender) -> Self {
-        Self { uid, is_member, system }
+        Self { uid, is_member, is_asked_for: false, system }
     }
 
     pub(super) fn uid(&self) -> u64 {
@@ -69,11 +71,12 @@ impl Rivals {
         self.0.iter_mut().find(|rival| rival.uid == uid)
     }
 
-    /// One that was not among them. If there is no room, the one that was there first makes it.
+    /// One that was not among them, and the one that makes room for it.
     pub(super) fn add(&mut self, rival: Rival) -> Option<Rival> {
-        let first = (self.0.len() >= RIVALS_MAX).then(|| self.0.remove(0));
+        let stranger = self.0.iter().position(|rival| !rival.is_member).unwrap_or(0);
+        let crowded_out = (self.0.len() >= RIVALS_MAX).then(|| self.0.remove(stranger));
         self.0.push(rival);
-        first
+        crowded_out
     }
 
     pub(super) fn remove(&mut self, uid: u64) -> Option<Rival> {
@@ -87,6 +90,21 @@ impl Rivals {
         let member = self.0.iter().rposition(Rival::is_member);
         let at = member.or_else(|| self.0.len().checked_sub(1))?;
         Some(self.0.remove(at))
+    }
+
+    /// An attempt to connect begins, whose answer decides about all of them.
+    pub(super) fn ask(&mut self) {
+        self.0.iter_mut().for_each(|rival| rival.is_asked_for = true);
+    }
+
+    /// Whether there is one that no attempt to connect was made for.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.0.iter().any(|rival| !rival.is_asked_for)
+    }
+
+    /// Somebody answered.
+    pub(super) fn take_asked(&mut self) -> Rivals {
+        Rivals(self.0.extract_if(.., |rival| rival.is_asked_for).collect())
     }
 
     /// How many messages wait for the decision.
@@ -262,15 +280,16 @@ mod tests {
             let mut node = node();
             node.step(member(2, true), at(0));
             node.step(send_system(2, "for 2"), at(0));
-            node.step(member(3, true), at(0));
+            let effects = node.step(member(3, true), at(0));
+            assert!(!effects.iter().any(|effect| matches!(effect, Effect::Ended { .. })), "{effects:?}");
             node.step(send_system(3, "for 3"), at(0));
             node.step(send_system(4, "for 4"), at(0));
-            assert_eq!(there(&node), Some(Life::Met(2)), "the first that was heard of");
+            assert_eq!(there(&node), Some(Life::Met(3)), "of members that were never met the last one has the address");
             node
         };
         for uid in 2..5 {
             let mut node = three();
-            if uid != 2 {
+            if uid != 3 {
                 // It dials, and may be over by now.
                 node.step(Input::Accepted { node: life("peer", uid) }, at(1));
             }
@@ -283,13 +302,32 @@ mod tests {
         }
         // Each that is asked for is not there, down to the last.
         let mut node = three();
-        let effects = node.step(somebody_else(2), at(1));
-        assert!(effects.ends_with(&[dial(Some(3), Control)]), "members first: {effects:?}");
         let effects = node.step(somebody_else(3), at(1));
+        assert!(effects.ends_with(&[dial(Some(2), Control)]), "members first: {effects:?}");
+        let effects = node.step(somebody_else(2), at(1));
         assert!(effects.ends_with(&[dial(Some(4), Control)]), "{effects:?}");
         assert_eq!(there(&node), Some(Life::Expected(4)), "no member, and not met");
         node.step(connected(4, Control), at(2));
         assert_eq!(taken(&mut node, Control, at(2)), ["1 to 4: for 4"]);
+    }
+
+    /// Whoever names ever more lives that never were cannot keep a connection from standing.
+    #[test]
+    fn an_address_is_asked_once_a_second_and_about_all_that_are_known_by_then() {
+        let mut node = node();
+        node.step(connected(2, Control), at(0));
+        assert_eq!(node.step(send_system(3, "x"), at(1)), [hang(), dial(Some(2), Control)]);
+        assert_eq!(node.step(send_system(4, "x"), at(1)), [], "the attempt goes on");
+        let effects = node.step(connected(2, Control), at(1));
+        assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 2)))), "{effects:?}");
+        assert_eq!(node.dropped().of(DropReason::OldLife), 1, "it says nothing of 4, which may have begun meanwhile");
+        node.step(send_system(2, "for 2"), at(1));
+        assert_eq!(taken(&mut node, Control, at(1)), ["1 to 2: for 2"], "and carries what there is");
+        assert_eq!(node.due(), Some(at(2)));
+        let effects = node.step(Input::Time, at(2));
+        assert!(effects.ends_with(&[hang(), dial(Some(2), Control)]), "{effects:?}");
+        let effects = node.step(connected(2, Control), at(2));
+        assert!(effects.contains(&ended(4, Ended::Replaced(life("peer", 2)))), "{effects:?}");
     }
 
     /// Its last step was on its way when it ended, and its successor is in the table.
@@ -310,19 +348,29 @@ mod tests {
     }
 
     #[test]
+    fn one_that_nobody_counts_on_does_not_wait_for_the_decision() {
+        let mut node = node();
+        node.step(member(3, true), at(0));
+        node.step(member(3, false), at(1));
+        let effects = node.step(Input::Accepted { node: life("peer", 2) }, at(2));
+        assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 2)))), "{effects:?}");
+        assert!(node.is_quiet());
+    }
+
+    #[test]
     fn there_is_room_for_so_many_and_nobody_waits_for_ever() {
         let mut node = node();
         node.step(connected(2, Control), at(0));
         let last = 2 + RIVALS_MAX as u64;
-        for uid in 3..=last {
+        node.step(member(3, true), at(1));
+        for uid in 4..=last {
             let effects = node.step(send_system(uid, "x"), at(1));
             assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Ended { .. })).count(), 0, "{uid}");
         }
         let effects = node.step(send_system(last + 1, "x"), at(2));
-        assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", last + 1)))), "{effects:?}");
-        node.step(Input::Accepted { node: life("peer", 2) }, at(3));
+        assert!(effects.contains(&ended(4, Ended::Replaced(life("peer", last + 1)))), "no member: {effects:?}");
         let effects = node.step(Input::Time, at(1 + 6 * 3600));
-        assert!(effects.contains(&ended(4, GaveUp::Unacknowledged.into())), "{effects:?}");
+        assert!(effects.contains(&ended(5, GaveUp::Unacknowledged.into())), "{effects:?}");
         assert!(node.due() <= Some(at(1 + 6 * 3600)), "the others are due too");
 
         let mut node = in_doubt();

@@ -36,7 +36,7 @@ use actors::Tick;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -236,7 +236,11 @@ impl Hub {
                     HandshakeError::RefusedByMember(_) => true,
                     _ => false,
                 };
-                let cut_off = |error: &HandshakeError| error.is_for(Kind::Quarantined) && is_of_cluster(error);
+                // If it was another life that answered, it said nothing of this one.
+                let is_its_own = |error: &HandshakeError| !error.is_for(Kind::Life);
+                let cut_off = |error: &HandshakeError| {
+                    error.is_for(Kind::Quarantined) && is_its_own(error) && is_of_cluster(error)
+                };
                 if error.as_ref().is_some_and(cut_off) {
                     self.news.push(News::QuarantinedBy(node));
                 }
@@ -478,9 +482,12 @@ impl Hub {
                     }
                 }
                 Effect::Began(node) => {
-                    let session = Arc::new(Session::new(node.clone()));
-                    shard.sessions.insert(node, Entry::new(Arc::clone(&session)));
-                    self.news.push(News::Began(session));
+                    // One that stood aside for another life is there again.
+                    if let btree_map::Entry::Vacant(place) = shard.sessions.entry(node) {
+                        let session = Arc::new(Session::new(place.key().clone()));
+                        place.insert(Entry::new(Arc::clone(&session)));
+                        self.news.push(News::Began(session));
+                    }
                 }
                 Effect::Ended { node, why } => match shard.sessions.remove(&node) {
                     Some(mut entry) => {
