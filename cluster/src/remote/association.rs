@@ -197,13 +197,7 @@ impl Association {
 
     /// Another life may be behind the address: whoever answers a connection that is made from now on is there. Another that
     /// must be taken to be over, if there are too many.
-    pub(super) fn doubt(
-        &mut self,
-        rival: u64,
-        is_member: bool,
-        now: Tick,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Rival> {
+    pub(super) fn doubt(&mut self, rival: u64, is_member: bool, now: Tick, effects: &mut Vec<Effect>) -> Option<Rival> {
         if let Some(known) = self.rivals.get_mut(rival) {
             if is_member {
                 known.set_member();

@@ -4,13 +4,14 @@ use super::nodes::{Ear, Heard, Node, numbers, two_in_memory};
 use crate::{
     member::{Address, UniqueAddress},
     remote::{
+        association::Ended,
         connection::shake_hands,
         door::{Channel, Remote},
         dropped::DropReason,
         frame::encode,
         handshake::{HANDSHAKE_WITHIN, Handshake, Introduction},
         lives::Lives,
-        memory::MemoryTransport,
+        memory::{MemoryNetwork, MemoryTransport},
         transport::{ByteStream, Lane, Transport},
     },
 };
@@ -35,11 +36,15 @@ impl Intruder {
 
     /// A connection that was let in.
     async fn let_in(&self, lane: Lane) -> ByteStream {
+        self.let_in_as(UniqueAddress { address: "evil:666".parse().unwrap(), uid: EVIL }, lane).await
+    }
+
+    async fn let_in_as(&self, node: UniqueAddress, lane: Lane) -> ByteStream {
         let mut stream = self.connect().await;
         let me = Arc::new(Introduction {
             cluster: "shop".into(),
             protocol: 1..=1,
-            node: UniqueAddress { address: "evil:666".parse().unwrap(), uid: EVIL },
+            node,
             config: Default::default(),
             types: vec![],
         });
@@ -58,10 +63,15 @@ impl Intruder {
 }
 
 fn stage() -> (Clock, [Node; 2], Intruder) {
+    let (_, clock, nodes, intruder) = stage_on_network();
+    (clock, nodes, intruder)
+}
+
+fn stage_on_network() -> (MemoryNetwork, Clock, [Node; 2], Intruder) {
     let (network, clock, nodes) = two_in_memory();
     let transport = network.node("evil:666".parse().unwrap());
     let intruder = Intruder { transport, to: nodes[0].me.address.clone(), clock: clock.clone() };
-    (clock, nodes, intruder)
+    (network, clock, nodes, intruder)
 }
 
 fn numbered(number: u32) -> Vec<u8> {
@@ -149,6 +159,32 @@ async fn who_connects_again_and_again_has_one_connection_per_lane() {
     last.write_all(&frame(&numbered(7))).await.unwrap();
     nodes[0].ear.until(|heard| numbers(heard, false) == [7]).await;
     assert_eq!(nodes[0].ear.heard().iter().filter(|heard| **heard == Heard::Began(EVIL)).count(), 1);
+}
+
+/// A member that nobody has met yet is not over because somebody speaks for its address, be it late words of a former life.
+#[tokio::test(start_paused = true)]
+async fn who_speaks_for_the_address_of_a_member_does_not_take_its_place() {
+    let (network, clock, [one, two], intruder) = stage_on_network();
+    two.remoting.stop(Duration::ZERO).await;
+    let next = UniqueAddress { uid: 3, ..two.me.clone() };
+    one.remoting.member(&next, true);
+    one.remoting.send_system(&next, Channel::Actors, numbered(1).into());
+    clock.sleep(Duration::from_secs(20)).await;
+    assert_eq!(one.ear.heard(), [Heard::Began(3), Heard::Link(3, false)]);
+    let _stream = intruder.let_in_as(two.me.clone(), Lane::Control).await;
+    clock.sleep(Duration::from_secs(1)).await;
+    assert!(one.ear.heard().contains(&Heard::Began(2)), "{:?}", one.ear.heard());
+    let next = two.restarts(&network, &clock, 3);
+    clock.sleep(Duration::from_secs(20)).await;
+    assert_eq!(numbers(&next.ear.heard(), true), [1]);
+    assert!(one.ear.heard().contains(&Heard::Ended(2, Ended::NotThere)));
+    let mut of_next = one.ear.heard();
+    of_next.retain(|heard| matches!(heard, Heard::Began(3) | Heard::Link(3, _) | Heard::Ended(3, _)));
+    assert_eq!(
+        of_next,
+        [Heard::Began(3), Heard::Link(3, false), Heard::Link(3, true)],
+        "the same session, accused no more"
+    );
 }
 
 #[tokio::test(start_paused = true)]
