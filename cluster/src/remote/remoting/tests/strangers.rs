@@ -1,6 +1,6 @@
 //! Who may not come in, does not.
 
-use super::nodes::{Heard, Node, numbers, two_in_memory_with};
+use super::nodes::{Heard, Node, numbers, two_in_memory, two_in_memory_with};
 use crate::{
     membership::swim::seal::KeyRing,
     remote::{
@@ -72,6 +72,26 @@ async fn who_is_cut_off_hears_of_it_from_one_that_has_a_key() {
         assert_eq!(told, hears, "key {key}");
         assert_eq!(one.ear.numbers(false), [0; 0], "nothing came through");
     }
+}
+
+/// One that is over refuses nobody: whoever answers at its address speaks for itself alone, and counts once.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_of_the_life_that_answers() {
+    let (network, clock, nodes) = two_in_memory();
+    let [one, two] = &nodes;
+    assert!(passes(&clock, &nodes, 1).await);
+    one.remoting.stop(Duration::ZERO).await;
+    let next = one.restarts(&network, &clock, 3);
+    next.remoting.quarantine(&two.me);
+    two.send_system(one, vec![2; 4]);
+    clock.sleep(Duration::from_secs(10)).await;
+    two.remoting.member(&next.me, true);
+    two.send_system(&next, vec![3; 4]);
+    clock.sleep(Duration::from_secs(10)).await;
+    let mut cut_off = two.ear.heard();
+    cut_off.retain(|heard| matches!(heard, Heard::CutOffBy(_)));
+    cut_off.dedup();
+    assert_eq!(cut_off, [Heard::CutOffBy(3)]);
 }
 
 fn tls(material: &TlsMaterial, names: TlsNames) -> Arc<Tls> {
