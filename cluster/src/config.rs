@@ -64,7 +64,7 @@ pub struct ClusterConfig {
     /// A network that is never quiet stops all, instead of leaving it to chance what each decides. Default `true`.
     pub down_all_when_unstable: bool,
     /// How many members there must be before the first becomes up. Default 1. If one that has joined is lost before that, all
-    /// stop, whatever `downing` says, and are to be started again.
+    /// stop, whatever `downing` says, and are to be started again. The same on all nodes.
     pub min_members: usize,
     /// As `min_members`, of those with a role.
     pub min_members_by_role: BTreeMap<String, usize>,
@@ -81,7 +81,7 @@ pub struct ClusterConfig {
     pub tls: Option<TlsConfig>,
     /// Written out, a node without keys may be reached from other machines. Whoever reaches its port can end the cluster.
     pub insecure: bool,
-    /// How fast who is gone is noticed. The same on all nodes.
+    /// How fast who is gone is noticed. `probe_period` and `suspicion` are the same on all nodes: one with others is refused.
     pub detector: DetectorConfig,
     /// How long joining may take until this node is up. Default: as long as it does.
     pub join_within: Option<Duration>,
@@ -327,7 +327,7 @@ impl ClusterConfig {
         self
     }
 
-    /// Checks all that can be checked before anything is done.
+    /// Checks all that can be checked before anything is done; not what [`tls`](Self::tls) holds, which joining does.
     ///
     /// # Errors
     /// The first thing that is wrong.

@@ -68,13 +68,15 @@
 //!   that was removed never comes back: a node that starts again at the same address is another member.
 //! - **Who goes on**: when members cannot reach each other, of two sides that saw the same members at most one goes on, by the
 //!   [`Downing`] that all have; the nodes of the other stop. A node that reaches too few
-//!   and has no answer of them stops after two stable periods though nobody confirms it; so does one that stood still until all
-//!   it knew were gone. A [`Departure`] says why.
+//!   and has no answer of them stops after two stable periods though nobody confirms it; one that stood still until all it knew
+//!   were gone stops at once. A [`Departure`] says why.
 //! - **Messages** of one sender to one receiver arrive in order and at most once. `ask` fails as soon as it is certain that no
 //!   answer comes, never later than its limit; asks that go in a circle end with `Cycle`, whichever nodes they go by. Who watches
-//!   is told `Terminated` once: when the actor ended, or when its node was removed.
-//! - **Singletons**: one instance at a time. A node that is cut off stops its instance before another is started: see
-//!   [`Cluster::hosting`]. One that moves because its node leaves, or another is to host, handles all that was sent to it
+//!   is told `Terminated` once: when the actor ended, when its node was removed, or when nothing passes to that life of its
+//!   node any more, because another answers at its address for instance.
+//! - **Singletons**: one instance is served at a time. On a node that is cut off it handles no message any more before another
+//!   is started, and is killed if that lasts five seconds: see [`Cluster::hosting`]. Tasks that it began may run until then:
+//!   fence what they write. One that moves because its node leaves, or another is to host, handles all that was sent to it
 //!   before; what is told meanwhile waits for the next, in order.
 //!
 //! # What is not
@@ -96,12 +98,13 @@
 //! | [`key_ring`](ClusterConfig::key_ring) | needed beyond loopback: 32 random bytes that all nodes have. [`Cluster::rotate_keys`] changes them without a gap |
 //! | [`tls`](ClusterConfig::tls) | encrypts connections; beside the key ring, not in its place |
 //! | [`seeds`](ClusterConfig::seeds) or [`discovery`](ClusterConfig::discovery) | the same list on all nodes, for the first of it may begin a cluster; or [`StaticDiscovery`], [`DnsDiscovery`], [`FileDiscovery`] |
-//! | [`downing`](ClusterConfig::downing) | the majority, unless there are two nodes ([`KeepReferee`](Downing::KeepReferee)), or more than half may fail at once ([`StoreMajority`](Downing::StoreMajority), [`LeaseMajority`](Downing::LeaseMajority)) |
+//! | [`downing`](ClusterConfig::downing) | the majority, unless there are two nodes and a witness that is always there ([`KeepReferee`](Downing::KeepReferee)), or more than half may fail at once ([`StoreMajority`](Downing::StoreMajority), [`LeaseMajority`](Downing::LeaseMajority)) |
 //! | [`min_members`](ClusterConfig::min_members) | how many there must be before anybody is up |
 //! | [`join_within`](ClusterConfig::join_within) | to be told by [`JoinError`] why a node does not come up, instead of waiting |
 //!
 //! Until when a node may serve what one node alone is to serve is [`Cluster::hosting`]: with up to five members that is nine
-//! seconds after most of the others have answered it. A pause of the process that is longer costs its singletons.
+//! seconds after it last asked so many who answered that they would go on with it (of five: two others). After a longer pause
+//! of the process nothing is served until enough have answered again; five seconds past the deadline singletons are killed.
 //!
 //! `cloudstate cluster` shows and changes members by hand, over `management::http` (feature `management`), which wants a token
 //! beyond loopback.

@@ -17,12 +17,14 @@ cargo sim figures --help         how long clusters take to notice a crash and to
   --random         draw the first seed, and print it
   --count N        how many seeds; default 1, and with --seconds as many as fit
   --seconds N      begin no other seed after so much time
-  --trace          print everything that happens
+  --trace          print everything that happens; with --minimize, in the least run that fails
   --minimize       for a seed that fails, look for the least trouble that breaks the same promise
   --until SECONDS  stop each run after so much simulated time
   --known PROMISE  a seed that breaks this promise, such as M2, is told and counted like others and does not make it fail
   --story FILE     run the story in that file, which says all that goes wrong, instead of one drawn from a seed
-  --write FILE     keep what goes wrong as a story; with --minimize, if it fails, the least that does";
+  --write FILE     keep what goes wrong as a story; with --minimize, if it fails, the least that does
+
+Seeds that end with 00 are run twice, and fail if the two runs differ.";
 
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Arguments {

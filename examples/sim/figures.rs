@@ -15,7 +15,7 @@ cargo sim figures fail-over [--nodes N] [--loss N] [--seed N] [--count N]
                    time and runs for five to twenty in between, and 5 % of datagrams are lost; without --nodes at 5, 10
                    and 20
   fail-over        how long until the next instance of a singleton runs, after its host crashed, was cut off, or left;
-                   without --nodes at 5
+                   without --nodes at 5, without --loss with 0 and 5 % of datagrams lost
 
   --nodes N        how many nodes there are
   --loss N         of a thousand datagrams so many are lost
@@ -23,7 +23,8 @@ cargo sim figures fail-over [--nodes N] [--loss N] [--seed N] [--count N]
   --count N        how many seeds for each line; default 200
   --node-hours N   how long nodes live in each line, all together; default 1000
 
-It fails if something was given up that was alive, or two instances were served at once.";
+It fails if something was given up that was alive, two instances were served at once, a crash was not noticed by all within
+two minutes, or no next instance ran within three.";
 
 #[derive(Debug, PartialEq)]
 struct Arguments {

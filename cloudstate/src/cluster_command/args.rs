@@ -26,7 +26,7 @@ pub enum ClusterAction {
 /// Whom to ask.
 #[derive(Debug, Args)]
 pub struct NodeArgs {
-    /// Management of any node of the cluster
+    /// Management of any node of the cluster, where its program serves it (not the sidecar's own port)
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8558")]
     pub node: String,
     /// File with the token that the management wants
@@ -59,10 +59,9 @@ pub struct MemberArgs {
 /// At the end of `cluster --help`.
 pub const HELP: &str = "\
 Examples:
-  cloudstate cluster status
   cloudstate cluster status --node 10.0.0.7:8558 --token-file /etc/cluster/token --json
-  cloudstate cluster leave 10.0.0.8:2551
-  cloudstate cluster down 10.0.0.9:2551
+  cloudstate cluster leave 10.0.0.8:2551 --node 10.0.0.7:8558 --token-file /etc/cluster/token
+  cloudstate cluster down 10.0.0.9:2551 --node 10.0.0.7:8558 --token-file /etc/cluster/token
 
   With `cargo run -p examples --example three_nodes` in another terminal:
   cloudstate cluster status --node 127.0.0.1:25621

@@ -20,7 +20,7 @@ pub trait Resolver: Send + Sync + 'static {
     /// All numbers that `name` stands for now, in any order. Dropped when it takes longer than ten seconds.
     ///
     /// # Errors
-    /// Whatever went wrong: it is logged, and asked again a second later.
+    /// Whatever went wrong: it is logged, and asked again a second later; ten, once it was known through whom to join.
     fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 }
 

@@ -20,7 +20,7 @@ pub trait Discovery: Send + Sync + 'static {
     /// takes longer than ten seconds.
     ///
     /// # Errors
-    /// Whatever went wrong: it is logged, and asked again a second later.
+    /// Whatever went wrong: it is logged, and asked again a second later; ten, once it was known through whom to join.
     fn contacts(&self) -> Contacts<'_>;
 }
 

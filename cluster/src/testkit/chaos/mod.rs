@@ -1,7 +1,8 @@
 //! Runs drawn from a seed: a cluster in trouble, then in peace, and what must hold all the while.
 //!
 //! A run is a [`Plan`], drawn from its seed, carried out on a [`SimCluster`](crate::testkit::SimCluster): the cluster forms;
-//! trouble comes as planned; then all is healed and started, and within [`PEACE`] all must agree. What must hold at each
+//! trouble comes as planned; then all is healed, those that are gone are given up, all are started, and within [`PEACE`] all
+//! must agree. What must hold at each
 //! step is looked at ten times a second, and with each event that a node tells its subscribers. A run that fails can be made
 //! [smaller](minimize), and its plan kept as a [story].
 //!
@@ -23,6 +24,8 @@
 //! ```
 //!
 //! # What must hold
+//! The codes are of this table alone. L1, R1, T1 and T2 are looked at in every second run. A panic fails a run as well.
+//!
 //! | promise | at each moment | in peace |
 //! |---|---|---|
 //! | A2 | what is for one life comes to no other, in order and at most once; system messages once and without a gap | all of them came |
@@ -36,8 +39,8 @@
 //! | M6 | where all datagrams come in time, nobody who does not stand still is said to be gone | |
 //! | M7 | a node stops as cut off only if most of the others cut it off, or all that it reaches | |
 //! | S1 | terms of the singleton grow, as long as half still are members of those that were when the last one began | |
-//! | S2 | of two instances one may not serve any more | there is one |
-//! | S5 | | all reach it |
+//! | S2 | of two instances one may not serve any more | |
+//! | S5 | | there is one, and all reach it |
 //! | L1 | grants of a lease have numbers of their own, and who holds it has the highest that was written with | somebody holds it |
 //! | R1 | | all list the services of all |
 //! | T1 | what one publishes comes at most once, and in order | all hear all |
