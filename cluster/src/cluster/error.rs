@@ -41,8 +41,10 @@ pub enum JoinError {
         differing: Vec<SettingDifference>,
     },
     /// It was not up in time.
-    #[error("not up within {within:?}: asked {}", Asked(.asked, .failed))]
+    #[error("not up within {within:?}: asked {}", Asked(.me, .asked, .failed))]
     TimedOut {
+        /// This node, as others are to reach it.
+        me: Address,
         /// The time that was given.
         within: Duration,
         /// Through whom it wanted to join.
@@ -107,11 +109,11 @@ pub enum ClusterError {
 }
 
 /// Through whom one wanted to join, and what came of it.
-struct Asked<'a>(&'a [Address], &'a BTreeMap<Address, String>);
+struct Asked<'a>(&'a Address, &'a [Address], &'a BTreeMap<Address, String>);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(asked, failed) = self;
+        let Self(me, asked, failed) = self;
         if asked.is_empty() {
             return f.write_str("nobody, for it was not known through whom to join");
         }
@@ -120,6 +122,9 @@ impl fmt::Display for Asked<'_> {
             if let Some(why) = failed.get(address) {
                 write!(f, " ({why})")?;
             }
+        }
+        if !asked.contains(me) {
+            write!(f, "; this node is {me}, which is none of these, so it begins no cluster by itself")?;
         }
         Ok(())
     }

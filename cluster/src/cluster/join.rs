@@ -183,8 +183,20 @@ impl Joining {
     async fn up(mut self, config: &ClusterConfig) -> Result<Cluster, JoinError> {
         let Some(cluster) = self.cluster.clone() else { return Err(JoinError::ShuttingDown) };
         let mut asked = Vec::new();
+        let shuts_down = shutdown::WhileJoining::new(&cluster);
+        let Ok(mut shuts_down) = shuts_down else {
+            self.cluster = None;
+            give_up(cluster).await;
+            return Err(JoinError::ShuttingDown);
+        };
         let outcome = {
-            let up = until_up(&cluster, config, &mut asked);
+            let up = async {
+                tokio::select! {
+                    biased;
+                    outcome = until_up(&cluster, config, &mut asked) => outcome,
+                    () = shuts_down.begun() => Err(JoinError::ShuttingDown),
+                }
+            };
             match config.join_within {
                 Some(within) => cluster.0.seams.clock.timeout(within, up).await.ok(),
                 None => Some(up.await),
@@ -193,11 +205,13 @@ impl Joining {
         let within = config.join_within.unwrap_or_default();
         let outcome = outcome.unwrap_or_else(|| {
             let why = |address: &Address| Some((address.clone(), cluster.0.remoting.last_failure(address)?));
-            Err(JoinError::TimedOut { within, failed: asked.iter().filter_map(why).collect(), asked })
+            let failed = asked.iter().filter_map(why).collect();
+            Err(JoinError::TimedOut { me: cluster.me().address.clone(), within, failed, asked })
         });
         match outcome.and_then(|()| shutdown::add_tasks(&cluster).map_err(|_| JoinError::ShuttingDown)) {
             Ok(()) => {
                 self.cluster = None;
+                shuts_down.over();
                 shutdown::watch(&cluster);
                 cluster.tools();
                 Ok(cluster)
@@ -205,6 +219,7 @@ impl Joining {
             Err(error) => {
                 self.cluster = None;
                 give_up(cluster).await;
+                shuts_down.over();
                 Err(error)
             }
         }

@@ -71,7 +71,8 @@ impl Cluster {
     /// before actors stop.
     ///
     /// # Errors
-    /// [`JoinError`] says why this node is no member. Nothing is left behind, and it may be tried again.
+    /// [`JoinError`] says why this node is no member. Nothing is left behind, and it may be tried again. It ends as well
+    /// when the system begins to shut down, by a signal for instance.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, this node does not join; if it was let in already, it says that it is gone.

@@ -11,8 +11,9 @@ use crate::{
         node::Command,
     },
 };
-use actors::{BoxError, Phase, PhaseBegun, ShutdownReason};
+use actors::{BoxError, Phase, PhaseBegun, ShutdownReason, ShutdownTask};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 /// How long one that exits waits for being removed, in the time of its phase, before it says that it is gone.
@@ -37,6 +38,41 @@ pub(super) fn add_tasks(cluster: &Cluster) -> Result<(), PhaseBegun> {
         last.0.remoting.stop(FLUSH_WITHIN).await;
         Ok(())
     })
+}
+
+/// A node that is not up yet does not become it once its system shuts down.
+pub(super) struct WhileJoining {
+    task: ShutdownTask,
+    begun: oneshot::Receiver<()>,
+    /// Dropped when nothing of the node is there any more.
+    there: oneshot::Sender<()>,
+}
+
+impl WhileJoining {
+    /// # Errors
+    /// It shuts down already.
+    pub(super) fn new(cluster: &Cluster) -> Result<Self, PhaseBegun> {
+        let ((begins, begun), (there, gone)) = (oneshot::channel(), oneshot::channel::<()>());
+        let give_up = || async move {
+            let _ = begins.send(());
+            let _ = gone.await;
+            Ok(())
+        };
+        let shutdown = cluster.0.system.coordinated_shutdown();
+        let task = shutdown.add_cancellable_task(Phase::BeforeServiceUnbind, "give up joining", give_up)?;
+        Ok(Self { task, begun, there })
+    }
+
+    /// Waits until the system shuts down. Cancel safe.
+    pub(super) async fn begun(&mut self) {
+        let _ = (&mut self.begun).await;
+    }
+
+    /// The node is up, or gone.
+    pub(super) fn over(self) {
+        self.task.cancel();
+        drop(self.there);
+    }
 }
 
 async fn leave(cluster: Cluster) -> Result<(), BoxError> {

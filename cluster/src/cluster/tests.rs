@@ -222,6 +222,7 @@ fn one_that_finds_nobody_says_so_in_time_and_one_that_is_dropped_does_not_join()
     let outcome = nodes.kit.block_on(join::join(&system, config, nodes.ground(1)));
     let Err(error) = outcome else { panic!("there is nobody") };
     assert!(error.to_string().contains("asked n0:2551 (nobody takes connections there: "), "{error}");
+    assert!(!error.to_string().contains("none of these"), "{error}");
     assert!(matches!(error, JoinError::TimedOut { asked, failed, .. }
         if asked == [address(0), address(1)] && failed.keys().eq([&address(0)])));
 
@@ -241,6 +242,34 @@ fn one_that_finds_nobody_says_so_in_time_and_one_that_is_dropped_does_not_join()
         }
     });
     nodes.until("it is no member any more", 30, || clusters[0].state().members.len() == 1);
+}
+
+/// Whoever presses ctrl-c while a node looks for its cluster need not wait for it.
+#[test]
+fn one_that_is_shut_down_while_it_joins_gives_up_and_the_cluster_hears_of_it() {
+    let nodes = Nodes::new();
+    let clusters = nodes.up(1);
+    for is_let_in in [false, true] {
+        let system = nodes.system(1);
+        let seeds = vec![if is_let_in { address(0) } else { address(7) }];
+        let config = ClusterConfig { seeds, ..nodes.config(1) };
+        let shutdown = system.coordinated_shutdown();
+        let starts = async {
+            while is_let_in && clusters[0].state().members.len() < 2 {
+                nodes.kit.clock().sleep(Duration::from_millis(1)).await;
+            }
+            nodes.kit.clock().sleep(Duration::from_millis(if is_let_in { 0 } else { 3000 })).await;
+            shutdown.run().await
+        };
+        let joins = join::join(&system, config, nodes.ground(1));
+        if is_let_in {
+            nodes.network.delay(&address(0), &address(1), Duration::from_millis(50));
+        }
+        let (joined, report) = nodes.kit.block_on(async { tokio::join!(joins, starts) });
+        assert!(matches!(joined, Err(JoinError::ShuttingDown)), "{:?}", joined.map(|cluster| cluster.me().clone()));
+        assert_eq!(report.exit_code(), 0, "{report:?}");
+        nodes.until("it is no member any more", 30, || clusters[0].state().members.len() == 1);
+    }
 }
 
 /// Knows those that were started.
