@@ -1,5 +1,6 @@
 //! [`Member`]: one life of a node, and where it is between joining and being removed.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 /// Where a node is reached by the others. Ordered by host, then port: the leader is the lowest.
@@ -72,7 +73,24 @@ impl FromStr for Address {
     }
 }
 
-/// A text that is no [`Address`].
+/// As text, as it is displayed.
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+fn from_text<'de, T: FromStr<Err = InvalidAddress>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+/// A text that is no [`Address`], or no [`UniqueAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no address: {reason}")]
 pub struct InvalidAddress {
@@ -92,6 +110,31 @@ pub struct UniqueAddress {
 impl fmt::Display for UniqueAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{:016x}", self.address, self.uid)
+    }
+}
+
+impl FromStr for UniqueAddress {
+    type Err = InvalidAddress;
+
+    /// `HOST:PORT#UID`, the uid in hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let invalid = |reason| InvalidAddress { text: text.to_owned(), reason };
+        let (address, uid) = text.split_once('#').ok_or_else(|| invalid("the uid is missing: write HOST:PORT#UID"))?;
+        let uid = u64::from_str_radix(uid, 16).map_err(|_| invalid("the uid is no hexadecimal number of 64 bits"))?;
+        Ok(Self { address: address.parse()?, uid })
+    }
+}
+
+/// As text, as it is displayed.
+impl Serialize for UniqueAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UniqueAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
     }
 }
 
@@ -224,6 +267,19 @@ mod tests {
     fn an_address_is_read_as_it_is_written() {
         for text in ["node-1.example:2551", "10.0.0.7:1", "[fe80::1%eth0]:65535"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_are_in_messages_as_text() {
+        let life = UniqueAddress { address: "[fe80::1]:2551".parse().unwrap(), uid: 0xfe };
+        assert_eq!(life.to_string().parse(), Ok(life.clone()));
+        let packed = rmp_serde::to_vec(&(&life, &life.address)).unwrap();
+        assert_eq!(rmp_serde::from_slice::<(UniqueAddress, Address)>(&packed).unwrap(), (life.clone(), life.address));
+        for (text, told) in [("n:1", "uid is missing"), ("n:1#x", "hexadecimal"), ("n#1", "port is missing")] {
+            let packed = rmp_serde::to_vec(text).unwrap();
+            let error = rmp_serde::from_slice::<UniqueAddress>(&packed).unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
         }
     }
 

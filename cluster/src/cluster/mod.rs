@@ -148,6 +148,12 @@ impl Cluster {
         self.wish(Wish::Command(Command::PrepareForShutdown))
     }
 
+    /// On which life of which node `actor` is: this one, or the one that its reference came from. That of a singleton, of a
+    /// router or of whatever else routes messages is on this node, wherever it sends them.
+    pub fn node_of<M: Send + 'static>(&self, actor: &ActorRef<M>) -> UniqueAddress {
+        Refs::node_of(actor).unwrap_or_else(|| self.me().clone())
+    }
+
     /// Until when this node may serve what one node alone is to serve.
     pub fn hosting(&self) -> HostingDeadline {
         self.0.shared.hosting.clone()

@@ -31,6 +31,7 @@ pub use settings::{InvalidLeaseSettings, LeaseSettings};
 pub use store::{LeaseRecord, LeaseStore, LeaseStoreError, Stored, Swapped, Version, force_release};
 
 use crate::member::UniqueAddress;
+use serde::{Deserialize, Serialize};
 use std::{fmt, pin::Pin, sync::Arc};
 
 /// What asynchronous calls of leases return.
@@ -41,7 +42,7 @@ pub type OnLost = Box<dyn FnOnce(LeaseLost) + Send>;
 
 /// A number that grows with each grant of one lease, or each term of one singleton. It travels with each effect; a resource
 /// that remembers the highest refuses those that come late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FencingToken(pub u64);
 
 impl fmt::Display for FencingToken {

@@ -22,7 +22,12 @@ use crate::{
 use actors::{Actor, ActorContext, ActorRef, ActorSystem, Behavior, Handled, Registration, Registrations};
 use message::{Entry, Told, pieces};
 use state::{Effect, State};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    any::TypeId,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tracing::info;
 
 /// What it is called on all nodes.
 const NAME: &str = "system/receptionist";
@@ -77,6 +82,8 @@ struct ClusterReceptionist {
     others: BTreeMap<UniqueAddress, ActorRef<Told>>,
     /// What is new is told within [`TOGETHER`].
     is_soon: bool,
+    /// Types of messages that do not travel, and of which that was said.
+    stays: BTreeSet<TypeId>,
 }
 
 impl Actor for ClusterReceptionist {
@@ -115,11 +122,15 @@ impl Actor for ClusterReceptionist {
 
 impl ClusterReceptionist {
     fn new(refs: Refs) -> Self {
-        Self { state: State::new(refs.me().clone()), refs, others: BTreeMap::new(), is_soon: false }
+        Self { state: State::new(refs.me().clone()), refs, others: BTreeMap::new(), is_soon: false, stays: BTreeSet::new() }
     }
 
-    fn entry(&self, registration: &Registration) -> Option<Entry> {
+    fn entry(&mut self, registration: &Registration) -> Option<Entry> {
         let key = registration.key_name().to_owned();
+        if !self.refs.travels(registration) && self.stays.insert(registration.message_type_id()) {
+            let (message, actor) = (registration.message_type(), registration.path());
+            info!(key, message, %actor, "listed on this node alone: for others, register its messages with `ClusterConfig::message`");
+        }
         let actor = self.refs.export(registration).filter(|_| key.len() <= KEY_MAX)?;
         Some(Entry { key, actor })
     }

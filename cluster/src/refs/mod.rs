@@ -52,6 +52,7 @@ use frame::{NAME_MAX, To};
 pub(crate) use place::Found;
 use serde::{Deserialize, Serialize};
 use shared::Shared;
+use stub::Stub;
 use std::{
     any::{TypeId, type_name},
     fmt,
@@ -184,6 +185,16 @@ impl Refs {
         let mut place = Found(None);
         self.0.put(&blob, TypeId::of::<M>(), &mut place).map_err(|_| NameError::Full)?;
         place.0.ok_or(NameError::Full)
+    }
+
+    /// The life of another node that `actor` is of; none: it is of this one.
+    pub(crate) fn node_of<M: Send + 'static>(actor: &ActorRef<M>) -> Option<UniqueAddress> {
+        AnyActorRef::of(actor).remote().and_then(Stub::of).map(|stub| stub.peer.node.clone())
+    }
+
+    /// Whether the messages of `registration` travel.
+    pub(crate) fn travels(&self, registration: &Registration) -> bool {
+        self.0.registry.registered(registration).is_some()
     }
 
     /// How others find the actor behind `registration`, if its messages travel and there is room for it.

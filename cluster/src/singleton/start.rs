@@ -5,7 +5,7 @@ use super::{
     node::{NodeMessage, SingletonNode, instance_name, manager_name},
 };
 use crate::{cluster::Cluster, refs::NameError, remote::wire::WireMessage, tools::Tools};
-use actors::{Actor, ActorRef, BoxError, Phase, Props};
+use actors::{Actor, ActorRef, BoxError, Phase, Props, SpawnError};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -24,6 +24,12 @@ pub enum SingletonError {
     /// This node has a part in one of that name already.
     #[error("the singleton {name:?} was started on this node before")]
     Started {
+        /// Of the singleton.
+        name: Arc<str>,
+    },
+    /// The actor system is about to end, and starts nothing any more.
+    #[error("the singleton {name:?} was not started, for the actor system is shutting down")]
+    ShuttingDown {
         /// Of the singleton.
         name: Arc<str>,
     },
@@ -75,7 +81,7 @@ impl ClusterSingleton {
     ///
     /// # Errors
     /// Nothing was started: it has no name, its messages are not registered with
-    /// [`ClusterConfig::message`](crate::ClusterConfig::message), or it was started here before.
+    /// [`ClusterConfig::message`](crate::ClusterConfig::message), it was started here before, or the system is shutting down.
     pub fn start<A: Actor<Message: WireMessage>>(
         cluster: &Cluster,
         singleton: Singleton<A>,
@@ -97,7 +103,10 @@ pub(crate) fn start<A: Actor<Message: WireMessage>>(
     let (sender, handed_over) = watch::channel(false);
     let node = SingletonNode::new(tools.clone(), singleton, sender);
     let spawned = tools.system.try_spawn(format!("singleton-{name}"), Props::from(node));
-    let node = spawned.map_err(|_| SingletonError::Started { name: name.clone() })?;
+    let node = spawned.map_err(|error| match error {
+        SpawnError::ParentStopping { .. } => SingletonError::ShuttingDown { name: name.clone() },
+        _ => SingletonError::Started { name: name.clone() },
+    })?;
     let wait = wait_for_hand_over(handed_over, node.clone());
     // Once that is over the node hosts nothing any more, whatever is started.
     let _ = tools.system.coordinated_shutdown().add_task(Phase::ClusterExiting, format!("singleton {name}"), || wait);

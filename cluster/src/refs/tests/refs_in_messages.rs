@@ -1,5 +1,6 @@
 //! References inside of messages.
 
+use super::super::Refs;
 use super::nodes::{GateMessage, Greeting, Two, Unknown};
 use actors::{ActorRef, AskError, Behavior, FnActor, Props, ReplyTo, TraceContext};
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ fn a_reference_that_comes_home_is_the_actor_itself() {
     };
     assert_eq!(back, home);
     assert_eq!(back.path(), home.path());
+    assert_eq!((Refs::node_of(&gate), Refs::node_of(&back)), (Some(nodes.two.me.clone()), None));
+    assert_eq!(Refs::node_of(&gate.map(|()| GateMessage::Stop)), Some(nodes.two.me.clone()), "a part of it is there too");
 }
 
 #[test]
