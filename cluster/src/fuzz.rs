@@ -34,7 +34,7 @@ pub fn frames(data: &[u8]) {
     let peer = unique("peer", 2);
     let mut node = Associations::with_room(unique("me", 1), PEERS_MAX);
     let mut effects = Vec::new();
-    node.step_into(Input::Accepted { node: peer.clone() }, Tick::START, &mut effects);
+    node.step_into(Input::Accepted { node: peer.clone(), answered: None }, Tick::START, &mut effects);
     let mut again = BytesMut::new();
     for piece in bytes.chunks(usize::from(*piece).max(1)) {
         decoder.room().put_slice(piece);

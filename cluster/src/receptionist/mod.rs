@@ -122,7 +122,13 @@ impl Actor for ClusterReceptionist {
 
 impl ClusterReceptionist {
     fn new(refs: Refs) -> Self {
-        Self { state: State::new(refs.me().clone()), refs, others: BTreeMap::new(), is_soon: false, stays: BTreeSet::new() }
+        Self {
+            state: State::new(refs.me().clone()),
+            refs,
+            others: BTreeMap::new(),
+            is_soon: false,
+            stays: BTreeSet::new(),
+        }
     }
 
     fn entry(&mut self, registration: &Registration) -> Option<Entry> {

@@ -52,12 +52,12 @@ use frame::{NAME_MAX, To};
 pub(crate) use place::Found;
 use serde::{Deserialize, Serialize};
 use shared::Shared;
-use stub::Stub;
 use std::{
     any::{TypeId, type_name},
     fmt,
     sync::Arc,
 };
+use stub::Stub;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How references to other nodes are used.

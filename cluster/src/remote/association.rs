@@ -143,8 +143,8 @@ pub(crate) struct Association {
     system: SystemSender,
     received: SystemReceiver,
     is_member: bool,
-    /// This life was met by a handshake, and not in the table alone.
-    shook_hands: bool,
+    /// When this life was last heard of by a handshake, if it was, and not in the table alone.
+    shook_hands: Option<Tick>,
     rivals: Rivals,
     /// When an attempt to connect may be given up for another that decides about more rivals: not all the time.
     ask_again: Tick,
@@ -161,7 +161,7 @@ impl Association {
             system: SystemSender::default(),
             received: SystemReceiver::default(),
             is_member: false,
-            shook_hands: false,
+            shook_hands: None,
             rivals: Rivals::default(),
             ask_again: Tick::START,
             used: now,
@@ -181,13 +181,19 @@ impl Association {
         self.is_member = is_member;
     }
 
-    pub(super) fn shook_hands(&mut self) {
-        self.shook_hands = true;
+    pub(super) fn shook_hands(&mut self, now: Tick) {
+        self.shook_hands = Some(now);
+    }
+
+    /// Whether one that dialled may be over although it was let in: another was met, and since then it has `answered` nothing.
+    pub(super) fn is_doubtful(&self, uid: u64, answered: Option<Tick>) -> bool {
+        let other = matches!(self.life, Life::Met(met) if met != uid);
+        other && self.shook_hands.is_some_and(|met| answered.is_none_or(|since| since < met))
     }
 
     /// Whether it was there itself, which counts for more than that a table has another life at its address.
     pub(super) fn is_proven(&self) -> bool {
-        matches!(self.life, Life::Met(_)) && self.shook_hands
+        matches!(self.life, Life::Met(_)) && self.shook_hands.is_some()
     }
 
     /// Those that may be behind the address in its place.
@@ -347,7 +353,7 @@ impl Association {
         let system = std::mem::take(&mut self.system);
         self.received = SystemReceiver::default();
         self.life = Life::Unknown;
-        self.shook_hands = false;
+        self.shook_hands = None;
         let mut count = system.len();
         for state in &mut self.lanes {
             // Uid 0 is nobody's: only what is for anybody is kept.

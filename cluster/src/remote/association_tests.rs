@@ -47,6 +47,11 @@ pub(super) fn send_system(uid: u64, text: &str) -> Input {
     Input::SendSystem { to: life("peer", uid), message: bytes(text).into() }
 }
 
+/// It dialled, and answers whatever it was told.
+pub(super) fn accepted(uid: u64) -> Input {
+    Input::Accepted { node: life("peer", uid), answered: Some(at(1_000_000)) }
+}
+
 pub(super) fn connected(uid: u64, lane: Lane) -> Input {
     Input::Connected { node: life("peer", uid), lane }
 }
@@ -127,11 +132,11 @@ fn attempts_are_made_each_second_and_after_twenty_what_waits_is_dropped() {
 #[test]
 fn a_restart_of_the_peer_drops_what_was_meant_for_its_old_life() {
     let mut node = node();
-    node.step(Input::Accepted { node: life("peer", 2) }, at(0));
+    node.step(accepted(2), at(0));
     let meant_for_two = [send(Some(2), Ordinary, "old"), send_system(2, "old"), send(None, Ordinary, "any")];
     meant_for_two.into_iter().for_each(|input| drop(node.step(input, at(0))));
     node.step(control(2, ControlFrame::System { to: 1, number: 1, message: bytes("x") }), at(0));
-    let effects = node.step(Input::Accepted { node: life("peer", 3) }, at(1));
+    let effects = node.step(accepted(3), at(1));
     let expected = [
         Effect::Hang { to: address("peer"), lane: Control },
         Effect::Hang { to: address("peer"), lane: Ordinary },
@@ -146,13 +151,30 @@ fn a_restart_of_the_peer_drops_what_was_meant_for_its_old_life() {
     let ghost = node.step(control(2, ControlFrame::Plain(bytes("late"))), at(2));
     assert_eq!(ghost, [dropped(DropReason::Stale, 1), Effect::HangUpOn(life("peer", 2))]);
     assert_eq!(node.step(connected(2, Control), at(2)), [Effect::Hang { to: address("peer"), lane: Control }]);
-    let back = node.step(Input::Accepted { node: life("peer", 2) }, at(2));
+    let back = node.step(accepted(2), at(2));
     assert_eq!(back, [Effect::HangUpOn(life("peer", 2))], "an old life does not come back");
     node.step(connected(3, Ordinary), at(3));
     assert_eq!(taken(&mut node, Ordinary, at(3)), ["any"]);
     let first = node.step(control(3, ControlFrame::System { to: 1, number: 1, message: bytes("y") }), at(3));
     let delivered = Effect::Deliver { from: life("peer", 3), lane: Control, system: true, message: bytes("y") };
     assert_eq!(first[0], delivered, "numbers begin anew");
+}
+
+/// Its first word was on its way when it ended.
+#[test]
+fn a_former_life_whose_words_come_late_is_not_taken_for_the_next() {
+    let mut node = node();
+    let says = |uid, answered: Option<u64>| Input::Accepted { node: life("peer", uid), answered: answered.map(at) };
+    node.step(says(3, None), at(10));
+    assert_eq!(node.step(says(2, None), at(11)), [], "it may be over");
+    assert_eq!(node.step(says(2, Some(9)), at(12)), [], "or have been over when the other was met");
+    assert_eq!(node.lives().standing(&life("peer", 3)), Standing::Good);
+    assert_eq!(node.lives().standing(&life("peer", 2)), Standing::Good, "nor is that sure");
+    node.step(connected(3, Control), at(13));
+    assert_eq!(node.step(says(4, Some(12)), at(14)), [], "it was heard of again");
+    let effects = node.step(says(4, Some(13)), at(14));
+    assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 4)))), "{effects:?}");
+    assert_eq!(node.step(says(3, None), at(15)), [Effect::HangUpOn(life("peer", 3))], "that is over");
 }
 
 #[test]
@@ -179,7 +201,7 @@ fn what_is_for_a_life_that_was_gone_before_it_was_met_is_dropped_at_the_handshak
 #[test]
 fn queues_are_bounded_and_say_so() {
     let mut node = node();
-    node.step(Input::Accepted { node: life("peer", 2) }, at(0));
+    node.step(accepted(2), at(0));
     for (lane, room) in [(Ordinary, 3072), (Large, 256)] {
         for _ in 0..room {
             assert!(!node.step(send(None, lane, "x"), at(0)).contains(&dropped(DropReason::LaneFull, 1)));
@@ -208,7 +230,7 @@ fn queues_are_bounded_and_say_so() {
 #[test]
 fn an_overflow_of_the_control_lane_is_the_end_of_that_life() {
     let mut node = node();
-    node.step(Input::Accepted { node: life("peer", 2) }, at(0));
+    node.step(accepted(2), at(0));
     for _ in 0..20_000 {
         node.step(send(Some(2), Control, "x"), at(0));
     }
@@ -221,7 +243,7 @@ fn an_overflow_of_the_control_lane_is_the_end_of_that_life() {
         ended(2, Ended::Overflow),
     ];
     assert_eq!(effects, expected);
-    node.step(Input::Accepted { node: life("peer", 3) }, at(0));
+    node.step(accepted(3), at(0));
     for _ in 0..20_000 {
         node.step(send_system(3, "x"), at(0));
     }
@@ -242,7 +264,7 @@ fn nothing_passes_to_or_from_a_quarantined_life_until_it_starts_again() {
     assert_eq!(node.step(from_there, at(7198)), [refused(), Effect::HangUpOn(life("peer", 2))]);
     node.step(Input::Time, at(7198 + 3599));
     assert_eq!(node.lives().standing(&life("peer", 2)), Standing::Quarantined, "for an hour after its last word");
-    let again = node.step(Input::Accepted { node: life("peer", 3) }, at(7198 + 3599));
+    let again = node.step(accepted(3), at(7198 + 3599));
     assert_eq!(again, [Effect::Began(life("peer", 3))], "a new life is a new one");
     node.step(Input::Time, at(7198 + 3600));
     assert_eq!(node.lives().standing(&life("peer", 2)), Standing::Good);
@@ -269,7 +291,7 @@ fn system_messages_wait_for_a_connection_and_six_hours_at_most() {
 #[test]
 fn what_lies_about_numbers_or_was_for_another_life_is_dropped() {
     let mut node = node();
-    node.step(Input::Accepted { node: life("peer", 2) }, at(0));
+    node.step(accepted(2), at(0));
     let stale = [dropped(DropReason::Stale, 1)];
     assert_eq!(node.step(control(2, ControlFrame::System { to: 9, number: 1, message: bytes("x") }), at(0)), stale);
     assert_eq!(node.step(control(2, ControlFrame::Acknowledged { to: 9, number: 1 }), at(0)), stale);
@@ -374,7 +396,7 @@ fn between_two_lives(seed: u64) {
                 } else if is_quiet || random.random_bool(0.7) {
                     lines[side] = Some((uids[side], uids[other]));
                     let me = UniqueAddress { address: address(names[side]), uid: uids[side] };
-                    happened.push((other, Input::Accepted { node: me }));
+                    happened.push((other, Input::Accepted { node: me, answered: Some(now) }));
                     happened.push((side, Input::Connected { node: there.clone(), lane: Control }));
                 } else {
                     let (to, error) = (there.address.clone(), None);
@@ -442,7 +464,7 @@ proptest! {
     #[test]
     fn whatever_arrives_never_panics(frames in proptest::collection::vec((0_u64..4, 0..3_usize, any::<Vec<u8>>()), 0..30)) {
         let mut node = node();
-        node.step(Input::Accepted { node: life("peer", 2) }, at(0));
+        node.step(accepted(2), at(0));
         for (uid, lane, frame) in frames {
             let arrived = Input::Arrived { from: life("peer", uid), lane: Lane::ALL[lane], frame: frame.into() };
             node.step(arrived, at(1));

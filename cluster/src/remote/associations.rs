@@ -5,7 +5,8 @@
 //! # Lives
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
-//! dropped. Where the table has another one there, or somebody has a reference to another, nobody knows which is the latest:
+//! dropped. If it was the other one that dialled, it must have said something in answer to what it was told after the old
+//! one had last been heard of: what a life sends may arrive when it is over, and its successor was met. Where the table has another one there, or somebody has a reference to another, nobody knows which is the latest:
 //! the address is dialled, and whoever answers takes it. A life that was given up is quarantined: for good, in both
 //! directions, and it is told so in the handshake.
 
@@ -42,8 +43,9 @@ pub(crate) enum Input {
     NotConnected { to: Address, life: Option<u64>, lane: Lane, error: Option<HandshakeError> },
     /// A connection this node made broke.
     Disconnected { node: UniqueAddress, lane: Lane },
-    /// Another node made a connection, and both let each other in.
-    Accepted { node: UniqueAddress },
+    /// Another node made a connection, and both let each other in; and perhaps it has answered what it was told then, so that
+    /// it was there after that.
+    Accepted { node: UniqueAddress, answered: Option<Tick> },
     #[cfg(test)]
     /// A frame came over a connection that life made.
     Arrived { from: UniqueAddress, lane: Lane, frame: Bytes },
@@ -142,7 +144,7 @@ impl Associations {
             Input::SendSystem { to, message } => self.send_system(to, message, now, out),
             Input::Connected { node, lane } => match self.met(&node, Some(lane), now, out) {
                 Some(peer) => {
-                    peer.shook_hands();
+                    peer.shook_hands(now);
                     let decides = lane == Lane::Control;
                     let outdated = if decides { peer.rivals().take_asked() } else { Rivals::default() };
                     peer.connected(lane, now, out);
@@ -160,10 +162,18 @@ impl Associations {
                     peer.disconnected(lane, now, out);
                 }
             }
-            Input::Accepted { node } => match self.met(&node, None, now, out) {
-                Some(peer) => peer.shook_hands(),
-                None => out.push(Effect::HangUpOn(node)),
-            },
+            Input::Accepted { node, answered } => {
+                let there = self.peers.get(&node.address);
+                if there.is_some_and(|there| there.is_doubtful(node.uid, answered))
+                    && self.is_over(&node, now).is_none()
+                {
+                    return;
+                }
+                match self.met(&node, None, now, out) {
+                    Some(peer) => peer.shook_hands(now),
+                    None => out.push(Effect::HangUpOn(node)),
+                }
+            }
             #[cfg(test)]
             Input::Arrived { from, lane, frame } => self.arrived(&from, lane, [frame], now, out),
             Input::Member { node, is } => self.member(&node, is, now, out),

@@ -71,6 +71,11 @@ impl FrameDecoder {
         Self { max, buffer: BytesMut::new(), ahead: READ_MIN, broken: None }
     }
 
+    /// Whether all that came was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// From the next frame on: after a handshake a lane has a limit of its own.
     pub(crate) fn set_max(&mut self, max: usize) {
         self.max = max;

@@ -137,7 +137,7 @@ mod tests {
     use super::RIVALS_MAX;
     use crate::remote::{
         association::{Association, Effect, Ended, Life},
-        association_tests::{address, at, connected, dial, dropped, ended, life, node, send_system, taken},
+        association_tests::{accepted, address, at, connected, dial, dropped, ended, life, node, send_system, taken},
         associations::{Associations, Input},
         dropped::DropReason,
         handshake::{Difference, HandshakeError, Kind},
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_successor_that_dials_is_the_one_that_is_there() {
         let mut node = in_doubt();
-        let effects = node.step(Input::Accepted { node: life("peer", 3) }, at(2));
+        let effects = node.step(accepted(3), at(2));
         assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
         assert!(effects.ends_with(&[dial(Some(3), Control)]), "{effects:?}");
         node.step(connected(3, Control), at(2));
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_member_of_before_does_not_displace_who_was_met() {
         let mut node = in_doubt();
-        node.step(Input::Accepted { node: life("peer", 2) }, at(2));
+        node.step(accepted(2), at(2));
         assert_eq!(node.step(send_system(3, "again"), at(2)), [], "what it dialled before proves nothing");
         let effects = node.step(connected(2, Control), at(2));
         assert!(effects.contains(&dropped(DropReason::OldLife, 2)), "{effects:?}");
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(node.step(connected(2, Ordinary), at(3)), [], "it may connect again");
         node.step(member(2, true), at(3));
         assert_eq!(node.step(member(4, true), at(4)), [hang(), dial(Some(2), Control)], "a member is asked too");
-        let effects = node.step(Input::Accepted { node: life("peer", 4) }, at(4));
+        let effects = node.step(accepted(4), at(4));
         assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 4)))), "{effects:?}");
     }
 
@@ -258,7 +258,7 @@ mod tests {
         node.step(connected(2, Control), at(0));
         assert_eq!(node.step(send_system(3, "one"), at(1)), [hang(), dial(Some(2), Control)], "the address is asked");
         assert_eq!(node.step(send_system(3, "two"), at(2)), []);
-        let effects = node.step(Input::Accepted { node: life("peer", 3) }, at(3));
+        let effects = node.step(accepted(3), at(3));
         assert!(effects.contains(&ended(2, Ended::Replaced(life("peer", 3)))), "{effects:?}");
         node.step(connected(3, Control), at(3));
         assert_eq!(taken(&mut node, Control, at(3)), ["1 to 3: one", "2 to 3: two"]);
@@ -291,7 +291,7 @@ mod tests {
             let mut node = three();
             if uid != 3 {
                 // It dials, and may be over by now.
-                node.step(Input::Accepted { node: life("peer", uid) }, at(1));
+                node.step(accepted(uid), at(1));
             }
             let effects = node.step(connected(uid, Control), at(2));
             assert_eq!(taken(&mut node, Control, at(2)), [format!("1 to {uid}: for {uid}")]);
@@ -336,7 +336,7 @@ mod tests {
         let mut node = node();
         node.step(member(3, true), at(0));
         node.step(send_system(3, "for 3"), at(0));
-        let effects = node.step(Input::Accepted { node: life("peer", 2) }, at(1));
+        let effects = node.step(accepted(2), at(1));
         assert!(effects.ends_with(&[dial(Some(2), Control)]), "{effects:?}");
         let effects = node.step(somebody_else(2), at(2));
         assert!(effects.ends_with(&[dial(Some(3), Control)]), "{effects:?}");
@@ -352,7 +352,7 @@ mod tests {
         let mut node = node();
         node.step(member(3, true), at(0));
         node.step(member(3, false), at(1));
-        let effects = node.step(Input::Accepted { node: life("peer", 2) }, at(2));
+        let effects = node.step(accepted(2), at(2));
         assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 2)))), "{effects:?}");
         assert!(node.is_quiet());
     }

@@ -36,8 +36,13 @@ fn a_reference_that_comes_home_is_the_actor_itself() {
     };
     assert_eq!(back, home);
     assert_eq!(back.path(), home.path());
-    assert_eq!((Refs::node_of(&gate), Refs::node_of(&back)), (Some(nodes.two.me.clone()), None));
-    assert_eq!(Refs::node_of(&gate.map(|()| GateMessage::Stop)), Some(nodes.two.me.clone()), "a part of it is there too");
+    assert_eq!((Refs::node_of(&home), Refs::node_of(&gate)), (None, Some(nodes.two.me.clone())));
+    assert_eq!(Refs::node_of(&back), Some(nodes.one.me.clone()), "as the other node sees it");
+    assert_eq!(
+        Refs::node_of(&gate.map(|()| GateMessage::Stop)),
+        Some(nodes.two.me.clone()),
+        "a part of it is there too"
+    );
 }
 
 #[test]

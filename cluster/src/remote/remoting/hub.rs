@@ -263,14 +263,22 @@ impl Hub {
         });
     }
 
-    /// A connection that another node made stands; the one before on that lane ends. None: it is to be closed.
-    pub(super) fn accepted(self: &Arc<Self>, peer: &Peer, line: &Arc<Line>) -> Option<Arc<Session>> {
+    /// A connection that another node made stands, and perhaps it has `answered` what it was told then; the one before on that
+    /// lane ends. None: it is to be closed, or must answer first.
+    pub(super) fn accepted(
+        self: &Arc<Self>,
+        peer: &Peer,
+        answered: Option<Tick>,
+        line: &Arc<Line>,
+    ) -> Option<Arc<Session>> {
         let agreement = self.registry.negotiate(&peer.types, peer.protocol);
         let node = &peer.node;
-        self.step(&node.address, Input::Accepted { node: node.clone() });
+        self.step(&node.address, Input::Accepted { node: node.clone(), answered });
         let mut shard = self.shard(&node.address).lock();
+        let there = shard.associations.get(&node.address).map(Association::life);
         // Who closes sets the phase, then ends all connections there are.
-        let entry = shard.sessions.get_mut(node).filter(|_| *self.phase.borrow() != Phase::Closed)?;
+        let may_stand = there == Some(Life::Met(node.uid)) && *self.phase.borrow() != Phase::Closed;
+        let entry = shard.sessions.get_mut(node).filter(|_| may_stand)?;
         if entry.session.agree(agreement) {
             self.news.push(News::Agreed(node.clone()));
         }

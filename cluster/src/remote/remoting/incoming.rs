@@ -56,17 +56,34 @@ async fn welcome(hub: Arc<Hub>, stream: ByteStream, from: IpAddr, place: Place) 
         () = hub.reached(Phase::Closed) => return,
         shaken = shaken(&hub, stream) => shaken,
     };
-    drop(place);
-    let (stream, peer, decoder) = match shaken {
+    let (mut stream, peer, mut decoder) = match shaken {
         Ok(shaken) => shaken,
         // Strangers could fill a log.
         Err(reason) => return debug!(%from, %reason, "a connection is not taken"),
     };
-    let line = Arc::new(Line::default());
-    if let Some(session) = hub.accepted(&peer, &line) {
+    let (line, welcomed) = (Arc::new(Line::default()), hub.seams.clock.now());
+    let mut session = hub.accepted(&peer, None, &line);
+    if session.is_none() && answers(&hub, &mut stream, &mut decoder).await {
+        session = hub.accepted(&peer, Some(welcomed), &line);
+    }
+    drop(place);
+    if let Some(session) = session {
         let lane = peer.lane;
         let connection = Incoming { hub: Arc::clone(&hub), session, lane, line, stream, decoder };
         hub.spawn(lane, connection.run());
+    }
+}
+
+/// Whether anything comes after the handshake: it was sent by somebody who had heard the last word of that.
+async fn answers(hub: &Hub, stream: &mut ByteStream, decoder: &mut FrameDecoder) -> bool {
+    if !decoder.is_empty() {
+        return true;
+    }
+    let mut room = decoder.room();
+    tokio::select! {
+        biased;
+        () = hub.reached(Phase::Closed) => false,
+        read = hub.seams.clock.timeout(HANDSHAKE_WITHIN, stream.read_buf(&mut room)) => matches!(read, Ok(Ok(1..))),
     }
 }
 
