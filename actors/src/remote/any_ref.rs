@@ -71,6 +71,11 @@ impl AnyActorRef {
         self.0.remote()
     }
 
+    /// As [`remote`](Self::remote), and also for a reference to a part of that actor's protocol.
+    pub fn behind(&self) -> Option<&Arc<dyn RemoteActor>> {
+        self.0.behind()
+    }
+
     /// Tells references to parts of one actor's protocol from each other, and from that to the whole, which has none: the same
     /// for clones, and for no other as long as any of them is there.
     pub fn part(&self) -> Option<usize> {
@@ -140,6 +145,7 @@ trait Erased: Send + Sync {
     fn path(&self) -> &ActorPath;
     fn message_type(&self) -> (TypeId, &'static str);
     fn remote(&self) -> Option<&Arc<dyn RemoteActor>>;
+    fn behind(&self) -> Option<&Arc<dyn RemoteActor>>;
     fn part(&self) -> Option<usize>;
     fn terminated(&self) -> Terminated;
     fn send(&self, message: Box<dyn Any + Send>) -> Delivery<'_>;
@@ -167,6 +173,10 @@ impl<M: Send + 'static> Erased for ActorRef<M> {
 
     fn remote(&self) -> Option<&Arc<dyn RemoteActor>> {
         self.as_stand_in().map(|stand_in| stand_in.remote())
+    }
+
+    fn behind(&self) -> Option<&Arc<dyn RemoteActor>> {
+        self.control().head().elsewhere()?.remote.as_ref()
     }
 
     fn part(&self) -> Option<usize> {

@@ -107,7 +107,7 @@ fn end<M: Send + 'static>(control: &ControlRef) {
 pub(crate) struct Elsewhere {
     pub(crate) key: u128,
     /// `None`: it has stopped before this was made.
-    remote: Option<Arc<dyn RemoteActor>>,
+    pub(super) remote: Option<Arc<dyn RemoteActor>>,
     end: fn(&ControlRef),
 }
 

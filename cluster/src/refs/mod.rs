@@ -189,7 +189,7 @@ impl Refs {
 
     /// The life of another node that `actor` is of; none: it is of this one.
     pub(crate) fn node_of<M: Send + 'static>(actor: &ActorRef<M>) -> Option<UniqueAddress> {
-        AnyActorRef::of(actor).remote().and_then(Stub::of).map(|stub| stub.peer.node.clone())
+        AnyActorRef::of(actor).behind().and_then(Stub::of).map(|stub| stub.peer.node.clone())
     }
 
     /// Whether the messages of `registration` travel.

@@ -187,6 +187,25 @@ async fn who_speaks_for_the_address_of_a_member_does_not_take_its_place() {
     );
 }
 
+/// The words of a former life may come when it is over: only who answers is there.
+#[tokio::test(start_paused = true)]
+async fn who_says_hello_and_no_more_displaces_nobody() {
+    let (clock, nodes, intruder) = stage();
+    others_come_through(&nodes, 1).await;
+    let [one, two] = &nodes;
+    let other = UniqueAddress { uid: 7, ..two.me.clone() };
+    let mut silent = intruder.let_in_as(other.clone(), Lane::Ordinary).await;
+    assert!(intruder.is_closed(&mut silent).await, "it is not waited for any longer");
+    clock.sleep(Duration::from_secs(1)).await;
+    others_come_through(&nodes, 2).await;
+    assert!(!one.ear.heard().iter().any(|heard| matches!(heard, Heard::Ended(..) | Heard::Began(7))));
+    let mut stream = intruder.let_in_as(other, Lane::Ordinary).await;
+    stream.write_all(&frame(&numbered(3))).await.unwrap();
+    one.ear.until(|heard| numbers(heard, false).contains(&3)).await;
+    let ended = |heard: &Heard| matches!(heard, Heard::Ended(2, Ended::Replaced(by)) if by.uid == 7);
+    assert!(one.ear.heard().iter().any(ended), "{:?}", one.ear.heard());
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_sends_nothing_is_cut_off_after_a_while() {
     let (clock, _, intruder) = stage();
