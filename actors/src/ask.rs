@@ -27,10 +27,11 @@ pub enum AskError {
     #[error("no answer within the time given")]
     Timeout,
     /// The actor had stopped, or stopped before it came to the question. It was not handled, unless the actor had
-    /// taken it and kept the `ReplyTo` when it stopped.
+    /// taken it and kept the `ReplyTo` when it stopped. Of an actor on another node: or that node is no member any more.
     #[error("the actor has stopped")]
     Stopped,
-    /// The actor took the question and dropped its `ReplyTo`, by failing for instance.
+    /// The actor took the question and dropped its `ReplyTo`, by failing for instance. Of an actor on another node: or the
+    /// question cannot be sent, that node cannot be reached, or it may not serve a singleton any more.
     #[error("the question was dropped without an answer")]
     NoReply,
     /// The actor's mailbox was full. The question was not sent.

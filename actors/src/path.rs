@@ -47,7 +47,8 @@ impl ActorPath {
         (u128::from(self.0.system_uid) << 64) | u128::from(self.0.uid)
     }
 
-    /// The whole path, such as `/user/kiosk/gate`. A `/` or `%` inside a name is percent-encoded.
+    /// The whole path, such as `/user/kiosk/gate`. A `/` or `%` inside a name is percent-encoded. That of an actor on another
+    /// node begins with `HOST:PORT`.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }

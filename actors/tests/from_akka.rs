@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn each_name_on_the_page_is_one_of_this_crate() {
     let mut names = BTreeSet::new();
-    let (page, _) = PAGE.split_once("\n## Persistence\n").expect("the last part is another crate's");
+    let (page, _) = PAGE.split_once("\n## Persistence\n").expect("the parts that follow are other crates'");
     for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Akka")) {
         let mut columns = row.split('|').skip(2);
         let mut quoted = || columns.next().unwrap_or_default().split('`').skip(1).step_by(2);

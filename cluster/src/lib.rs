@@ -60,7 +60,12 @@
 //! # }
 //! ```
 //!
-//! `examples/three_nodes.rs` is the same with three processes to kill.
+//! `examples/three_nodes.rs` is the same with three processes to kill. A program that is to be stopped by ctrl-c or SIGTERM
+//! says `system.coordinated_shutdown().run_on_signals()?` before it joins: then its node leaves in good order, also while it is
+//! still joining. That may take 40 s where there are singletons ([`worst_case`](actors::CoordinatedShutdown::worst_case)),
+//! which is more than the 30 s that Kubernetes waits unless told to.
+//!
+//! Why a node waits, or a message does not pass, is told by `tracing`: install a subscriber.
 //!
 //! # What is promised
 //!
@@ -133,6 +138,8 @@ mod discovery;
 mod downing;
 mod epoch;
 mod event;
+#[cfg(all(test, feature = "management"))]
+mod from_akka;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

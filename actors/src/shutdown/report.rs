@@ -20,7 +20,7 @@ pub enum ShutdownReason {
     ClusterLeft,
     /// This node was declared down: it is no member any more and others may own what it hosted.
     ClusterDowned,
-    /// This node found no cluster to join, or was refused.
+    /// This node found no cluster to join, or was refused. For whoever called `Cluster::join` to say so.
     ClusterJoinFailed,
 }
 

@@ -28,6 +28,48 @@ const SUBSCRIBERS_MAX: usize = 65_536;
 /// # What is lost
 /// A message reaches each subscriber at most once. One that has subscribed a moment ago may not be known yet where it is
 /// published; what is on its way to a node that ends is gone; a subscriber without room loses what it has no room for.
+///
+/// Whoever publishes hears itself if it subscribes. One actor counts once, whatever maps the messages for it.
+///
+/// ```no_run
+/// # use actors::{Actor, ActorContext, BoxError, Handled, Behavior};
+/// # use cluster::{Cluster, Topic, WireMessage};
+/// /// Registered with `ClusterConfig::message::<Line>()` on all nodes.
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Line(String);
+/// # impl WireMessage for Line { const NAME: &'static str = "guide.Line"; }
+///
+/// enum Message {
+///     Say(String),
+///     Heard(Line),
+/// }
+///
+/// struct Visitor {
+///     room: Topic<Line>,
+/// }
+///
+/// impl Actor for Visitor {
+///     type Message = Message;
+///
+///     async fn started(&mut self, ctx: &mut ActorContext<Message>) -> Handled {
+///         self.room.subscribe(&ctx.this().map(Message::Heard));
+///         Ok(Behavior::Same)
+///     }
+///
+///     async fn receive(&mut self, _ctx: &mut ActorContext<Message>, message: Message) -> Handled {
+///         match message {
+///             Message::Say(text) => drop(self.room.publish(Line(text))),
+///             Message::Heard(Line(text)) => println!("{text}"),
+///         }
+///         Ok(Behavior::Same)
+///     }
+/// }
+/// # fn example(cluster: &Cluster) -> Result<(), BoxError> {
+/// let room = Topic::new(cluster, "room")?;
+/// cluster.system().spawn("visitor", actors::Props::new(move || Visitor { room: room.clone() }));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Topic<M: Send + 'static>(Arc<Inner<M>>);
 
 struct Inner<M: Send + 'static> {

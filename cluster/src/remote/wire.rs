@@ -44,6 +44,9 @@ pub(crate) const NAME_MAX: usize = 128;
 /// any release. What is more than that takes a new version.
 ///
 /// It may hold [`ActorRef`](actors::ActorRef)s and [`ReplyTo`](actors::ReplyTo)s: they are written and read while it travels.
+/// The `M` of each `ActorRef<M>` in it is [registered](crate::ClusterConfig::message) as well, on both nodes; an answer `T` of
+/// a `ReplyTo<T>` needs serde alone, and no name. What is not registered does not leave: it is a dead letter, its ask ends
+/// with `NoReply`, and the log says what to do. Variants that stay at home may have `#[serde(skip)]`.
 ///
 /// ```
 /// use actors::{ActorRef, ReplyTo};

@@ -29,7 +29,26 @@ impl<A: Actor> Singleton<A> {
     }
 
     /// As [`new`](Self::new), for an instance that hands its term along with whatever it does outside of the cluster: each
-    /// instance has a higher one than all before it, so who remembers the highest can refuse what comes late.
+    /// instance has a higher one than all before it, so who remembers the highest can refuse what comes late. What an instance
+    /// counts for itself begins anew when it moves; a pair of term and number is there once.
+    ///
+    /// ```no_run
+    /// # use actors::{Actor, ActorContext, BoxError, Handled, Behavior, Props};
+    /// # use cluster::{Cluster, ClusterSingleton, FencingToken, Singleton, WireMessage};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Draw;
+    /// # impl WireMessage for Draw { const NAME: &'static str = "guide.Draw"; }
+    /// # struct Tickets { term: FencingToken, last: u64 }
+    /// # impl Actor for Tickets {
+    /// #     type Message = Draw;
+    /// #     async fn receive(&mut self, _: &mut ActorContext<Draw>, _: Draw) -> Handled { Ok(Behavior::Same) }
+    /// # }
+    /// # fn example(cluster: &Cluster) -> Result<(), BoxError> {
+    /// let tickets = Singleton::with_term("tickets", |term| Props::new(move || Tickets { term, last: 0 }));
+    /// let tickets = ClusterSingleton::start(cluster, tickets)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_term(name: impl Into<Arc<str>>, props: impl FnMut(FencingToken) -> Props<A> + Send + 'static) -> Self {
         Self {
             name: name.into(),

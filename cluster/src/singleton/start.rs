@@ -42,6 +42,12 @@ pub enum SingletonError {
 /// wait on their nodes for the next, in order; a node that leaves waits until its own are sent on. When its node ends
 /// otherwise, those that are with it or under way are lost.
 ///
+/// One instance is *served* at a time. Where its node may not host, messages and timers are dropped (asks end with `NoReply`),
+/// and after five seconds the instance is killed, without `PostStop`. Signals, tasks that it began and a handler that awaits
+/// go on until then: there ask [`Cluster::hosting`], and give what is written outside a
+/// [term](super::Singleton::with_term). An instance that stops or fails for good begins again, with a higher term, after
+/// a second; that doubles up to thirty.
+///
 /// ```no_run
 /// # use actors::{Actor, ActorContext, BoxError, Handled, Behavior, Props};
 /// # use cluster::{Cluster, ClusterSingleton, WireMessage};

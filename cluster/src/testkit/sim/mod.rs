@@ -42,6 +42,12 @@ const WALL_OFF_MS: u64 = 86_400_000;
 /// it left or was given up, is gone as one that was [killed](Self::kill). One that joined in vain says why
 /// ([`SimNode::refusal`]) and stays until it is [started anew](Self::restart).
 ///
+/// The first three nodes are the seeds of all. After [`split`](Self::split) one side goes on by default some fifteen seconds
+/// later, and the nodes of the other end; [`heal_all`](Self::heal_all) brings none back, [`recover`](Self::recover) does.
+///
+/// An actor that panics is supervised, as ever: what is to fail a test is collected, and asserted outside of actors. While
+/// a test counts instances of a singleton it asks [`Cluster::hosting`] too: one that may not serve any more is not gone yet.
+///
 /// What a node keeps on a disk is not simulated here: give the nodes a store in memory that fails on command, as that of
 /// `persistence::testkit`.
 ///
@@ -201,7 +207,8 @@ impl SimCluster {
 
     // ---- time
 
-    /// Runs `future`, which belongs to no node, to its end.
+    /// Runs `future`, which belongs to no node, to its end. Nodes that end meanwhile are seen to be gone after the next
+    /// [`run_for`](Self::run_for).
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }

@@ -5,8 +5,9 @@ use crate::{remote::door::Remote as _, seams::Spawner as _, testkit::net::NetFau
 use std::time::Duration;
 
 impl SimCluster {
-    /// Ends the process there at once: nothing of it runs any more, no destructor has an effect, and the kernel of its host
-    /// closes its connections, as with SIGKILL. Does nothing if none runs.
+    /// Ends the process there at once: nothing of it runs any more, no destructor has an effect on other nodes, and the kernel
+    /// of its host closes its connections, as with SIGKILL. Its values are dropped, so a `Drop` that writes to what the test
+    /// has does so, perhaps late. Does nothing if none runs.
     pub fn kill(&mut self, node: usize) {
         self.end(node, true, "is killed");
     }
@@ -139,7 +140,8 @@ impl SimCluster {
         self.net.is_stalled(from, to)
     }
 
-    /// No link is cut, and no stream stands still.
+    /// No link is cut, and no stream stands still. Who was given up stays away: [`recover`](Self::recover) or
+    /// [`start`](Self::start) begins it again.
     pub fn heal_all(&mut self) {
         self.net.heal_all();
     }
