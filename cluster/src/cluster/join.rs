@@ -1,6 +1,9 @@
 //! Gets a node into a cluster.
 
-use super::{Cluster, Inner, JoinError, SettingDifference, shutdown};
+use super::{
+    Cluster, Inner, JoinError, SettingDifference,
+    shutdown::{self, WhileJoining, give_up},
+};
 use crate::{
     config::{ClusterConfig, DiscoveryConfig},
     departure::Departure,
@@ -42,8 +45,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
-/// How long the last words of one that does not join after all may take.
-const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a node stands on: a machine's sockets and threads, or those of a simulation.
 pub(crate) struct Ground {
@@ -156,8 +157,7 @@ pub(crate) async fn join(system: &ActorSystem, config: ClusterConfig, ground: Gr
     }
     let inner =
         Inner { system: system.clone(), shared, remoting, refs, seams, tls, tools: OnceLock::new(), _control: control };
-    let joining = Joining { cluster: Some(Cluster(Arc::new(inner))) };
-    joining.up(&config).await
+    Joining::up(Cluster(Arc::new(inner)), &config).await
 }
 
 /// What decides who goes on, where that is a lease.
@@ -175,71 +175,62 @@ fn resolver_lease(config: &ClusterConfig, me: &UniqueAddress, uptime: &Uptime, s
 }
 
 /// A node that is not up yet. Dropped, it is gone again.
-struct Joining {
-    cluster: Option<Cluster>,
-}
+struct Joining(Option<(Cluster, WhileJoining)>);
 
 impl Joining {
-    async fn up(mut self, config: &ClusterConfig) -> Result<Cluster, JoinError> {
-        let Some(cluster) = self.cluster.clone() else { return Err(JoinError::ShuttingDown) };
-        let mut asked = Vec::new();
-        let shuts_down = shutdown::WhileJoining::new(&cluster);
-        let Ok(mut shuts_down) = shuts_down else {
-            self.cluster = None;
+    async fn up(cluster: Cluster, config: &ClusterConfig) -> Result<Cluster, JoinError> {
+        let Ok(shuts_down) = WhileJoining::new(&cluster) else {
             give_up(cluster).await;
             return Err(JoinError::ShuttingDown);
         };
-        let outcome = {
-            let up = async {
-                tokio::select! {
-                    biased;
-                    outcome = until_up(&cluster, config, &mut asked) => outcome,
-                    () = shuts_down.begun() => Err(JoinError::ShuttingDown),
-                }
-            };
-            match config.join_within {
-                Some(within) => cluster.0.seams.clock.timeout(within, up).await.ok(),
-                None => Some(up.await),
-            }
+        let mut this = Self(Some((cluster.clone(), shuts_down)));
+        let outcome = match &mut this.0 {
+            Some((cluster, shuts_down)) => up_in_time(cluster, shuts_down, config).await,
+            None => Err(JoinError::ShuttingDown),
         };
-        let within = config.join_within.unwrap_or_default();
-        let outcome = outcome.unwrap_or_else(|| {
-            let why = |address: &Address| Some((address.clone(), cluster.0.remoting.last_failure(address)?));
-            let failed = asked.iter().filter_map(why).collect();
-            Err(JoinError::TimedOut { me: cluster.me().address.clone(), within, failed, asked })
+        let is_over = this.0.take().is_some_and(|(_, shuts_down)| shuts_down.is_over());
+        let added = outcome.and_then(|()| match is_over.then(|| shutdown::add_tasks(&cluster)) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(JoinError::ShuttingDown),
         });
-        match outcome.and_then(|()| shutdown::add_tasks(&cluster).map_err(|_| JoinError::ShuttingDown)) {
-            Ok(()) => {
-                self.cluster = None;
-                shuts_down.over();
-                shutdown::watch(&cluster);
-                cluster.tools();
-                Ok(cluster)
-            }
-            Err(error) => {
-                self.cluster = None;
-                give_up(cluster).await;
-                shuts_down.over();
-                Err(error)
-            }
+        if let Err(error) = added {
+            give_up(cluster).await;
+            return Err(error);
         }
+        shutdown::watch(&cluster);
+        cluster.tools();
+        Ok(cluster)
     }
 }
 
 impl Drop for Joining {
     fn drop(&mut self) {
-        if let Some(cluster) = self.cluster.take() {
+        if let Some((cluster, shuts_down)) = self.0.take() {
             let ordinary = Arc::clone(&cluster.0.seams.ordinary);
-            ordinary.spawn(Box::pin(give_up(cluster)));
+            ordinary.spawn(Box::pin(async move {
+                give_up(cluster).await;
+                drop(shuts_down);
+            }));
         }
     }
 }
 
-/// Says that it is gone, and closes all connections.
-async fn give_up(cluster: Cluster) {
-    let _ = cluster.0.shared.inbox.wish(Wish::Quit);
-    let _ = cluster.0.seams.clock.timeout(STOP_WITHIN, cluster.terminated()).await;
-    cluster.0.remoting.stop(STOP_WITHIN).await;
+async fn up_in_time(cluster: &Cluster, shuts_down: &mut WhileJoining, config: &ClusterConfig) -> Result<(), JoinError> {
+    let mut asked = Vec::new();
+    let up = async {
+        tokio::select! {
+            biased;
+            outcome = until_up(cluster, config, &mut asked) => outcome,
+            () = shuts_down.begun() => Err(JoinError::ShuttingDown),
+        }
+    };
+    let Some(within) = config.join_within else { return up.await };
+    if let Ok(outcome) = cluster.0.seams.clock.timeout(within, up).await {
+        return outcome;
+    }
+    let why = |address: &Address| Some((address.clone(), cluster.0.remoting.last_failure(address)?));
+    let failed = asked.iter().filter_map(why).collect();
+    Err(JoinError::TimedOut { me: cluster.me().address.clone(), within, failed, asked })
 }
 
 /// Waits until it is up, and looks through whom to join meanwhile.

@@ -18,6 +18,8 @@ use tracing::{info, warn};
 
 /// How long one that exits waits for being removed, in the time of its phase, before it says that it is gone.
 const REMOVED_WITHIN: Duration = Duration::from_secs(4);
+/// How long each step of giving up a node that is not up may take.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(1);
 /// How long what waits to be sent may take at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -40,27 +42,26 @@ pub(super) fn add_tasks(cluster: &Cluster) -> Result<(), PhaseBegun> {
     })
 }
 
-/// A node that is not up yet does not become it once its system shuts down.
+/// Gives up a node that is not up yet when its system shuts down, whether anybody waits for it or not; until this is dropped.
 pub(super) struct WhileJoining {
-    task: ShutdownTask,
+    task: Option<ShutdownTask>,
     begun: oneshot::Receiver<()>,
-    /// Dropped when nothing of the node is there any more.
-    there: oneshot::Sender<()>,
 }
 
 impl WhileJoining {
     /// # Errors
     /// It shuts down already.
     pub(super) fn new(cluster: &Cluster) -> Result<Self, PhaseBegun> {
-        let ((begins, begun), (there, gone)) = (oneshot::channel(), oneshot::channel::<()>());
+        let ((begins, begun), cluster) = (oneshot::channel(), cluster.clone());
+        let shutdown = cluster.0.system.clone();
         let give_up = || async move {
             let _ = begins.send(());
-            let _ = gone.await;
+            give_up(cluster).await;
             Ok(())
         };
-        let shutdown = cluster.0.system.coordinated_shutdown();
+        let shutdown = shutdown.coordinated_shutdown();
         let task = shutdown.add_cancellable_task(Phase::BeforeServiceUnbind, "give up joining", give_up)?;
-        Ok(Self { task, begun, there })
+        Ok(Self { task: Some(task), begun })
     }
 
     /// Waits until the system shuts down. Cancel safe.
@@ -68,11 +69,25 @@ impl WhileJoining {
         let _ = (&mut self.begun).await;
     }
 
-    /// The node is up, or gone.
-    pub(super) fn over(self) {
-        self.task.cancel();
-        drop(self.there);
+    /// The node is up. `false`: it is given up all the same.
+    pub(super) fn is_over(mut self) -> bool {
+        self.task.take().is_some_and(ShutdownTask::cancel)
     }
+}
+
+impl Drop for WhileJoining {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.cancel();
+        }
+    }
+}
+
+/// Says that it is gone, and closes all connections.
+pub(super) async fn give_up(cluster: Cluster) {
+    let _ = cluster.0.shared.inbox.wish(Wish::Quit);
+    let _ = cluster.0.seams.clock.timeout(GIVE_UP_WITHIN, cluster.terminated()).await;
+    cluster.0.remoting.stop(GIVE_UP_WITHIN).await;
 }
 
 async fn leave(cluster: Cluster) -> Result<(), BoxError> {

@@ -5,7 +5,7 @@ use crate::{
     ClusterConfig, ClusterEvent, Departure, MemberStatus, config::DiscoveryConfig, discovery::Discovery,
     member::Address, remote::memory::MemoryNetwork, rng::Rng, seams::Seams, uptime::Uptime,
 };
-use actors::{ActorSystem, BoxError, Clock, Phase, ShutdownReason, testkit::TestKit};
+use actors::{ActorSystem, BoxError, Clock, Phase, ShutdownOverBudget, ShutdownReason, testkit::TestKit};
 use parking_lot::Mutex;
 use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -270,6 +270,50 @@ fn one_that_is_shut_down_while_it_joins_gives_up_and_the_cluster_hears_of_it() {
         assert_eq!(report.exit_code(), 0, "{report:?}");
         nodes.until("it is no member any more", 30, || clusters[0].state().members.len() == 1);
     }
+}
+
+#[test]
+fn a_system_that_shuts_down_waits_for_no_node_that_nobody_joins_any_more() {
+    let nodes = Nodes::new();
+    let system = nodes.system(1);
+    let shutdown = system.coordinated_shutdown();
+    let before = shutdown.worst_case();
+    let a_while = || nodes.kit.clock().sleep(Duration::from_secs(5));
+    nodes.kit.block_on(async {
+        tokio::select! {
+            biased;
+            _ = join::join(&system, nodes.config(1), nodes.ground(1)) => panic!("there is nobody"),
+            () = a_while() => {}
+        }
+        a_while().await;
+        assert_eq!(shutdown.worst_case(), before, "one that was dropped leaves nothing behind");
+        let mut held = std::pin::pin!(join::join(&system, nodes.config(1), nodes.ground(1)));
+        tokio::select! {
+            biased;
+            _ = &mut held => panic!("there is nobody"),
+            () = a_while() => {}
+        }
+        let report = shutdown.run().await;
+        assert_eq!(
+            (report.exit_code(), report.failures.len()),
+            (0, 0),
+            "one that is not polled is given up: {report:?}"
+        );
+    });
+}
+
+#[test]
+fn joining_costs_a_shutdown_no_more_than_being_there_does() {
+    let nodes = Nodes::new();
+    let system = nodes.system(0);
+    let shutdown = system.coordinated_shutdown();
+    shutdown.set_budget(Duration::from_secs(30));
+    let mut probe = nodes.kit.probe::<ShutdownOverBudget>();
+    system.event_stream().subscribe(&probe.actor_ref());
+    let cluster = nodes.kit.block_on(join::join(&system, nodes.config(0), nodes.ground(0)));
+    assert!(cluster.is_ok());
+    assert!(shutdown.worst_case() <= Duration::from_secs(30));
+    probe.expect_no_message(Duration::from_secs(1));
 }
 
 /// Knows those that were started.

@@ -67,11 +67,12 @@ async fn welcome(hub: Arc<Hub>, stream: ByteStream, from: IpAddr, place: Place) 
         session = hub.accepted(&peer, Some(welcomed), &line);
     }
     drop(place);
-    if let Some(session) = session {
-        let lane = peer.lane;
-        let connection = Incoming { hub: Arc::clone(&hub), session, lane, line, stream, decoder };
-        hub.spawn(lane, connection.run());
-    }
+    let Some(session) = session else {
+        return debug!(node = %peer.node, lane = ?peer.lane, "a connection is closed: it is over, or was not heard of again");
+    };
+    let lane = peer.lane;
+    let connection = Incoming { hub: Arc::clone(&hub), session, lane, line, stream, decoder };
+    hub.spawn(lane, connection.run());
 }
 
 /// Whether anything comes after the handshake: it was sent by somebody who had heard the last word of that.
