@@ -188,7 +188,7 @@ impl Joining {
             Some((cluster, shuts_down)) => up_in_time(cluster, shuts_down, config).await,
             None => Err(JoinError::ShuttingDown),
         };
-        let is_over = this.0.take().is_some_and(|(_, shuts_down)| shuts_down.is_over());
+        let is_over = this.0.take().is_some_and(|(_, shuts_down)| shuts_down.end());
         let added = outcome.and_then(|()| match is_over.then(|| shutdown::add_tasks(&cluster)) {
             Some(Ok(())) => Ok(()),
             _ => Err(JoinError::ShuttingDown),

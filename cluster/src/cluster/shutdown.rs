@@ -70,7 +70,7 @@ impl WhileJoining {
     }
 
     /// The node is up. `false`: it is given up all the same.
-    pub(super) fn is_over(mut self) -> bool {
+    pub(super) fn end(mut self) -> bool {
         self.task.take().is_some_and(ShutdownTask::cancel)
     }
 }
