@@ -132,7 +132,9 @@ impl Cluster {
     }
 
     /// Gives up the member at `address`, whatever it does: it hands nothing over, and never is a member again. For one that
-    /// is known to be gone, or that must not go on.
+    /// is known to be gone, or that must not go on. If it does go on, and this node is cut off from the rest, both may serve
+    /// what one node alone is to serve: `down` says for certain that it does not. But where too few have answered this node
+    /// of late, who is given up counts for the others until all that are left have agreed for nine seconds.
     ///
     /// # Errors
     /// As [`leave_member`](Self::leave_member).

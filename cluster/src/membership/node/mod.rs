@@ -245,7 +245,10 @@ impl Node {
             (Command::Leave(address), Phase::Member) => self.step_all_at(&address, MemberStatus::Leaving),
             (Command::Down(address), Phase::Member) => {
                 self.step_all_at(&address, MemberStatus::Down);
-                self.hosting.quorum.forget(&address);
+                // Otherwise the others may have gone on without this node, and with whom it gives up.
+                if !self.hosting.is_over(now) {
+                    self.hosting.quorum.forget(&address);
+                }
             }
             (Command::PrepareForShutdown, Phase::Member) => {
                 let up = self.table.members().filter(|member| member.status == MemberStatus::Up);

@@ -177,6 +177,24 @@ mod tests {
         assert!(node.hosting_valid_until() > Some(at(21)));
     }
 
+    /// Whoever says by hand that one is gone may be on the wrong side of a cut: the others are asked once they can be reached.
+    #[test]
+    fn one_that_nobody_has_answered_for_long_does_not_host_because_it_gives_another_up() {
+        let down = || Input::Command(Command::Down(address(2)));
+        let mut node = first_of_three();
+        node.step(down(), at(30));
+        (30..38).for_each(|second| drop(node.step(Input::Time, at(second))));
+        assert_eq!(node.hosting_valid_until(), Some(at(9)), "it is the lowest of two, and they may be two of three");
+        node.step(said(1, Message::Echo { at: at(38) }), at(38));
+        node.step(Input::Time, at(39));
+        assert_eq!(node.hosting_valid_until(), Some(at(47)));
+
+        let mut node = first_of_three();
+        node.step(down(), at(2));
+        (3..20).for_each(|second| drop(node.step(Input::Time, at(second))));
+        assert_eq!(node.hosting_valid_until(), Some(at(28)), "nobody had gone on without it by then");
+    }
+
     /// Those that have it on their side have not agreed with this node since it came in.
     #[test]
     fn whoever_came_in_and_was_given_up_at_once_counts_for_the_others() {
