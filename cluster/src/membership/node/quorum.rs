@@ -182,6 +182,7 @@ mod tests {
     fn one_that_nobody_has_answered_for_long_does_not_host_because_it_gives_another_up() {
         let down = || Input::Command(Command::Down(address(2)));
         let mut node = first_of_three();
+        (2..30).for_each(|second| drop(node.step(Input::Time, at(second))));
         node.step(down(), at(30));
         (30..38).for_each(|second| drop(node.step(Input::Time, at(second))));
         assert_eq!(node.hosting_valid_until(), Some(at(9)), "it is the lowest of two, and they may be two of three");
