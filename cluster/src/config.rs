@@ -40,9 +40,10 @@ pub struct ClusterConfig {
     /// Where others reach it. Default: what is bound. Needed when that is all addresses of the machine, such as `0.0.0.0`.
     /// If another process answers there this node does not start; one that cannot reach itself there waits two seconds.
     pub advertised: Option<Address>,
-    /// Through whom this node joins; at most 64. Only the first in the list begins a cluster when nobody answers, so all nodes
-    /// should have the same list, and each is in it as it is [advertised](Self::advertised): `localhost` is not `127.0.0.1`. Once it has heard of a cluster it begins none until all others in the list say that
-    /// they have none any more: those that are gone have to be started again, or it has. None, and no `discovery`: this node
+    /// Through whom this node joins; at most 64. Only the first in the list begins a cluster when nobody answers, so
+    /// all nodes should have the same list, and each is in it as it is [advertised](Self::advertised): `localhost` is
+    /// not `127.0.0.1`. Once it has heard of a cluster it begins none until all others in the list say that they have
+    /// none any more: those that are gone have to be started again, or it has. None, and no `discovery`: this node
     /// begins a cluster of its own, on loopback alone.
     pub seeds: Vec<Address>,
     /// Finds through whom to join, instead of `seeds`.

@@ -73,23 +73,6 @@ impl FromStr for Address {
     }
 }
 
-/// As text, as it is displayed.
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer)
-    }
-}
-
-fn from_text<'de, T: FromStr<Err = InvalidAddress>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
 /// A text that is no [`Address`], or no [`UniqueAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no address: {reason}")]
@@ -120,23 +103,32 @@ impl FromStr for UniqueAddress {
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let invalid = |reason| InvalidAddress { text: text.to_owned(), reason };
         let (address, uid) = text.split_once('#').ok_or_else(|| invalid("the uid is missing: write HOST:PORT#UID"))?;
-        let uid = u64::from_str_radix(uid, 16).map_err(|_| invalid("the uid is no hexadecimal number of 64 bits"))?;
+        // With a sign it would be read, too.
+        let digits = uid.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(uid);
+        let uid = digits.and_then(|uid| u64::from_str_radix(uid, 16).ok());
+        let uid = uid.ok_or_else(|| invalid("the uid is no hexadecimal number of 64 bits"))?;
         Ok(Self { address: address.parse()?, uid })
     }
 }
 
-/// As text, as it is displayed.
-impl Serialize for UniqueAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+/// In messages they are text, as they are displayed.
+macro_rules! in_messages_as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
 }
 
-impl<'de> Deserialize<'de> for UniqueAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer)
-    }
-}
+in_messages_as_text!(Address, UniqueAddress);
 
 /// Where a member is in its life. Each allowed step goes up in this order, and of two accounts of one member the higher is
 /// the later one: so tables can be merged in any order.
@@ -276,7 +268,9 @@ mod tests {
         assert_eq!(life.to_string().parse(), Ok(life.clone()));
         let packed = rmp_serde::to_vec(&(&life, &life.address)).unwrap();
         assert_eq!(rmp_serde::from_slice::<(UniqueAddress, Address)>(&packed).unwrap(), (life.clone(), life.address));
-        for (text, told) in [("n:1", "uid is missing"), ("n:1#x", "hexadecimal"), ("n#1", "port is missing")] {
+        for (text, told) in
+            [("n:1", "uid is missing"), ("n:1#x", "hexadecimal"), ("n:1#+1", "hexadecimal"), ("n#1", "port is missing")]
+        {
             let packed = rmp_serde::to_vec(text).unwrap();
             let error = rmp_serde::from_slice::<UniqueAddress>(&packed).unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

@@ -38,6 +38,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 /// How often it is looked through whom to join, before and after that is known.
@@ -175,20 +176,21 @@ fn resolver_lease(config: &ClusterConfig, me: &UniqueAddress, uptime: &Uptime, s
 }
 
 /// A node that is not up yet. Dropped, it is gone again.
-struct Joining(Option<(Cluster, WhileJoining)>);
+struct Joining {
+    cluster: Cluster,
+    /// None once it is decided.
+    shuts_down: Option<WhileJoining>,
+}
 
 impl Joining {
     async fn up(cluster: Cluster, config: &ClusterConfig) -> Result<Cluster, JoinError> {
-        let Ok(shuts_down) = WhileJoining::new(&cluster) else {
+        let Ok((shuts_down, begun)) = WhileJoining::new(&cluster) else {
             give_up(cluster).await;
             return Err(JoinError::ShuttingDown);
         };
-        let mut this = Self(Some((cluster.clone(), shuts_down)));
-        let outcome = match &mut this.0 {
-            Some((cluster, shuts_down)) => up_in_time(cluster, shuts_down, config).await,
-            None => Err(JoinError::ShuttingDown),
-        };
-        let is_over = this.0.take().is_some_and(|(_, shuts_down)| shuts_down.end());
+        let mut this = Self { cluster: cluster.clone(), shuts_down: Some(shuts_down) };
+        let outcome = up_in_time(&cluster, begun, config).await;
+        let is_over = this.shuts_down.take().is_some_and(WhileJoining::end);
         let added = outcome.and_then(|()| match is_over.then(|| shutdown::add_tasks(&cluster)) {
             Some(Ok(())) => Ok(()),
             _ => Err(JoinError::ShuttingDown),
@@ -205,7 +207,8 @@ impl Joining {
 
 impl Drop for Joining {
     fn drop(&mut self) {
-        if let Some((cluster, shuts_down)) = self.0.take() {
+        if let Some(shuts_down) = self.shuts_down.take() {
+            let cluster = self.cluster.clone();
             let ordinary = Arc::clone(&cluster.0.seams.ordinary);
             ordinary.spawn(Box::pin(async move {
                 give_up(cluster).await;
@@ -215,13 +218,17 @@ impl Drop for Joining {
     }
 }
 
-async fn up_in_time(cluster: &Cluster, shuts_down: &mut WhileJoining, config: &ClusterConfig) -> Result<(), JoinError> {
+async fn up_in_time(
+    cluster: &Cluster,
+    shuts_down: oneshot::Receiver<()>,
+    config: &ClusterConfig,
+) -> Result<(), JoinError> {
     let mut asked = Vec::new();
     let up = async {
         tokio::select! {
             biased;
             outcome = until_up(cluster, config, &mut asked) => outcome,
-            () = shuts_down.begun() => Err(JoinError::ShuttingDown),
+            _ = shuts_down => Err(JoinError::ShuttingDown),
         }
     };
     let Some(within) = config.join_within else { return up.await };

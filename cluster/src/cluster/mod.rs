@@ -132,9 +132,11 @@ impl Cluster {
     }
 
     /// Gives up the member at `address`, whatever it does: it hands nothing over, and never is a member again. For one that
-    /// is known to be gone, or that must not go on. If it does go on, and this node is cut off from the rest, both may serve
-    /// what one node alone is to serve: `down` says for certain that it does not. But where too few have answered this node
-    /// of late, who is given up counts for the others until all that are left have agreed for nine seconds.
+    /// is known to be gone, or that must not go on.
+    ///
+    /// It is taken at its word: one that goes on all the same, beyond a cut, may serve what one node alone is to serve as long
+    /// as this side does. Where too few have answered this node of late it counts for the others until all that are left have
+    /// agreed for nine seconds, as they may have given up this node before.
     ///
     /// # Errors
     /// As [`leave_member`](Self::leave_member).

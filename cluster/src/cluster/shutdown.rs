@@ -43,15 +43,14 @@ pub(super) fn add_tasks(cluster: &Cluster) -> Result<(), PhaseBegun> {
 }
 
 /// Gives up a node that is not up yet when its system shuts down, whether anybody waits for it or not; until this is dropped.
-pub(super) struct WhileJoining {
-    task: Option<ShutdownTask>,
-    begun: oneshot::Receiver<()>,
-}
+pub(super) struct WhileJoining(Option<ShutdownTask>);
 
 impl WhileJoining {
+    /// With what is ready once the system shuts down, unless this is over before.
+    ///
     /// # Errors
     /// It shuts down already.
-    pub(super) fn new(cluster: &Cluster) -> Result<Self, PhaseBegun> {
+    pub(super) fn new(cluster: &Cluster) -> Result<(Self, oneshot::Receiver<()>), PhaseBegun> {
         let ((begins, begun), cluster) = (oneshot::channel(), cluster.clone());
         let shutdown = cluster.0.system.clone();
         let give_up = || async move {
@@ -61,23 +60,18 @@ impl WhileJoining {
         };
         let shutdown = shutdown.coordinated_shutdown();
         let task = shutdown.add_cancellable_task(Phase::BeforeServiceUnbind, "give up joining", give_up)?;
-        Ok(Self { task: Some(task), begun })
-    }
-
-    /// Waits until the system shuts down. Cancel safe.
-    pub(super) async fn begun(&mut self) {
-        let _ = (&mut self.begun).await;
+        Ok((Self(Some(task)), begun))
     }
 
     /// The node is up. `false`: it is given up all the same.
     pub(super) fn end(mut self) -> bool {
-        self.task.take().is_some_and(ShutdownTask::cancel)
+        self.0.take().is_some_and(ShutdownTask::cancel)
     }
 }
 
 impl Drop for WhileJoining {
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
+        if let Some(task) = self.0.take() {
             task.cancel();
         }
     }

@@ -2,11 +2,15 @@
 
 use super::{Cluster, ClusterError, Ground, JoinError, join};
 use crate::{
-    ClusterConfig, ClusterEvent, Departure, MemberStatus, config::DiscoveryConfig, discovery::Discovery,
-    member::Address, remote::memory::MemoryNetwork, rng::Rng, seams::Seams, uptime::Uptime,
+    ClusterConfig, ClusterEvent, ClusterSingleton, Departure, MemberStatus, Singleton, SingletonError, WireMessage,
+    config::DiscoveryConfig, discovery::Discovery, member::Address, remote::memory::MemoryNetwork, rng::Rng,
+    seams::Seams, uptime::Uptime,
 };
-use actors::{ActorSystem, BoxError, Clock, Phase, ShutdownOverBudget, ShutdownReason, testkit::TestKit};
+use actors::{
+    ActorSystem, Behavior, BoxError, Clock, FnActor, Phase, Props, ShutdownOverBudget, ShutdownReason, testkit::TestKit,
+};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 fn address(at: usize) -> Address {
@@ -223,6 +227,11 @@ fn one_that_finds_nobody_says_so_in_time_and_one_that_is_dropped_does_not_join()
     let Err(error) = outcome else { panic!("there is nobody") };
     assert!(error.to_string().contains("asked n0:2551 (nobody takes connections there: "), "{error}");
     assert!(!error.to_string().contains("none of these"), "{error}");
+    let config =
+        ClusterConfig { seeds: vec![address(0)], join_within: Some(Duration::from_secs(3)), ..nodes.config(1) };
+    let outcome = nodes.kit.block_on(join::join(&system, config, nodes.ground(1)));
+    let Err(error) = outcome else { panic!("there is nobody") };
+    assert!(error.to_string().contains("this node is n1:2551, which is none of these"), "{error}");
     assert!(matches!(error, JoinError::TimedOut { asked, failed, .. }
         if asked == [address(0), address(1)] && failed.keys().eq([&address(0)])));
 
@@ -314,6 +323,26 @@ fn joining_costs_a_shutdown_no_more_than_being_there_does() {
     assert!(cluster.is_ok());
     assert!(shutdown.worst_case() <= Duration::from_secs(30));
     probe.expect_no_message(Duration::from_secs(1));
+}
+
+/// A message that travels.
+#[derive(Serialize, Deserialize)]
+struct Ring;
+
+impl WireMessage for Ring {
+    const NAME: &'static str = "tests.Ring";
+}
+
+#[test]
+fn a_singleton_is_started_once_on_a_node_and_not_while_its_system_ends() {
+    let nodes = Nodes::new();
+    let clusters = nodes.up_with(1, |config| config.message::<Ring>());
+    let bell = || Props::new(|| FnActor::new((), |(), _, _: Ring| Ok(Behavior::Same)));
+    let start = |name: &str| ClusterSingleton::start(&clusters[0], Singleton::new(name, bell())).map(drop);
+    assert_eq!(start("bell"), Ok(()));
+    assert_eq!(start("bell"), Err(SingletonError::Started { name: "bell".into() }));
+    nodes.kit.block_on(clusters[0].system().terminate());
+    assert_eq!(start("horn"), Err(SingletonError::ShuttingDown { name: "horn".into() }));
 }
 
 /// Knows those that were started.

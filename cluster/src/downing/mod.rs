@@ -5,10 +5,11 @@
 //! leader marks the others [`Down`](crate::MemberStatus::Down).
 //!
 //! # What is promised
-//! Two sides that see the same members, up to one step of each member's life that happened just before the cut, never both
-//! go on: checked for every division of up to six members that see the same, and of up to four that are one step apart. Where links fail between some members, whoever goes on is enough
-//! against all others together: checked for every set of links among up to five that are up. With views that are further apart the
-//! decision is a good guess, and fencing excludes what a wrong one could do.
+//! Two sides that see the same members, up to one step of each member's life that happened just before the cut, never
+//! both go on: checked for every division of up to six members that see the same, and of up to four that are one step
+//! apart. Where links fail between some members, whoever goes on is enough against all others together: checked for
+//! every set of links among up to five that are up. With views that are further apart the decision is a good guess, and
+//! fencing excludes what a wrong one could do.
 
 mod decide;
 mod view;

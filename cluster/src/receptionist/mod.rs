@@ -133,11 +133,12 @@ impl ClusterReceptionist {
 
     fn entry(&mut self, registration: &Registration) -> Option<Entry> {
         let key = registration.key_name().to_owned();
-        if !self.refs.travels(registration) && self.stays.insert(registration.message_type_id()) {
-            let (message, actor) = (registration.message_type(), registration.path());
-            info!(key, message, %actor, "listed on this node alone: for others, register its messages with `ClusterConfig::message`");
+        let exported = self.refs.export(registration);
+        if exported.is_none() && !self.refs.travels(registration) && self.stays.insert(registration.message_type_id()) {
+            let (message_type, actor) = (registration.message_type(), registration.path());
+            info!(key, message_type, %actor, "listed on this node alone: for others, register its messages with `ClusterConfig::message`");
         }
-        let actor = self.refs.export(registration).filter(|_| key.len() <= KEY_MAX)?;
+        let actor = exported.filter(|_| key.len() <= KEY_MAX)?;
         Some(Entry { key, actor })
     }
 

@@ -125,6 +125,24 @@ fn what_does_not_travel_is_listed_at_home_alone() {
 }
 
 #[test]
+fn what_does_not_travel_is_told_in_the_log_once_of_each_type() {
+    let nodes = nodes();
+    let key = ServiceKey::<Unknown>::new("gates");
+    let mut logs = nodes.kit.logs();
+    nodes.join_receptionists();
+    for name in ["one", "another"] {
+        let unknown = nodes.one.system.spawn(name, FnActor::new((), |(), _, _: Unknown| Ok(Behavior::Same)));
+        nodes.one.system.receptionist().register(&key, &unknown);
+        register(&nodes.one, &format!("{name} known"));
+        nodes.settle();
+    }
+    let told = logs.drain();
+    let told: Vec<_> = told.iter().filter(|event| event.message.contains("on this node alone")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].fields["message_type"].ends_with("Unknown"), "{told:?}");
+}
+
+#[test]
 fn a_group_router_sends_to_the_actors_of_all_nodes() {
     let nodes = nodes();
     let router = nodes.one.system.spawn_group("router", GroupRouter::new(&gates()).logic(RoutingLogic::round_robin()));

@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-/// Handshakes with nodes that connected, in progress at a time. Each holds a handshake's frame and one read at most, and ends in time.
+/// Handshakes with nodes that connected, in progress at a time. Each holds a handshake's frame and one read at most,
+/// and ends in time.
 const HANDSHAKES_MAX: usize = 256;
 
 /// Of these, from one machine: no one keeps all others out.

@@ -5,8 +5,9 @@
 //! calls, [`incoming`] reads, and hands whole frames to their receivers. [`hub`] is what they share.
 //!
 //! # Bounds
-//! Nodes: `PEERS_MAX`; per node six connections, three of which it made. Queues: those of each lane. Strangers at the door:
-//! [`admission`], each for `HANDSHAKE_WITHIN` at most, and as long again where another life than the one that was met must answer. A reader holds no more than its decoder and one read's frames.
+//! Nodes: `PEERS_MAX`; per node six connections, three of which it made. Queues: those of each lane. Strangers at the
+//! door: [`admission`], each for `HANDSHAKE_WITHIN` at most, and as long again where another life than the one that was
+//! met must answer. A reader holds no more than its decoder and one read's frames.
 
 mod admission;
 mod attempts;
