@@ -143,8 +143,8 @@ pub(crate) struct Association {
     system: SystemSender,
     received: SystemReceiver,
     is_member: bool,
-    /// When this life was last heard of by a handshake, if it was, and not in the table alone.
-    shook_hands: Option<Tick>,
+    /// A time by which this life had begun, if it was heard of by a handshake and not in the table alone.
+    begun_by: Option<Tick>,
     rivals: Rivals,
     /// When an attempt to connect may be given up for another that decides about more rivals: not all the time.
     ask_again: Tick,
@@ -161,7 +161,7 @@ impl Association {
             system: SystemSender::default(),
             received: SystemReceiver::default(),
             is_member: false,
-            shook_hands: None,
+            begun_by: None,
             rivals: Rivals::default(),
             ask_again: Tick::START,
             used: now,
@@ -181,19 +181,22 @@ impl Association {
         self.is_member = is_member;
     }
 
-    pub(super) fn shook_hands(&mut self, now: Tick) {
-        self.shook_hands = Some(now);
+    /// The life that was met shook hands, and had begun by `then`. The first time says most: later ones may be of a hello that
+    /// came late.
+    pub(super) fn shook_hands(&mut self, then: Tick) {
+        self.begun_by.get_or_insert(then);
     }
 
-    /// Whether one that dialled may be over although it was let in: another was met, and since then it has `answered` nothing.
+    /// Whether one that dialled may be over although it was let in: another was met, and since that one began it has
+    /// `answered` nothing.
     pub(super) fn is_doubtful(&self, uid: u64, answered: Option<Tick>) -> bool {
         let other = matches!(self.life, Life::Met(met) if met != uid);
-        other && self.shook_hands.is_some_and(|met| answered.is_none_or(|since| since < met))
+        other && self.begun_by.is_some_and(|begun| answered.is_none_or(|since| since < begun))
     }
 
     /// Whether it was there itself, which counts for more than that a table has another life at its address.
     pub(super) fn is_proven(&self) -> bool {
-        matches!(self.life, Life::Met(_)) && self.shook_hands.is_some()
+        matches!(self.life, Life::Met(_)) && self.begun_by.is_some()
     }
 
     /// Those that may be behind the address in its place.
@@ -353,7 +356,7 @@ impl Association {
         let system = std::mem::take(&mut self.system);
         self.received = SystemReceiver::default();
         self.life = Life::Unknown;
-        self.shook_hands = None;
+        self.begun_by = None;
         let mut count = system.len();
         for state in &mut self.lanes {
             // Uid 0 is nobody's: only what is for anybody is kept.

@@ -170,11 +170,14 @@ fn a_former_life_whose_words_come_late_is_not_taken_for_the_next() {
     assert_eq!(node.step(says(2, Some(9)), at(12)), [], "or have been over when the other was met");
     assert_eq!(node.lives().standing(&life("peer", 3)), Standing::Good);
     assert_eq!(node.lives().standing(&life("peer", 2)), Standing::Good, "nor is that sure");
-    node.step(connected(3, Control), at(13));
-    assert_eq!(node.step(says(4, Some(12)), at(14)), [], "it was heard of again");
-    let effects = node.step(says(4, Some(13)), at(14));
-    assert!(effects.contains(&ended(3, Ended::Replaced(life("peer", 4)))), "{effects:?}");
+    node.step(says(3, None), at(13));
+    let effects = node.step(says(4, Some(12)), at(14));
+    let over = ended(3, Ended::Replaced(life("peer", 4)));
+    assert!(effects.contains(&over), "it answered after the other had begun, whose hello came late: {effects:?}");
     assert_eq!(node.step(says(3, None), at(15)), [Effect::HangUpOn(life("peer", 3))], "that is over");
+    node.step(says(5, Some(15)), at(20));
+    let effects = node.step(says(6, Some(16)), at(21));
+    assert!(effects.contains(&ended(5, Ended::Replaced(life("peer", 6)))), "both answered since: {effects:?}");
 }
 
 #[test]

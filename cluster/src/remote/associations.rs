@@ -171,7 +171,7 @@ impl Associations {
                     return;
                 }
                 match self.met(&node, None, now, out) {
-                    Some(peer) => peer.shook_hands(now),
+                    Some(peer) => peer.shook_hands(answered.unwrap_or(now)),
                     None => out.push(Effect::HangUpOn(node)),
                 }
             }
