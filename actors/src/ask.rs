@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use crate::cell_ref::ControlRef;
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::Question;
-use crate::reply_slot::ReplySlot;
+use crate::reply_slot::{self, Asker, Filler};
 
 /// Why an ask has no answer. Known as soon as it is certain, not only when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -55,23 +56,72 @@ pub(crate) trait Port<T>: Send + Sync {
 /// [`AskError::NoReply`].
 #[must_use = "dropping a `ReplyTo` tells the asker that there is no answer"]
 pub struct ReplyTo<T> {
-    port: Option<Arc<dyn Port<T>>>,
+    outlet: Outlet<T>,
+}
+
+/// Where the answer to a question goes.
+pub(crate) enum Outlet<T> {
+    /// The slot of an ask that is awaited, as nearly always. `None`: nowhere; here, since that makes both variants together
+    /// no larger than the other one.
+    Slot(Option<Filler<T>>),
+    Port(Arc<dyn Port<T>>),
+}
+
+impl<T> Outlet<T> {
+    const NOWHERE: Self = Self::Slot(None);
+
+    #[inline]
+    pub(crate) fn complete(self, outcome: Result<T, AskError>) {
+        match self {
+            Self::Slot(Some(filler)) => filler.fill(outcome),
+            Self::Slot(None) => {}
+            Self::Port(port) => port.complete(outcome),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Slot(filler) => filler.as_ref().is_none_or(Filler::is_closed),
+            Self::Port(port) => port.is_closed(),
+        }
+    }
+
+    /// Tells it from all others that are there; `None`: it leads nowhere.
+    pub(crate) fn address(&self) -> Option<usize> {
+        match self {
+            Self::Slot(filler) => filler.as_ref().map(Filler::address),
+            Self::Port(port) => Some(Arc::as_ptr(port).cast::<()>().addr()),
+        }
+    }
+}
+
+impl<T> Clone for Outlet<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Slot(filler) => Self::Slot(filler.clone()),
+            Self::Port(port) => Self::Port(port.clone()),
+        }
+    }
 }
 
 impl<T: Send + 'static> ReplyTo<T> {
     pub(crate) fn new(port: Arc<dyn Port<T>>) -> Self {
-        Self { port: Some(port) }
+        Self { outlet: Outlet::Port(port) }
+    }
+
+    fn to_slot(filler: Filler<T>) -> Self {
+        Self { outlet: Outlet::Slot(Some(filler)) }
     }
 
     #[cfg(feature = "serde")]
-    pub(crate) fn port(&self) -> Option<&Arc<dyn Port<T>>> {
-        self.port.as_ref()
+    pub(crate) fn outlet(&self) -> &Outlet<T> {
+        &self.outlet
     }
 
     /// A fresh pair, for code that is no actor and hands out a `ReplyTo`. The wait has no time limit.
     pub fn channel() -> (Self, Ask<T>) {
-        let slot = ReplySlot::new();
-        (Self::new(slot.clone()), Ask { slot, asked: None })
+        let (filler, slot) = reply_slot::pair();
+        (Self::to_slot(filler), Ask { slot, asked: None })
     }
 
     /// Calls `take` with the answer, or with the reason why there is none, in the turn of whoever answers.
@@ -81,27 +131,23 @@ impl<T: Send + 'static> ReplyTo<T> {
 
     /// A `ReplyTo` that drops whatever it is given.
     pub fn ignore() -> Self {
-        Self { port: None }
+        Self { outlet: Outlet::NOWHERE }
     }
 
     /// Gives the answer. Never blocks; an asker that no longer waits does not notice.
     pub fn tell(mut self, answer: T) {
-        if let Some(port) = self.port.take() {
-            port.complete(Ok(answer));
-        }
+        mem::replace(&mut self.outlet, Outlet::NOWHERE).complete(Ok(answer));
     }
 
     /// Ends the ask without an answer and with this reason.
     pub fn fail(mut self, error: AskError) {
-        if let Some(port) = self.port.take() {
-            port.complete(Err(error));
-        }
+        mem::replace(&mut self.outlet, Outlet::NOWHERE).complete(Err(error));
     }
 
     /// Whether nobody waits for the answer any more: the time is over or the asker is gone. A hint that work may be
     /// saved; an asker may give up right after.
     pub fn is_closed(&self) -> bool {
-        self.port.as_ref().is_none_or(|port| port.is_closed())
+        self.outlet.is_closed()
     }
 
     /// A `ReplyTo` for a part of this one's answer.
@@ -115,10 +161,10 @@ impl<T: Send + 'static> ReplyTo<T> {
 
 impl<T> Drop for ReplyTo<T> {
     fn drop(&mut self) {
-        if let Some(port) = self.port.take()
-            && !discard::is_gone(&port)
+        if let Some(address) = self.outlet.address()
+            && !discard::is_gone(address)
         {
-            port.complete(Err(discard::reason()));
+            mem::replace(&mut self.outlet, Outlet::NOWHERE).complete(Err(discard::reason()));
         }
     }
 }
@@ -144,26 +190,6 @@ impl<T, F: FnOnce(Result<T, AskError>) + Send> Port<T> for Callback<F> {
     }
 }
 
-impl<T: Send> Port<T> for ReplySlot<T> {
-    fn complete(self: Arc<Self>, outcome: Result<T, AskError>) {
-        self.fill(outcome);
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_over()
-    }
-}
-
-impl<T: Send> Returning for ReplySlot<T> {
-    fn fail_with_cycle(&self) {
-        self.fill(Err(AskError::Cycle));
-    }
-
-    fn is_answered(&self) -> bool {
-        self.is_answered()
-    }
-}
-
 struct Asked {
     target: ControlRef,
     /// The first poll has seen to it that somebody runs the target.
@@ -183,14 +209,12 @@ impl Asked {
 /// The question was sent when this was made. Cancel safe: dropping it gives up the answer, nothing else.
 #[must_use = "the answer is lost unless this is awaited"]
 pub struct Ask<T> {
-    slot: Arc<ReplySlot<T>>,
+    slot: Asker<T>,
     asked: Option<Asked>,
 }
 
 impl<T> Drop for Ask<T> {
     fn drop(&mut self) {
-        self.slot.stop_timer();
-        drop(self.slot.give_up());
         if let Some(Asked { link: Some(link), .. }) = &self.asked {
             link.over();
         }
@@ -201,11 +225,11 @@ impl<T: Send + 'static> Ask<T> {
     /// Sends the question with `send`, which gets the place for the answer and the link to hand on.
     #[inline]
     pub(crate) fn start(target: ControlRef, deadline: Tick, send: impl FnOnce(ReplyTo<T>, Option<Question>)) -> Self {
-        let slot = ReplySlot::new();
+        let (filler, slot) = reply_slot::pair();
         let link = Link::for_ask_made_here(&target, deadline);
         let deadline = link.as_ref().map_or(deadline, |link| link.deadline());
         let question = link.clone().map_or(Question::Until(deadline), Question::Link);
-        send(ReplyTo::new(slot.clone()), Some(question));
+        send(ReplyTo::to_slot(filler), Some(question));
         Self { slot, asked: Some(Asked { target, polled: false, deadline, link }) }
     }
 }
@@ -237,7 +261,7 @@ impl<T: Send + 'static> Future for Ask<T> {
         if let Some(link) = &asked.link
             && link.is_new_turn()
         {
-            let returning: Arc<dyn Returning> = this.slot.clone();
+            let returning = Returning::Here(this.slot.circle());
             if link.awaits(asked.head().key(), &returning) {
                 drop(this.slot.give_up());
                 return Poll::Ready(Err(AskError::Cycle));

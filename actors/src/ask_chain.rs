@@ -18,6 +18,7 @@ use crate::cell::Head;
 use crate::cell_ref::ControlRef;
 use crate::clock::{Clock, Tick};
 use crate::event_stream::DeadLetterReason;
+use crate::reply_slot::Circle;
 use crate::scheduler;
 
 /// The actor that is running on this thread, if any.
@@ -98,9 +99,9 @@ struct LinkState {
     /// The routee that was given the question, where a router was asked.
     went_to: Option<u128>,
     /// The ask, once the asker's handler is suspended on it, and the number of that turn.
-    awaited: Option<(u64, Arc<dyn Returning>)>,
+    awaited: Option<(u64, Returning)>,
     /// Asks that came back to the asker and would close a cycle as soon as it awaits.
-    returning: Vec<Arc<dyn Returning>>,
+    returning: Vec<Returning>,
     /// The actor asked is elsewhere, and behind this ask: told each time the asker awaits it.
     across: Option<Arc<dyn Across>>,
 }
@@ -112,10 +113,28 @@ pub(crate) trait Across: Send + Sync {
 }
 
 /// An ask that can be told that it went in a circle.
-pub(crate) trait Returning: Send + Sync {
-    fn fail_with_cycle(&self);
-    /// Whether its asker can go on.
-    fn is_answered(&self) -> bool;
+#[derive(Clone)]
+pub(crate) enum Returning {
+    Here(Circle),
+    /// Of another system, which is told by a call.
+    Elsewhere(Arc<dyn Fn() + Send + Sync>),
+}
+
+impl Returning {
+    fn fail_with_cycle(&self) {
+        match self {
+            Self::Here(circle) => circle.fail(),
+            Self::Elsewhere(tell) => tell(),
+        }
+    }
+
+    /// Whether its asker can go on, as far as is known here.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Here(circle) => circle.is_answered(),
+            Self::Elsewhere(_) => false,
+        }
+    }
 }
 
 impl Link {
@@ -152,7 +171,7 @@ impl Link {
     /// Called when this ask has no answer yet and its future is polled.
     ///
     /// Returns `true` if `target`, which is a [`Head::key`], can never answer because it waits, in the end, for this very ask.
-    pub(crate) fn awaits(&self, target: u128, ask: &Arc<dyn Returning>) -> bool {
+    pub(crate) fn awaits(&self, target: u128, ask: &Returning) -> bool {
         // Piped to another task the ask blocks nobody.
         let Some(asker) = self.asker.here().filter(|asker| Turn::current().is_some_and(|turn| turn.is(asker))) else {
             return false;
@@ -176,7 +195,7 @@ impl Link {
 
     /// Whether `target` awaits its ask in this chain right now. If it has one and does not, `ask` is told when it comes to
     /// that; unless so many wait for that already.
-    pub(crate) fn awaited_by(self: Arc<Self>, target: u128, ask: &Arc<dyn Returning>, returning_max: usize) -> bool {
+    pub(crate) fn awaited_by(self: Arc<Self>, target: u128, ask: &Returning, returning_max: usize) -> bool {
         self.chain().filter(|link| link.is_of(target)).any(|link| {
             let mut state = link.state.lock();
             match &state.awaited {
@@ -235,7 +254,7 @@ impl Link {
     }
 
     /// The ask, if the asker is suspended on it right now.
-    fn waiting(&self, state: &LinkState) -> Option<Arc<dyn Returning>> {
+    fn waiting(&self, state: &LinkState) -> Option<Returning> {
         let (turn, ask) = state.awaited.as_ref()?;
         (self.is_turn(*turn) && !ask.is_answered()).then(|| ask.clone())
     }

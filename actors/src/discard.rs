@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 #[cfg(feature = "serde")]
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use tracing::error;
 
@@ -28,31 +27,26 @@ pub(crate) fn because<T>(reason: AskError, value: T) {
 }
 
 thread_local! {
-    /// Ports whose `ReplyTo` is dropped because it went elsewhere.
+    /// Addresses whose `ReplyTo` is dropped because it went elsewhere.
     static GONE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Tells a port from all others that are there.
-pub(crate) fn address<P: ?Sized>(port: &Arc<P>) -> usize {
-    Arc::as_ptr(port).cast::<()>().addr()
-}
-
-/// Does what drops a message that went elsewhere, with the `ReplyTo`s of these ports: their asks stay open.
+/// Does what drops a message that went elsewhere, with the `ReplyTo`s of these addresses: their asks stay open.
 #[cfg(feature = "serde")]
-pub(crate) fn gone(ports: Vec<usize>, drop: impl FnOnce()) {
+pub(crate) fn gone(addresses: Vec<usize>, drop: impl FnOnce()) {
     struct Back(Vec<usize>);
     impl Drop for Back {
         fn drop(&mut self) {
             GONE.with_borrow_mut(|gone| mem::swap(gone, &mut self.0));
         }
     }
-    let _back = Back(GONE.replace(ports));
+    let _back = Back(GONE.replace(addresses));
     drop();
 }
 
-/// Whether the `ReplyTo` of this port went elsewhere, and the one that is dropped now only stayed behind.
-pub(crate) fn is_gone<P: ?Sized>(port: &Arc<P>) -> bool {
-    GONE.with_borrow(|gone| !gone.is_empty() && gone.contains(&address(port)))
+/// Whether the `ReplyTo` of this address went elsewhere, and the one that is dropped now only stayed behind.
+pub(crate) fn is_gone(address: usize) -> bool {
+    GONE.with_borrow(|gone| !gone.is_empty() && gone.contains(&address))
 }
 
 /// Does what drops values of a user's or runs a bystander's code: a panic in it must not take the supervision tree along.

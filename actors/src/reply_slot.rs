@@ -1,116 +1,304 @@
-//! [`ReplySlot`]: where one answer waits for one asker.
+//! Where one answer waits for one asker: a *slot*, held by an [`Asker`], by whoever may answer ([`Filler`]) and perhaps by
+//! the chain of asks ([`Circle`]).
 //!
 //! # Invariant
-//! The state word says whose the two cells are. `EMPTY`: the waker is the asker's, nobody writes the outcome. `WAITING`:
-//! the waker is in place and whoever fills the slot may take it. `FILLING`: both are the filler's. `READY`: the outcome
-//! is there and the asker's. `OVER`: the asker is gone or has its answer; nobody touches either cell any more except the
-//! slot's own destructor. The timer is the asker's always. There is one asker (`&mut` of the one [`Ask`](crate::Ask)); any number may try to fill, and the
-//! first to move the word to `FILLING` is the one.
+//! A slot lives in [`memory`] from [`pair`] until its last holder lets go, and whoever that is frees it. The state word has
+//! the number of holders and a phase, which says whose the two cells are.
+//!
+//! | phase | the waker | the outcome |
+//! |---|---|---|
+//! | `EMPTY` | the asker's | of the one that may answer, if there is one only; nobody's otherwise |
+//! | `WAITING` | in place, for who leaves this phase | as above |
+//! | `FILLING` | the filler's | the filler's |
+//! | `READY` | the asker's, or nobody's | the asker's |
+//! | `CIRCLE` | of who left `WAITING` for it | nobody's |
+//! | `OVER` | the asker's | nobody's |
+//!
+//! A slot begins `EMPTY`. The asker goes to and fro between that and `WAITING`, and leaves them for `OVER`; others leave them
+//! once: of any number that may answer, the first to get to `FILLING` or `READY` has. Nothing but the number of holders
+//! changes in the last three phases. What is nobody's goes with the slot. There is one asker, and the timer is its alone.
 
 #![allow(
     unsafe_code,
-    reason = "two cells handed back and forth by a state word; the invariant above says by which rules"
+    reason = "two cells handed back and forth by a state word, which counts their holders too; the invariant above says by \
+              which rules"
 )]
 
 #[cfg(all(test, actors_loom))]
 mod loom_models;
 
+use std::alloc::Layout;
 use std::future::Future;
+use std::marker::PhantomData;
+use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
 use crate::ask::AskError;
 use crate::clock::Sleep;
-use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Backoff, UnsafeCell, hint};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Backoff, UnsafeCell, hint, memory};
 
-const EMPTY: u8 = 0;
-const WAITING: u8 = 1;
-const FILLING: u8 = 2;
-const READY: u8 = 3;
-const OVER: u8 = 4;
+const EMPTY: usize = 0;
+const WAITING: usize = 1;
+const FILLING: usize = 2;
+const READY: usize = 3;
+const CIRCLE: usize = 4;
+const OVER: usize = 5;
+
+const PHASE: usize = 7;
+/// One holder. There cannot be more than fit: each takes the memory of a pointer.
+const HOLDER: usize = 8;
+
+fn is_open(state: usize) -> bool {
+    matches!(state & PHASE, EMPTY | WAITING)
+}
 
 /// Looks at a slot that is being filled before the asker gives way.
 const SPINS: u32 = if cfg!(any(actors_loom, actors_shuttle)) { 1 } else { 64 };
 
-/// See the module's documentation. The one allocation of an ask.
-pub(crate) struct ReplySlot<T> {
-    state: AtomicU8,
+/// The one allocation of an ask.
+#[repr(C)]
+struct Slot<T> {
+    head: Head,
     outcome: UnsafeCell<Option<Result<T, AskError>>>,
+}
+
+/// What is the same whatever is asked for.
+struct Head {
+    state: AtomicUsize,
+    free: unsafe fn(NonNull<Head>),
     waker: UnsafeCell<Option<Waker>>,
-    /// Ends the wait. The asker's, always; here because it is large and must not move.
+    /// Ends the wait. Here because it is large and must not move.
     timer: UnsafeCell<Option<Sleep>>,
 }
 
-// SAFETY: by the invariant each cell is touched by one thread at a time, and the state word's release and acquire lie
-// between one thread and the next; values and wakers are sent, never shared.
-unsafe impl<T: Send> Sync for ReplySlot<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Send for ReplySlot<T> {}
+/// One that counts.
+struct Hold(NonNull<Head>);
 
-impl<T> ReplySlot<T> {
-    /// Made where it stays: it is large, and most of it is never used.
-    #[inline]
-    pub(crate) fn new() -> Arc<Self> {
-        let mut slot = Arc::<Self>::new_uninit();
-        let place = Arc::get_mut(&mut slot).expect("nobody else knows it yet").as_mut_ptr();
-        // SAFETY: every field is written, once, before anybody sees the slot.
-        unsafe {
-            (&raw mut (*place).state).write(AtomicU8::new(EMPTY));
-            (&raw mut (*place).outcome).write(UnsafeCell::new(None));
-            (&raw mut (*place).waker).write(UnsafeCell::new(None));
-            (&raw mut (*place).timer).write(UnsafeCell::new(None));
-            slot.assume_init()
-        }
+// SAFETY: by the invariant each cell is touched by one thread at a time, and the state word's release and acquire lie
+// between one thread and the next. What a slot is for is `Send`: see `pair`.
+unsafe impl Send for Hold {}
+// SAFETY: as above.
+unsafe impl Sync for Hold {}
+
+impl Hold {
+    #[inline(always)]
+    fn head(&self) -> &Head {
+        // SAFETY: alive while it is held.
+        unsafe { self.0.as_ref() }
     }
 
-    /// Gives the answer, unless there is one or nobody waits.
-    pub(crate) fn fill(&self, outcome: Result<T, AskError>) {
-        let mut now = self.state.load(Ordering::Relaxed);
-        loop {
-            if now != EMPTY && now != WAITING {
-                return;
-            }
-            match self.state.compare_exchange(now, FILLING, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
+    #[inline(always)]
+    fn state(&self) -> &AtomicUsize {
+        &self.head().state
+    }
+
+    /// Whether there is no answer yet and the asker is there.
+    fn is_open(&self) -> bool {
+        is_open(self.state().load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn is_last(&self) -> bool {
+        self.state().load(Ordering::Acquire) < 2 * HOLDER
+    }
+
+    /// Goes to `phase` if the asker has no answer yet, and says which phase that was.
+    fn leave(&self, phase: usize) -> Option<usize> {
+        let mut now = self.state().load(Ordering::Relaxed);
+        while is_open(now) {
+            let next = now - (now & PHASE) + phase;
+            match self.state().compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(now & PHASE),
                 Err(other) => now = other,
             }
         }
-        // SAFETY: this thread has moved the word to `FILLING`, so both cells are its own.
-        let waker = unsafe {
-            self.outcome.with_mut(|cell| *cell = Some(outcome));
-            if now == WAITING { self.waker.with_mut(|cell| (*cell).take()) } else { None }
+        None
+    }
+
+    /// # Safety
+    /// The waker is the caller's, by the invariant.
+    unsafe fn take_waker(&self) -> Option<Waker> {
+        // SAFETY: as the caller says.
+        self.head().waker.with_mut(|cell| unsafe { (*cell).take() })
+    }
+
+    /// # Safety
+    /// The outcome is the caller's, by the invariant, and the slot is for a `T`.
+    unsafe fn outcome<T, R>(&self, look: impl FnOnce(&mut Option<Result<T, AskError>>) -> R) -> R {
+        // SAFETY: as the caller says; a `Slot` begins with its head, and the pointer is that of the whole.
+        unsafe { self.0.cast::<Slot<T>>().as_ref().outcome.with_mut(|cell| look(&mut *cell)) }
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        self.state().fetch_add(HOLDER, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for Hold {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_last() || self.state().fetch_sub(HOLDER, Ordering::AcqRel) < 2 * HOLDER {
+            // SAFETY: nobody else holds it.
+            unsafe { (self.head().free)(self.0) }
+        }
+    }
+}
+
+/// A slot for the answer to one ask.
+#[inline]
+pub(crate) fn pair<T: Send>() -> (Filler<T>, Asker<T>) {
+    let slot = memory::take(Layout::new::<Slot<T>>()).cast::<Slot<T>>();
+    let place = slot.as_ptr();
+    // SAFETY: of that layout. Written where it stays, field by field: it is large, and most of it is never used.
+    unsafe {
+        (&raw mut (*place).head.state).write(AtomicUsize::new(EMPTY + 2 * HOLDER));
+        (&raw mut (*place).head.free).write(free::<T>);
+        (&raw mut (*place).head.waker).write(UnsafeCell::new(None));
+        (&raw mut (*place).head.timer).write(UnsafeCell::new(None));
+        (&raw mut (*place).outcome).write(UnsafeCell::new(None));
+    }
+    let head = slot.cast::<Head>();
+    (Filler { hold: Hold(head), of: PhantomData }, Asker { hold: Hold(head), of: PhantomData })
+}
+
+/// # Safety
+/// Of a `Slot<T>` that [`pair`] made, and that nobody holds any more.
+unsafe fn free<T>(head: NonNull<Head>) {
+    struct GiveBack<T>(NonNull<Slot<T>>);
+    impl<T> Drop for GiveBack<T> {
+        fn drop(&mut self) {
+            // SAFETY: taken with this layout, and dropped already, if with a panic.
+            unsafe { memory::give(self.0.cast(), Layout::new::<Slot<T>>()) }
+        }
+    }
+    let slot = GiveBack(head.cast::<Slot<T>>());
+    // SAFETY: as the caller says.
+    unsafe { ptr::drop_in_place(slot.0.as_ptr()) }
+}
+
+/// Whoever may answer. Dropped it leaves the asker waiting.
+pub(crate) struct Filler<T> {
+    hold: Hold,
+    of: PhantomData<fn(T) -> T>,
+}
+
+impl<T> Filler<T> {
+    /// Gives the answer, unless there is one or nobody waits.
+    #[inline]
+    pub(crate) fn fill(self, outcome: Result<T, AskError>) {
+        let Self { hold, .. } = self;
+        let alone = EMPTY + 2 * HOLDER;
+        let outcome = if hold.state().load(Ordering::Relaxed) == alone {
+            // SAFETY: the asker is the only other holder, so this is the one that may answer, and nobody can come to be
+            // another: the outcome is its own until the phase says otherwise.
+            unsafe { hold.outcome(|cell| *cell = Some(outcome)) };
+            if hold.state().compare_exchange(alone, READY + HOLDER, Ordering::Release, Ordering::Relaxed).is_ok() {
+                mem::forget(hold); // no longer counted
+                return;
+            }
+            // SAFETY: as above; the phase is none in which it would be the asker's.
+            unsafe { hold.outcome(Option::take) }
+        } else {
+            Some(outcome)
         };
-        self.state.store(READY, Ordering::Release);
+        if let Some(outcome) = outcome {
+            Self::fill_among_others(hold, outcome);
+        }
+    }
+
+    fn fill_among_others(hold: Hold, outcome: Result<T, AskError>) {
+        let Some(phase) = hold.leave(FILLING) else {
+            return; // the outcome is dropped, and then the slot perhaps
+        };
+        // SAFETY: this thread has moved the word to `FILLING`, so both cells are its own, and there is a waker if the
+        // asker waited.
+        let waker = unsafe {
+            hold.outcome(|cell| *cell = Some(outcome));
+            if phase == WAITING { hold.take_waker() } else { None }
+        };
+        // The asker stays as long as it is `FILLING`, so this is not the last.
+        let before = hold.state().fetch_sub(HOLDER + FILLING - READY, Ordering::AcqRel);
+        debug_assert!(before >= 2 * HOLDER && before & PHASE == FILLING);
+        mem::forget(hold);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// The answer, or `cx` is woken when it comes. Called by the asker alone. `NoReply` once it was taken.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.hold.is_open()
+    }
+
+    /// Tells this slot from all others that are there.
+    pub(crate) fn address(&self) -> usize {
+        self.hold.0.addr().get()
+    }
+}
+
+/// Another that may answer.
+impl<T> Clone for Filler<T> {
+    fn clone(&self) -> Self {
+        Self { hold: self.hold.clone(), of: PhantomData }
+    }
+}
+
+/// An ask as the chain of asks knows it: it can be told that it went in a circle.
+#[derive(Clone)]
+pub(crate) struct Circle(Hold);
+
+impl Circle {
+    /// Ends the ask with [`AskError::Cycle`], if it has no answer yet.
+    pub(crate) fn fail(&self) {
+        if self.0.leave(CIRCLE) == Some(WAITING) {
+            // SAFETY: this thread has left `WAITING`.
+            let waker = unsafe { self.0.take_waker() };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether the asker can go on.
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.0.is_open()
+    }
+}
+
+/// Whoever waits for the answer.
+pub(crate) struct Asker<T> {
+    hold: Hold,
+    of: PhantomData<fn(T) -> T>,
+}
+
+impl<T> Asker<T> {
+    /// The answer, or `cx` is woken when it comes. `NoReply` once it was taken or given up.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         let mut spins = 0;
         loop {
-            match self.state.load(Ordering::Acquire) {
+            let now = self.hold.state().load(Ordering::Acquire);
+            match now & PHASE {
                 EMPTY => {
-                    // SAFETY: while the word is `EMPTY` the waker is the asker's, and it leaves that state by the
-                    // asker's own exchange below or for `FILLING`, in which the filler does not touch the waker because
-                    // it came from `EMPTY`.
+                    // SAFETY: while the phase is `EMPTY` the waker is the asker's, and who leaves it does not touch it.
                     unsafe {
-                        self.waker.with_mut(|cell| match &mut *cell {
+                        self.hold.head().waker.with_mut(|cell| match &mut *cell {
                             Some(waker) if waker.will_wake(cx.waker()) => {}
                             cell => *cell = Some(cx.waker().clone()),
                         });
                     }
-                    let waiting = self.state.compare_exchange(EMPTY, WAITING, Ordering::AcqRel, Ordering::Relaxed);
-                    if waiting.is_ok() {
+                    if self.goes(now, WAITING) {
                         return Poll::Pending;
                     }
                 }
                 // Polled again: takes the waker back first.
                 WAITING => {
-                    let _ = self.state.compare_exchange(WAITING, EMPTY, Ordering::AcqRel, Ordering::Relaxed);
+                    self.goes(now, EMPTY);
                 }
                 FILLING => {
                     // The answer is a moment away, unless the filler lost its processor in that very moment.
@@ -122,66 +310,75 @@ impl<T> ReplySlot<T> {
                     hint::spin_loop();
                 }
                 READY => {
-                    self.state.store(OVER, Ordering::Relaxed);
-                    // SAFETY: `READY` is left by the asker alone, so the outcome is its own.
-                    let outcome = unsafe { self.outcome.with_mut(|cell| (*cell).take()) };
+                    // SAFETY: `READY`, so the outcome is the asker's.
+                    let outcome = unsafe { self.hold.outcome(Option::take) };
                     return Poll::Ready(outcome.unwrap_or(Err(AskError::NoReply)));
                 }
+                CIRCLE => return Poll::Ready(Err(AskError::Cycle)),
                 _ => return Poll::Ready(Err(AskError::NoReply)),
             }
         }
     }
 
-    /// The answer if it is there; otherwise none is taken from now on. Called by the asker alone.
-    pub(crate) fn give_up(&self) -> Option<Result<T, AskError>> {
+    /// The answer if it is there; otherwise none is taken from now on.
+    pub(crate) fn give_up(&mut self) -> Option<Result<T, AskError>> {
         let mut backoff = Backoff::default();
         loop {
-            let now = self.state.load(Ordering::Acquire);
-            match now {
+            let now = self.hold.state().load(Ordering::Acquire);
+            match now & PHASE {
                 EMPTY | WAITING => {
-                    if self.state.compare_exchange(now, OVER, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                        // SAFETY: fillers leave the slot alone from now on, so the waker is the asker's.
-                        let waker = unsafe { self.waker.with_mut(|cell| (*cell).take()) };
+                    if self.goes(now, OVER) {
+                        // SAFETY: the asker has left the phase itself, so nobody else takes the waker.
+                        let waker = unsafe { self.hold.take_waker() };
                         drop(waker);
                         return None;
                     }
                 }
                 FILLING => backoff.wait(),
-                READY => {
-                    self.state.store(OVER, Ordering::Relaxed);
-                    // SAFETY: as in `poll`.
-                    return unsafe { self.outcome.with_mut(|cell| (*cell).take()) };
-                }
+                // SAFETY: as in `poll`.
+                READY => return unsafe { self.hold.outcome(Option::take) },
+                CIRCLE => return Some(Err(AskError::Cycle)),
                 _ => return None,
             }
         }
     }
 
-    /// Waits for the end of the wait, which `start` names at the first call. Called by the asker alone.
-    pub(crate) fn poll_timer(&self, start: impl FnOnce() -> Sleep, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: the timer is the asker's alone. It is never moved: it lies in the slot, which is behind an `Arc` for
-        // good, and is replaced only by being dropped.
+    /// From the state of `now` to another phase.
+    fn goes(&self, now: usize, phase: usize) -> bool {
+        let next = now - (now & PHASE) + phase;
+        self.hold.state().compare_exchange(now, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Waits for the end of the wait, which `start` names at the first call.
+    pub(crate) fn poll_timer(&mut self, start: impl FnOnce() -> Sleep, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the timer is the asker's alone. It is never moved: it lies in the slot, which stays where it is, and is
+        // replaced only by being dropped.
         unsafe {
-            self.timer.with_mut(|cell| {
+            self.hold.head().timer.with_mut(|cell| {
                 let timer = (*cell).get_or_insert_with(start);
                 Pin::new_unchecked(timer).poll(cx)
             })
         }
     }
 
-    /// Ends the timer. Called by the asker alone.
-    pub(crate) fn stop_timer(&self) {
-        // SAFETY: as in `poll_timer`.
-        unsafe { self.timer.with_mut(|cell| *cell = None) }
-    }
-
-    /// Whether nobody waits for the answer any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.state.load(Ordering::Acquire) == OVER
-    }
-
     /// Whether the asker can go on.
     pub(crate) fn is_answered(&self) -> bool {
-        !matches!(self.state.load(Ordering::Acquire), EMPTY | WAITING)
+        !self.hold.is_open()
+    }
+
+    /// For the chain of asks.
+    pub(crate) fn circle(&self) -> Circle {
+        Circle(self.hold.clone())
+    }
+}
+
+impl<T> Drop for Asker<T> {
+    fn drop(&mut self) {
+        if self.hold.is_last() {
+            return; // all of it goes now
+        }
+        // SAFETY: as in `poll_timer`.
+        unsafe { self.hold.head().timer.with_mut(|cell| *cell = None) }
+        drop(self.give_up());
     }
 }

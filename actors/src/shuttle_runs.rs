@@ -15,7 +15,7 @@ use shuttle::sync::{Condvar, Mutex};
 
 use crate::ask::AskError;
 use crate::block_queue::{For, Park, Queue, Receiver, Refusal, Room, Wake};
-use crate::reply_slot::ReplySlot;
+use crate::reply_slot::{self, Filler};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, hint, thread};
 
@@ -31,11 +31,19 @@ struct Message {
 }
 
 /// Dropped unanswered it ends the ask, as `ReplyTo` does.
-struct Reply(std::sync::Arc<ReplySlot<u32>>);
+struct Reply(Option<Filler<u32>>);
+
+impl Reply {
+    fn fill(&mut self, outcome: Result<u32, AskError>) {
+        if let Some(filler) = self.0.take() {
+            filler.fill(outcome);
+        }
+    }
+}
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        self.0.fill(Err(AskError::NoReply));
+        self.fill(Err(AskError::NoReply));
     }
 }
 
@@ -180,10 +188,10 @@ impl World {
         }
     }
 
-    fn handle(&self, actor: &mut Actor, message: Message) {
+    fn handle(&self, actor: &mut Actor, mut message: Message) {
         actor.handled.push((message.sender, message.number));
-        if let Some(reply) = &message.reply {
-            reply.0.fill(Ok(message.number));
+        if let Some(reply) = &mut message.reply {
+            reply.fill(Ok(message.number));
         }
         actor.turns += 1;
         if actor.turns.is_multiple_of(3) {
@@ -225,8 +233,8 @@ impl World {
     fn asks(&self, sender: usize) -> u32 {
         let mut accepted = 0;
         for number in 0..EACH {
-            let slot = ReplySlot::new();
-            let message = Message { sender, number: accepted, reply: Some(Reply(slot.clone())) };
+            let (filler, mut slot) = reply_slot::pair();
+            let message = Message { sender, number: accepted, reply: Some(Reply(Some(filler))) };
             match self.queue.push(message, Room::Adapted) {
                 Ok(Wake::Schedule) if number == 1 => self.run(),
                 Ok(wake) => self.schedule(wake),

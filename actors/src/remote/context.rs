@@ -105,8 +105,8 @@ impl Gone {
 /// A message that is being written.
 struct Letter<'a> {
     context: &'a dyn Packing,
-    /// Of the `ReplyTo`s in it.
-    ports: RefCell<Vec<usize>>,
+    /// Addresses of the `ReplyTo`s in it.
+    asks: RefCell<Vec<usize>>,
 }
 
 #[derive(Clone, Copy)]
@@ -132,14 +132,14 @@ impl Drop for Back {
 
 /// Does `write`, and references that are serialised in it are written by `context`. Says which `ReplyTo`s those were.
 pub fn pack<R>(context: &dyn Packing, write: impl FnOnce() -> R) -> (R, Gone) {
-    let letter = Letter { context, ports: RefCell::default() };
+    let letter = Letter { context, asks: RefCell::default() };
     let written = {
         // It is used before this function returns: see the top of the file.
         let letter = (&raw const letter).cast::<Letter<'static>>();
         let _back = Back(CURRENT.replace(Current::Packing(letter)));
         write()
     };
-    (written, Gone(letter.ports.into_inner()))
+    (written, Gone(letter.asks.into_inner()))
 }
 
 /// Does `read`, and references that are deserialised in it are read by `context`.
@@ -240,11 +240,11 @@ impl<M: Send + 'static> RefPlace for Place<M> {
 /// Inside of [`pack`] alone, and an error elsewhere: the answer finds back to this one.
 impl<T: DeserializeOwned + Send + 'static> Serialize for ReplyTo<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(port) = self.port() else { return serializer.serialize_none() };
-        let sink = Box::new(Sink(port.clone()));
+        let Some(address) = self.outlet().address() else { return serializer.serialize_none() };
+        let sink = Box::new(Sink(self.outlet().clone()));
         let number = packing("ReplyTo", |letter| {
             let number = letter.context.reply(sink)?;
-            letter.ports.borrow_mut().push(discard::address(port));
+            letter.asks.borrow_mut().push(address);
             Ok(number)
         });
         let number = number.and_then(|number| number).map_err(S::Error::custom)?;

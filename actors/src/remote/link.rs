@@ -60,8 +60,7 @@ impl AskLink {
     /// Whether the actor of that key awaits its ask of the chain now. If it has one that it does not await yet, `circle` is
     /// called once it does; of more than 64 that wait for this the others are not.
     pub fn is_awaited_by(&self, actor: u128, circle: impl Fn() + Send + Sync + 'static) -> bool {
-        let circle: Arc<dyn Returning> = Arc::new(Circle(circle));
-        self.0.clone().awaited_by(actor, &circle, RETURNING_MAX)
+        self.0.clone().awaited_by(actor, &Returning::Elsewhere(Arc::new(circle)), RETURNING_MAX)
     }
 
     /// Ends the ask with [`AskError::Cycle`](crate::AskError::Cycle), if its asker awaits it now.
@@ -92,18 +91,6 @@ struct Awaited<F>(F);
 impl<F: Fn() + Send + Sync> Across for Awaited<F> {
     fn awaited(&self) {
         self.0();
-    }
-}
-
-struct Circle<F>(F);
-
-impl<F: Fn() + Send + Sync> Returning for Circle<F> {
-    fn fail_with_cycle(&self) {
-        self.0();
-    }
-
-    fn is_answered(&self) -> bool {
-        false
     }
 }
 

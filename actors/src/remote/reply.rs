@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::Gone;
-use crate::ask::{AskError, Port};
+use crate::ask::{AskError, Outlet, Port};
 
 /// How deep values nest that the format itself does not bound.
 const DEPTH_MAX: usize = 400;
@@ -66,7 +66,7 @@ impl fmt::Debug for Writing<'_> {
     }
 }
 
-pub(super) struct Sink<T>(pub(super) Arc<dyn Port<T>>);
+pub(super) struct Sink<T>(pub(super) Outlet<T>);
 
 impl<T: DeserializeOwned + Send + 'static> ReplySink for Sink<T> {
     fn answer(self: Box<Self>, bytes: &[u8]) -> Result<(), String> {
