@@ -5,8 +5,6 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use crossbeam_deque::Injector;
-
 use super::Hint;
 use super::slot::Place;
 use crate::sync::atomic::AtomicU64;
@@ -47,15 +45,14 @@ impl Outside {
         mine
     }
 
-    /// Puts `hint` into this thread's place, and what was there behind all others.
-    pub(super) fn put(&self, hint: Hint, others: &Injector<Hint>) {
+    /// Puts `hint` into this thread's place, by a sequentially consistent exchange, and returns what was there.
+    #[inline]
+    pub(super) fn put(&self, hint: Hint) -> Option<Hint> {
         let mine = Self::mine();
         if self.used.load(Relaxed) & (1 << mine) == 0 {
             self.used.fetch_or(1 << mine, Acquire);
         }
-        if let Some(before) = self.places[mine].0.swap(hint) {
-            others.push(before);
-        }
+        self.places[mine].0.swap(hint)
     }
 
     /// Takes `hint` out of the place it is in: that of this thread, or perhaps that of another which scheduled the actor.

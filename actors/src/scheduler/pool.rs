@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::carrier::{Carrier, Decoys};
 use super::line::Line;
 use super::outside::Outside;
-use super::sleepers::{Call, MAX, Sleepers};
+use super::sleepers::{Brought, Call, MAX, Sleepers};
 use super::slot::{Slot, Thief};
 use super::worker::{self, Worker};
 use super::{Hint, Order, WorkerState};
@@ -205,11 +205,20 @@ impl Pool {
     }
 
     fn schedule_from_outside(&self, hint: Hint) {
-        match &self.line {
-            Some(line) => line.push(hint),
-            None => self.outside.put(hint, &self.injector),
-        }
-        self.wake_from_outside();
+        let brought = match &self.line {
+            Some(line) => {
+                line.push(hint);
+                Brought::Anyhow
+            }
+            None => match self.outside.put(hint) {
+                Some(before) => {
+                    self.injector.push(before); // behind all others
+                    Brought::Anyhow
+                }
+                None => Brought::ByExchange,
+            },
+        };
+        self.wake_from_outside(brought);
         if self.stopped.load(SeqCst) {
             self.drain();
         }
@@ -225,9 +234,9 @@ impl Pool {
     /// A wake from a task of this runtime puts the carrier into the next-task slot of that very thread: as soon as the
     /// task waits, the carrier runs, and no other thread was disturbed. That slot cannot be stolen from, so for a task that
     /// brings more and more and does not wait another one is woken, which pushes the first one out of the slot.
-    fn wake_from_outside(&self) {
+    fn wake_from_outside(&self, brought: Brought) {
         BROUGHT.set(BROUGHT.get().saturating_add(1));
-        if let Some(index) = self.sleepers.call(Call::UnlessSearching) {
+        if let Some(index) = self.sleepers.call_for(brought, Call::UnlessSearching) {
             self.caller.store(this_thread(), Relaxed);
             self.wake(index);
             if self.is_flooded() {

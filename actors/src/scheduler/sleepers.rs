@@ -5,7 +5,8 @@
 //!
 //! Nothing is lost because both sides write before they read, with a sequentially consistent fence between:
 //!
-//! - who brings work: puts it into a queue; fence; reads the word ([`Sleepers::call`]);
+//! - who brings work: puts it into a queue; fence; reads the word ([`Sleepers::call`]). A sequentially consistent exchange
+//!   that puts the work there stands for the fence ([`Brought::ByExchange`]);
 //! - who goes to sleep: sets its bit; fence; looks into all queues ([`Sleepers::doze`]);
 //! - who stops searching: counts itself out; fence; looks into all queues once more (by dozing, or after
 //!   [`Sleepers::found`] by looking whether there is more).
@@ -28,6 +29,15 @@ pub(super) enum Call {
     /// Only while nobody who was called before is still looking.
     UnlessSearching,
     /// Also then: those who look seem to be held up.
+    Anyhow,
+}
+
+/// How work came to where a carrier looks for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Brought {
+    /// By one sequentially consistent exchange: the word is read after that in the one order of all such operations, and so
+    /// nothing has to lie between.
+    ByExchange,
     Anyhow,
 }
 
@@ -70,8 +80,16 @@ impl Sleepers {
 
     /// After work was put into a queue: the sleeper the caller has to wake, if any. It counts as searching from now on.
     pub(super) fn call(&self, call: Call) -> Option<usize> {
-        fence(SeqCst);
-        let mut word = self.word.load(Relaxed);
+        self.call_for(Brought::Anyhow, call)
+    }
+
+    #[inline]
+    pub(super) fn call_for(&self, brought: Brought, call: Call) -> Option<usize> {
+        // Loom takes such an order from fences alone.
+        if brought == Brought::Anyhow || cfg!(actors_loom) {
+            fence(SeqCst);
+        }
+        let mut word = self.word.load(SeqCst);
         loop {
             if !self.callable(word) || (call == Call::UnlessSearching && word >= SEARCHING) {
                 return None;
