@@ -1,5 +1,5 @@
 //! Memory that a thread keeps for the next piece of the same layout: cells of actors, blocks of mailboxes, places in which
-//! handlers begin. They come and go by the million, often on another thread than the one that asked for them, and two
+//! handlers begin, slots of asks. They come and go by the million, often on another thread than the one that asked for them, and two
 //! threads that give memory back to a general allocator at once may wait for each other there.
 //!
 //! # Invariant

@@ -10,13 +10,14 @@
 //! | `EMPTY` | the asker's | of the one that may answer, if there is one only; nobody's otherwise |
 //! | `WAITING` | in place, for who leaves this phase | as above |
 //! | `FILLING` | the filler's | the filler's |
-//! | `READY` | the asker's, or nobody's | the asker's |
-//! | `CIRCLE` | of who left `WAITING` for it | nobody's |
-//! | `OVER` | the asker's | nobody's |
+//! | `READY` | nobody's | the asker's |
+//! | `CIRCLE` | of who left `WAITING` for it, nobody's otherwise | as above |
+//! | `OVER` | the asker's | as above |
 //!
 //! A slot begins `EMPTY`. The asker goes to and fro between that and `WAITING`, and leaves them for `OVER`; others leave them
 //! once: of any number that may answer, the first to get to `FILLING` or `READY` has. Nothing but the number of holders
-//! changes in the last three phases. What is nobody's goes with the slot. There is one asker, and the timer is its alone.
+//! changes in the last three phases. In the first three the asker is one of the holders: it ends them before it goes. What is
+//! nobody's goes with the slot. There is one asker, and the timer is its alone.
 
 #![allow(
     unsafe_code,
@@ -48,7 +49,7 @@ const CIRCLE: usize = 4;
 const OVER: usize = 5;
 
 const PHASE: usize = 7;
-/// One holder. There cannot be more than fit: each takes the memory of a pointer.
+/// One holder. There cannot be more than fit: each takes the memory of two pointers.
 const HOLDER: usize = 8;
 
 fn is_open(state: usize) -> bool {
@@ -152,7 +153,7 @@ impl Drop for Hold {
 
 /// A slot for the answer to one ask.
 #[inline]
-pub(crate) fn pair<T: Send>() -> (Filler<T>, Asker<T>) {
+pub(crate) fn pair<T: Send + 'static>() -> (Filler<T>, Asker<T>) {
     let slot = memory::take(Layout::new::<Slot<T>>()).cast::<Slot<T>>();
     let place = slot.as_ptr();
     // SAFETY: of that layout. Written where it stays, field by field: it is large, and most of it is never used.
@@ -178,6 +179,14 @@ unsafe fn free<T>(head: NonNull<Head>) {
         }
     }
     let slot = GiveBack(head.cast::<Slot<T>>());
+    #[cfg(actors_loom)]
+    // SAFETY: as the caller says. The checker looks at who touches a cell, not at who drops it.
+    unsafe {
+        let slot = slot.0.as_ref();
+        slot.head.waker.with_mut(|_| ());
+        slot.head.timer.with_mut(|_| ());
+        slot.outcome.with_mut(|_| ());
+    }
     // SAFETY: as the caller says.
     unsafe { ptr::drop_in_place(slot.0.as_ptr()) }
 }
@@ -195,14 +204,14 @@ impl<T> Filler<T> {
         let Self { hold, .. } = self;
         let alone = EMPTY + 2 * HOLDER;
         let outcome = if hold.state().load(Ordering::Relaxed) == alone {
-            // SAFETY: the asker is the only other holder, so this is the one that may answer, and nobody can come to be
-            // another: the outcome is its own until the phase says otherwise.
+            // SAFETY: the phase is `EMPTY`, so the asker is a holder, and there is no other but this, which is the one that
+            // may answer. Nobody can come to be another: the outcome is its own until it makes it `READY`.
             unsafe { hold.outcome(|cell| *cell = Some(outcome)) };
             if hold.state().compare_exchange(alone, READY + HOLDER, Ordering::Release, Ordering::Relaxed).is_ok() {
                 mem::forget(hold); // no longer counted
                 return;
             }
-            // SAFETY: as above; the phase is none in which it would be the asker's.
+            // SAFETY: as above.
             unsafe { hold.outcome(Option::take) }
         } else {
             Some(outcome)
@@ -223,7 +232,7 @@ impl<T> Filler<T> {
             if phase == WAITING { hold.take_waker() } else { None }
         };
         // The asker stays as long as it is `FILLING`, so this is not the last.
-        let before = hold.state().fetch_sub(HOLDER + FILLING - READY, Ordering::AcqRel);
+        let before = hold.state().fetch_sub(HOLDER + FILLING - READY, Ordering::Release);
         debug_assert!(before >= 2 * HOLDER && before & PHASE == FILLING);
         mem::forget(hold);
         if let Some(waker) = waker {
@@ -278,7 +287,7 @@ pub(crate) struct Asker<T> {
 }
 
 impl<T> Asker<T> {
-    /// The answer, or `cx` is woken when it comes. `NoReply` once it was taken or given up.
+    /// The answer, or `cx` is woken when it comes. `NoReply` once it was taken or given up; `Cycle` stays.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         let mut spins = 0;
         loop {
@@ -377,8 +386,74 @@ impl<T> Drop for Asker<T> {
         if self.hold.is_last() {
             return; // all of it goes now
         }
+        // Before anything of others' is dropped, which may panic.
+        let late = self.give_up();
         // SAFETY: as in `poll_timer`.
         unsafe { self.hold.head().timer.with_mut(|cell| *cell = None) }
-        drop(self.give_up());
+        drop(late);
+    }
+}
+
+#[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::task::{RawWaker, RawWakerVTable};
+
+    use super::*;
+
+    /// An answer that panics when it is dropped.
+    struct Bomb {
+        _traces: Arc<()>,
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    fn panics(work: impl FnOnce()) -> bool {
+        catch_unwind(AssertUnwindSafe(work)).is_err()
+    }
+
+    #[test]
+    fn an_answer_that_panics_as_it_is_dropped_leaves_nothing_behind() {
+        let traces = Arc::new(());
+        let (filler, asker) = pair();
+        filler.fill(Ok(Bomb { _traces: traces.clone() }));
+        assert!(panics(|| drop(asker)), "nobody took it");
+        let (filler, asker) = pair();
+        drop(asker);
+        assert!(filler.is_closed());
+        assert!(panics(|| filler.fill(Ok(Bomb { _traces: traces.clone() }))), "it came too late");
+        let (filler, asker) = pair();
+        let other = filler.clone();
+        filler.fill(Ok(Bomb { _traces: traces.clone() }));
+        assert!(panics(|| drop(asker)), "another might have answered");
+        drop(other);
+        assert_eq!(Arc::strong_count(&traces), 1);
+    }
+
+    #[test]
+    fn an_asker_whose_waker_panics_is_gone_all_the_same() {
+        const VTABLE: RawWakerVTable =
+            RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), |_| {}, |_| {}, |_| panic!("dropped"));
+        // SAFETY: it has no data.
+        let waker = mem::ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(ptr::null(), &VTABLE)) });
+        let (filler, mut asker) = pair();
+        let other = filler.clone();
+        assert!(asker.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(panics(|| drop(asker)));
+        assert!(filler.is_closed() && other.is_closed(), "nobody takes it for the only one that may answer");
+        let answer = Arc::new(());
+        filler.fill(Ok(answer.clone()));
+        other.fill(Ok(answer.clone()));
+        assert_eq!(Arc::strong_count(&answer), 1);
+    }
+
+    #[test]
+    fn a_reply_to_is_two_words() {
+        assert_eq!(size_of::<crate::ReplyTo<String>>(), 2 * size_of::<usize>());
     }
 }

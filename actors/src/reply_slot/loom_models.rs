@@ -211,6 +211,33 @@ fn a_circle_ends_an_ask_or_comes_too_late() {
     });
 }
 
+/// The chain of asks comes to hold the slot while its only filler is on its way.
+#[test]
+fn a_circle_that_is_made_meanwhile_keeps_the_answer() {
+    check(|filler, mut asker, dropped| {
+        let filler = fills(filler, 7, dropped);
+        let circle = asker.circle();
+        assert_eq!(waits(&mut asker), 7);
+        drop(asker);
+        assert!(circle.is_answered());
+        join([filler]);
+        1
+    });
+}
+
+#[test]
+fn a_circle_and_two_that_answer() {
+    check(|filler, mut asker, dropped| {
+        let circle = asker.circle();
+        let fillers = [fills(filler.clone(), 1, dropped), fills(filler, 2, dropped)];
+        circle.fail();
+        assert!(matches!(waits(&mut asker), 1 | 2 | CYCLE));
+        drop((asker, circle));
+        join(fillers);
+        2
+    });
+}
+
 #[test]
 fn a_circle_and_an_asker_that_leaves() {
     check(|filler, mut asker, _| {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use super::Hint;
 use super::slot::Place;
@@ -49,8 +49,9 @@ impl Outside {
     #[inline]
     pub(super) fn put(&self, hint: Hint) -> Option<Hint> {
         let mine = Self::mine();
-        if self.used.load(Relaxed) & (1 << mine) == 0 {
-            self.used.fetch_or(1 << mine, Acquire);
+        // In the one order that the exchange is in too, for who looks there before it sleeps.
+        if self.used.load(SeqCst) & (1 << mine) == 0 {
+            self.used.fetch_or(1 << mine, SeqCst);
         }
         self.places[mine].0.swap(hint)
     }

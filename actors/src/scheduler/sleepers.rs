@@ -6,7 +6,8 @@
 //! Nothing is lost because both sides write before they read, with a sequentially consistent fence between:
 //!
 //! - who brings work: puts it into a queue; fence; reads the word ([`Sleepers::call`]). A sequentially consistent exchange
-//!   that puts the work there stands for the fence ([`Brought::ByExchange`]);
+//!   that puts the work there stands for the fence, since all that is read after it is read in that order too
+//!   ([`Brought::ByExchange`]; loom does not know such an order, so the models have the fence there as well);
 //! - who goes to sleep: sets its bit; fence; looks into all queues ([`Sleepers::doze`]);
 //! - who stops searching: counts itself out; fence; looks into all queues once more (by dozing, or after
 //!   [`Sleepers::found`] by looking whether there is more).
@@ -35,8 +36,7 @@ pub(super) enum Call {
 /// How work came to where a carrier looks for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Brought {
-    /// By one sequentially consistent exchange: the word is read after that in the one order of all such operations, and so
-    /// nothing has to lie between.
+    /// By one sequentially consistent exchange.
     ByExchange,
     Anyhow,
 }
@@ -75,7 +75,7 @@ impl Sleepers {
     }
 
     fn callable(&self, word: u64) -> bool {
-        u64::from((word & ASLEEP).count_ones()) > self.reserve.load(Relaxed)
+        u64::from((word & ASLEEP).count_ones()) > self.reserve.load(SeqCst)
     }
 
     /// After work was put into a queue: the sleeper the caller has to wake, if any. It counts as searching from now on.
@@ -85,7 +85,6 @@ impl Sleepers {
 
     #[inline]
     pub(super) fn call_for(&self, brought: Brought, call: Call) -> Option<usize> {
-        // Loom takes such an order from fences alone.
         if brought == Brought::Anyhow || cfg!(actors_loom) {
             fence(SeqCst);
         }
