@@ -253,7 +253,12 @@ impl<'a> Run<'a> {
                 // Who gives up one that is only cut off has two clusters, and so has who cannot tell it and lets in others in
                 // its place: that is no fault of theirs.
                 let is_cut = (0..self.plan.nodes).any(|other| cluster.is_cut(by, other) || cluster.is_cut(other, by));
-                let is_told = !is_cut && !cluster.is_stalled(by, node);
+                // Those that stand still are beyond a cut too, and may be the greater side when they go on.
+                let (awake, asleep): (Vec<_>, Vec<_>) = (0..self.plan.nodes)
+                    .filter(|number| cluster.node(*number).is_some())
+                    .partition(|number| cluster.is_active(*number));
+                let is_asleep = asleep.contains(&node) && asleep.len() >= awake.len();
+                let is_told = !is_cut && !is_asleep && !cluster.is_stalled(by, node);
                 if is_told && !has_quarantined && life.is_some() {
                     // It is told so, unless the network fails just then.
                     let now = cluster.elapsed();

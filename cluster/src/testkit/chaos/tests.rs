@@ -55,6 +55,25 @@ fn a_life_that_swim_hears_of_when_it_is_over_is_given_up() {
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
 }
 
+/// Both others stand still, and go on as two of three that know nothing of it: whoever gave one of them up by hand had two
+/// clusters, as beyond a cut.
+#[test]
+fn nobody_is_given_up_by_hand_who_stands_still_with_the_greater_side() {
+    let story = "
+        seed 112096306
+        nodes 3
+        trouble 46976 ms
+        short io 48 of 1000
+        resets 90 of 1000
+        1562 ms  connections n0 - n1 break
+        4560 ms  n1 stands still for 48403 ms
+        16021 ms  n2 stands still for 96162 ms
+        17991 ms  connections n2 - n0 break
+        29373 ms  n0 gives up n2";
+    let outcome = run(&story.parse().unwrap(), &RunOptions::default());
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+}
+
 /// Each mistake, a seed that shows it and the promises of which it breaks one. A seed tells another story when the cluster
 /// does: then the next that shows the mistake is looked for, and takes its place here.
 const MISTAKES: [(Bug, u64, &[&str]); 12] = [
