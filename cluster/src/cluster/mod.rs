@@ -137,7 +137,8 @@ impl Cluster {
     /// It is taken at its word: one that goes on all the same, beyond a cut or after it stood still, may serve what one node
     /// alone is to serve as long as this side does; and if those that were beyond the cut with it are the greater side there
     /// are two clusters then, of which one has to be started again. Where too few have answered this node of late it counts
-    /// for the others until all that are left have agreed for nine seconds, as they may have given up this node before.
+    /// for the others until all that are left have agreed for as long as an answer is good for (nine seconds with up to five
+    /// members, 55 with more than a hundred), as they may have given up this node before.
     ///
     /// # Errors
     /// As [`leave_member`](Self::leave_member).

@@ -6,7 +6,7 @@
 //! At an address there is one life at a time. It is met by a handshake, in either direction, or as a member. One with
 //! another uid that nothing is known against takes the address: the old one is over, and what still comes from it is
 //! dropped. If it was the other one that dialled, it must have said something in answer to what it was told after the
-//! old one had last been heard of: what a life sends may arrive when it is over, and its successor was met. Where the
+//! old one had begun: what a life sends may arrive when it is over, and its successor was met. Where the
 //! table has another one there, or somebody has a reference to another, nobody knows which is the latest: the address
 //! is dialled, and whoever answers takes it. A life that was given up is quarantined: for good, in both directions, and
 //! it is told so in the handshake.
