@@ -2,7 +2,10 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::context::ActorContext;
 use crate::path::ActorPath;
@@ -22,9 +25,12 @@ pub trait Actor: Send + Sized + 'static {
     type Message: Send + 'static;
 
     /// Runs once per life, before the first message. An error here is a failure to start.
+    ///
+    /// An actor that leaves this as it is, and is spawned from a value with nothing around it (supervision, interceptors, traces,
+    /// a policy for failed messages, a thread of its own), is not run before something comes: a spawn costs a third then.
     fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> impl Future<Output = Handled> + Send {
         let _ = ctx;
-        async { Ok(Behavior::Same) }
+        AsItIs::<Self>::of(Behavior::Same)
     }
 
     /// Handles one message. An error or a panic is a failure: supervision decides, the message is gone.
@@ -42,8 +48,52 @@ pub trait Actor: Send + Sized + 'static {
         signal: Signal,
     ) -> impl Future<Output = Handled> + Send {
         let _ = (ctx, signal);
-        async { Ok(Behavior::Unhandled) }
+        AsItIs::<Self>::of(Behavior::Unhandled)
     }
+}
+
+/// What a handler returns that `A` has left as it is. Nobody else can make one: whoever hands on to another actor's handler
+/// returns that one's type.
+struct AsItIs<A> {
+    behavior: Behavior,
+    of: PhantomData<fn(A)>,
+}
+
+impl<A> AsItIs<A> {
+    fn of(behavior: Behavior) -> Self {
+        Self { behavior, of: PhantomData }
+    }
+
+    /// Whether that is what a handler returns, which is not called for this.
+    fn is<F>() -> bool {
+        typeid::of::<F>() == typeid::of::<Self>()
+    }
+}
+
+impl<A> Future for AsItIs<A> {
+    type Output = Handled;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Handled> {
+        Poll::Ready(Ok(self.behavior))
+    }
+}
+
+/// Whether `A` has left [`Actor::started`] as it is: then there is nothing to run before the first message.
+pub(crate) fn starts_with_nothing<A: Actor>() -> bool {
+    fn check<'a, A: Actor, F: Future>(_: impl FnOnce(&'a mut A, &'a mut ActorContext<A::Message>) -> F) -> bool {
+        AsItIs::<A>::is::<F>()
+    }
+    check::<A, _>(A::started)
+}
+
+/// Whether `A` has left [`Actor::on_signal`] as it is: then a last signal need not be delivered.
+pub(crate) fn ignores_last_signals<A: Actor>() -> bool {
+    fn check<'a, A: Actor, F: Future>(
+        _: impl FnOnce(&'a mut A, &'a mut ActorContext<A::Message>, Signal) -> F,
+    ) -> bool {
+        AsItIs::<A>::is::<F>()
+    }
+    check::<A, _>(A::on_signal)
 }
 
 /// What an actor is after a message.
@@ -91,4 +141,80 @@ pub struct Panicked {
 pub struct DeathPact {
     /// The watched actor.
     pub terminated: ActorPath,
+}
+
+#[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Leaves everything as it is.
+    struct Plain;
+
+    impl Actor for Plain {
+        type Message = ();
+
+        async fn receive(&mut self, _: &mut ActorContext<()>, (): ()) -> Handled {
+            Ok(Behavior::Same)
+        }
+    }
+
+    /// Has handlers of its own that do nothing either.
+    struct Own;
+
+    impl Actor for Own {
+        type Message = ();
+
+        async fn started(&mut self, _: &mut ActorContext<()>) -> Handled {
+            Ok(Behavior::Same)
+        }
+
+        async fn receive(&mut self, _: &mut ActorContext<()>, (): ()) -> Handled {
+            Ok(Behavior::Same)
+        }
+
+        async fn on_signal(&mut self, _: &mut ActorContext<()>, _: Signal) -> Handled {
+            Ok(Behavior::Unhandled)
+        }
+    }
+
+    /// Does something and hands on, without an `async fn` of its own.
+    struct Around<A> {
+        inner: A,
+        handled: u32,
+    }
+
+    impl<A: Actor> Actor for Around<A> {
+        type Message = A::Message;
+
+        fn started(&mut self, ctx: &mut ActorContext<A::Message>) -> impl Future<Output = Handled> + Send {
+            self.handled += 1;
+            self.inner.started(ctx)
+        }
+
+        fn receive(
+            &mut self,
+            ctx: &mut ActorContext<A::Message>,
+            message: A::Message,
+        ) -> impl Future<Output = Handled> + Send {
+            self.handled += 1;
+            self.inner.receive(ctx, message)
+        }
+
+        fn on_signal(
+            &mut self,
+            ctx: &mut ActorContext<A::Message>,
+            signal: Signal,
+        ) -> impl Future<Output = Handled> + Send {
+            self.handled += 1;
+            self.inner.on_signal(ctx, signal)
+        }
+    }
+
+    #[test]
+    fn only_who_leaves_a_handler_as_it_is_has_nothing_to_do() {
+        assert!(starts_with_nothing::<Plain>() && ignores_last_signals::<Plain>());
+        assert!(!starts_with_nothing::<Own>() && !ignores_last_signals::<Own>());
+        assert!(!starts_with_nothing::<Around<Plain>>() && !ignores_last_signals::<Around<Plain>>());
+        assert!(!starts_with_nothing::<Around<Around<Plain>>>());
+    }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ask::{Ask, AskError, ReplyTo};
+use crate::ask::{self, Ask, AskError, ReplyTo};
 use crate::audience::Terminated;
 use crate::block_queue::{Refusal, Room};
 use crate::cell::Control;
@@ -232,8 +232,10 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Errors
     /// An [`AskError`] as soon as it is certain that no answer comes.
     pub fn ask<R: Send + 'static>(&self, make: impl FnOnce(ReplyTo<R>) -> M, within: Duration) -> Ask<R> {
-        let deadline = self.system().clock().now() + within;
-        self.ask_until(make, deadline)
+        let clock = self.system().clock();
+        let now = clock.now();
+        ask::asked_at(now, clock);
+        self.ask_until(make, now + within)
     }
 
     /// As [`ask`](ActorRef::ask), up to a moment of the system's clock.

@@ -14,7 +14,7 @@ use tokio::task::coop;
 use crate::ask_chain::{Link, Returning};
 use crate::cell::Head;
 use crate::cell_ref::ControlRef;
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::discard;
 use crate::envelope::Question;
 use crate::reply_slot::{self, Asker, Filler};
@@ -275,25 +275,63 @@ impl<T: Send + 'static> Future for Ask<T> {
     }
 }
 
-thread_local! {
-    static ANSWERS: Cell<u8> = const { Cell::new(0) };
+/// Time that one unit of the budget stands for which tokio gives a task each time it is polled: with all 128 of them a task may
+/// go on for half a millisecond, or for eight answers if each takes longer than [`ASK_MAX`].
+const UNIT: u64 = 4_000;
+/// What an answer takes of the budget at least, in nanoseconds.
+const ANSWER: u64 = 100;
+/// What one ask takes of it at most: whoever came back from waiting did not hold anybody up.
+const ASK_MAX: u64 = 16 * UNIT;
+
+/// Asks on one thread.
+#[derive(Clone, Copy)]
+struct Streak {
+    /// By which clock.
+    clock: usize,
+    /// When the last one was made, in nanoseconds.
+    last: u64,
+    /// Nanoseconds that were not taken of a budget yet.
+    owed: u64,
 }
 
-/// An answer may be there each time somebody asks for one: so whoever asks in a loop lets others run now and then. One
-/// answer in eight takes of the budget that tokio gives a task; without any left, `cx` has been woken.
+thread_local! {
+    static STREAK: Cell<Streak> = const { Cell::new(Streak { clock: 0, last: 0, owed: 0 }) };
+}
+
+/// A question is asked on this thread, from wherever. Time that `clock` lets go by counts, be it spent in the handlers of
+/// those who were asked.
+#[inline]
+pub(crate) fn asked_at(now: Tick, clock: &Clock) {
+    let mut streak = STREAK.get();
+    if streak.clock != clock.address() {
+        streak = Streak { clock: clock.address(), last: now.nanos(), owed: 0 };
+    } else if !clock.is_virtual() {
+        streak.owed = (streak.owed + now.nanos().saturating_sub(streak.last)).min(ASK_MAX);
+        streak.last = now.nanos();
+    }
+    STREAK.set(streak);
+}
+
+/// An answer may be there each time somebody asks for one: so whoever asks in a loop lets others run now and then. Without any
+/// budget left, `cx` has been woken.
 fn may_go_on(cx: &mut Context<'_>) -> bool {
-    let answers = ANSWERS.get().wrapping_add(1);
-    ANSWERS.set(answers);
-    if !answers.is_multiple_of(8) {
-        return true;
-    }
-    match coop::poll_proceed(cx) {
-        Poll::Ready(budget) => {
-            budget.made_progress();
-            true
+    let mut streak = STREAK.get();
+    streak.owed += ANSWER;
+    let mut go_on = true;
+    while go_on && streak.owed >= UNIT {
+        match coop::poll_proceed(cx) {
+            Poll::Ready(budget) => {
+                budget.made_progress();
+                streak.owed -= UNIT;
+            }
+            Poll::Pending => {
+                streak.owed = 0;
+                go_on = false;
+            }
         }
-        Poll::Pending => false,
     }
+    STREAK.set(streak);
+    go_on
 }
 
 impl<T> fmt::Debug for Ask<T> {

@@ -23,6 +23,7 @@ use crate::foyer::Foyer;
 use crate::guardian::Guardian;
 use crate::inspect::{Lane, Probe};
 use crate::lazy::Lazy;
+use crate::lineage::Lineage;
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
@@ -110,15 +111,15 @@ pub(crate) struct Head {
     /// [`WARNED_FULL`], [`UP`], [`ENDED`].
     marks: AtomicU8,
     slot: u32,
-    system: ActorSystem,
     rare: Option<Box<Rare>>,
-    // What every run looks at lies above, in one cache line as allocators place it; the rest is for its ends and for those
-    // who ask.
+    /// The system comes first in it.
+    lineage: Lineage,
+    // What every run looks at lies above, in one cache line as allocators place it; the parent and the rest are for its ends
+    // and for those who ask.
     /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
     turn: AtomicU64,
     /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
     deadline: AtomicU64,
-    parent: Parent,
     name: Name,
     /// Made when somebody wants to read it: most actors are never asked for it.
     path: Lazy<ActorPath>,
@@ -194,7 +195,7 @@ impl Head {
     /// `header`: of what begins with this.
     pub(crate) fn new(
         header: Header,
-        system: ActorSystem,
+        system: &ActorSystem,
         parent: Parent,
         slot: u32,
         name: Name,
@@ -203,8 +204,7 @@ impl Head {
     ) -> Self {
         Self {
             header,
-            system,
-            parent,
+            lineage: Lineage::new(system, parent),
             name,
             slot,
             path: Lazy::new(),
@@ -220,6 +220,12 @@ impl Head {
             deadline: AtomicU64::new(Tick::NEVER.nanos()),
             rare,
         }
+    }
+
+    /// The head of an actor whose life has begun.
+    pub(crate) fn up(self) -> Self {
+        self.marks.store(UP, Ordering::Relaxed);
+        self
     }
 
     pub(crate) fn pin(&self) -> Option<&Pin> {
@@ -269,7 +275,7 @@ impl Head {
     }
 
     pub(crate) fn path(&self) -> &ActorPath {
-        self.path.get_or_init(|| self.name.with(|name| self.parent.path().child(self.uid(), name)))
+        self.path.get_or_init(|| self.name.with(|name| self.parent().path().child(self.uid(), name)))
     }
 
     pub(crate) fn uid(&self) -> u64 {
@@ -285,7 +291,7 @@ impl Head {
     }
 
     pub(crate) fn parent(&self) -> &Parent {
-        &self.parent
+        self.lineage.parent()
     }
 
     /// Tells this incarnation from all others, those of other systems included.
@@ -293,15 +299,15 @@ impl Head {
         if let Some(elsewhere) = self.elsewhere() {
             return elsewhere.key;
         }
-        (u128::from(self.system.uid()) << 64) | u128::from(self.uid())
+        (u128::from(self.system().uid()) << 64) | u128::from(self.uid())
     }
 
     pub(crate) fn is_child_of(&self, other: &Head) -> bool {
-        self.parent.path() == other.path()
+        self.parent().path() == other.path()
     }
 
     pub(crate) fn system(&self) -> &ActorSystem {
-        &self.system
+        self.lineage.system()
     }
 
     pub(crate) fn set_cause(&self, cause: Option<Arc<Link>>) {
@@ -352,7 +358,7 @@ impl Head {
     }
 
     pub(crate) fn dead_letter<M>(&self, reason: DeadLetterReason) {
-        self.system.event_stream().dead_letter(self.path(), type_name::<M>(), reason);
+        self.system().event_stream().dead_letter(self.path(), type_name::<M>(), reason);
     }
 
     /// Warns once per actor: a full mailbox means that somebody sends without bound.
@@ -452,8 +458,8 @@ pub(crate) struct Cell<M> {
 
 impl<M> Cell<M> {
     /// The first part of what the header in `head` was made for.
-    pub(crate) fn new(head: Head, capacity: usize) -> Self {
-        Self { head, own: Own::new(), queue: Queue::new(capacity) }
+    pub(crate) fn new(head: Head, own: Own, queue: Queue<Envelope<M>, Internal<M>>) -> Self {
+        Self { head, own, queue }
     }
 
     #[inline(always)]
@@ -472,7 +478,18 @@ impl<M: Send + 'static> CellRef<M> {
     pub(crate) fn schedule(&self, wake: Wake) {
         if let Some(right) = self.right(wake) {
             match self.head().pin() {
-                None => self.head().system.scheduler().schedule(right),
+                None if self.own.is_fresh() => self.head().system().scheduler().begin(right),
+                None => self.head().system().scheduler().schedule(right),
+                Some(pin) => pin.schedule(right),
+            }
+        }
+    }
+
+    /// Sees to it that an actor that was just made runs, if `wake` says that somebody has to.
+    pub(crate) fn begin(&self, wake: Wake) {
+        if let Some(right) = self.right(wake) {
+            match self.head().pin() {
+                None => self.head().system().scheduler().begin(right),
                 Some(pin) => pin.schedule(right),
             }
         }
@@ -493,7 +510,7 @@ impl<M: Send + 'static> CellRef<M> {
     #[cold]
     fn filled_a_block(&self) {
         if self.queue().len() >= PILE {
-            self.head().system.scheduler().hurry();
+            self.head().system().scheduler().hurry();
         }
     }
 
@@ -575,7 +592,7 @@ impl<M: Send + 'static> Control for CellRef<M> {
         if let Some(foyer) = self.foyer() {
             foyer.shut();
         }
-        let clock = self.head().system.clock();
+        let clock = self.head().system().clock();
         match how {
             Ending::Stop => self.head().order_stop(|| clock.now()),
             Ending::StopWithin(after) => {

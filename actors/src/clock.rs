@@ -226,6 +226,11 @@ impl Clock {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Tells it from all others that are there; clones have the same.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     fn instant(&self, deadline: Tick) -> tokio::time::Instant {
         self.0.origin + self.0.drift.passed(deadline.since_start()).min(FAR)
     }

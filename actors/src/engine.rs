@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
-use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal};
+use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal, starts_with_nothing};
 use crate::actor_ref::ActorRef;
 use crate::ask::AskError;
 use crate::cell::{Cell, Ended, Head};
@@ -111,6 +111,7 @@ impl<A: Actor> Engine<A> {
         owner: Owner<A::Message>,
         props: Props<A>,
         thread: Option<ThreadEnd>,
+        starting: bool,
     ) -> Self {
         let (state, build) = match props.factory {
             Factory::Value(value) => (Some(value), None),
@@ -131,7 +132,7 @@ impl<A: Actor> Engine<A> {
             state,
             rare,
             owner,
-            starting: true,
+            starting,
             has_cause: false,
             owes: false,
             came: false,
@@ -139,6 +140,16 @@ impl<A: Actor> Engine<A> {
             forced: false,
             turns: 0,
         }
+    }
+
+    /// Whether an actor made of this begins with its first message: there is nothing to do before it.
+    pub(crate) fn begins_asleep(props: &Props<A>, thread: Option<&ThreadEnd>, head: &Head) -> bool {
+        matches!(props.factory, Factory::Value(_))
+            && props.supervision.is_none()
+            && props.failed.is_none()
+            && thread.is_none()
+            && head.tracer().is_none()
+            && starts_with_nothing::<A>()
     }
 
     /// Whether a life is to begin.

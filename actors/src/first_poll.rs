@@ -48,6 +48,20 @@ impl Drop for Memory {
     }
 }
 
+/// A future that is large enough to be kept memory: see [`memory`].
+#[repr(align(8))]
+struct Padded<F>(F);
+
+impl<F: Future> Future for Padded<F> {
+    type Output = F::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: it is pinned where this is, and moved out of nowhere.
+        unsafe { self.map_unchecked_mut(|padded| &mut padded.0) }.poll(cx)
+    }
+}
+
 /// Memory for the first poll of one future after the other.
 #[derive(Default)]
 pub(crate) struct Room(Option<Memory>);
@@ -92,14 +106,14 @@ impl Room {
             // SAFETY: as the caller says.
             return unsafe { Self::poll_boxed(Box::pin(make()), cx) };
         }
-        let layout = Layout::new::<F>();
+        let layout = Layout::new::<Padded<F>>();
         let memory = match self.0.take() {
             Some(memory) if memory.layout == layout => memory,
             _ => Memory::new(layout),
         };
-        let place = memory.place.as_ptr().cast::<F>();
+        let place = memory.place.as_ptr().cast::<Padded<F>>();
         // SAFETY: of the right layout, and nothing lies in it.
-        unsafe { place.write(make()) };
+        unsafe { place.write(Padded(make())) };
         let future = InPlace(place);
         // SAFETY: just written, and it stays there until it is dropped.
         match unsafe { Pin::new_unchecked(&mut *place) }.poll(cx) {

@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::block_queue::Wake;
 use crate::cell::Parent;
 use crate::cell_ref::ControlRef;
 use crate::context::SpawnError;
@@ -57,14 +56,14 @@ impl Guardian {
         };
         let slot = state.children.next_slot();
         let nursery = self.nursery(system);
-        let child = nursery.raise(name, slot, props, |child| state.children.insert(child));
+        let (child, wake) = nursery.raise(name, slot, props, |child| state.children.insert(child));
         drop(state);
-        child.schedule(Wake::Schedule); // outside the lock: what no carrier takes any more is let go of here
+        child.begin(wake); // outside the lock: what no carrier takes any more is let go of here
         Ok(ActorRef::local(child))
     }
 
-    pub(crate) fn nursery(self: &Arc<Self>, system: &ActorSystem) -> Nursery {
-        Nursery::new(system.clone(), Parent::Guardian(self.clone()))
+    pub(crate) fn nursery<'a>(self: &Arc<Self>, system: &'a ActorSystem) -> Nursery<'a> {
+        Nursery::new(system, Parent::Guardian(self.clone()))
     }
 
     /// Takes no more children, stops those there are, and waits until each has terminated.

@@ -19,7 +19,7 @@ impl ActorSystem {
     /// counterpart for one answer is [`ReplyTo::ignore`](crate::ReplyTo::ignore).
     pub fn ignore_ref<M: Send + 'static>(&self) -> ActorRef<M> {
         let header = Nobody::<()>::header(NOBODY_UID);
-        let head = Head::new(header, self.clone(), self.roots(), 0, Name::Given("ignore".into()), None, None);
+        let head = Head::new(header, self, self.roots(), 0, Name::Given("ignore".into()), None, None);
         // A cell that nobody runs: it is there to be named and watched.
         let cell = Nobody::cell(head, 1);
         ActorRef::other(Ignore { cell })

@@ -29,6 +29,7 @@ mod ignore;
 mod inspect;
 mod intercept;
 mod lazy;
+mod lineage;
 mod mailbox;
 mod memory;
 mod nobody;

@@ -1,75 +1,268 @@
-//! Memory that a thread keeps for the next piece of the same layout: cells of actors, blocks of mailboxes, places in which
-//! handlers begin, slots of asks. They come and go by the million, often on another thread than the one that asked for them, and two
+//! Memory that is kept for the next piece of the same layout: cells of actors, blocks of mailboxes, places in which handlers
+//! begin, slots of asks. They come and go by the million, often on another thread than the one that asked for them, and two
 //! threads that give memory back to a general allocator at once may wait for each other there.
+//!
+//! A thread keeps two *stacks* of a layout on its [`Shelf`]: it takes from and gives to one of them, and when that is empty or
+//! full the other one's turn comes. What more there is goes to the *depot*, stack by stack, where other threads find it: so
+//! where one thread makes and another ends, both meet once a stack. (Magazines and depots: Bonwick and Adams, "Magazines and
+//! Vmem", USENIX 2001.)
 //!
 //! # Invariant
 //! A piece was allocated with its layout by the global allocator, as `Box` does, and belongs to whoever took it until that one
-//! gives it back. What lies on a [`Shelf`] is all of that shelf's layout, and nobody else's.
+//! gives it back. The pieces of a [`Stack`] are all of one layout, which whoever has the stack knows, and nobody else's; the
+//! first word of each is the address of the next.
 
 #![allow(unsafe_code, reason = "pieces of memory go without a type from who gives them back to who takes them")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::RefCell;
+use std::mem;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
 
 /// Shelves of a thread; layouts of one shelf take turns there.
 const SHELVES: usize = 64;
-/// As much lies on a shelf at most.
-const SHELF_BYTES: usize = 16 << 10;
+/// Bins of the depot. Layouts of one bin lie side by side.
+const BINS: usize = 256;
+/// As much lies in a stack at most, where a piece is not larger.
+const STACK_BYTES: usize = 8 << 10;
+/// Larger pieces are not kept.
+const PIECE_MAX: usize = 16 << 10;
+/// As much lies in the depot at most, all layouts together.
+const DEPOT_BYTES: usize = 4 << 20;
+
+/// Whether pieces of this layout are kept: none that is too large, and none that has no room for an address.
+fn is_kept(layout: Layout) -> bool {
+    (size_of::<Link>()..=PIECE_MAX).contains(&layout.size()) && layout.align() >= align_of::<Link>()
+}
+
+fn shelf_of(layout: Layout) -> usize {
+    layout.size() / 8 % SHELVES
+}
+
+type Link = Option<NonNull<u8>>;
+
+/// Pieces of one layout.
+#[derive(Default)]
+struct Stack {
+    top: Link,
+    pieces: usize,
+}
+
+// SAFETY: it owns its pieces, which are memory and nothing else.
+unsafe impl Send for Stack {}
+
+impl Stack {
+    const EMPTY: Self = Self { top: None, pieces: 0 };
+
+    #[inline]
+    fn pop(&mut self) -> Link {
+        let piece = self.top?;
+        // SAFETY: the first word of a piece in a stack is the address of the next.
+        self.top = unsafe { piece.cast::<Link>().read() };
+        self.pieces -= 1;
+        Some(piece)
+    }
+
+    /// # Safety
+    /// `piece` is of the stack's layout, which is kept; it is the caller's, and not used any more.
+    #[inline]
+    unsafe fn push(&mut self, piece: NonNull<u8>) {
+        // SAFETY: it has room for an address, and lies well for one; nobody else uses it.
+        unsafe { piece.cast::<Link>().write(self.top) }
+        self.top = Some(piece);
+        self.pieces += 1;
+    }
+
+    fn is_full(&self, layout: Layout) -> bool {
+        self.pieces > 0 && (self.pieces + 1) * layout.size() > STACK_BYTES
+    }
+
+    /// Gives all of it to the allocator. `layout`: that of its pieces.
+    #[cold]
+    fn free(mut self, layout: Layout) {
+        while let Some(piece) = self.pop() {
+            // SAFETY: it was given back, and is of that layout.
+            unsafe { dealloc(piece.as_ptr(), layout) }
+        }
+    }
+}
 
 struct Shelf {
     /// Meaningless while nothing lies there.
     layout: Layout,
-    pieces: Vec<NonNull<u8>>,
+    /// Where pieces come from and go to.
+    front: Stack,
+    /// Empty, or full, or what `front` was before.
+    back: Stack,
 }
 
 thread_local! {
-    static SHELVES_HERE: RefCell<[Shelf; SHELVES]> =
-        const { RefCell::new([const { Shelf { layout: Layout::new::<()>(), pieces: Vec::new() } }; SHELVES]) };
+    static SHELVES_HERE: RefCell<[Shelf; SHELVES]> = const { RefCell::new([const { Shelf::EMPTY }; SHELVES]) };
 }
 
 impl Shelf {
-    fn index(layout: Layout) -> usize {
-        layout.size() / 8 % SHELVES
-    }
+    const EMPTY: Self = Self { layout: Layout::new::<()>(), front: Stack::EMPTY, back: Stack::EMPTY };
 
     #[inline]
-    fn take(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        if self.layout == layout { self.pieces.pop() } else { None }
-    }
-
-    /// The piece, if it does not stay.
-    #[inline]
-    fn put(&mut self, piece: NonNull<u8>, layout: Layout) -> Option<NonNull<u8>> {
-        if self.layout != layout {
-            self.clear();
-            self.layout = layout;
-        }
-        if (self.pieces.len() + 1) * layout.size() > SHELF_BYTES {
+    fn take(&mut self, layout: Layout) -> Link {
+        if self.layout == layout
+            && let Some(piece) = self.front.pop()
+        {
             return Some(piece);
         }
-        self.pieces.push(piece);
-        None
+        self.fetch(layout)
     }
 
-    fn clear(&mut self) {
-        for piece in self.pieces.drain(..) {
-            // SAFETY: it was given back, and is of that layout.
-            unsafe { dealloc(piece.as_ptr(), self.layout) }
+    #[cold]
+    fn fetch(&mut self, layout: Layout) -> Link {
+        if !is_kept(layout) {
+            return None;
+        }
+        if self.layout != layout {
+            let full = DEPOT.take(layout)?;
+            self.clear(layout);
+            self.front = full;
+        } else if self.back.pieces > 0 {
+            mem::swap(&mut self.front, &mut self.back);
+        } else {
+            self.front = DEPOT.take(layout)?;
+        }
+        self.front.pop()
+    }
+
+    /// # Safety
+    /// `piece` is of this layout; it is the caller's, and not used any more.
+    #[inline]
+    unsafe fn put(&mut self, piece: NonNull<u8>, layout: Layout) {
+        if self.layout != layout || self.front.is_full(layout) {
+            self.make_room(layout);
+        }
+        // SAFETY: as the caller says; what lies here is of that layout now.
+        unsafe { self.front.push(piece) }
+    }
+
+    #[cold]
+    fn make_room(&mut self, layout: Layout) {
+        if self.layout != layout {
+            return self.clear(layout);
+        }
+        mem::swap(&mut self.front, &mut self.back);
+        if self.front.is_full(layout) {
+            DEPOT.put(mem::take(&mut self.front), layout);
+        }
+    }
+
+    /// Makes it the shelf of another layout.
+    fn clear(&mut self, next: Layout) {
+        let layout = mem::replace(&mut self.layout, next);
+        for stack in [mem::take(&mut self.front), mem::take(&mut self.back)] {
+            if stack.is_full(layout) {
+                DEPOT.put(stack, layout);
+            } else {
+                stack.free(layout);
+            }
         }
     }
 }
 
 impl Drop for Shelf {
     fn drop(&mut self) {
-        self.clear();
+        self.clear(Layout::new::<()>());
+    }
+}
+
+/// What threads have left over.
+struct Depot {
+    bins: [Bin; BINS],
+    /// All that lies there, or is about to.
+    bytes: AtomicUsize,
+    /// Where to look next for what nobody may need any more.
+    hand: AtomicUsize,
+}
+
+struct Bin {
+    /// How many lie there, for those who only look.
+    stacks: AtomicUsize,
+    /// By layout. One that was there once stays listed: there are as many as types that are used.
+    full: Mutex<Vec<(Layout, Vec<Stack>)>>,
+}
+
+static DEPOT: Depot = Depot::new();
+
+impl Depot {
+    const fn new() -> Self {
+        let bins = [const { Bin { stacks: AtomicUsize::new(0), full: Mutex::new(Vec::new()) } }; BINS];
+        Self { bins, bytes: AtomicUsize::new(0), hand: AtomicUsize::new(0) }
+    }
+
+    fn bin(&self, layout: Layout) -> &Bin {
+        &self.bins[layout.size() / 8 % BINS]
+    }
+
+    fn take(&self, layout: Layout) -> Option<Stack> {
+        let bin = self.bin(layout);
+        if bin.stacks.load(Relaxed) == 0 {
+            return None;
+        }
+        let stack = bin.take(|of| of == layout)?.1;
+        self.bytes.fetch_sub(stack.pieces * layout.size(), Relaxed);
+        Some(stack)
+    }
+
+    /// For who needs it next. When much lies here something else goes to the allocator for that, or this. `layout`: that of
+    /// its pieces.
+    fn put(&self, stack: Stack, layout: Layout) {
+        let bytes = stack.pieces * layout.size();
+        if self.bytes.fetch_add(bytes, Relaxed) + bytes > DEPOT_BYTES && !self.make_room(layout) {
+            self.bytes.fetch_sub(bytes, Relaxed);
+            return stack.free(layout);
+        }
+        let bin = self.bin(layout);
+        let mut full = bin.full.lock();
+        match full.iter_mut().find(|(of, _)| *of == layout) {
+            Some((_, stacks)) => stacks.push(stack),
+            None => full.push((layout, vec![stack])),
+        }
+        bin.stacks.fetch_add(1, Relaxed);
+    }
+
+    /// Frees a stack of another layout, of each in turn. False: there is none.
+    #[cold]
+    fn make_room(&self, layout: Layout) -> bool {
+        let hand = self.hand.load(Relaxed);
+        for bin in (0..BINS).map(|step| (hand + step) % BINS) {
+            if self.bins[bin].stacks.load(Relaxed) > 0
+                && let Some((of, stack)) = self.bins[bin].take(|of| of != layout)
+            {
+                self.hand.store(bin + 1, Relaxed);
+                self.bytes.fetch_sub(stack.pieces * of.size(), Relaxed);
+                stack.free(of);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Bin {
+    /// One of a layout that is wanted.
+    fn take(&self, wanted: impl Fn(Layout) -> bool) -> Option<(Layout, Stack)> {
+        let mut full = self.full.lock();
+        let taken =
+            full.iter_mut().filter(|(of, _)| wanted(*of)).find_map(|(of, stacks)| Some((*of, stacks.pop()?)))?;
+        self.stacks.fetch_sub(1, Relaxed);
+        Some(taken)
     }
 }
 
 /// A piece of memory, with nothing in it. `layout` is not of size zero.
 #[inline]
 pub(crate) fn take(layout: Layout) -> NonNull<u8> {
-    let kept = SHELVES_HERE.try_with(|shelves| shelves.borrow_mut()[Shelf::index(layout)].take(layout));
+    let kept = SHELVES_HERE.try_with(|shelves| shelves.borrow_mut()[shelf_of(layout)].take(layout));
     kept.ok().flatten().unwrap_or_else(|| allocate(layout))
 }
 
@@ -81,14 +274,17 @@ fn allocate(layout: Layout) -> NonNull<u8> {
     NonNull::new(piece).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-/// Takes a piece back: for the next one on this thread, or for the allocator.
+/// Takes a piece back: for the next one on this thread, for another thread, or for the allocator.
 ///
 /// # Safety
 /// Of [`take`], or as `Box` allocates, with this layout. Nothing lies in it, and it is not used any more.
 #[inline]
 pub(crate) unsafe fn give(piece: NonNull<u8>, layout: Layout) {
-    let put = |shelves: &RefCell<[Shelf; SHELVES]>| shelves.borrow_mut()[Shelf::index(layout)].put(piece, layout);
-    if let Some(piece) = SHELVES_HERE.try_with(put).unwrap_or(Some(piece)) {
+    // SAFETY: as the caller says.
+    let put = |shelves: &RefCell<[Shelf; SHELVES]>| unsafe {
+        shelves.borrow_mut()[shelf_of(layout)].put(piece, layout);
+    };
+    if !is_kept(layout) || SHELVES_HERE.try_with(put).is_err() {
         // SAFETY: as the caller says.
         unsafe { dealloc(piece.as_ptr(), layout) }
     }
@@ -96,7 +292,24 @@ pub(crate) unsafe fn give(piece: NonNull<u8>, layout: Layout) {
 
 #[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::iter;
+    use std::thread;
+
     use super::*;
+
+    fn give_all(pieces: impl IntoIterator<Item = usize>, layout: Layout) {
+        // SAFETY: of that layout, and empty.
+        pieces.into_iter().for_each(|piece| unsafe { give(NonNull::new(piece as *mut u8).unwrap(), layout) });
+    }
+
+    fn stacks_of(layout: Layout) -> usize {
+        DEPOT.bin(layout).full.lock().iter().find(|(of, _)| *of == layout).map_or(0, |(_, stacks)| stacks.len())
+    }
+
+    fn take_some(count: usize, layout: Layout) -> BTreeSet<usize> {
+        (0..count).map(|_| take(layout).as_ptr().expose_provenance()).collect()
+    }
 
     #[test]
     fn a_piece_comes_back_for_its_own_layout_only() {
@@ -116,12 +329,82 @@ mod tests {
     }
 
     #[test]
-    fn a_shelf_is_not_filled_without_end() {
-        let layout = Layout::new::<[u64; 100]>();
-        let pieces: Vec<_> = (0..1_000).map(|_| take(layout)).collect();
+    fn what_is_too_large_or_too_small_is_not_kept() {
+        for layout in [Layout::new::<[u64; 5_000]>(), Layout::new::<u32>(), Layout::new::<[u8; 64]>()] {
+            let piece = take(layout);
+            // SAFETY: of that layout, and empty.
+            unsafe { give(piece, layout) }
+            SHELVES_HERE.with_borrow(|shelves| assert_ne!(shelves[shelf_of(layout)].layout, layout));
+        }
+    }
+
+    #[test]
+    fn a_thread_finds_what_another_one_has_left_over() {
+        // A layout that nobody else here has, so that all of it is this test's.
+        let layout = Layout::from_size_align(8 * 377, 32).unwrap();
+        let a_stack = STACK_BYTES / layout.size();
+        let mine = take_some(5 * a_stack, layout);
+        let given = mine.clone();
+        thread::spawn(move || give_all(given, layout)).join().unwrap();
+        assert_eq!(stacks_of(layout), 5, "what the thread had left over, and what it kept when it ended");
+
+        let again = take_some(5 * a_stack, layout);
+        assert_eq!(again, mine);
+        assert_eq!(stacks_of(layout), 0);
+        give_all(again, layout);
+    }
+
+    #[test]
+    fn two_stacks_and_no_more_stay_with_a_thread() {
+        let layout = Layout::from_size_align(8 * 411, 32).unwrap();
+        let a_stack = STACK_BYTES / layout.size();
+        give_all(take_some(20 * a_stack, layout), layout);
+        let kept = SHELVES_HERE.with_borrow(|shelves| {
+            let shelf = &shelves[shelf_of(layout)];
+            shelf.front.pieces + shelf.back.pieces
+        });
+        assert_eq!(kept, 2 * a_stack);
+        // At the edge between two stacks nothing goes to the depot and back.
+        let before = stacks_of(layout);
+        for _ in 0..100 {
+            give_all(take_some(a_stack + 1, layout), layout);
+        }
+        assert_eq!(stacks_of(layout), before);
+    }
+
+    /// A stack of one piece.
+    fn stack(layout: Layout) -> Stack {
+        let mut stack = Stack::EMPTY;
         // SAFETY: of that layout, and empty.
-        pieces.into_iter().for_each(|piece| unsafe { give(piece, layout) });
-        let kept = SHELVES_HERE.with_borrow(|shelves| shelves[Shelf::index(layout)].pieces.len());
-        assert_eq!(kept, SHELF_BYTES / layout.size());
+        unsafe { stack.push(allocate(layout)) }
+        stack
+    }
+
+    fn empty(depot: &Depot, layout: Layout) -> usize {
+        iter::from_fn(|| depot.take(layout)).map(|stack| stack.free(layout)).count()
+    }
+
+    #[test]
+    fn the_depot_is_not_filled_without_end_and_has_room_for_whoever_comes_next() {
+        let [old, new] = [499, 331].map(|words| Layout::from_size_align(8 * words, 32).unwrap());
+        let depot = Depot::new();
+        (0..2 * DEPOT_BYTES / old.size()).for_each(|_| depot.put(stack(old), old));
+        assert_eq!(depot.bytes.load(Relaxed), DEPOT_BYTES / old.size() * old.size());
+
+        (0..100).for_each(|_| depot.put(stack(new), new));
+        assert!(depot.bytes.load(Relaxed) <= DEPOT_BYTES);
+        assert_eq!(empty(&depot, new), 100);
+        assert!(empty(&depot, old) >= DEPOT_BYTES / old.size() - 100);
+        assert_eq!(depot.bytes.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn layouts_of_one_bin_lie_side_by_side() {
+        let [small, large] = [100, 100 + BINS].map(|words| Layout::from_size_align(8 * words, 8).unwrap());
+        let depot = Depot::new();
+        for layout in [small, large, small] {
+            depot.put(stack(layout), layout);
+        }
+        assert_eq!((empty(&depot, large), empty(&depot, small), empty(&depot, small)), (1, 2, 0));
     }
 }

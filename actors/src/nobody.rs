@@ -2,9 +2,10 @@
 
 #![allow(unsafe_code, reason = "it begins with a cell, as every actor does, and says so")]
 
+use crate::block_queue::Queue;
 use crate::cell::{Cell, Control, Head};
 use crate::cell_ref::{Begins, CellRef};
-use crate::own::Owner;
+use crate::own::{Own, Owner};
 use crate::scheduler::{After, Header, Hint, Runnable};
 
 #[repr(C)]
@@ -39,7 +40,7 @@ impl<M: Send + 'static> Nobody<M> {
 
     /// A cell that takes messages and never handles them. `head` has a header made here.
     pub(crate) fn cell(head: Head, capacity: usize) -> CellRef<M> {
-        CellRef::new(|| Self { cell: Cell::new(head, capacity) })
+        CellRef::new(|| Self { cell: Cell::new(head, Own::new(), Queue::new(capacity)) })
     }
 
     /// A cell of an actor that has ended before it began.

@@ -30,7 +30,7 @@ use std::time::Duration;
 use tracing::{Span, error};
 
 use crate::actor::{Actor, Behavior, Handled, Panicked};
-use crate::block_queue::{For, Park, Receiver, Wake};
+use crate::block_queue::{For, Park, Queue, Receiver, Wake};
 use crate::cell::{Cell, Control, Head};
 use crate::cell_ref::{Begins, CellRef};
 use crate::clock::{Clock, Tick};
@@ -59,6 +59,8 @@ pub(crate) struct Own {
     kind: UnsafeCell<Kind>,
     /// Somebody runs it at this moment. For those who look from outside.
     running: AtomicBool,
+    /// It was made asleep, and has not run since. For those who schedule it.
+    fresh: AtomicBool,
     /// Nobody will run it, and nobody has the right: its hint was thrown away when the carriers ended.
     adrift: AtomicBool,
 }
@@ -73,8 +75,25 @@ impl Own {
             pending: UnsafeCell::new(Pending::Handler),
             kind: UnsafeCell::new(Kind::Start),
             running: AtomicBool::new(false),
+            fresh: AtomicBool::new(false),
             adrift: AtomicBool::new(false),
         }
+    }
+
+    /// Of an actor that waits for its first message.
+    fn asleep() -> Self {
+        Self {
+            pending: UnsafeCell::new(Pending::Idle),
+            kind: UnsafeCell::new(Kind::Message),
+            fresh: AtomicBool::new(true),
+            ..Self::new()
+        }
+    }
+
+    /// Whether it was made asleep and has never run.
+    #[inline]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -255,24 +274,29 @@ impl<A: Actor> Whole<A> {
         Header::of::<Self>(uid, 2) // whoever spawns it, and the right to run it
     }
 
-    /// An actor that is to be scheduled for the first time. `head` has a header made here.
+    /// An actor, and whether it is to be scheduled for the first time; else it sleeps. `head` has a header made here.
     pub(crate) fn spawn(
         head: Head,
         capacity: usize,
         props: Props<A>,
         thread: Option<ThreadEnd>,
-    ) -> CellRef<A::Message> {
+    ) -> (CellRef<A::Message>, Wake) {
+        let asleep = Engine::begins_asleep(&props, thread.as_ref(), &head);
         let cell = CellRef::new(|| Self {
-            cell: Cell::new(head, capacity),
+            cell: if asleep {
+                Cell::new(head.up(), Own::asleep(), Queue::asleep(capacity))
+            } else {
+                Cell::new(head, Own::new(), Queue::new(capacity))
+            },
             work: UnsafeCell::new(None),
             engine: UnsafeCell::new(None),
         });
         // SAFETY: the owner is used by the engine alone.
         let owner = Owner { mailbox: unsafe { Receiver::new() }, one: PhantomData };
-        let engine = Engine::new(cell.clone(), owner, props, thread);
+        let engine = Engine::new(cell.clone(), owner, props, thread, !asleep);
         // SAFETY: that is what the cell was made as, and nobody else knows it yet, so this thread is as good as the runner.
         unsafe { *(*cell.hint().as_ptr().cast::<Self>()).engine.get() = Some(engine) };
-        cell
+        (cell, if asleep { Wake::No } else { Wake::Schedule })
     }
 
     /// Lets go of all the actor was. Called by the runner, which never gives the right up again.
@@ -293,6 +317,9 @@ impl<A: Actor> Whole<A> {
     fn run_for_a_while(&self, this: &Hint) -> After {
         let head = self.cell.head();
         self.cell.own.running.store(true, Ordering::Relaxed);
+        if self.cell.own.is_fresh() {
+            self.cell.own.fresh.store(false, Ordering::Relaxed);
+        }
         if head.span().is_some() {
             return self.run_in_span(this);
         }

@@ -7,6 +7,7 @@ use tracing::info_span;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
+use crate::block_queue::Wake;
 use crate::cell::{Head, Name, Parent, Rare};
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::foyer::Foyer;
@@ -20,24 +21,24 @@ use crate::system::ActorSystem;
 use crate::trace::{Tracer, Tracing};
 
 /// Where a child is born: under whom, and who is told of its end.
-pub(crate) struct Nursery {
-    system: ActorSystem,
+pub(crate) struct Nursery<'a> {
+    system: &'a ActorSystem,
     parent: Parent,
 }
 
-impl Nursery {
-    pub(crate) fn new(system: ActorSystem, parent: Parent) -> Self {
+impl<'a> Nursery<'a> {
+    pub(crate) fn new(system: &'a ActorSystem, parent: Parent) -> Self {
         Self { system, parent }
     }
 
-    /// Makes the child and makes it known through `register`. The caller schedules it.
+    /// Makes the child and makes it known through `register`. The caller has it begin, if that is what the answer says.
     pub(crate) fn raise<A: Actor>(
         self,
         name: Name,
         slot: u32,
         mut props: Props<A>,
         register: impl FnOnce(ControlRef),
-    ) -> CellRef<A::Message> {
+    ) -> (CellRef<A::Message>, Wake) {
         let uid = self.system.next_uid();
         let span = info_span!("actor", path = %Unborn { parent: &self.parent, name: &name });
         let tracing = props.tracing.or_else(|| self.inherited_tracing());
@@ -49,9 +50,9 @@ impl Nursery {
         let limits = Limits::new(props.stop_timeout, props.stop_limit);
         let rare = Rare::new(span, pin, foyer, tracing.map(Tracer::new), props.actor_type);
         let head = Head::new(Whole::<A>::header(uid), self.system, self.parent, slot, name, limits, rare);
-        let cell = Whole::spawn(head, capacity, props, thread);
+        let (cell, wake) = Whole::spawn(head, capacity, props, thread);
         register(cell.clone().into());
-        cell
+        (cell, wake)
     }
 
     /// What the system says, for actors that are not of its infrastructure.

@@ -625,4 +625,36 @@ mod tests {
         kit.probe::<()>().expect_terminated(&slow);
         assert_eq!(slow.cell().map(|cell| cell.hint().holders()), Some(1), "this reference alone");
     }
+
+    #[test]
+    fn who_was_made_asleep_has_not_run_before_something_comes() {
+        struct Plain;
+
+        impl Actor for Plain {
+            type Message = ();
+
+            async fn receive(&mut self, _: &mut ActorContext<()>, (): ()) -> Handled {
+                Ok(Behavior::Same)
+            }
+        }
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let system = ActorSystem::new("sleepers");
+            let runs = || system.scheduler().workers().iter().map(|worker| worker.runs).sum::<u64>();
+            let settle = async || {
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let sleepers: Vec<_> = (0..100).map(|_| system.spawn_anonymous(Plain)).collect();
+            let supervised = system.spawn_anonymous(Props::new(|| Plain));
+            settle().await;
+            assert_eq!(runs(), 1, "the one that is made by a factory");
+            sleepers.iter().for_each(|sleeper| sleeper.tell(()));
+            settle().await;
+            assert_eq!(runs(), 101);
+            drop(supervised);
+        });
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actors::testkit::TestKit;
-use actors::{Actor, ActorContext, Behavior, Handled};
+use actors::{Actor, ActorContext, ActorSystem, Behavior, Clock, Handled, ReplyTo};
+use tokio::runtime::Builder;
 
 /// Turns an actor may take before it lets others run, by default.
 const SHARE: u64 = 128;
@@ -76,4 +78,52 @@ fn two_that_flood_each_other_share_with_the_rest() {
 
     let waited = seen.load(Ordering::Relaxed);
     assert!((1..=2 * SHARE).contains(&waited), "the other came after {waited} turns of the floods");
+}
+
+/// Answers after a while of work.
+struct Works(Duration);
+
+impl Actor for Works {
+    type Message = ReplyTo<()>;
+
+    async fn receive(&mut self, _ctx: &mut ActorContext<ReplyTo<()>>, reply_to: ReplyTo<()>) -> Handled {
+        let clock = Clock::tokio();
+        let until = clock.now() + self.0;
+        while clock.now() < until {
+            std::hint::spin_loop();
+        }
+        reply_to.tell(());
+        Ok(Behavior::Same)
+    }
+}
+
+/// Whoever is asked by a task may be run by it: what that takes is time of the task's.
+#[test]
+fn a_task_that_asks_in_a_loop_lets_other_tasks_run_though_each_answer_takes_long() {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let longest = runtime.block_on(async {
+        let system = ActorSystem::new("sharing");
+        let works = system.spawn_anonymous(Works(Duration::from_micros(100)));
+        let (asked, longest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let other = {
+            let (asked, longest) = (asked.clone(), longest.clone());
+            tokio::spawn(async move {
+                let mut last = 0;
+                loop {
+                    let now = asked.load(Ordering::Relaxed);
+                    longest.fetch_max(now - last, Ordering::Relaxed);
+                    last = now;
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        for _ in 0..500 {
+            works.ask(|reply_to| reply_to, Duration::from_secs(60)).await.unwrap();
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+        other.abort();
+        system.terminate().await;
+        longest.load(Ordering::Relaxed)
+    });
+    assert!((1..=16).contains(&longest), "{longest} answers in a row");
 }

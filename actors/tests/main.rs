@@ -2,6 +2,7 @@
 
 mod alloc;
 mod asks;
+mod asleep;
 mod behavior_kit;
 mod blocking;
 mod clock;

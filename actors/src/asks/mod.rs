@@ -58,7 +58,7 @@ pub use self::hedged::{AskHedged, ask_hedged};
 pub use self::status::{AskWithStatus, AskWithStatusError, StatusError};
 
 use crate::actor_ref::ActorRef;
-use crate::ask::{Ask, AskError, ReplyTo};
+use crate::ask::{Ask, AskError, ReplyTo, asked_at};
 use crate::ask_chain::inherited;
 use crate::clock::{Clock, Tick};
 
@@ -154,6 +154,7 @@ impl Until {
     fn of<N: Send + 'static>(target: &ActorRef<N>, within: Duration) -> Self {
         let clock = target.system().clock().clone();
         let began = clock.now();
+        asked_at(began, &clock);
         // Tries made later are made beside the handler this is called in.
         let deadline = inherited(&clock, began + within);
         Self { clock, began, deadline }

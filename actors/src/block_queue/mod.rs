@@ -111,8 +111,18 @@ pub(crate) struct Queue<T, I> {
 impl<T, I> Queue<T, I> {
     /// A queue for `capacity` messages, `usize::MAX` for any number. Whoever makes it has the right to run its consumer.
     pub(crate) fn new(capacity: usize) -> Self {
+        Self::with(capacity, 0)
+    }
+
+    /// As [`new`](Queue::new), with a consumer that is parked and waits for anything: whoever brings something first has the
+    /// right to run it.
+    pub(crate) fn asleep(capacity: usize) -> Self {
+        Self::with(capacity, ASLEEP)
+    }
+
+    fn with(capacity: usize, flags: u64) -> Self {
         Self {
-            tail: Tail::new(0),
+            tail: Tail::new(flags),
             limit: AtomicU64::new(room::first_limit(capacity)),
             base: AtomicU64::new(room::first_limit(capacity)),
             capacity,

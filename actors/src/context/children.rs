@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::ActorContext;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::block_queue::Wake;
 use crate::cell::{Name, Parent};
 use crate::cell_ref::ControlRef;
 use crate::envelope::Place;
@@ -40,6 +39,9 @@ pub enum SpawnError {
         parent: ActorPath,
     },
 }
+
+/// So many places that become free are kept room for at once.
+const FEW: usize = 16;
 
 /// The children of one parent, those that are stopping included.
 #[derive(Default)]
@@ -102,6 +104,9 @@ impl Children {
     pub(crate) fn remove(&mut self, place: Place) {
         let Some(slot) = self.slots.get_mut(place.slot as usize) else { return };
         let Some(child) = slot.take_if(|child| child.head().place() == place) else { return };
+        if self.free.is_empty() {
+            self.free.reserve(self.slots.len().min(FEW));
+        }
         self.free.push(place.slot);
         if let Name::Given(name) = child.head().name() {
             self.by_name.remove(&*encode_name(name));
@@ -178,7 +183,7 @@ impl<M: Send + 'static> ActorContext<M> {
         let name = name.as_ref();
         match self.check(name) {
             Ok(name) => self.raise(name, props.into()),
-            Err(SpawnError::ParentStopping { .. }) => self.nursery().stillborn::<A>(name),
+            Err(SpawnError::ParentStopping { .. }) => Self::nursery(&self.this).stillborn::<A>(name),
             Err(error) => panic!("{error}"),
         }
     }
@@ -200,7 +205,7 @@ impl<M: Send + 'static> ActorContext<M> {
     pub fn spawn_anonymous<A: Actor>(&mut self, props: impl Into<Props<A>>) -> ActorRef<A::Message> {
         let name = self.children.get_or_insert_default().next_name();
         if self.is_closed() {
-            return name.with(|name| self.nursery().stillborn::<A>(name));
+            return name.with(|name| Self::nursery(&self.this).stillborn::<A>(name));
         }
         self.raise(name, props.into())
     }
@@ -214,10 +219,10 @@ impl<M: Send + 'static> ActorContext<M> {
     }
 
     fn raise<A: Actor>(&mut self, name: Name, props: Props<A>) -> ActorRef<A::Message> {
-        let nursery = self.nursery();
+        let nursery = Self::nursery(&self.this);
         let children = self.children.get_or_insert_default();
         let slot = children.next_slot();
-        let child = match &self.recorder {
+        let (child, wake) = match &self.recorder {
             None => nursery.raise(name, slot, props, |child| children.insert(child)),
             Some(recorder) => {
                 let stand_in = name.with(|text| {
@@ -227,7 +232,7 @@ impl<M: Send + 'static> ActorContext<M> {
                 nursery.raise(name, slot, stand_in, |child| children.insert(child))
             }
         };
-        child.schedule(Wake::Schedule);
+        child.begin(wake);
         ActorRef::local(child)
     }
 
@@ -312,7 +317,8 @@ impl<M: Send + 'static> ActorContext<M> {
         self.children.as_ref().map(|children| children.iter().cloned().collect()).unwrap_or_default()
     }
 
-    fn nursery(&self) -> Nursery {
-        Nursery::new(self.system().clone(), Parent::Actor(self.cell().clone().into()))
+    fn nursery(this: &ActorRef<M>) -> Nursery<'_> {
+        let cell = this.cell().expect("an actor's own reference is a local one");
+        Nursery::new(cell.head().system(), Parent::Actor(cell.clone().into()))
     }
 }

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use tracing::{error, warn};
 
 use super::Engine;
-use crate::actor::{Actor, Signal};
+use crate::actor::{Actor, Signal, ignores_last_signals};
 use crate::ask::AskError;
 use crate::clock::Tick;
 use crate::context::ActorContext;
@@ -192,6 +192,9 @@ impl<A: Actor> Engine<A> {
 
     /// Delivers a signal whose result does not matter any more.
     async fn last_signal(&mut self, last: Last) {
+        if ignores_last_signals::<A>() {
+            return;
+        }
         let Some(actor) = &mut self.state else { return };
         let cell = self.ctx.cell().clone();
         let ctx = &mut self.ctx;

@@ -8,17 +8,22 @@
 //! |---|---|---|
 //! | slot, one per carrier | its carrier, inside a run: what is scheduled last comes next | its carrier; others when it is stuck |
 //! | deque, one per carrier | its carrier: what the slot had before, and actors that go on | its carrier, first in first out; thieves |
+//! | young, one per carrier | its carrier, inside a run: actors that have never run | its carrier, last in first out and in turn with the deque, but at the beginning of every other slice the one that waits for longest; thieves, that one too |
 //! | place outside, one for a few threads that are no carriers | those threads: what they bring last ([`outside`]) | who brought it and waits for it; carriers that have nothing else, and every one now and then |
-//! | injector | the same: what the place had before | carriers that have nothing else, and every one now and then |
+//! | [`injector`] | the same: what the place had before | carriers that have nothing else, and every one now and then |
 //! | [`line`], instead of all these | where the order is fixed | the one carrier |
 //!
 //! # Invariants
 //!
 //! - A hint put into a queue of a scheduler that has not stopped is taken out and run. No wake-up is lost ([`sleepers`]):
-//!   as long as a hint waits, a carrier is awake, or woken, or (in a slot or a deque) its owner is.
+//!   as long as a hint waits, a carrier is awake, or woken, or (in a queue of a carrier's own) its owner is.
 //! - A carrier wakes others only for work beyond its own next piece, and only while no other woken one is still looking.
 //! - Waking from outside costs one tokio wake-up, from a carrier two ([`carrier::Decoys`]). No thread is owned, nobody spins.
 //!   With nothing to do all carriers are pending tasks, so a runtime that waits for idleness sees it.
+//! - Actors that make others grow a tree branch by branch: what is made first comes after all that the last one leads to, so
+//!   that few wait at a time and memory is used again while it is near. Nobody waits for good for that: every other slice, of
+//!   200 µs or one run, begins with the oldest. In the deque one comes after as many young as waited when it was its turn, 128 at
+//!   most: so an actor that makes others as long as it has messages lets those run before it goes on.
 //! - No counter is shared on the way of a message; a carrier writes only to cache lines of its own, and to others' only to
 //!   steal or wake.
 //! - After [`Scheduler::stop`], the drop of its last clone, or the end of the runtime no hint is in any queue, whoever still
@@ -37,6 +42,7 @@ mod carrier;
 mod current;
 mod guard;
 mod hint;
+mod injector;
 mod line;
 mod observer;
 mod outside;
@@ -144,6 +150,12 @@ impl Scheduler {
     #[inline]
     pub(crate) fn schedule(&self, hint: Hint) {
         self.0.0.schedule(hint);
+    }
+
+    /// As [`schedule`](Self::schedule), of an actor that has never run.
+    #[inline]
+    pub(crate) fn begin(&self, hint: Hint) {
+        self.0.0.begin(hint);
     }
 
     /// To be called where work piles up for an actor that was scheduled long ago (a mailbox starts another block): if the

@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use crossbeam_deque::{Injector, Steal, Stealer, Worker as Deque};
+use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::carrier::{Carrier, Decoys};
+use super::injector::Injector;
 use super::line::Line;
 use super::outside::Outside;
 use super::sleepers::{Brought, Call, MAX, Sleepers};
@@ -22,16 +24,21 @@ use crate::gate::Gatekeeper;
 
 /// Hints a thread may bring from outside while no carrier runs on it, before another thread is called in.
 const PATIENCE: u32 = 8;
+/// Another thread was called in so short a time ago that what it had to do may not be over: to wake it takes as long, and what
+/// comes meanwhile is done at one go. Who waits for longer than that is called for with the next hint, or by the guard.
+const JUST_NOW: Duration = Duration::from_micros(10);
 
 thread_local! {
     /// The runtime of several threads this thread is a worker of, as far as is known.
     static HOME: Cell<Option<tokio::runtime::Id>> = const { Cell::new(None) };
     /// Hints this thread brought from outside since a carrier last ran on it. Its address tells threads apart.
     static BROUGHT: Cell<u32> = const { Cell::new(0) };
+    /// When a task on this thread called another thread in because it brings more and more.
+    static CALLED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 pub(super) struct Pool {
-    injector: Injector<Hint>,
+    injector: Injector,
     outside: Outside,
     /// Takes the place of all other queues where the order is fixed.
     line: Option<Line>,
@@ -57,6 +64,7 @@ pub(super) struct Pool {
 /// What others see of a carrier.
 pub(super) struct Seat {
     stealer: Stealer<Hint>,
+    young: Stealer<Hint>,
     slot: Thief<Hint>,
     pub(super) waker: OnceLock<Waker>,
     pub(super) pulse: Pulse,
@@ -73,6 +81,10 @@ pub(super) struct Pulse {
 }
 
 impl Seat {
+    fn has_some(&self) -> bool {
+        !self.stealer.is_empty() || !self.young.is_empty()
+    }
+
     /// In one run since the look before last, at least.
     fn is_stuck(&self) -> bool {
         self.stuck.load(Relaxed) == self.pulse.runs.load(Relaxed) && self.pulse.running.load(Relaxed) != 0
@@ -115,9 +127,11 @@ impl Pool {
         let index = self.seated.load(Relaxed);
         let Some(place) = self.seats.get(index) else { return };
         let deque = Deque::new_fifo();
+        let young = Deque::new_lifo();
         let (slot, thief) = Slot::new();
         let seat = Seat {
             stealer: deque.stealer(),
+            young: young.stealer(),
             slot: thief,
             waker: OnceLock::new(),
             pulse: Pulse { runs: AtomicU64::new(0), running: AtomicU64::new(0) },
@@ -128,7 +142,7 @@ impl Pool {
             return;
         }
         self.seated.store(index + 1, SeqCst);
-        self.runtime.spawn(self.gate.guard(Carrier::new(Worker::new(index, self.clone(), deque, slot))));
+        self.runtime.spawn(self.gate.guard(Carrier::new(Worker::new(index, self.clone(), deque, young, slot))));
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
@@ -177,29 +191,31 @@ impl Pool {
     /// From any thread.
     #[inline]
     pub(super) fn schedule(self: &Arc<Self>, hint: Hint) {
+        self.bring(hint, Worker::schedule);
+    }
+
+    /// As [`schedule`](Pool::schedule), of an actor that has never run.
+    #[inline]
+    pub(super) fn begin(self: &Arc<Self>, hint: Hint) {
+        self.bring(hint, Worker::begin);
+    }
+
+    /// As [`schedule`](Pool::schedule), behind what waits already.
+    pub(super) fn schedule_back(self: &Arc<Self>, hint: Hint) {
+        self.bring(hint, Worker::push_back);
+    }
+
+    /// To the worker this thread is being, by `inside`, or from outside.
+    #[inline(always)]
+    fn bring(self: &Arc<Self>, hint: Hint, inside: impl FnOnce(&Worker, Hint)) {
         let outside = worker::here(|worker| match worker.filter(|worker| worker.serves(self)) {
             Some(worker) => {
-                worker.schedule(hint);
+                inside(worker, hint);
                 None
             }
             None => Some(hint),
         });
         if let Some(hint) = outside {
-            self.schedule_from_outside(hint);
-        }
-    }
-
-    /// As [`schedule`](Pool::schedule), behind what waits already.
-    pub(super) fn schedule_back(self: &Arc<Self>, hint: Hint) {
-        let mut hint = Some(hint);
-        worker::here(|worker| {
-            if let Some(worker) = worker.filter(|worker| worker.serves(self))
-                && let Some(hint) = hint.take()
-            {
-                worker.push_back(hint);
-            }
-        });
-        if let Some(hint) = hint {
             self.schedule_from_outside(hint);
         }
     }
@@ -253,7 +269,10 @@ impl Pool {
 
     /// Whether this is a thread of the runtime on which a task brings hints and lets no carrier run.
     fn is_flooded(&self) -> bool {
-        BROUGHT.get() > PATIENCE && tokio::task::try_id().is_some() && (self.is_home() || self.comes_home())
+        BROUGHT.get() > PATIENCE
+            && tokio::task::try_id().is_some()
+            && (self.is_home() || self.comes_home())
+            && (self.workers == 1 || calls_again())
     }
 
     /// Whether this thread, on which no carrier has run yet, is one of the runtime's.
@@ -313,24 +332,37 @@ impl Pool {
 
     // ---- finding work
 
-    pub(super) fn inject(&self, deque: &Deque<Hint>) -> Option<Hint> {
-        if self.injector.is_empty() {
-            return self.outside.take(0);
-        }
-        until_settled(|| self.injector.steal_batch_and_pop(deque)).or_else(|| self.outside.take(0))
+    /// What was brought from outside, for a carrier that has nothing else. `empty` is, and stays so.
+    pub(super) fn inject(&self, deque: &Deque<Hint>, empty: &mut Vec<Hint>) -> Option<Hint> {
+        self.injected(deque, empty).or_else(|| self.outside.take(0))
+    }
+
+    /// The one that was brought first; those behind it go into `deque`.
+    fn injected(&self, deque: &Deque<Hint>, empty: &mut Vec<Hint>) -> Option<Hint> {
+        self.injector.take(empty);
+        let mut taken = empty.drain(..);
+        let first = taken.next();
+        taken.for_each(|hint| deque.push(hint));
+        first
     }
 
     /// What others have brought, for a carrier that has work of its own: some of what waits for longest, and one from the
     /// places, beginning with `first`. So nothing waits for good, whoever else brings more.
-    pub(super) fn brought(&self, first: u32, deque: &Deque<Hint>) -> Option<Hint> {
+    pub(super) fn brought(&self, first: u32, deque: &Deque<Hint>, empty: &mut Vec<Hint>) -> Option<Hint> {
         let last = self.outside.take(first);
-        if self.injector.is_empty() {
-            return last;
+        match (self.injected(deque, empty), last) {
+            (Some(first), Some(last)) => {
+                deque.push(last);
+                Some(first)
+            }
+            (first, last) => first.or(last),
         }
-        if let Some(last) = last {
-            deque.push(last);
-        }
-        until_settled(|| self.injector.steal_batch_and_pop(deque))
+    }
+
+    /// The one that has waited for longest of those that have never run.
+    pub(super) fn oldest(&self, index: usize) -> Option<Hint> {
+        let young = &self.seat(index).young;
+        if young.is_empty() { None } else { until_settled(|| young.steal()) }
     }
 
     /// From the others' deques; from the slots of those that are stuck only if there is nothing in any deque.
@@ -338,6 +370,12 @@ impl Pool {
         self.awake_after(index)
             .filter(|seat| !seat.stealer.is_empty())
             .find_map(|seat| until_settled(|| seat.stealer.steal_batch_and_pop(deque)))
+            // One alone: all that it leads to comes with it.
+            .or_else(|| {
+                self.awake_after(index)
+                    .filter(|seat| !seat.young.is_empty())
+                    .find_map(|seat| until_settled(|| seat.young.steal()))
+            })
             .or_else(|| self.awake_after(index).filter(|seat| seat.is_stuck()).find_map(|seat| seat.slot.steal()))
     }
 
@@ -369,17 +407,12 @@ impl Pool {
     /// Whether there is work that carrier `index`, which has none in its own queues, could take.
     pub(super) fn has_work_for(&self, index: usize) -> bool {
         self.was_brought_work()
-            || self
-                .awake_after(index)
-                .any(|seat| !seat.stealer.is_empty() || (!seat.slot.is_empty() && seat.is_stuck()))
+            || self.awake_after(index).any(|seat| seat.has_some() || (!seat.slot.is_empty() && seat.is_stuck()))
     }
 
     fn has_work(&self) -> bool {
         self.has_work_for(0)
-            || self
-                .seats()
-                .next()
-                .is_some_and(|seat| !seat.stealer.is_empty() || (!seat.slot.is_empty() && seat.is_stuck()))
+            || self.seats().next().is_some_and(|seat| seat.has_some() || (!seat.slot.is_empty() && seat.is_stuck()))
     }
 
     // ---- looking after the carriers
@@ -442,20 +475,36 @@ impl Pool {
     /// Empties all queues. Whoever adds a hint looks after that whether the pool has stopped, so none is left.
     pub(super) fn drain(&self) {
         fence(SeqCst);
-        let one = || {
-            self.line
-                .as_ref()
-                .and_then(Line::pop)
-                .or_else(|| until_settled(|| self.injector.steal()))
-                .or_else(|| self.outside.take(0))
-                .or_else(|| {
-                    self.seats().find_map(|seat| until_settled(|| seat.stealer.steal()).or_else(|| seat.slot.steal()))
-                })
+        let mut brought = Vec::new();
+        let mut one = || {
+            if brought.is_empty() {
+                self.injector.take(&mut brought);
+            }
+            self.line.as_ref().and_then(Line::pop).or_else(|| brought.pop()).or_else(|| self.outside.take(0)).or_else(
+                || {
+                    self.seats().find_map(|seat| {
+                        until_settled(|| seat.stealer.steal())
+                            .or_else(|| until_settled(|| seat.young.steal()))
+                            .or_else(|| seat.slot.steal())
+                    })
+                },
+            )
         };
         while let Some(hint) = one() {
             hint.adrift();
         }
     }
+}
+
+/// Whether this thread has called no other one in just now; it does if so.
+#[allow(clippy::disallowed_methods, reason = "how long a thread takes to wake is no matter of a clock that tests move")]
+fn calls_again() -> bool {
+    let now = Instant::now();
+    let again = CALLED.get().is_none_or(|last| now - last >= JUST_NOW);
+    if again {
+        CALLED.set(Some(now));
+    }
+    again
 }
 
 /// Tells threads apart; never 0.

@@ -1,6 +1,6 @@
 //! [`Worker`]: a carrier's queues and its loop.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -15,6 +15,10 @@ use super::{After, Hint, current};
 
 /// Actors in a row taken from the slot: two that keep telling each other must not hold up the rest.
 const SLOT_MAX: u32 = 16;
+/// Young in a row, at most, while there is something in the deque.
+const YOUNG_MAX: usize = 128;
+/// Of [`Worker::young_left`]: to be counted when the next one is looked for.
+const AS_MANY_AS_WAIT: usize = usize::MAX;
 /// Every so many runs the injector comes first.
 const FAIRNESS: u32 = 61;
 /// How long actors run before the thread goes back to tokio, for its other tasks and for I/O and timers. Each time tokio
@@ -38,7 +42,15 @@ pub(super) struct Worker {
     slot: Slot<Hint>,
     slot_runs: Cell<u32>,
     deque: Deque<Hint>,
+    /// Actors made here that have not run yet, the last one first.
+    young: Deque<Hint>,
+    /// How many of them run before the deque has its turn; [`AS_MANY_AS_WAIT`] after that had one.
+    young_left: Cell<usize>,
+    /// Whether the next slice begins with the one of them that waits for longest.
+    oldest_first: Cell<bool>,
     tick: Cell<u32>,
+    /// Empty, but while hints from outside go through.
+    chunk: RefCell<Vec<Hint>>,
     /// Which place outside it looks at first when others have their turn.
     place: Cell<u32>,
     /// Runs between two looks at the clock: fewer when they are long.
@@ -52,14 +64,18 @@ pub(super) fn here<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
 }
 
 impl Worker {
-    pub(super) fn new(index: usize, pool: Arc<Pool>, deque: Deque<Hint>, slot: Slot<Hint>) -> Self {
+    pub(super) fn new(index: usize, pool: Arc<Pool>, deque: Deque<Hint>, young: Deque<Hint>, slot: Slot<Hint>) -> Self {
         Self {
             index,
             pool,
             slot,
             slot_runs: Cell::new(0),
             deque,
+            young,
+            young_left: Cell::new(AS_MANY_AS_WAIT),
+            oldest_first: Cell::new(true),
             tick: Cell::new(0),
+            chunk: RefCell::default(),
             place: Cell::new(0),
             stride: Cell::new(CLOCK_EVERY),
         }
@@ -90,8 +106,13 @@ impl Worker {
         }
         if let Some(displaced) = self.slot.put(hint) {
             self.push_back(displaced);
-        } else if self.pool.is_stopped() {
-            self.pool.drain();
+        } else {
+            if !self.young.is_empty() && self.pool.sleepers().any() {
+                self.pool.wake_from_carrier();
+            }
+            if self.pool.is_stopped() {
+                self.pool.drain();
+            }
         }
     }
 
@@ -101,7 +122,7 @@ impl Worker {
         if let Some(line) = self.pool.line() {
             line.push(hint);
         } else {
-            let more = !self.slot.is_empty() || !self.deque.is_empty();
+            let more = !self.slot.is_empty() || !self.deque.is_empty() || !self.young.is_empty();
             self.deque.push(hint);
             if more && self.pool.sleepers().any() {
                 self.pool.wake_from_carrier();
@@ -112,9 +133,25 @@ impl Worker {
         }
     }
 
+    /// From inside a run of this worker: an actor that was just made, to run for the first time.
+    #[inline]
+    pub(super) fn begin(&self, hint: Hint) {
+        if self.pool.line().is_some() {
+            return self.push_back(hint);
+        }
+        let more = !self.young.is_empty() || !self.slot.is_empty() || !self.deque.is_empty();
+        self.young.push(hint);
+        if more && self.pool.sleepers().any() {
+            self.pool.wake_from_carrier();
+        }
+        if self.pool.is_stopped() {
+            self.pool.drain();
+        }
+    }
+
     /// More than one piece of work.
     fn has_more(&self) -> bool {
-        self.deque.len() + usize::from(!self.slot.is_empty()) > 1 || self.pool.was_brought_work()
+        self.deque.len() + self.young.len() + usize::from(!self.slot.is_empty()) > 1 || self.pool.was_brought_work()
     }
 
     fn next(&self) -> Option<Hint> {
@@ -126,7 +163,7 @@ impl Worker {
         if tick.is_multiple_of(FAIRNESS) {
             let place = self.place.get();
             self.place.set(place.wrapping_add(1));
-            if let Some(hint) = self.pool.brought(place, &self.deque) {
+            if let Some(hint) = self.pool.brought(place, &self.deque, &mut self.chunk.borrow_mut()) {
                 return Some(hint);
             }
         }
@@ -135,7 +172,31 @@ impl Worker {
             return Some(hint);
         }
         self.slot_runs.set(0);
-        self.deque.pop().or_else(|| self.pool.inject(&self.deque)).or_else(|| self.pool.steal(self.index, &self.deque))
+        self.own()
+            .or_else(|| self.pool.inject(&self.deque, &mut self.chunk.borrow_mut()))
+            .or_else(|| self.pool.steal(self.index, &self.deque))
+    }
+
+    /// From the young and from this worker's deque, in turn: after one of those as many young as wait by then, since all of
+    /// them may be its work, which must not pile up because it goes on.
+    fn own(&self) -> Option<Hint> {
+        let left = match self.young_left.get() {
+            AS_MANY_AS_WAIT => self.young.len().min(YOUNG_MAX),
+            left => left,
+        };
+        if left > 0
+            && let Some(young) = self.young.pop()
+        {
+            self.young_left.set(left - 1);
+            return Some(young);
+        }
+        self.young_left.set(AS_MANY_AS_WAIT);
+        self.deque.pop().or_else(|| self.young.pop())
+    }
+
+    /// What a slice begins with, every other time: a slice may be one run, and the rest has to have its turn too.
+    fn oldest(&self) -> Option<Hint> {
+        if self.oldest_first.replace(!self.oldest_first.get()) { self.pool.oldest(self.index) } else { None }
     }
 
     /// Runs actors for a slice; false when it ran out of them first. `searching`: it was called and counts as one that
@@ -157,12 +218,13 @@ impl Worker {
         let fixed = self.pool.line().is_some();
         let mut runs = pulse.runs.load(Relaxed);
         let mut slice = Slice::new(fixed, self.stride.get());
+        let mut first = self.oldest();
         loop {
-            let next = self.next();
+            let next = first.take().or_else(|| self.next());
             if std::mem::take(&mut searching)
                 && self.pool.sleepers().found()
                 && next.is_some()
-                && (!self.deque.is_empty() || self.pool.has_work_for(self.index))
+                && (!self.deque.is_empty() || !self.young.is_empty() || self.pool.has_work_for(self.index))
             {
                 self.pool.wake_from_carrier();
             }
