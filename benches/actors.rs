@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p benches --bench actors` holds `actors` against a task that reads a tokio channel; with
 //! `--features peers` against actix, ractor and kameo too. Rates are of wall time, with two workers. `scripts/contest` has
-//! more libraries and workloads, processor time and memory; behaviours and workloads are the same sources.
+//! more libraries, processor time and memory; behaviours and workloads are the same sources.
 
 #![allow(
     clippy::disallowed_methods,
@@ -59,7 +59,7 @@ const CONTESTANTS: &[Contestant] = &[
 ];
 
 /// Workloads, and the operations of one iteration: a few milliseconds, so that starting up does not show.
-const WORKLOADS: [(Workload, u64); 7] = [
+const WORKLOADS: [(Workload, u64); 9] = [
     (Workload::Tell1to1, 100_000),
     (Workload::TellNto1, 100_000),
     (Workload::PingPong, 20_000),
@@ -67,6 +67,8 @@ const WORKLOADS: [(Workload, u64); 7] = [
     (Workload::AskConcurrent, 25_600),
     (Workload::Spawn, 10_000),
     (Workload::Ring, 100_000),
+    (Workload::Skynet, 10_000),
+    (Workload::FanOut, 10_000),
 ];
 
 fn actors(c: &mut Criterion) {
