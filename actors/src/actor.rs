@@ -27,7 +27,7 @@ pub trait Actor: Send + Sized + 'static {
     /// Runs once per life, before the first message. An error here is a failure to start.
     ///
     /// An actor that leaves this as it is, and is spawned from a value with nothing around it (supervision, interceptors, traces,
-    /// a policy for failed messages, a thread of its own), is not run before something comes: a spawn costs a third then.
+    /// a policy for failed messages, a thread of its own), is not run before something comes: a spawn costs half then.
     fn started(&mut self, ctx: &mut ActorContext<Self::Message>) -> impl Future<Output = Handled> + Send {
         let _ = ctx;
         AsItIs::<Self>::of(Behavior::Same)
