@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::{Duration, Instant};
 
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use parking_lot::Mutex;
@@ -24,17 +23,12 @@ use crate::gate::Gatekeeper;
 
 /// Hints a thread may bring from outside while no carrier runs on it, before another thread is called in.
 const PATIENCE: u32 = 8;
-/// Another thread was called in so short a time ago that what it had to do may not be over: to wake it takes as long, and what
-/// comes meanwhile is done at one go. Who waits for longer than that is called for with the next hint, or by the guard.
-const JUST_NOW: Duration = Duration::from_micros(10);
 
 thread_local! {
     /// The runtime of several threads this thread is a worker of, as far as is known.
     static HOME: Cell<Option<tokio::runtime::Id>> = const { Cell::new(None) };
     /// Hints this thread brought from outside since a carrier last ran on it. Its address tells threads apart.
     static BROUGHT: Cell<u32> = const { Cell::new(0) };
-    /// When a task on this thread called another thread in because it brings more and more.
-    static CALLED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 pub(super) struct Pool {
@@ -269,10 +263,7 @@ impl Pool {
 
     /// Whether this is a thread of the runtime on which a task brings hints and lets no carrier run.
     fn is_flooded(&self) -> bool {
-        BROUGHT.get() > PATIENCE
-            && tokio::task::try_id().is_some()
-            && (self.is_home() || self.comes_home())
-            && (self.workers == 1 || calls_again())
+        BROUGHT.get() > PATIENCE && tokio::task::try_id().is_some() && (self.is_home() || self.comes_home())
     }
 
     /// Whether this thread, on which no carrier has run yet, is one of the runtime's.
@@ -494,17 +485,6 @@ impl Pool {
             hint.adrift();
         }
     }
-}
-
-/// Whether this thread has called no other one in just now; it does if so.
-#[allow(clippy::disallowed_methods, reason = "how long a thread takes to wake is no matter of a clock that tests move")]
-fn calls_again() -> bool {
-    let now = Instant::now();
-    let again = CALLED.get().is_none_or(|last| now - last >= JUST_NOW);
-    if again {
-        CALLED.set(Some(now));
-    }
-    again
 }
 
 /// Tells threads apart; never 0.

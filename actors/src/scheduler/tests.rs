@@ -101,6 +101,17 @@ fn tell(scheduler: &Scheduler, counter: &Arc<Counter>) {
     }
 }
 
+/// Counters, and how many of them have not run.
+fn counting_down(count: usize) -> (Arc<AtomicUsize>, Vec<Arc<Counter>>) {
+    let left = Arc::new(AtomicUsize::new(count));
+    let counters = (0..count).map(|number| {
+        let left = left.clone();
+        Counter::new(number as u64 + 2, move |_, _| _ = left.fetch_sub(1, SeqCst))
+    });
+    let counters = counters.collect();
+    (left, counters)
+}
+
 fn threads(count: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(count).build().expect("a runtime")
 }
@@ -498,27 +509,21 @@ fn a_blocked_run_holds_up_nobody() {
 
 #[test]
 fn work_behind_a_blocked_run_is_stolen() {
-    let runtime = threads(2);
-    let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
-    let left = Arc::new(AtomicUsize::new(9));
-    let others: Vec<_> = (2..=11)
-        .map(|uid| {
-            let left = left.clone();
-            Counter::new(uid, move |_, _| {
-                left.fetch_sub(1, SeqCst);
+    // The last of those told lies in the slot, nine in the deque; of those that begin there all ten.
+    for (bring, stolen) in [(tell as fn(&Scheduler, &Arc<Counter>), 9), (young::begin, 10)] {
+        let runtime = threads(2);
+        let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
+        let (left, others) = counting_down(10);
+        let blocks = {
+            let scheduler = scheduler.clone();
+            Counter::new(1, move |_, _| {
+                others.iter().for_each(|other| bring(&scheduler, other));
+                tokio::task::block_in_place(|| until(|| 10 - left.load(SeqCst) >= stolen));
             })
-        })
-        .collect();
-    let blocks = {
-        let scheduler = scheduler.clone();
-        Counter::new(1, move |_, _| {
-            others.iter().for_each(|other| tell(&scheduler, other));
-            // The last of them lies in the slot, nine in the deque.
-            tokio::task::block_in_place(|| until(|| left.load(SeqCst) == 0));
-        })
-    };
-    tell(&scheduler, &blocks);
-    until(|| blocks.done() == 1);
+        };
+        tell(&scheduler, &blocks);
+        until(|| blocks.done() == 1);
+    }
 }
 
 #[test]

@@ -116,33 +116,28 @@ impl Worker {
         }
     }
 
-    /// Others are called in only when there is more than this worker's next piece of work. No fence: what lies in its own
-    /// deque this worker finds in any case.
+    /// From wherever: behind what waits already.
     pub(super) fn push_back(&self, hint: Hint) {
+        self.add(&self.deque, hint);
+    }
+
+    /// From inside a run of this worker: an actor that has never run.
+    #[inline]
+    pub(super) fn begin(&self, hint: Hint) {
+        self.add(&self.young, hint);
+    }
+
+    /// Others are called in only when there is more than this worker's next piece of work. No fence: what lies in a queue of
+    /// its own this worker finds in any case.
+    fn add(&self, queue: &Deque<Hint>, hint: Hint) {
         if let Some(line) = self.pool.line() {
             line.push(hint);
         } else {
             let more = !self.slot.is_empty() || !self.deque.is_empty() || !self.young.is_empty();
-            self.deque.push(hint);
+            queue.push(hint);
             if more && self.pool.sleepers().any() {
                 self.pool.wake_from_carrier();
             }
-        }
-        if self.pool.is_stopped() {
-            self.pool.drain();
-        }
-    }
-
-    /// From inside a run of this worker: an actor that was just made, to run for the first time.
-    #[inline]
-    pub(super) fn begin(&self, hint: Hint) {
-        if self.pool.line().is_some() {
-            return self.push_back(hint);
-        }
-        let more = !self.young.is_empty() || !self.slot.is_empty() || !self.deque.is_empty();
-        self.young.push(hint);
-        if more && self.pool.sleepers().any() {
-            self.pool.wake_from_carrier();
         }
         if self.pool.is_stopped() {
             self.pool.drain();

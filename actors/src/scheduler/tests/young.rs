@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn begin(scheduler: &Scheduler, counter: &Arc<Counter>) {
+pub(super) fn begin(scheduler: &Scheduler, counter: &Arc<Counter>) {
     assert!(counter.told(), "it was not told before");
     scheduler.begin(hint(counter));
 }
 
-/// A node that begins `fan_out` more, down to the leaves; `waiting` counts those that have not run, and their peak.
+/// A node that begins ten more, down to the leaves; `waiting` counts those that have not run, and their peak.
 struct Tree {
     scheduler: Scheduler,
     waiting: AtomicUsize,
@@ -47,9 +47,9 @@ fn a_tree_grows_branch_by_branch() {
             tokio::task::yield_now().await;
         }
     });
-    // A few from each level, and what each slice adds, which begins with the one that waits for longest.
+    // A few from each level, and what slices add that begin with the one that waits for longest; level by level it is 10,000.
     let peak = tree.peak.load(SeqCst);
-    assert!(peak < 5_000, "{peak} of 10,000 leaves waited at once");
+    assert!(peak < 9_000, "{peak} of 10,000 leaves waited at once");
 }
 
 /// Always has something to do: runs `work` and goes on, as long as that says so.
@@ -81,13 +81,7 @@ async fn until_idle(counter: &Counter) {
 fn those_just_made_and_those_woken_take_turns() {
     let runtime = one_thread();
     let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
-    let left = Arc::new(AtomicUsize::new(1_000));
-    let young: Vec<_> = (1..=1_000)
-        .map(|uid| {
-            let left = left.clone();
-            Counter::new(uid, move |_, _| _ = left.fetch_sub(1, SeqCst))
-        })
-        .collect();
+    let (left, young) = counting_down(1_000);
     let woken = restless(move || left.load(SeqCst) > 0);
     let begins = {
         let (scheduler, woken) = (scheduler.clone(), woken.clone());
@@ -98,9 +92,9 @@ fn those_just_made_and_those_woken_take_turns() {
     };
     tell(&scheduler, &begins);
     runtime.block_on(until_idle(&woken));
-    // After each of its runs come 128 of them.
+    // After each of its runs come 128 of them, and those that slices begin with.
     let runs = woken.done();
-    assert!((6..20).contains(&runs), "it ran {runs} times before 1,000 that were just made");
+    assert!((3..20).contains(&runs), "it ran {runs} times before 1,000 that were just made");
 }
 
 #[test]
@@ -176,28 +170,6 @@ fn a_chain_of_them_holds_up_neither_the_oldest_nor_those_that_were_woken() {
     });
     let woken_at = woken_at.load(SeqCst);
     assert!(woken_at <= 200, "{woken_at} links of the chain came before one that was woken");
-}
-
-#[test]
-fn those_behind_a_blocked_run_are_stolen() {
-    let runtime = threads(2);
-    let scheduler = Scheduler::start(runtime.handle(), Order::Fast, None);
-    let left = Arc::new(AtomicUsize::new(10));
-    let young: Vec<_> = (2..=11)
-        .map(|uid| {
-            let left = left.clone();
-            Counter::new(uid, move |_, _| _ = left.fetch_sub(1, SeqCst))
-        })
-        .collect();
-    let blocks = {
-        let scheduler = scheduler.clone();
-        Counter::new(1, move |_, _| {
-            young.iter().for_each(|young| begin(&scheduler, young));
-            tokio::task::block_in_place(|| until(|| left.load(SeqCst) == 0));
-        })
-    };
-    tell(&scheduler, &blocks);
-    until(|| blocks.done() == 1);
 }
 
 #[test]
