@@ -232,6 +232,9 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Errors
     /// An [`AskError`] as soon as it is certain that no answer comes.
     pub fn ask<R: Send + 'static>(&self, make: impl FnOnce(ReplyTo<R>) -> M, within: Duration) -> Ask<R> {
+        if let Target::Local(cell) = &self.target {
+            cell.fetch();
+        }
         let clock = self.system().clock();
         let now = clock.now();
         ask::asked_at(now, clock);
@@ -244,11 +247,22 @@ impl<M: Send + 'static> ActorRef<M> {
     }
 
     /// Sends a message with a `ReplyTo` in it; a refusal reaches the asker through that.
+    #[inline]
     pub(crate) fn question(&self, message: M, question: Option<Question>) {
-        match self.try_tell_linked(message, question) {
-            Ok(()) => {}
-            Err(TryTellError::Full(message)) => discard::because(AskError::Full, message),
-            Err(TryTellError::Stopped(message)) => discard::because(AskError::Stopped, message),
+        let sent = match (&self.target, question) {
+            (Target::Local(cell), Some(Question::Until(deadline))) => cell.try_ask(message, deadline),
+            (_, question) => self.try_tell_linked(message, question),
+        };
+        if let Err(refused) = sent {
+            Self::unasked(refused);
+        }
+    }
+
+    #[cold]
+    fn unasked(refused: TryTellError<M>) {
+        match refused {
+            TryTellError::Full(message) => discard::because(AskError::Full, message),
+            TryTellError::Stopped(message) => discard::because(AskError::Stopped, message),
         }
     }
 

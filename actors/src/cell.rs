@@ -495,9 +495,36 @@ impl<M: Send + 'static> CellRef<M> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_tell(&self, message: M, question: Option<Question>) -> Result<(), TryTellError<M>> {
-        match self.queue().push_counted(Envelope::new(message, question), Room::Ordinary) {
+        match question {
+            None => match self.queue().claim() {
+                Some(claim) => {
+                    self.schedule(claim.counted(Envelope::Message(message)));
+                    Ok(())
+                }
+                None => self.try_tell_hindered(Envelope::Message(message)),
+            },
+            Some(Question::Until(deadline)) => self.try_ask(message, deadline),
+            question => self.try_tell_hindered(Envelope::new(message, question)),
+        }
+    }
+
+    /// A message that somebody waits for the answer of.
+    #[inline(always)]
+    pub(crate) fn try_ask(&self, message: M, deadline: Tick) -> Result<(), TryTellError<M>> {
+        match self.queue().claim() {
+            Some(claim) => {
+                self.schedule(claim.counted(Envelope::Until(message, deadline)));
+                Ok(())
+            }
+            None => self.try_tell_hindered(Envelope::Until(message, deadline)),
+        }
+    }
+
+    #[inline(never)]
+    fn try_tell_hindered(&self, envelope: Envelope<M>) -> Result<(), TryTellError<M>> {
+        match self.queue().push_counted(envelope, Room::Ordinary) {
             Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),
             Ok((Wake::No, false)) => {}
             Ok((Wake::No, true)) => self.filled_a_block(),

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::actor::{Actor, Behavior, BoxError, DeathPact, Handled, Panicked, Signal, starts_with_nothing};
 use crate::actor_ref::ActorRef;
 use crate::ask::AskError;
+use crate::block_queue::Lying;
 use crate::cell::{Cell, Ended, Head};
 use crate::cell_ref::CellRef;
 use crate::clock::Tick;
@@ -24,7 +25,7 @@ use crate::envelope::{Envelope, Internal, Question, Streamed};
 use crate::event_stream::{DeadLetterReason, UnhandledMessage};
 use crate::foyer::Foyer;
 use crate::orders::Cut;
-use crate::own::{Owner, Run};
+use crate::own::{Owner, Popped, Run};
 use crate::pinned::ThreadEnd;
 use crate::props::{Build, Factory, Props};
 use crate::stash::{Behind, Stashed};
@@ -85,6 +86,18 @@ pub(crate) enum Step<M> {
     Signal(Signal),
     Stop,
     Fail(BoxError),
+}
+
+/// What a first look finds.
+pub(crate) enum Came<'a, M> {
+    Message(Lying<'a, M>),
+    /// The time for the answer was over before: [`Engine::expired`].
+    Late(Lying<'a, M>),
+    /// What is in there, [`Engine::unpack`] says.
+    Other(Lying<'a, Envelope<M>>),
+    /// There may be more than the mailbox: [`Engine::poll_more`] says what comes next.
+    More,
+    Nothing,
 }
 
 /// How a life went on after a step.
@@ -189,15 +202,16 @@ impl<A: Actor> Engine<A> {
         Ok(Flow::On)
     }
 
-    /// Handles a message.
+    /// What a message is given to.
     #[inline(always)]
-    pub(crate) fn handle(&mut self, message: A::Message) -> impl Future<Output = Handled> + Send {
-        self.state.as_mut().expect("a life that goes on has a state").receive(&mut self.ctx, message)
+    pub(crate) fn parts(&mut self) -> (&mut A, &mut ActorContext<A::Message>) {
+        (self.state.as_mut().expect("a life that goes on has a state"), &mut self.ctx)
     }
 
-    /// As [`handle`](Engine::handle), in a span of its own.
+    /// Handles a message, in a span of its own.
     pub(crate) fn handle_traced(&mut self, message: A::Message) -> impl Future<Output = Handled> + Send {
-        trace::receive(self.state.as_mut().expect("a life that goes on has a state"), &mut self.ctx, message)
+        let (state, ctx) = self.parts();
+        trace::receive(state, ctx, message)
     }
 
     /// Somebody the actor watches has ended.
@@ -353,7 +367,7 @@ impl<A: Actor> Engine<A> {
 
     /// The time for the answer was over before the actor came to the question.
     #[cold]
-    fn expired(&self, question: A::Message) {
+    pub(crate) fn expired(&self, question: A::Message) {
         if let Some(tracer) = self.head().tracer() {
             tracer.came_from(None);
         }
@@ -362,10 +376,17 @@ impl<A: Actor> Engine<A> {
     }
 
     /// The message in hand is done with, and what came with it.
-    #[inline(never)]
+    #[inline]
     fn settle_up(&mut self) {
         self.owes = false;
         self.head().set_deadline(Tick::NEVER);
+        if self.has_cause || self.rare.is_some() {
+            self.settle_rest();
+        }
+    }
+
+    #[cold]
+    fn settle_rest(&mut self) {
         if self.has_cause {
             self.head().set_cause(None);
             self.has_cause = false;
@@ -385,38 +406,43 @@ impl<A: Actor> Engine<A> {
 
     /// The runtime's own first, then what was stashed, then what time brings, then the mailbox.
     #[inline(always)]
-    pub(crate) fn poll_step(
-        &mut self,
-        cell: &Cell<A::Message>,
-        run: &mut Run,
-        cx: &mut Context<'_>,
-    ) -> Poll<Step<A::Message>> {
+    pub(crate) fn next<'a>(&'a mut self, cell: &'a Cell<A::Message>, run: &mut Run) -> Came<'a, A::Message> {
         self.came = false;
         if self.owner.has_internal(cell) || self.ctx.has_extras() {
-            return self.poll_more(run, cx);
+            return Came::More;
         }
-        match self.owner.pop(cell) {
-            Some(Envelope::Message(message)) => {
+        match self.owner.pop_in_place(cell) {
+            Some(Popped::Message(message)) => {
                 self.came = true;
-                Poll::Ready(Step::Handle(message))
+                Came::Message(message)
             }
-            Some(other) => self.unpack(other, run),
-            None => Poll::Pending,
+            Some(Popped::Until(message, deadline)) => {
+                let head = cell.head();
+                if run.has_passed(deadline, head.system().clock()) {
+                    return Came::Late(message);
+                }
+                head.set_deadline(deadline);
+                self.owes = true;
+                self.came = true;
+                Came::Message(message)
+            }
+            Some(Popped::Other(envelope)) => Came::Other(envelope),
+            None => Came::Nothing,
         }
     }
 
     /// What is in an envelope, or in one of those behind it.
     #[inline(never)]
-    fn unpack(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Poll<Step<A::Message>> {
+    pub(crate) fn unpack(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Poll<Step<A::Message>> {
         match self.opened(envelope, run).or_else(|| self.mailbox_step(run)) {
             Some(step) => Poll::Ready(step),
             None => Poll::Pending,
         }
     }
 
-    /// As [`poll_step`](Self::poll_step), for an actor that may have more to do than what its mailbox brings.
+    /// What comes [next](Self::next) for an actor that may have more to do than what its mailbox brings.
     #[inline(never)]
-    fn poll_more(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
+    pub(crate) fn poll_more(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
         while let Some(internal) = self.owner.next_internal(self.ctx.cell()) {
             if let Some(step) = self.internal(internal) {
                 return Poll::Ready(self.traced(step));
@@ -448,7 +474,7 @@ impl<A: Actor> Engine<A> {
         }
     }
 
-    /// As [`poll_step`](Self::poll_step), for an actor that has more to do than what its mailbox brings.
+    /// As [`poll_more`](Self::poll_more), for an actor that has more to do than what its mailbox brings.
     fn poll_extras(&mut self, run: &mut Run, cx: &mut Context<'_>) -> Poll<Step<A::Message>> {
         if let Some(kept) = self.ctx.kept() {
             kept.end();

@@ -2,7 +2,8 @@
 //! begin, slots of asks. They come and go by the million, often on another thread than the one that asked for them, and two
 //! threads that give memory back to a general allocator at once may wait for each other there.
 //!
-//! A thread keeps two *stacks* of a layout on its [`Shelf`]: it takes from and gives to one of them, and when that is empty or
+//! A thread has one piece *at hand*, the last one that was needed for a moment only, and it keeps two *stacks* of a layout on its
+//! [`Shelf`]: it takes from and gives to one of them, and when that is empty or
 //! full the other one's turn comes. What more there is goes to the *depot*, stack by stack, where other threads find it: so
 //! where one thread makes and another ends, both meet once a stack. (Magazines and depots: Bonwick and Adams, "Magazines and
 //! Vmem", USENIX 2001.)
@@ -15,7 +16,8 @@
 #![allow(unsafe_code, reason = "pieces of memory go without a type from who gives them back to who takes them")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::hint::black_box;
 use std::mem;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
@@ -31,6 +33,8 @@ const BINS: usize = 256;
 const STACK_BYTES: usize = 8 << 10;
 /// Larger pieces are not kept.
 const PIECE_MAX: usize = 16 << 10;
+/// As much is asked of the allocator ahead.
+const AHEAD: usize = 64 << 10;
 /// As much lies in the depot at most, all layouts together.
 const DEPOT_BYTES: usize = 4 << 20;
 
@@ -58,7 +62,7 @@ unsafe impl Send for Stack {}
 impl Stack {
     const EMPTY: Self = Self { top: None, pieces: 0 };
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Link {
         let piece = self.top?;
         // SAFETY: the first word of a piece in a stack is the address of the next.
@@ -69,7 +73,7 @@ impl Stack {
 
     /// # Safety
     /// `piece` is of the stack's layout, which is kept; it is the caller's, and not used any more.
-    #[inline]
+    #[inline(always)]
     unsafe fn push(&mut self, piece: NonNull<u8>) {
         // SAFETY: it has room for an address, and lies well for one; nobody else uses it.
         unsafe { piece.cast::<Link>().write(self.top) }
@@ -77,6 +81,7 @@ impl Stack {
         self.pieces += 1;
     }
 
+    #[inline(always)]
     fn is_full(&self, layout: Layout) -> bool {
         self.pieces > 0 && (self.pieces + 1) * layout.size() > STACK_BYTES
     }
@@ -100,14 +105,33 @@ struct Shelf {
     back: Stack,
 }
 
+/// What a thread keeps.
+struct Here {
+    /// One piece, for who gives it back soon.
+    at_hand: Cell<Option<(NonNull<u8>, Layout)>>,
+    /// Bytes that the allocator was asked for [ahead](ask_ahead) and did not have to give yet.
+    ahead: Cell<usize>,
+    shelves: RefCell<[Shelf; SHELVES]>,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if let Some((piece, layout)) = self.at_hand.take() {
+            // SAFETY: whoever put it there gave it back.
+            unsafe { dealloc(piece.as_ptr(), layout) }
+        }
+    }
+}
+
 thread_local! {
-    static SHELVES_HERE: RefCell<[Shelf; SHELVES]> = const { RefCell::new([const { Shelf::EMPTY }; SHELVES]) };
+    static HERE: Here =
+        const { Here { at_hand: Cell::new(None), ahead: Cell::new(0), shelves: RefCell::new([const { Shelf::EMPTY }; SHELVES]) } };
 }
 
 impl Shelf {
     const EMPTY: Self = Self { layout: Layout::new::<()>(), front: Stack::EMPTY, back: Stack::EMPTY };
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, layout: Layout) -> Link {
         if self.layout == layout
             && let Some(piece) = self.front.pop()
@@ -136,7 +160,7 @@ impl Shelf {
 
     /// # Safety
     /// `piece` is of this layout; it is the caller's, and not used any more.
-    #[inline]
+    #[inline(always)]
     unsafe fn put(&mut self, piece: NonNull<u8>, layout: Layout) {
         if self.layout != layout || self.front.is_full(layout) {
             self.make_room(layout);
@@ -263,34 +287,100 @@ impl Bin {
 }
 
 /// A piece of memory, with nothing in it. `layout` is not of size zero.
-#[inline]
+#[inline(always)]
 pub(crate) fn take(layout: Layout) -> NonNull<u8> {
-    let kept = SHELVES_HERE.try_with(|shelves| shelves.borrow_mut()[shelf_of(layout)].take(layout));
+    let kept = HERE.try_with(|here| here.shelves.borrow_mut()[shelf_of(layout)].take(layout));
     kept.ok().flatten().unwrap_or_else(|| allocate(layout))
 }
 
 #[cold]
 fn allocate(layout: Layout) -> NonNull<u8> {
     debug_assert!(layout.size() > 0);
+    ask_ahead(layout.size());
     // SAFETY: not of size zero.
     let piece = unsafe { alloc(layout) };
     NonNull::new(piece).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// The allocator of glibc makes the heap of a thread larger by just what is asked for, rounded up to a page, with a system
+/// call each time: a quarter of what it takes to make an actor. A large piece that is given back at once makes it larger by
+/// more.
+fn ask_ahead(size: usize) {
+    if cfg!(not(all(target_os = "linux", target_env = "gnu"))) {
+        return;
+    }
+    let _ = HERE.try_with(|here| {
+        let ahead = here.ahead.get();
+        here.ahead.set(ahead.saturating_sub(size));
+        if ahead < size {
+            let layout = Layout::new::<[u64; AHEAD / 8]>();
+            // SAFETY: not of size zero, and given back as it was taken.
+            unsafe {
+                let piece = black_box(alloc(layout)); // a pair of which nothing is used may be left out
+                if !piece.is_null() {
+                    dealloc(piece, layout);
+                }
+            }
+            here.ahead.set(AHEAD);
+        }
+    });
 }
 
 /// Takes a piece back: for the next one on this thread, for another thread, or for the allocator.
 ///
 /// # Safety
 /// Of [`take`], or as `Box` allocates, with this layout. Nothing lies in it, and it is not used any more.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn give(piece: NonNull<u8>, layout: Layout) {
     // SAFETY: as the caller says.
-    let put = |shelves: &RefCell<[Shelf; SHELVES]>| unsafe {
-        shelves.borrow_mut()[shelf_of(layout)].put(piece, layout);
-    };
-    if !is_kept(layout) || SHELVES_HERE.try_with(put).is_err() {
+    let put = |here: &Here| unsafe { here.shelves.borrow_mut()[shelf_of(layout)].put(piece, layout) };
+    if !is_kept(layout) || HERE.try_with(put).is_err() {
         // SAFETY: as the caller says.
         unsafe { dealloc(piece.as_ptr(), layout) }
     }
+}
+
+/// As [`take`], for a piece that goes to [`put_at_hand`] soon.
+#[inline(always)]
+pub(crate) fn take_at_hand(layout: Layout) -> NonNull<u8> {
+    let at_hand = HERE.try_with(|here| match here.at_hand.get() {
+        Some((piece, of)) if of == layout => {
+            here.at_hand.set(None);
+            Some(piece)
+        }
+        _ => None,
+    });
+    at_hand.ok().flatten().unwrap_or_else(|| take_another(layout))
+}
+
+#[cold]
+fn take_another(layout: Layout) -> NonNull<u8> {
+    take(layout)
+}
+
+/// As [`give`], for the next one who takes such a piece on this thread, if that comes before a piece of another layout.
+///
+/// # Safety
+/// As `give`.
+#[inline(always)]
+pub(crate) unsafe fn put_at_hand(piece: NonNull<u8>, layout: Layout) {
+    let put = HERE.try_with(|here| is_kept(layout).then(|| here.at_hand.replace(Some((piece, layout)))));
+    let left = match put {
+        Ok(Some(before)) => before,
+        _ => Some((piece, layout)),
+    };
+    if let Some((piece, layout)) = left {
+        // SAFETY: as the caller says, or said who put that one there.
+        unsafe { give_another(piece, layout) }
+    }
+}
+
+/// # Safety
+/// As [`give`].
+#[cold]
+unsafe fn give_another(piece: NonNull<u8>, layout: Layout) {
+    // SAFETY: as the caller says.
+    unsafe { give(piece, layout) }
 }
 
 #[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
@@ -337,7 +427,36 @@ mod tests {
             let piece = take(layout);
             // SAFETY: of that layout, and empty.
             unsafe { give(piece, layout) }
-            SHELVES_HERE.with_borrow(|shelves| assert_ne!(shelves[shelf_of(layout)].layout, layout));
+            HERE.with(|here| assert_ne!(here.shelves.borrow()[shelf_of(layout)].layout, layout));
+        }
+    }
+
+    #[test]
+    fn one_piece_is_at_hand_and_makes_room_for_another_layout() {
+        let layouts = [Layout::new::<[u64; 21]>(), Layout::new::<[u64; 23]>()];
+        let [first, second] = layouts.map(take_at_hand);
+        // SAFETY: each of its layout, and empty; so below.
+        unsafe {
+            put_at_hand(first, layouts[0]);
+            assert_eq!(take_at_hand(layouts[0]), first);
+            put_at_hand(first, layouts[0]);
+            put_at_hand(second, layouts[1]);
+        }
+        assert_eq!(take_at_hand(layouts[1]), second, "the last one is at hand");
+        assert_eq!(take(layouts[0]), first, "the one before is on its shelf");
+
+        let large = Layout::new::<[u64; 5_000]>();
+        let piece = take_at_hand(large);
+        // SAFETY: as above.
+        unsafe {
+            put_at_hand(second, layouts[1]);
+            put_at_hand(piece, large);
+        }
+        assert_eq!(take_at_hand(layouts[1]), second, "what is too large is not kept");
+        // SAFETY: as above.
+        unsafe {
+            give(first, layouts[0]);
+            give(second, layouts[1]);
         }
     }
 
@@ -362,7 +481,8 @@ mod tests {
         let layout = Layout::from_size_align(8 * 411, 32).unwrap();
         let a_stack = STACK_BYTES / layout.size();
         give_all(take_some(20 * a_stack, layout), layout);
-        let kept = SHELVES_HERE.with_borrow(|shelves| {
+        let kept = HERE.with(|here| {
+            let shelves = here.shelves.borrow();
             let shelf = &shelves[shelf_of(layout)];
             shelf.front.pieces + shelf.back.pieces
         });

@@ -30,12 +30,12 @@ use std::time::Duration;
 use tracing::{Span, error};
 
 use crate::actor::{Actor, Behavior, Handled, Panicked};
-use crate::block_queue::{For, Park, Queue, Receiver, Wake};
+use crate::block_queue::{For, Lying, Park, Queue, Receiver, Wake};
 use crate::cell::{Cell, Control, Head};
 use crate::cell_ref::{Begins, CellRef};
 use crate::clock::{Clock, Tick};
 use crate::discard;
-use crate::engine::{Engine, Flow, Phase, Step};
+use crate::engine::{Came, Engine, Flow, Phase, Step};
 use crate::envelope::{Envelope, Internal};
 use crate::first_poll::{Room, Suspended};
 use crate::orders::{Cut, cut_off};
@@ -122,10 +122,10 @@ pub(crate) struct Run {
     resumed: bool,
     /// The actor was kept from its mailbox before this run: what is in there may have waited for long.
     kept: bool,
-    /// Turns it may still take.
+    /// Turns until it has to see whether it may go on.
+    turns: u32,
+    /// Turns it may take after those.
     left: u32,
-    /// Turns until it next looks at the clock.
-    until_look: u32,
     /// At its first look at the clock; `START` before that.
     began: Tick,
     /// The last look at the clock in this run; `START` before the first.
@@ -133,28 +133,37 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Of an actor that may take so many turns.
+    #[inline(always)]
+    fn new(throughput: u32, kept: bool) -> Self {
+        let turns = throughput.min(TURNS_PER_CLOCK);
+        Self { resumed: true, kept, turns, left: throughput - turns, began: Tick::START, looked: Tick::START }
+    }
+
     /// Counts a turn. `false` when the actor has had its share of this run: then it is run again behind the others.
     #[inline(always)]
     fn may_go_on(&mut self, head: &Head) -> bool {
-        if self.left == 0 {
+        if self.turns == 0 && !self.is_more(head.system().clock()) {
             return false;
         }
-        self.left -= 1;
-        self.until_look -= 1;
-        self.until_look > 0 || self.time_is_left(head.system().clock())
+        self.turns -= 1;
+        true
     }
 
     #[cold]
-    fn time_is_left(&mut self, clock: &Clock) -> bool {
+    fn is_more(&mut self, clock: &Clock) -> bool {
+        if self.left == 0 {
+            return false;
+        }
         let now = clock.now();
-        self.until_look = TURNS_PER_CLOCK;
         self.looked = now;
         if self.began == Tick::START {
             self.began = now;
         } else if now - self.began >= SLICE {
-            self.left = 0;
             return false;
         }
+        self.turns = self.left.min(TURNS_PER_CLOCK);
+        self.left -= self.turns;
         true
     }
 
@@ -211,7 +220,6 @@ enum Quick {
 /// What a run carries along.
 struct Running<'a> {
     run: Run,
-    room: Room,
     cx: Context<'a>,
     /// Looks it may still take at what is being pushed.
     spins: u32,
@@ -238,6 +246,17 @@ unsafe impl<A: Actor> Runnable for Whole<A> {
     #[inline]
     fn run(&self, this: &Hint) -> After {
         self.run_for_a_while(this)
+    }
+
+    #[cold]
+    fn panicked(&self, this: &Hint, panic: Box<dyn Any + Send>) -> After {
+        let waker = borrowed_waker::<A::Message>(this);
+        let mut run = self.running(&waker);
+        run.run.kept = true; // what was known of the time is gone with the run
+        match self.after_panic(panic) {
+            Some(phase) => self.run_thoroughly(Some(Next::Phase(phase)), &mut run),
+            None => self.park(Pending::Ended).unwrap_or(After::Ended),
+        }
     }
 
     fn type_name() -> &'static str {
@@ -332,31 +351,27 @@ impl<A: Actor> Whole<A> {
     fn run_in_span(&self, this: &Hint) -> After {
         let held = this.clone();
         let entered = self.cell.head().span().map(Span::enter);
-        let after = self.run_on(this);
+        let after = catch_unwind(AssertUnwindSafe(|| self.run_on(this)));
+        let after = after.unwrap_or_else(|panic| self.panicked(this, panic));
         discard::caught(|| drop(entered));
         discard::caught(|| drop(held));
         after
     }
 
-    /// What most runs are: a few messages, and nothing else.
+    #[inline(always)]
+    fn running<'a>(&self, waker: &'a Waker) -> Running<'a> {
+        // SAFETY: this is the runner.
+        let kept = unsafe { *self.cell.own.pending.get() } != Pending::Idle;
+        let run = Run::new(self.cell.head().system().throughput(), kept);
+        Running { run, cx: Context::from_waker(waker), spins: SPINS }
+    }
+
+    /// What most runs are: a few messages, and nothing else. A panic of a handler comes out of it.
     #[inline(always)]
     fn run_on(&self, this: &Hint) -> After {
         let head = self.cell.head();
         let waker = borrowed_waker::<A::Message>(this);
-        let mut run = Running {
-            run: Run {
-                resumed: true,
-                // SAFETY: this is the runner.
-                kept: unsafe { *self.cell.own.pending.get() } != Pending::Idle,
-                left: head.system().throughput(),
-                until_look: TURNS_PER_CLOCK,
-                began: Tick::START,
-                looked: Tick::START,
-            },
-            room: Room::default(),
-            cx: Context::from_waker(&waker),
-            spins: SPINS,
-        };
+        let mut run = self.running(&waker);
         // SAFETY: this is the runner.
         let idle = unsafe { *self.cell.own.kind.get() == Kind::Message && (*self.work.get()).is_none() };
         if !idle || head.is_ordered() || head.abandoned.load(Ordering::Relaxed) {
@@ -364,8 +379,8 @@ impl<A: Actor> Whole<A> {
         }
         let mut next = None;
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.messages(&mut run, &mut next))) {
-                Ok(Quick::Idle) => match self.park(Pending::Idle) {
+            match self.messages(&mut run, &mut next) {
+                Quick::Idle => match self.park(Pending::Idle) {
                     Some(after) => return after,
                     // What has come may be an order, or the end of all.
                     None if head.is_ordered() || head.abandoned.load(Ordering::Relaxed) => {
@@ -377,18 +392,12 @@ impl<A: Actor> Whole<A> {
                     }
                     None => return self.again(),
                 },
-                Ok(Quick::Share) => {
+                Quick::Share => {
                     // SAFETY: still the runner.
                     unsafe { *self.cell.own.pending.get() = Pending::Share };
                     return self.again();
                 }
-                Ok(Quick::Else) => return self.run_thoroughly(next, &mut run),
-                Err(panic) => {
-                    return match self.after_panic(panic) {
-                        Some(phase) => self.run_thoroughly(Some(Next::Phase(phase)), &mut run),
-                        None => self.park(Pending::Ended).unwrap_or(After::Ended),
-                    };
-                }
+                Quick::Else => return self.run_thoroughly(next, &mut run),
             }
         }
     }
@@ -502,26 +511,63 @@ impl<A: Actor> Whole<A> {
             self.engine()
         };
         let cell = &self.cell;
+        let mut room = Room::new();
         loop {
             if !run.run.may_go_on(cell.head()) {
                 return Quick::Share;
             }
             // SAFETY: this is the runner; nothing is suspended, and each handler has let go of the engine before the next
             // turn begins.
-            let message = match unsafe { &mut *engine }.poll_step(cell, &mut run.run, &mut run.cx) {
-                Poll::Ready(Step::Handle(message)) => message,
+            let step = match unsafe { &mut *engine }.next(cell, &mut run.run) {
+                Came::Message(message) => {
+                    let receive = || {
+                        // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
+                        let (state, ctx) = unsafe { &mut *engine }.parts();
+                        state.receive(ctx, message.take())
+                    };
+                    // SAFETY: as it says.
+                    match unsafe { room.poll(receive, &mut run.cx) } {
+                        // SAFETY: the handler is done, and dropped.
+                        Poll::Ready(Ok(Behavior::Same)) => unsafe { &mut *engine }.handled_well(cell),
+                        polled => {
+                            *next = Some(self.otherwise(polled, room.suspended(), run));
+                            return Quick::Else;
+                        }
+                    }
+                    continue;
+                }
+                Came::Nothing => return Quick::Idle,
+                Came::Late(message) => {
+                    // SAFETY: as for `next`.
+                    unsafe { &*engine }.expired(message.take());
+                    continue;
+                }
+                // SAFETY: as for `next`.
+                Came::Other(envelope) => unsafe { &mut *engine }.unpack(envelope.take(), &mut run.run),
+                // SAFETY: as for `next`.
+                Came::More => unsafe { &mut *engine }.poll_more(&mut run.run, &mut run.cx),
+            };
+            // The same once more, for what comes less often: two ways to one place would move the message there twice.
+            match step {
+                Poll::Ready(Step::Handle(message)) => {
+                    let receive = || {
+                        // SAFETY: as above.
+                        let (state, ctx) = unsafe { &mut *engine }.parts();
+                        state.receive(ctx, message)
+                    };
+                    // SAFETY: as above.
+                    match unsafe { room.poll(receive, &mut run.cx) } {
+                        // SAFETY: as above.
+                        Poll::Ready(Ok(Behavior::Same)) => unsafe { &mut *engine }.handled_well(cell),
+                        polled => {
+                            *next = Some(self.otherwise(polled, room.suspended(), run));
+                            return Quick::Else;
+                        }
+                    }
+                }
                 Poll::Pending => return Quick::Idle,
                 Poll::Ready(step) => {
                     *next = Some(self.rare(step, run));
-                    return Quick::Else;
-                }
-            };
-            // SAFETY: the engine stays where it is, and only the future touches it before it is dropped.
-            match unsafe { run.room.poll(|| (*engine).handle(message), &mut run.cx) } {
-                // SAFETY: as above: the handler is done, and dropped.
-                Ok(Ok(Behavior::Same)) => unsafe { &mut *engine }.handled_well(cell),
-                other => {
-                    *next = Some(self.otherwise(other, run));
                     return Quick::Else;
                 }
             }
@@ -530,19 +576,19 @@ impl<A: Actor> Whole<A> {
 
     /// A handler awaits something, or its outcome is not the usual one.
     #[inline(never)]
-    fn otherwise(&self, outcome: Result<Handled, Suspended>, run: &mut Running<'_>) -> Next {
-        match outcome {
-            Ok(handled) => Next::Done(Kind::Message, handled),
-            Err(suspended) => self.suspend(suspended, &mut run.cx),
+    fn otherwise(&self, polled: Poll<Handled>, suspended: Option<Suspended>, run: &mut Running<'_>) -> Next {
+        match polled {
+            Poll::Ready(handled) => Next::Done(Kind::Message, handled),
+            Poll::Pending => self.suspend(suspended, &mut run.cx),
         }
     }
 
     /// A handler awaits something.
     #[inline(never)]
-    fn suspend(&self, suspended: Suspended, cx: &mut Context<'_>) -> Next {
+    fn suspend(&self, suspended: Option<Suspended>, cx: &mut Context<'_>) -> Next {
         // SAFETY: this is the runner.
         let kind = unsafe {
-            *self.work.get() = Some(suspended);
+            *self.work.get() = suspended;
             *self.cell.own.kind.get()
         };
         self.wait(kind, cx)
@@ -582,9 +628,10 @@ impl<A: Actor> Whole<A> {
         // SAFETY: this is the runner; as it says, the engine lies in the cell, and `end_of_all` drops the future first.
         unsafe {
             *self.cell.own.kind.get() = kind;
-            match run.room.poll(make, &mut run.cx) {
-                Ok(handled) => Next::Done(kind, handled),
-                Err(suspended) => self.suspend(suspended, &mut run.cx),
+            let mut room = Room::new();
+            match room.poll(make, &mut run.cx) {
+                Poll::Ready(handled) => Next::Done(kind, handled),
+                Poll::Pending => self.suspend(room.suspended(), &mut run.cx),
             }
         }
     }
@@ -775,6 +822,13 @@ impl<M: Send + 'static> WakerOf<M> {
     }
 }
 
+/// What came through the mailbox.
+pub(crate) enum Popped<'a, M> {
+    Message(Lying<'a, M>),
+    Until(Lying<'a, M>, Tick),
+    Other(Lying<'a, Envelope<M>>),
+}
+
 /// The actor's own hold on its mailbox. See the module's documentation.
 pub(crate) struct Owner<M> {
     mailbox: Receiver<Envelope<M>, Internal<M>>,
@@ -803,6 +857,23 @@ impl<M: Send + 'static> Owner<M> {
     #[inline(always)]
     pub(crate) fn pop(&mut self, cell: &Cell<M>) -> Option<Envelope<M>> {
         self.mailbox.pop(cell.queue())
+    }
+
+    /// As [`pop`](Self::pop), where it lies.
+    #[inline(always)]
+    pub(crate) fn pop_in_place<'a>(&'a mut self, cell: &'a Cell<M>) -> Option<Popped<'a, M>> {
+        let envelope = self.mailbox.pop_in_place(cell.queue())?;
+        let (message, deadline) = match envelope.look() {
+            Envelope::Message(message) => (NonNull::from(message), None),
+            Envelope::Until(message, deadline) => (NonNull::from(message), Some(*deadline)),
+            _ => return Some(Popped::Other(envelope)),
+        };
+        // SAFETY: that is where it lies in the envelope.
+        let message = unsafe { envelope.part(message) };
+        Some(match deadline {
+            None => Popped::Message(message),
+            Some(deadline) => Popped::Until(message, deadline),
+        })
     }
 
     /// Whether there is no message, not even one that is just being pushed.

@@ -321,7 +321,12 @@ impl<T> Asker<T> {
                 READY => {
                     // SAFETY: `READY`, so the outcome is the asker's.
                     let outcome = unsafe { self.hold.outcome(Option::take) };
-                    return Poll::Ready(outcome.unwrap_or(Err(AskError::NoReply)));
+                    // Part by part: as a whole it is moved in pieces that are not those it was written in, which takes longer.
+                    return Poll::Ready(match outcome {
+                        Some(Ok(answer)) => Ok(answer),
+                        Some(Err(error)) => Err(error),
+                        None => Err(AskError::NoReply),
+                    });
                 }
                 CIRCLE => return Poll::Ready(Err(AskError::Cycle)),
                 _ => return Poll::Ready(Err(AskError::NoReply)),

@@ -1,7 +1,7 @@
 //! How long others wait for an actor that always has something to do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actors::testkit::TestKit;
@@ -126,4 +126,49 @@ fn a_task_that_asks_in_a_loop_lets_other_tasks_run_though_each_answer_takes_long
         longest.load(Ordering::Relaxed)
     });
     assert!((1..=16).contains(&longest), "{longest} answers in a row");
+}
+
+/// Tells itself one message after the other, and has tasks that block their thread until it has come further, one at a time.
+struct Blocked {
+    left: u64,
+    turns: Arc<AtomicU64>,
+    blocks: Arc<AtomicBool>,
+}
+
+impl Actor for Blocked {
+    type Message = ();
+
+    async fn receive(&mut self, ctx: &mut ActorContext<()>, (): ()) -> Handled {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        if !self.blocks.load(Ordering::Relaxed) {
+            if self.left == 0 {
+                return Ok(Behavior::Stopped);
+            }
+            self.left -= 1;
+            self.blocks.store(true, Ordering::Relaxed);
+            let (turns, blocks) = (self.turns.clone(), self.blocks.clone());
+            tokio::spawn(async move {
+                while turns.load(Ordering::Relaxed) < turn + 5_000 {
+                    std::hint::spin_loop();
+                }
+                blocks.store(false, Ordering::Relaxed);
+            });
+        }
+        ctx.this().tell(());
+        Ok(Behavior::Same)
+    }
+}
+
+/// Tokio wakes a carrier that is put off when its thread has nothing else to do; so while a task blocks that thread somebody
+/// else has to.
+#[test]
+fn a_task_that_blocks_its_thread_until_an_actor_has_come_further_does_not_wait_for_good() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let system = ActorSystem::new("test");
+        let blocked = system.spawn("blocked", Blocked { left: 100, turns: Arc::default(), blocks: Arc::default() });
+        blocked.tell(());
+        blocked.terminated().await;
+        system.terminate().await;
+    });
 }

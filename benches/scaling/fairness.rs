@@ -2,7 +2,9 @@
 //!
 //! One actor floods itself and two flood each other, with messages that each lead to another one. The pings come from a
 //! thread of their own, a few every millisecond; the delay is the time from telling to handling. The target is a 99th
-//! percentile of at most 5 ms; on a machine that is busy with other things the figure includes them.
+//! percentile of at most 5 ms; on a machine that is busy with other things the figure includes them. A task of tokio sleeps
+//! a millisecond again and again beside them: how late it wakes up says when the runtime comes to look at its timers, whose
+//! own steps are a millisecond.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -84,30 +86,42 @@ impl Actor for Pinged {
 
 /// One row a number of workers, without and with the flood.
 pub fn compare(args: &Args) -> anyhow::Result<()> {
-    println!("| workers | flood | waves/s | pings | p50 ms | p99 ms | p99.9 ms | most ms |");
-    println!("|---:|---|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| workers | flood | waves/s | pings | p50 ms | p99 ms | p99.9 ms | most ms | timer p50 ms | timer p99 ms |"
+    );
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for &workers in &args.workers {
         for flood in [false, true] {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-            let (waves, delays) = runtime.block_on(row(flood, args.flooded))?;
-            let ms = |quantile| Duration::from_nanos(delays.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+            let Row { waves, delays, timers } = runtime.block_on(row(flood, args.flooded))?;
+            let ms = |of: &Histogram<u64>, quantile| {
+                Duration::from_nanos(of.value_at_quantile(quantile)).as_secs_f64() * 1e3
+            };
             println!(
-                "| {workers} | {} | {:.0} | {} | {:.3} | {:.3} | {:.3} | {:.3} |",
+                "| {workers} | {} | {:.0} | {} | {:.3} | {:.3} | {:.3} | {:.3} | {:.3} | {:.3} |",
                 if flood { "one and a pair" } else { "none" },
                 waves as f64 / args.flooded.as_secs_f64(),
                 delays.len(),
-                ms(0.5),
-                ms(0.99),
-                ms(0.999),
-                ms(1.0),
+                ms(&delays, 0.5),
+                ms(&delays, 0.99),
+                ms(&delays, 0.999),
+                ms(&delays, 1.0),
+                ms(&timers, 0.5),
+                ms(&timers, 0.99),
             );
         }
     }
     Ok(())
 }
 
-/// Waves handled, and delays of pings in nanoseconds.
-async fn row(flood: bool, within: Duration) -> anyhow::Result<(u64, Histogram<u64>)> {
+/// Waves handled, and in nanoseconds the delays of pings and of timers.
+struct Row {
+    waves: u64,
+    delays: Histogram<u64>,
+    timers: Histogram<u64>,
+}
+
+async fn row(flood: bool, within: Duration) -> anyhow::Result<Row> {
     let system = ActorSystem::new("fairness");
     let pinged: Vec<_> = (0..PINGED).map(|_| system.spawn_anonymous(Pinged::default())).collect();
     let ebb = Arc::new(AtomicBool::new(false));
@@ -120,9 +134,11 @@ async fn row(flood: bool, within: Duration) -> anyhow::Result<(u64, Histogram<u6
     }
     let (targets, end) = (pinged.clone(), Instant::now() + within);
     let pinging = thread::spawn(move || ping(&targets, end));
+    let timing = tokio::spawn(sleep_again_and_again(end));
     // The thread must not hold a worker up.
     let pings = tokio::task::spawn_blocking(move || pinging.join()).await?.expect("it does not panic");
     ebb.store(true, Relaxed);
+    let timers = timing.await??;
 
     let mut waves = 0;
     for flooder in &flooders {
@@ -137,7 +153,19 @@ async fn row(flood: bool, within: Duration) -> anyhow::Result<(u64, Histogram<u6
     }
     assert_eq!(delays.len(), pings, "pings lost");
     system.terminate().await;
-    Ok((waves, delays))
+    Ok(Row { waves, delays, timers })
+}
+
+/// How much later than asked for it wakes up.
+async fn sleep_again_and_again(end: Instant) -> anyhow::Result<Histogram<u64>> {
+    const NAP: Duration = Duration::from_millis(1);
+    let mut late = Histogram::new(3)?;
+    while Instant::now() < end {
+        let asleep = Instant::now();
+        tokio::time::sleep(NAP).await;
+        late.record(asleep.elapsed().saturating_sub(NAP).as_nanos() as u64)?;
+    }
+    Ok(late)
 }
 
 /// Pings all in turn, a few every millisecond; returns how many it told.

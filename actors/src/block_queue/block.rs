@@ -9,7 +9,7 @@
 //!   never return.
 //! - Who claims the last slot of a block links the next one before it makes its slot ready. So once every slot of a block
 //!   has been seen ready (acquire), nobody but the consumer knows the block, and the next one is linked.
-//! - The word says too how many slots that block has; a link, and `Tail::spent`, say it of the block they lead to
+//! - The word says too of which class that block is; a link, and `Tail::spent`, say it of the block they lead to
 //!   ([`Marked`]).
 //! - The consumer alone moves the [`Cursor`], and frees or hands back the blocks behind it. `Tail::spent` owns what lies in
 //!   it; taking a block out of it is an exchange.
@@ -18,10 +18,11 @@
 //! Between claim and `ready` no foreign code runs and nothing can unwind.
 
 use std::alloc::Layout;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
-use super::word::{self, FIRST, FULL, LARGE, LINKING, SMALL, START};
+use super::word::{self, FIRST, HUGE, LARGE, LINKING, START, slots};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Backoff, UnsafeCell, memory};
 
@@ -59,19 +60,23 @@ struct Block<T> {
 }
 
 impl<T> Block<T> {
-    fn layout(capacity: u64) -> Layout {
-        let slots = Layout::array::<Slot<T>>(capacity as usize).expect("a message is far smaller than memory");
+    /// The largest class of block: none that memory is not kept for, since a queue that is idle keeps the block it is at.
+    const LARGEST: u64 =
+        if size_of::<Self>() + size_of::<Slot<T>>() * slots(HUGE) as usize <= 16 << 10 { HUGE } else { LARGE };
+
+    fn layout(class: u64) -> Layout {
+        let slots = Layout::array::<Slot<T>>(slots(class) as usize).expect("a message is far smaller than memory");
         let (layout, first) = Layout::new::<Self>().extend(slots).expect("a message is far smaller than memory");
         debug_assert_eq!(first, size_of::<Self>());
         layout
     }
 
-    fn allocate(capacity: u64) -> *mut Self {
+    fn allocate(class: u64) -> *mut Self {
         // SAFETY: the layout has a size (the link); link, cells and flags are initialised before anybody sees them.
         unsafe {
-            let block = memory::take(Self::layout(capacity)).cast::<Self>().as_ptr();
+            let block = memory::take(Self::layout(class)).cast::<Self>().as_ptr();
             (&raw mut (*block).next).write(AtomicPtr::new(ptr::null_mut()));
-            for offset in 0..capacity {
+            for offset in 0..slots(class) {
                 let slot = Self::slot(block, offset);
                 (&raw mut (*slot).value).write(UnsafeCell::new(MaybeUninit::uninit()));
                 (&raw mut (*slot).ready).write(AtomicU8::new(EMPTY));
@@ -81,22 +86,22 @@ impl<T> Block<T> {
     }
 
     /// # Safety
-    /// A block of so many slots that is the caller's alone, every value taken out.
-    unsafe fn recycle(this: *mut Self, capacity: u64) {
+    /// A block of that class that is the caller's alone, every value taken out.
+    unsafe fn recycle(this: *mut Self, class: u64) {
         // SAFETY: the caller's alone; offsets are in bounds.
         unsafe {
             (*this).next.store(ptr::null_mut(), Ordering::Relaxed);
-            for offset in 0..capacity {
+            for offset in 0..slots(class) {
                 (*Self::slot(this, offset)).ready.store(EMPTY, Ordering::Relaxed);
             }
         }
     }
 
     /// # Safety
-    /// Allocated with this capacity, and nobody uses it any more.
-    unsafe fn free(this: *mut Self, capacity: u64) {
+    /// Allocated as one of this class, and nobody uses it any more.
+    unsafe fn free(this: *mut Self, class: u64) {
         // SAFETY: as the caller says.
-        unsafe { memory::give(NonNull::new_unchecked(this.cast()), Self::layout(capacity)) }
+        unsafe { memory::give(NonNull::new_unchecked(this.cast()), Self::layout(class)) }
     }
 
     /// # Safety
@@ -108,22 +113,24 @@ impl<T> Block<T> {
     }
 }
 
-/// A block, small or large, and in the pointer's lowest bit which of the two; null is none. Never the first block.
+/// A block, and in the pointer's lowest bits its class; null is none. Never the first block.
 struct Marked<T>(*mut Block<T>);
 
 impl<T> Marked<T> {
-    const IS_LARGE: usize = 1;
+    const CLASS: usize = 3;
+    /// Set for the larger two classes.
+    const IS_LARGE: usize = 2;
 
-    fn of(block: *mut Block<T>, capacity: u64) -> Self {
-        Self(if capacity == FULL { block.map_addr(|address| address | Self::IS_LARGE) } else { block })
+    fn of(block: *mut Block<T>, class: u64) -> Self {
+        Self(block.map_addr(|address| address | class as usize))
     }
 
-    fn capacity(&self) -> u64 {
-        if self.0.addr() & Self::IS_LARGE != 0 { FULL } else { SMALL }
+    fn class(&self) -> u64 {
+        (self.0.addr() & Self::CLASS) as u64
     }
 
     fn block(&self) -> *mut Block<T> {
-        self.0.map_addr(|address| address & !Self::IS_LARGE)
+        self.0.map_addr(|address| address & !Self::CLASS)
     }
 
     /// # Safety
@@ -131,7 +138,7 @@ impl<T> Marked<T> {
     unsafe fn free(self) {
         if !self.0.is_null() {
             // SAFETY: as the caller says.
-            unsafe { Block::free(self.block(), self.capacity()) }
+            unsafe { Block::free(self.block(), self.class()) }
         }
     }
 }
@@ -139,21 +146,21 @@ impl<T> Marked<T> {
 /// A block made ready ahead of the claim that needs it.
 struct Spare<T> {
     block: *mut Block<T>,
-    capacity: u64,
+    class: u64,
 }
 
 impl<T> Spare<T> {
     #[cold]
-    fn prepare(&mut self, capacity: u64, spent: &AtomicPtr<Block<T>>) {
-        if !self.block.is_null() && self.capacity == capacity {
+    fn prepare(&mut self, class: u64, spent: &AtomicPtr<Block<T>>) {
+        if !self.block.is_null() && self.class == class {
             return;
         }
         self.free();
         let mut block = ptr::null_mut();
         let seen = Marked(spent.load(Ordering::Relaxed));
-        if !seen.0.is_null() && seen.capacity() == capacity {
+        if !seen.0.is_null() && seen.class() == class {
             let taken = Marked(spent.swap(ptr::null_mut(), Ordering::Acquire));
-            if taken.0.is_null() || taken.capacity() == capacity {
+            if taken.0.is_null() || taken.class() == class {
                 block = taken.block();
             } else {
                 // SAFETY: the exchange made this one ours alone.
@@ -161,19 +168,19 @@ impl<T> Spare<T> {
             }
         }
         if block.is_null() {
-            block = Block::allocate(capacity);
+            block = Block::allocate(class);
         } else {
             // SAFETY: the exchange made this one ours alone.
-            unsafe { Block::recycle(block, capacity) }
+            unsafe { Block::recycle(block, class) }
         }
-        *self = Self { block, capacity };
+        *self = Self { block, class };
     }
 
     fn free(&mut self) {
         let block = std::mem::replace(&mut self.block, ptr::null_mut());
         if !block.is_null() {
             // SAFETY: never shown to anybody.
-            unsafe { Block::free(block, self.capacity) }
+            unsafe { Block::free(block, self.class) }
         }
     }
 }
@@ -194,14 +201,35 @@ pub(super) struct Tail<T> {
     first: AtomicPtr<Block<T>>,
 }
 
+/// A slot that is to be filled next, before anything else is done: the consumer waits for it.
+#[must_use]
+pub(crate) struct Claim<'a, T> {
+    slot: *mut Slot<T>,
+    wakes: bool,
+    tail: PhantomData<&'a Tail<T>>,
+}
+
+impl<T> Claim<'_, T> {
+    /// Whether it wakes.
+    #[inline(always)]
+    pub(super) fn fill(self, value: T, kind: Kind) -> bool {
+        // SAFETY: an exchange gave the slot to this, which goes by filling it.
+        unsafe {
+            (*self.slot).value.with_mut(|cell| (*cell).write(value));
+            (*self.slot).ready.store(kind as u8, Ordering::Release);
+        }
+        self.wakes
+    }
+}
+
 /// The consumer's end.
 pub(super) struct Cursor<T> {
     block: *mut Block<T>,
     /// Of the next value.
     position: u64,
     /// Slots of `block`, and how many of them were not taken yet.
-    capacity: u8,
-    left: u8,
+    capacity: u16,
+    left: u16,
     attached: bool,
     /// The receiver's: counted messages taken since the last publication, and how many make one due. Here because there is
     /// room.
@@ -220,17 +248,17 @@ impl<T> Tail<T> {
     }
 
     /// Puts `value` into the next slot if `admit` agrees, which is given the state word and returns it with other flags if
-    /// need be; it may be asked more than once. `piles` says whether many lie before a position.
+    /// need be; it may be asked more than once. `waiting` says how many lie before a position.
     #[inline(always)]
     pub(super) fn insert<E>(
         &self,
         value: T,
         kind: Kind,
-        piles: impl Fn(u64) -> bool,
+        waiting: impl Fn(u64) -> u64,
         mut admit: impl FnMut(u64) -> Result<u64, E>,
     ) -> Result<Pushed, (E, T)> {
         let mut at = self.word.load(Ordering::Acquire);
-        let mut spare = Spare { block: ptr::null_mut(), capacity: 0 };
+        let mut spare = Spare { block: ptr::null_mut(), class: FIRST };
         let mut backoff = Backoff::default();
         loop {
             let admitted = match admit(at) {
@@ -251,9 +279,9 @@ impl<T> Tail<T> {
             let capacity = word::capacity(at);
             let last = word::offset(position + 1, capacity) == 0;
             if last {
-                let large = word::may_be_large(position + 1) && piles(position + 1);
-                next = next & !LARGE | LINKING | if large { LARGE } else { 0 };
-                spare.prepare(word::capacity(next), &self.spent);
+                let class = word::next_class(position + 1, || waiting(position + 1)).min(Block::<T>::LARGEST);
+                next = word::with_class(next, class) | LINKING;
+                spare.prepare(class, &self.spent);
             }
             match self.word.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Acquire) {
                 // SAFETY: the exchange gave this thread the slot, and `block` is the block of that position: see the top
@@ -263,7 +291,7 @@ impl<T> Tail<T> {
                         let linked = std::mem::replace(&mut spare.block, ptr::null_mut());
                         self.block.store(linked, Ordering::Release);
                         self.word.fetch_and(!LINKING, Ordering::AcqRel);
-                        (*block).next.store(Marked::of(linked, spare.capacity).0, Ordering::Release);
+                        (*block).next.store(Marked::of(linked, spare.class).0, Ordering::Release);
                     }
                     let slot = Block::slot(block, word::offset(position, capacity));
                     (*slot).value.with_mut(|cell| (*cell).write(value));
@@ -273,6 +301,25 @@ impl<T> Tail<T> {
                 Err(now) => at = now,
             }
         }
+    }
+
+    /// Takes the next slot, if nothing [hinders](word::HINDERS) it, the slot is not the last of its block and lies before
+    /// `limit`, and nobody else comes at the same moment. What [`insert`](Self::insert) does in two steps: a message is
+    /// large, and moved there at once in the second.
+    #[inline(always)]
+    pub(super) fn claim(&self, limit: u64) -> Option<Claim<'_, T>> {
+        let at = self.word.load(Ordering::Acquire);
+        let (position, capacity) = (word::position(at), word::capacity(at));
+        let offset = word::offset(position, capacity);
+        let block = self.block.load(Ordering::Acquire);
+        if at & word::HINDERS != 0 || position >= limit || offset + 1 == capacity || block.is_null() {
+            return None;
+        }
+        let (next, wakes) = word::pushed(at);
+        self.word.compare_exchange(at, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        // SAFETY: as in `insert`.
+        let slot = unsafe { Block::slot(block, offset) };
+        Some(Claim { slot, wakes, tail: PhantomData })
     }
 
     /// `first` is set before `block`, so whoever finds a message finds the block it lies in.
@@ -300,11 +347,22 @@ impl<T> Tail<T> {
     /// `cursor` is this tail's, as in every method that takes one.
     #[inline(always)]
     pub(super) unsafe fn take(&self, cursor: &mut Cursor<T>) -> Option<(T, Kind)> {
+        // SAFETY: as the caller says. What lies there is the caller's, and read once.
+        unsafe { self.find(cursor).map(|(place, kind)| (place.read(), kind)) }
+    }
+
+    /// As [`take`](Self::take), leaving the value where it lies: it is the caller's, who may read it once, before anything
+    /// else is done with the cursor or the tail is dropped.
+    ///
+    /// # Safety
+    /// See `take`.
+    #[inline(always)]
+    pub(super) unsafe fn find(&self, cursor: &mut Cursor<T>) -> Option<(NonNull<T>, Kind)> {
         if cursor.left == 0 {
             self.advance(cursor)?;
         }
         // SAFETY: the cursor's block is alive and `position` is one of its slots; a slot that is ready holds a value, and
-        // the cursor moves past it.
+        // the cursor moves past it. The block stays until the cursor leaves it.
         unsafe {
             let slot = Block::slot(cursor.block, (cursor.capacity - cursor.left).into());
             let kind = match (*slot).ready.load(Ordering::Acquire) {
@@ -314,7 +372,7 @@ impl<T> Tail<T> {
             };
             cursor.position += 1;
             cursor.left -= 1;
-            Some(((*slot).value.with(|cell| (*cell).assume_init_read()), kind))
+            Some(((*slot).value.with(|cell| NonNull::new_unchecked(cell.cast_mut().cast())), kind))
         }
     }
 
@@ -328,22 +386,23 @@ impl<T> Tail<T> {
             // SAFETY: every slot of the block has been taken, so the next block is linked and nobody else knows this one.
             let next = Marked(unsafe { (*through).next.load(Ordering::Acquire) });
             debug_assert!(!next.0.is_null());
-            if u64::from(cursor.capacity) == FIRST {
+            let class = word::class_of(cursor.capacity.into());
+            if class == FIRST {
                 // SAFETY: as above.
                 unsafe { Block::free(through, FIRST) }
             } else {
-                let through = Marked::of(through, cursor.capacity.into());
+                let through = Marked::of(through, class);
                 // SAFETY: the exchange makes the one before the caller's alone, and what is spent is empty.
                 unsafe { Marked(self.spent.swap(through.0, Ordering::AcqRel)).free() }
             }
-            (cursor.block, cursor.capacity) = (next.block(), next.capacity() as u8);
+            (cursor.block, cursor.capacity) = (next.block(), slots(next.class()) as u16);
         } else {
             let first = self.first.load(Ordering::Acquire);
             if first.is_null() {
                 return None;
             }
             cursor.attached = true;
-            (cursor.block, cursor.capacity) = (first, FIRST as u8);
+            (cursor.block, cursor.capacity) = (first, slots(FIRST) as u16);
         }
         cursor.left = cursor.capacity;
         Some(())
@@ -372,10 +431,10 @@ impl<T> Tail<T> {
         }
         // Not null: a push that comes too late, and fails at the word, must not install a first block.
         self.block.store(ptr::without_provenance_mut(align_of::<Block<T>>()), Ordering::Release);
-        let capacity = cursor.capacity.into();
+        let class = word::class_of(cursor.capacity.into());
         // SAFETY: all accepted values have been taken, so nobody but the consumer uses the last block, and it is the
         // block of the cursor's position.
-        unsafe { Block::free(cursor.block, capacity) }
+        unsafe { Block::free(cursor.block, class) }
         cursor.block = ptr::null_mut();
         cursor.left = 0;
         self.free_spent();

@@ -31,11 +31,12 @@ mod tests;
 mod wakers;
 mod word;
 
-pub(crate) use receiver::{For, Park, Receiver};
+pub(crate) use receiver::{For, Lying, Park, Receiver};
 pub(crate) use room::Permit;
 #[cfg(test)]
 use room::Reserve;
 
+pub(crate) use block::Claim;
 use block::{Kind, Tail};
 use lane::Lane;
 use receiver::Own;
@@ -139,10 +140,22 @@ impl<T, I> Queue<T, I> {
     /// The value comes back: `Full`, or `Stopped` for good.
     #[inline]
     pub(crate) fn push(&self, value: T, room: Room) -> Result<Wake, (Refusal, T)> {
-        if room == Room::Unbounded {
-            return self.push_uncounted(value);
-        }
+        let value = match room {
+            Room::Unbounded => return self.push_uncounted(value),
+            Room::Adapted => value,
+            Room::Ordinary => match self.claim() {
+                Some(claim) => return Ok(claim.counted(value)),
+                None => value,
+            },
+        };
         self.push_counted(value, room).map(|(wake, _)| wake)
+    }
+
+    /// A place for a counted message, as long as that takes a few instructions; [`push`](Queue::push) otherwise. To be
+    /// [filled](Claim::counted) by the next statement.
+    #[inline(always)]
+    pub(crate) fn claim(&self) -> Option<Claim<'_, T>> {
+        self.tail.claim(self.limit.load(Ordering::Relaxed))
     }
 
     /// As [`push`](Queue::push), for counted messages; says too whether messages pile up: it filled a block.
@@ -151,7 +164,7 @@ impl<T, I> Queue<T, I> {
         let pushed = self.tail.insert(
             value,
             Kind::Counted,
-            |position| self.piles(position),
+            |position| self.waiting(position),
             |at| {
                 if at & (REFUSING | CROWDED) != 0 {
                     Err(if at & REFUSING != 0 { Some(Refusal::Stopped) } else { None })
@@ -214,9 +227,9 @@ impl<T, I> Queue<T, I> {
         (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize
     }
 
-    /// Whether many messages wait before `position`.
-    fn piles(&self, position: u64) -> bool {
-        (position + room::bound(self.capacity)).saturating_sub(self.exact_limit()) >= word::PILE
+    /// How many messages wait before `position`.
+    fn waiting(&self, position: u64) -> u64 {
+        (position + room::bound(self.capacity)).saturating_sub(self.exact_limit())
     }
 
     /// Whether every counted message is refused: then they wait elsewhere, if the actor ever lived.
@@ -239,5 +252,12 @@ impl<T, I> Queue<T, I> {
                 Err(now) => at = now,
             }
         }
+    }
+}
+
+impl<T> Claim<'_, T> {
+    #[inline(always)]
+    pub(crate) fn counted(self, value: T) -> Wake {
+        Wake::new(self.fill(value, Kind::Counted))
     }
 }

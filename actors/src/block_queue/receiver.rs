@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use super::Queue;
 use super::block::{Cursor, Kind};
@@ -90,19 +91,29 @@ impl<T, I> Receiver<T, I> {
     /// The next message, if it is there; one load when it is.
     #[inline(always)]
     pub(crate) fn pop(&mut self, queue: &Queue<T, I>) -> Option<T> {
+        self.pop_in_place(queue).map(Lying::take)
+    }
+
+    /// As [`pop`](Self::pop), for who looks before it takes: a message is large.
+    #[inline(always)]
+    pub(crate) fn pop_in_place<'a>(&'a mut self, queue: &'a Queue<T, I>) -> Option<Lying<'a, T>> {
         debug_assert!(queue.is_running(), "only who has the right may look");
         let (value, publish) = self.with(queue, |own| {
-            // SAFETY: the cursor is this queue's.
-            let (value, kind) = unsafe { queue.tail.take(&mut own.cursor) }?;
+            // SAFETY: the cursor is this queue's, and used next when the borrow of this receiver has ended.
+            let (value, kind) = unsafe { queue.tail.find(&mut own.cursor) }?;
             own.cursor.unpublished += u8::from(kind == Kind::Counted);
-            let publish = own.cursor.unpublished >= own.cursor.batch;
-            Some((value, if publish { std::mem::take(&mut own.cursor.unpublished) } else { 0 }))
+            Some((Lying { value, of: PhantomData }, own.cursor.unpublished >= own.cursor.batch))
         })?;
-        if publish > 0 {
-            queue.publish(publish.into());
-            queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
+        if publish {
+            self.publish_and_grant(queue);
         }
         Some(value)
+    }
+
+    #[cold]
+    fn publish_and_grant(&mut self, queue: &Queue<T, I>) {
+        self.publish(queue);
+        queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
     }
 
     /// Whether everything accepted so far has been taken, pushes in the middle of it included.
@@ -113,10 +124,8 @@ impl<T, I> Receiver<T, I> {
 
     #[cfg(test)]
     /// Makes room of what has been taken. Parking and yielding do it too.
-    #[inline(always)]
     pub(crate) fn flush(&mut self, queue: &Queue<T, I>) {
-        self.publish(queue);
-        queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
+        self.publish_and_grant(queue);
     }
 
     #[inline(always)]
@@ -167,8 +176,7 @@ impl<T, I> Receiver<T, I> {
     /// To be called before the right is handed on: makes room of what has been taken.
     pub(crate) fn yield_now(&mut self, queue: &Queue<T, I>) {
         debug_assert!(queue.is_running(), "only who has the right may give it up");
-        self.publish(queue);
-        queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
+        self.publish_and_grant(queue);
     }
 
     /// Refuses messages from now on and returns those that were accepted and not taken, oldest first. Who waits for room is
@@ -202,6 +210,37 @@ impl<T, I> Receiver<T, I> {
             std::iter::from_fn(|| own.internal.pop()).chain(std::iter::from_fn(|| rest.pop())).collect()
         });
         (messages, items)
+    }
+}
+
+/// A message that was taken out of a queue and lies there still. Dropped, it is forgotten.
+#[must_use]
+pub(crate) struct Lying<'a, T> {
+    value: NonNull<T>,
+    /// Borrows the receiver, so that nothing else is taken before this is done with, and the queue.
+    of: PhantomData<&'a mut T>,
+}
+
+impl<'a, T> Lying<'a, T> {
+    #[inline(always)]
+    pub(crate) fn look(&self) -> &T {
+        // SAFETY: this is the value's only owner, and the block it lies in stays as it is while the receiver is borrowed.
+        unsafe { self.value.as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(self) -> T {
+        // SAFETY: as above, and this is the only one, so it is read once.
+        unsafe { self.value.read() }
+    }
+
+    /// A part of it. The rest is forgotten.
+    ///
+    /// # Safety
+    /// `part` lies within the value, and belongs to it alone.
+    #[inline(always)]
+    pub(crate) unsafe fn part<U>(self, part: NonNull<U>) -> Lying<'a, U> {
+        Lying { value: part, of: PhantomData }
     }
 }
 

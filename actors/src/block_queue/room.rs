@@ -92,7 +92,7 @@ impl<T, I> Queue<T, I> {
         let pushed = self.tail.insert(
             value,
             Kind::Counted,
-            |position| self.piles(position),
+            |position| self.waiting(position),
             |at| {
                 if at & REFUSING != 0 {
                     Err(Refusal::Stopped)
@@ -117,7 +117,7 @@ impl<T, I> Queue<T, I> {
         let pushed = self.tail.insert(
             value,
             Kind::Free,
-            |position| self.piles(position),
+            |position| self.waiting(position),
             |at| {
                 if at & CLOSED != 0 { Err(Refusal::Stopped) } else { Ok(at & !CROWDED | keep) }
             },
@@ -264,7 +264,7 @@ impl<T, I> Permit<'_, T, I> {
         let pushed = queue.tail.insert(
             value,
             Kind::Counted,
-            |position| queue.piles(position),
+            |position| queue.waiting(position),
             |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) },
         );
         crowd.reserved -= 1;

@@ -14,8 +14,9 @@ pub(super) const ASLEEP: u64 = 1;
 pub(super) const LISTENING: u64 = 1 << 1;
 /// Waits for wakers alone.
 pub(super) const AWAITING: u64 = 1 << 2;
-/// The slot of this position lies in a large block.
-pub(super) const LARGE: u64 = 1 << 3;
+/// How large the block is in which the slot of this position lies: see [`slots`].
+pub(super) const CLASS: u64 = 3 << CLASS_SHIFT;
+const CLASS_SHIFT: u32 = 3;
 /// Any of the three: the consumer is parked.
 pub(super) const PARKED: u64 = ASLEEP | LISTENING | AWAITING;
 /// Something besides messages came since somebody has had the right to run the consumer.
@@ -31,23 +32,37 @@ pub(super) const SHUT: u64 = 1 << 9;
 /// Either of the two ways to refuse messages.
 pub(super) const REFUSING: u64 = CLOSED | SHUT;
 
+/// What a push has to look after.
+pub(super) const HINDERS: u64 = CLOSED | SHUT | CROWDED | LINKING;
+
 const SHIFT: u32 = 10;
 /// One position.
 pub(super) const ONE: u64 = 1 << SHIFT;
 
-/// Slots of the first block, of a small one and of a large one: an actor that gets a message now and then stays small, and
-/// only where messages pile up are there fewer seams. A checker gets to the seams sooner.
-pub(super) const FIRST: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 1 } else { 4 };
-pub(super) const SMALL: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 16 };
-pub(super) const FULL: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 4 } else { 64 };
+/// Classes of blocks: the first one, a small one, a large one and a huge one. An actor that gets a message now and then stays
+/// small, and only where messages pile up are there fewer seams. A checker gets to the seams sooner.
+pub(super) const FIRST: u64 = 0;
+pub(super) const SMALL: u64 = 1;
+pub(super) const LARGE: u64 = 2;
+pub(super) const HUGE: u64 = 3;
+
+/// Slots of a block of that class: 4, 16, 64, 256.
+#[inline(always)]
+pub(super) const fn slots(class: u64) -> u64 {
+    if cfg!(any(actors_loom, actors_shuttle)) { 1 << class } else { 4 << (2 * class) }
+}
+
+/// The class of a block of so many slots.
+pub(super) const fn class_of(slots: u64) -> u64 {
+    let doublings = slots.trailing_zeros() as u64;
+    if cfg!(any(actors_loom, actors_shuttle)) { doublings } else { doublings / 2 - 1 }
+}
+
 /// So many messages are a pile, for which a large block is begun.
 pub(super) const PILE: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 4 };
 
 /// The position of the first slot. Every block begins at a multiple of its size.
-pub(super) const START: u64 = FULL - FIRST;
-
-const _: () = assert!(FIRST.is_power_of_two() && SMALL.is_power_of_two());
-const _: () = assert!(FULL.is_power_of_two() && FULL <= u8::MAX as u64 && FULL > SMALL);
+pub(super) const START: u64 = slots(LARGE) - slots(FIRST);
 
 #[inline(always)]
 pub(super) const fn position(word: u64) -> u64 {
@@ -62,13 +77,13 @@ pub(super) const fn word(position: u64, flags: u64) -> u64 {
 /// Slots of the block in which the slot of `word` lies.
 #[inline(always)]
 pub(super) const fn capacity(word: u64) -> u64 {
-    if word & LARGE != 0 {
-        FULL
-    } else if position(word) < FULL {
-        FIRST
-    } else {
-        SMALL
-    }
+    slots((word & CLASS) >> CLASS_SHIFT)
+}
+
+/// The word, with a slot in a block of that class.
+#[inline(always)]
+pub(super) const fn with_class(word: u64, class: u64) -> u64 {
+    word & !CLASS | class << CLASS_SHIFT
 }
 
 /// Where the slot of a position lies in its block of so many slots.
@@ -77,10 +92,16 @@ pub(super) const fn offset(position: u64, capacity: u64) -> u64 {
     position & (capacity - 1)
 }
 
-/// Whether a large block may begin at `position`.
-#[inline(always)]
-pub(super) const fn may_be_large(position: u64) -> bool {
-    position.is_multiple_of(FULL)
+/// The class of the block that begins at `position`, when so many messages wait before it.
+pub(super) fn next_class(position: u64, waiting: impl FnOnce() -> u64) -> u64 {
+    if !position.is_multiple_of(slots(LARGE)) {
+        return SMALL;
+    }
+    match waiting() {
+        pile if pile >= slots(LARGE) && position.is_multiple_of(slots(HUGE)) => HUGE,
+        PILE.. => LARGE,
+        _ => SMALL,
+    }
 }
 
 /// The word after a push into the slot it names, and whether the right to run the consumer comes with it.
@@ -105,20 +126,24 @@ pub(super) const fn notified(word: u64, wakes: u64) -> (u64, bool) {
 mod tests {
     use super::*;
 
-    /// Through blocks of all sizes, large ones wherever they may be, or now and then.
+    /// Through blocks of all sizes, with piles now and then.
     #[test]
     fn every_position_has_a_slot_of_its_own() {
-        for large_every in 1..5 {
-            let (mut begin, mut flags, mut large) = (START, 0, 0);
-            for at in START..START + 20 * FULL {
+        for piles_every in 1..5 {
+            let (mut begin, mut flags, mut seen) = (START, 0, [0; 4]);
+            for at in START..START + 20 * slots(HUGE) {
                 let slots = capacity(word(at, flags));
                 assert_eq!(offset(at, slots), at - begin, "position {at} in a block of {slots}");
                 if offset(at + 1, slots) == 0 {
                     begin = at + 1;
-                    large += u64::from(may_be_large(begin));
-                    flags = if may_be_large(begin) && large % large_every == 0 { LARGE } else { 0 };
+                    let pile = if begin / 64 % piles_every == 0 { begin / 64 * 7 % 130 } else { 0 };
+                    let class = next_class(begin, || pile);
+                    assert_eq!(class_of(super::slots(class)), class);
+                    seen[class as usize] += 1;
+                    flags = with_class(0, class);
                 }
             }
+            assert!(seen[1..].iter().all(|&blocks| blocks > 0), "{seen:?}");
         }
     }
 

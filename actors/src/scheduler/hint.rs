@@ -11,12 +11,12 @@
 )]
 
 use std::alloc::Layout;
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 
-use super::After;
+use super::{After, current};
 use crate::cell::Control;
 use crate::discard;
 use crate::memory;
@@ -27,8 +27,14 @@ use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 /// # Safety
 /// The type is `repr(C)` and begins with a [`Header`] made by [`Header::of`] for this very type.
 pub(crate) unsafe trait Runnable: Send + Sync + Sized + 'static {
-    /// Runs the actor for a while; `this` is the hint itself, to be cloned where it is needed. Must not unwind.
+    /// Runs the actor for a while; `this` is the hint itself, to be cloned where it is needed.
     fn run(&self, this: &Hint) -> After;
+
+    /// That has unwound: goes on from there. Must not unwind.
+    fn panicked(&self, this: &Hint, panic: Box<dyn Any + Send>) -> After {
+        current::note(this.uid(), &*panic);
+        After::Ended
+    }
 
     /// The name of the type, for people.
     fn type_name() -> &'static str {
@@ -62,6 +68,7 @@ pub(crate) struct Header {
 
 struct Code {
     run: fn(&Hint) -> After,
+    panicked: fn(&Hint, Box<dyn Any + Send>) -> After,
     control: for<'a> fn(&'a Hint) -> Option<&'a (dyn Control + 'static)>,
     adrift: fn(Hint),
     let_go: fn(&Hint),
@@ -75,6 +82,8 @@ impl<T: Runnable> Of<T> {
     const CODE: Code = Code {
         // SAFETY: the code is that of a hint's own type: see the top of the file.
         run: |hint| unsafe { hint.0.cast::<T>().as_ref() }.run(hint),
+        // SAFETY: as above.
+        panicked: |hint, panic| unsafe { hint.0.cast::<T>().as_ref() }.panicked(hint, panic),
         adrift: T::adrift,
         type_name: T::type_name,
         // SAFETY: as above.
@@ -169,7 +178,13 @@ impl Hint {
         (self.header().code.run)(self)
     }
 
-    /// The run is over, and was not cut short.
+    /// The run has unwound.
+    #[cold]
+    pub(super) fn panicked(&self, panic: Box<dyn Any + Send>) -> After {
+        (self.header().code.panicked)(self, panic)
+    }
+
+    /// The run is over.
     #[inline(always)]
     pub(super) fn over(self, after: After) {
         if after == After::Parked {

@@ -1,7 +1,7 @@
 //! [`Scheduler`]: which actor runs next, on which thread.
 //!
-//! An actor that has work is known to its scheduler by a *hint* ([`Hint`]) in one of the queues below. A *carrier*, a tokio
-//! task, takes hints out and runs them ([`Runnable::run`]), many in a row, so that handing a thread from one actor to the
+//! An actor that has work is known to its scheduler by a *hint* ([`Hint`]) in one of the queues below. A *carrier*, a task of
+//! tokio (or two that take turns: [`carrier`]), takes hints out and runs them ([`Runnable::run`]), many in a row, so that handing a thread from one actor to the
 //! next costs no task switch, while handlers can await whatever tokio offers.
 //!
 //! | queue | who puts in | who takes out |
@@ -35,7 +35,8 @@
 //!
 //! A run that computes for long, or blocks (`block_in_place`), holds its carrier. What lies in that carrier's deque others
 //! steal at once if they are awake; a hint in its slot only after `Pool::relieve` has found it stuck, which the
-//! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all.
+//! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all, and
+//! has those come at once that gave their thread back and were not given it again since the call before.
 //! Where the order is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 
 mod carrier;
@@ -112,8 +113,7 @@ impl Drop for Owner {
 
 /// Runs `hint` on this thread, which is none of a scheduler's, as the current actor; returned if it is to run again.
 pub(crate) fn run_here(hint: Hint) -> Option<Hint> {
-    let uid = hint.uid();
-    match current::run(hint, uid) {
+    match current::run(hint) {
         (hint, After::Again) => Some(hint),
         (hint, after) => {
             hint.over(after);
@@ -176,8 +176,7 @@ impl Scheduler {
         }
         let Some(hint) = pool.take_back(hint) else { return false };
         let _entered = (!pool.is_home()).then(|| pool.runtime().enter());
-        let uid = hint.uid();
-        match current::run(hint, uid) {
+        match current::run(hint) {
             (hint, After::Again) => pool.schedule_back(hint),
             (hint, after) => hint.over(after),
         }

@@ -5,13 +5,12 @@ use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
 
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::carrier::{Carrier, Decoys};
+use super::carrier::{Carrier, Decoys, Tasks};
 use super::injector::Injector;
 use super::line::Line;
 use super::outside::Outside;
@@ -60,7 +59,7 @@ pub(super) struct Seat {
     stealer: Stealer<Hint>,
     young: Stealer<Hint>,
     slot: Thief<Hint>,
-    pub(super) waker: OnceLock<Waker>,
+    pub(super) tasks: Tasks,
     pub(super) pulse: Pulse,
     /// `pulse.runs` at the last look, and the value at which it was found stuck.
     seen: AtomicU64,
@@ -127,7 +126,7 @@ impl Pool {
             stealer: deque.stealer(),
             young: young.stealer(),
             slot: thief,
-            waker: OnceLock::new(),
+            tasks: Tasks::new(),
             pulse: Pulse { runs: AtomicU64::new(0), running: AtomicU64::new(0) },
             seen: AtomicU64::new(u64::MAX),
             stuck: AtomicU64::new(u64::MAX),
@@ -136,7 +135,9 @@ impl Pool {
             return;
         }
         self.seated.store(index + 1, SeqCst);
-        self.runtime.spawn(self.gate.guard(Carrier::new(Worker::new(index, self.clone(), deque, young, slot))));
+        for task in Carrier::tasks(self, Worker::new(index, self.clone(), deque, young, slot)) {
+            self.runtime.spawn(self.gate.guard(task));
+        }
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
@@ -315,10 +316,7 @@ impl Pool {
     }
 
     fn wake(&self, index: usize) {
-        // One that never was polled is about to be.
-        if let Some(waker) = self.seat(index).waker.get() {
-            waker.wake_by_ref();
-        }
+        self.seat(index).tasks.wake();
     }
 
     // ---- finding work
@@ -416,14 +414,21 @@ impl Pool {
         self.seats().map(state).collect()
     }
 
-    /// Looks after carriers that have been in one and the same run since the last call, and returns how many: others may take the hints out of their slots, and others are added, so that as many as were started are free.
+    /// Looks after carriers that have been in one and the same run since the last call, and returns how many: others may
+    /// take the hints out of their slots, and others are added, so that as many as were started are free. Those that have
+    /// been put off since then come at once.
     pub(super) fn relieve(self: &Arc<Self>) -> usize {
         let mut stuck = 0;
         for seat in self.seats() {
             let runs = seat.pulse.runs.load(Relaxed);
-            if seat.seen.swap(runs, Relaxed) == runs && seat.pulse.running.load(Relaxed) != 0 {
+            if seat.seen.swap(runs, Relaxed) != runs {
+                continue;
+            }
+            if seat.pulse.running.load(Relaxed) != 0 {
                 seat.stuck.store(runs, Relaxed);
                 stuck += 1;
+            } else {
+                seat.tasks.hasten();
             }
         }
         let wanted = (self.workers + stuck).min(self.seats.len());
@@ -456,9 +461,9 @@ impl Pool {
 
     pub(super) fn stop(&self) {
         self.stopped.store(true, Relaxed);
-        // A carrier makes its waker known first and then looks whether it has been stopped.
+        // The tasks of a carrier make their wakers known first and then look whether they have been stopped.
         fence(SeqCst);
-        self.seats().filter_map(|seat| seat.waker.get()).for_each(Waker::wake_by_ref);
+        self.seats().for_each(|seat| seat.tasks.wake_all());
         self.decoys.stop();
         self.drain();
     }

@@ -1,6 +1,7 @@
 //! [`Worker`]: a carrier's queues and its loop.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ const SLICE: Duration = Duration::from_micros(200);
 const CLOCK_EVERY: u32 = 64;
 /// Runs before the first look in a slice, at most.
 const CLOCK_FIRST: u32 = 8;
+/// Every so many runs it looks whether tokio lets this task go on. Who awaits something of tokio's without that comes again.
+const BUDGET_EVERY: u64 = 8;
 /// Runs in a slice where the order is fixed and so must not depend on a clock.
 const FIXED_SLICE: u32 = 256;
 
@@ -48,7 +51,8 @@ pub(super) struct Worker {
     young_left: Cell<usize>,
     /// Whether the next slice begins with the one of them that waits for longest.
     oldest_first: Cell<bool>,
-    tick: Cell<u32>,
+    /// Runs until the injector comes first.
+    until_fair: Cell<u32>,
     /// Empty, but while hints from outside go through.
     chunk: RefCell<Vec<Hint>>,
     /// Which place outside it looks at first when others have their turn.
@@ -74,7 +78,7 @@ impl Worker {
             young,
             young_left: Cell::new(AS_MANY_AS_WAIT),
             oldest_first: Cell::new(true),
-            tick: Cell::new(0),
+            until_fair: Cell::new(FAIRNESS),
             chunk: RefCell::default(),
             place: Cell::new(0),
             stride: Cell::new(CLOCK_EVERY),
@@ -83,10 +87,6 @@ impl Worker {
 
     pub(super) fn index(&self) -> usize {
         self.index
-    }
-
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
     }
 
     pub(super) fn seat(&self) -> &Seat {
@@ -149,18 +149,17 @@ impl Worker {
         self.deque.len() + self.young.len() + usize::from(!self.slot.is_empty()) > 1 || self.pool.was_brought_work()
     }
 
+    #[inline(always)]
     fn next(&self) -> Option<Hint> {
         if let Some(line) = self.pool.line() {
             return line.pop();
         }
-        let tick = self.tick.get().wrapping_add(1);
-        self.tick.set(tick);
-        if tick.is_multiple_of(FAIRNESS) {
-            let place = self.place.get();
-            self.place.set(place.wrapping_add(1));
-            if let Some(hint) = self.pool.brought(place, &self.deque, &mut self.chunk.borrow_mut()) {
-                return Some(hint);
-            }
+        let until_fair = self.until_fair.get() - 1;
+        self.until_fair.set(until_fair);
+        if until_fair == 0
+            && let Some(hint) = self.fairly()
+        {
+            return Some(hint);
         }
         if let Some(hint) = self.slot.take() {
             self.slot_runs.set(self.slot_runs.get() + 1);
@@ -170,6 +169,15 @@ impl Worker {
         self.own()
             .or_else(|| self.pool.inject(&self.deque, &mut self.chunk.borrow_mut()))
             .or_else(|| self.pool.steal(self.index, &self.deque))
+    }
+
+    /// What others have brought.
+    #[cold]
+    fn fairly(&self) -> Option<Hint> {
+        self.until_fair.set(FAIRNESS);
+        let place = self.place.get();
+        self.place.set(place.wrapping_add(1));
+        self.pool.brought(place, &self.deque, &mut self.chunk.borrow_mut())
     }
 
     /// From the young and from this worker's deque, in turn: after one of those as many young as wait by then, since all of
@@ -199,7 +207,19 @@ impl Worker {
     pub(super) fn work(&self, searching: bool) -> bool {
         pool::begin_here();
         Scoped::set(&WORKER, self, || {
-            let busy = self.run_slice(searching);
+            let (mut searching, mut running) = (searching, None);
+            let in_turn = current::in_turn();
+            let slice = || self.run_slice(&mut searching, &mut running, &in_turn);
+            let busy = catch_unwind(AssertUnwindSafe(slice)).unwrap_or_else(|panic| {
+                match running.take() {
+                    Some(hint) => {
+                        let after = in_turn.panicked(&hint, panic);
+                        self.over(hint, after);
+                    }
+                    None => current::note(0, &*panic),
+                }
+                true
+            });
             self.seat().pulse.running.store(0, Relaxed);
             if busy && self.has_more() {
                 self.pool.wake_in_passing();
@@ -208,38 +228,57 @@ impl Worker {
         })
     }
 
-    fn run_slice(&self, mut searching: bool) -> bool {
+    /// As [`work`](Self::work), with the hint that is being run in `running`.
+    #[inline(always)]
+    fn run_slice(&self, searching: &mut bool, running: &mut Option<Hint>, in_turn: &current::InTurn) -> bool {
         let pulse = &self.seat().pulse;
         let fixed = self.pool.line().is_some();
         let mut runs = pulse.runs.load(Relaxed);
         let mut slice = Slice::new(fixed, self.stride.get());
         let mut first = self.oldest();
         loop {
-            let next = first.take().or_else(|| self.next());
-            if std::mem::take(&mut searching)
-                && self.pool.sleepers().found()
-                && next.is_some()
-                && (!self.deque.is_empty() || !self.young.is_empty() || self.pool.has_work_for(self.index))
-            {
-                self.pool.wake_from_carrier();
+            let next = if first.is_some() { first.take() } else { self.next() };
+            if *searching {
+                *searching = false;
+                self.searched(next.is_some());
             }
             let Some(hint) = next else { return false };
+            let hint = running.insert(hint);
             runs += 1;
-            let uid = hint.uid();
-            pulse.running.store(uid, Relaxed);
+            pulse.running.store(hint.uid(), Relaxed);
             pulse.runs.store(runs, Relaxed);
-            match current::run(hint, uid) {
-                (hint, After::Again) => {
-                    self.push_back(hint);
-                    // That was a long one: whoever waits outside has waited for long enough.
-                    self.tick.set(FAIRNESS - 1);
-                }
-                (hint, after) => hint.over(after),
+            let after = in_turn.run(hint);
+            if let Some(hint) = running.take() {
+                self.over(hint, after);
             }
-            if self.pool.is_stopped() || !has_budget_remaining() || slice.is_over() {
+            let is_over = slice.is_over();
+            if is_over || self.pool.is_stopped() || (runs.is_multiple_of(BUDGET_EVERY) && !has_budget_remaining()) {
                 self.stride.set(slice.stride);
                 return true;
             }
+        }
+    }
+
+    /// A run is over.
+    #[inline(always)]
+    fn over(&self, hint: Hint, after: After) {
+        if after == After::Again {
+            self.push_back(hint);
+            // That was a long one: whoever waits outside has waited for long enough.
+            self.until_fair.set(1);
+        } else {
+            hint.over(after);
+        }
+    }
+
+    /// It was called, and has looked for work.
+    #[cold]
+    fn searched(&self, found: bool) {
+        if self.pool.sleepers().found()
+            && found
+            && (!self.deque.is_empty() || !self.young.is_empty() || self.pool.has_work_for(self.index))
+        {
+            self.pool.wake_from_carrier();
         }
     }
 
