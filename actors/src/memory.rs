@@ -434,14 +434,16 @@ mod tests {
     #[test]
     fn one_piece_is_at_hand_and_makes_room_for_another_layout() {
         let layouts = [Layout::new::<[u64; 21]>(), Layout::new::<[u64; 23]>()];
-        let [first, second] = layouts.map(take_at_hand);
-        // SAFETY: each of its layout, and empty; so below.
-        unsafe {
-            put_at_hand(first, layouts[0]);
-            assert_eq!(take_at_hand(layouts[0]), first);
-            put_at_hand(first, layouts[0]);
-            put_at_hand(second, layouts[1]);
-        }
+        let first = take_at_hand(layouts[0]);
+        // SAFETY: of that layout, and empty; so below.
+        unsafe { put_at_hand(first, layouts[0]) }
+        assert_eq!(take_at_hand(layouts[0]), first);
+        // SAFETY: as above.
+        unsafe { put_at_hand(first, layouts[0]) }
+        let second = take_at_hand(layouts[1]);
+        assert_ne!(second, first, "of another layout");
+        // SAFETY: as above.
+        unsafe { put_at_hand(second, layouts[1]) }
         assert_eq!(take_at_hand(layouts[1]), second, "the last one is at hand");
         assert_eq!(take(layouts[0]), first, "the one before is on its shelf");
 
@@ -452,7 +454,8 @@ mod tests {
             put_at_hand(second, layouts[1]);
             put_at_hand(piece, large);
         }
-        assert_eq!(take_at_hand(layouts[1]), second, "what is too large is not kept");
+        assert_eq!(HERE.with(|here| here.at_hand.get()), Some((second, layouts[1])), "what is too large is not kept");
+        assert_eq!(take_at_hand(layouts[1]), second);
         // SAFETY: as above.
         unsafe {
             give(first, layouts[0]);
