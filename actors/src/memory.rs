@@ -34,7 +34,7 @@ const STACK_BYTES: usize = 8 << 10;
 /// Larger pieces are not kept.
 const PIECE_MAX: usize = 16 << 10;
 /// As much is asked of the allocator ahead.
-const AHEAD: usize = 64 << 10;
+const AHEAD: usize = 48 << 10;
 /// As much lies in the depot at most, all layouts together.
 const DEPOT_BYTES: usize = 4 << 20;
 
@@ -306,7 +306,7 @@ fn allocate(layout: Layout) -> NonNull<u8> {
 /// call each time: a quarter of what it takes to make an actor. A large piece that is given back at once makes it larger by
 /// more.
 fn ask_ahead(size: usize) {
-    if cfg!(not(all(target_os = "linux", target_env = "gnu"))) {
+    if cfg!(not(all(target_os = "linux", target_env = "gnu"))) || size >= AHEAD {
         return;
     }
     let _ = HERE.try_with(|here| {

@@ -23,7 +23,7 @@ const PUT_OFF_EVERY: u32 = 5;
 /// If it comes back no sooner the thread had other tasks, so that tokio looks by itself.
 const LATE: Duration = Duration::from_millis(1);
 /// Then it is put off again after so many times.
-const PUT_OFF_NEXT: u32 = 256;
+const PUT_OFF_NEXT: u32 = 100;
 /// As much as a task's budget can be, and more.
 const BUDGET: u32 = 256;
 
@@ -121,6 +121,8 @@ impl Carrier {
             duty.put_off = Some(Instant::now());
             self.duty = Some(duty);
             self.tasks_of_mine().put_off.store(true, Release);
+            // What comes next on this thread may block it: another one is to know of it.
+            self.pool.clear_next();
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         } else if let Some(other) = self.tasks_of_mine().wakers[1 - self.turn].get() {
             use_up_budget();
@@ -195,9 +197,10 @@ impl Future for Carrier {
 }
 
 impl Drop for Carrier {
-    /// The other one may have its duty to take, or may have handed over what this one never takes.
+    /// One alone is no carrier, and may have been handed the duty. So when one ends, by the end of its runtime or otherwise, all
+    /// do.
     fn drop(&mut self) {
-        self.tasks_of_mine().wake_all();
+        self.pool.stop();
     }
 }
 

@@ -36,7 +36,7 @@
 //! A run that computes for long, or blocks (`block_in_place`), holds its carrier. What lies in that carrier's deque others
 //! steal at once if they are awake; a hint in its slot only after `Pool::relieve` has found it stuck, which the
 //! [guard](Scheduler::guard) calls every 10 ms. The same call adds carriers for those that are stuck, up to 56 in all, and
-//! has those come at once that gave their thread back and were not given it again since the call before.
+//! has those come at once that wait for their thread to have nothing else to do and were not given it since the call before.
 //! Where the order is fixed or the runtime has one thread there is one carrier, and everybody waits for it.
 
 mod carrier;

@@ -305,6 +305,12 @@ impl Pool {
         }
     }
 
+    /// From a carrier that waits for all other tasks of its thread: the one in the thread's next-task slot goes to where others
+    /// can take it, and one is called for it.
+    pub(super) fn clear_next(&self) {
+        self.decoys.wake();
+    }
+
     /// From a carrier that gives its thread back and leaves work behind: whom it wakes goes on there.
     pub(super) fn wake_in_passing(&self) {
         if self.sleepers.any()

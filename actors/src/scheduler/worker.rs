@@ -1,7 +1,7 @@
 //! [`Worker`]: a carrier's queues and its loop.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -216,7 +216,7 @@ impl Worker {
                         let after = in_turn.panicked(&hint, panic);
                         self.over(hint, after);
                     }
-                    None => current::note(0, &*panic),
+                    None => resume_unwind(panic),
                 }
                 true
             });
