@@ -2,11 +2,10 @@
 //! begin, slots of asks. They come and go by the million, often on another thread than the one that asked for them, and two
 //! threads that give memory back to a general allocator at once may wait for each other there.
 //!
-//! A thread has one piece *at hand*, the last one that was needed for a moment only, and it keeps two *stacks* of a layout on its
-//! [`Shelf`]: it takes from and gives to one of them, and when that is empty or
-//! full the other one's turn comes. What more there is goes to the *depot*, stack by stack, where other threads find it: so
-//! where one thread makes and another ends, both meet once a stack. (Magazines and depots: Bonwick and Adams, "Magazines and
-//! Vmem", USENIX 2001.)
+//! A thread has one piece *at hand*, the last one that was needed for a moment only, and it keeps two *stacks* of a layout on
+//! its [`Shelf`]: it takes from and gives to one of them, and when that is empty or full the other one's turn comes. What more
+//! there is goes to the *depot*, stack by stack, where other threads find it: so where one thread makes and another ends, both
+//! meet once a stack. (Magazines and depots: Bonwick and Adams, "Magazines and Vmem", USENIX 2001.)
 //!
 //! # Invariant
 //! A piece was allocated with its layout by the global allocator, as `Box` does, and belongs to whoever took it until that one
@@ -32,7 +31,7 @@ const BINS: usize = 256;
 /// As much lies in a stack at most, where a piece is not larger.
 const STACK_BYTES: usize = 8 << 10;
 /// Larger pieces are not kept.
-const PIECE_MAX: usize = 16 << 10;
+pub(crate) const PIECE_MAX: usize = 16 << 10;
 /// As much is asked of the allocator ahead.
 const AHEAD: usize = 48 << 10;
 /// As much lies in the depot at most, all layouts together.
@@ -124,8 +123,10 @@ impl Drop for Here {
 }
 
 thread_local! {
-    static HERE: Here =
-        const { Here { at_hand: Cell::new(None), ahead: Cell::new(0), shelves: RefCell::new([const { Shelf::EMPTY }; SHELVES]) } };
+    static HERE: Here = const {
+        let shelves = RefCell::new([const { Shelf::EMPTY }; SHELVES]);
+        Here { at_hand: Cell::new(None), ahead: Cell::new(0), shelves }
+    };
 }
 
 impl Shelf {

@@ -23,6 +23,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::word::{self, FIRST, HUGE, LARGE, LINKING, START, slots};
+use crate::memory::PIECE_MAX;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Backoff, UnsafeCell, memory};
 
@@ -62,7 +63,7 @@ struct Block<T> {
 impl<T> Block<T> {
     /// The largest class of block: none that memory is not kept for, since a queue that is idle keeps the block it is at.
     const LARGEST: u64 =
-        if size_of::<Self>() + size_of::<Slot<T>>() * slots(HUGE) as usize <= 16 << 10 { HUGE } else { LARGE };
+        if size_of::<Self>() + size_of::<Slot<T>>() * slots(HUGE) as usize <= PIECE_MAX { HUGE } else { LARGE };
 
     fn layout(class: u64) -> Layout {
         let slots = Layout::array::<Slot<T>>(slots(class) as usize).expect("a message is far smaller than memory");

@@ -33,7 +33,7 @@ pub(super) const SHUT: u64 = 1 << 9;
 pub(super) const REFUSING: u64 = CLOSED | SHUT;
 
 /// What a push has to look after.
-pub(super) const HINDERS: u64 = CLOSED | SHUT | CROWDED | LINKING;
+pub(super) const HINDERS: u64 = REFUSING | CROWDED | LINKING;
 
 const SHIFT: u32 = 10;
 /// One position.

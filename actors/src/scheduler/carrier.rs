@@ -1,4 +1,5 @@
-//! [`Carrier`]: a worker as a task of tokio, or two that take turns. [`Decoys`]: tasks that push a carrier out of tokio's next-task slot.
+//! [`Carrier`]: a worker as a task of tokio, or two that take turns. [`Decoys`]: tasks that push a carrier out of tokio's
+//! next-task slot.
 
 use std::fmt;
 use std::future::Future;

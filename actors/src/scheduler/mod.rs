@@ -1,8 +1,8 @@
 //! [`Scheduler`]: which actor runs next, on which thread.
 //!
 //! An actor that has work is known to its scheduler by a *hint* ([`Hint`]) in one of the queues below. A *carrier*, a task of
-//! tokio (or two that take turns: [`carrier`]), takes hints out and runs them ([`Runnable::run`]), many in a row, so that handing a thread from one actor to the
-//! next costs no task switch, while handlers can await whatever tokio offers.
+//! tokio (or two that take turns: [`carrier`]), takes hints out and runs them ([`Runnable::run`]), many in a row, so that
+//! handing a thread from one actor to the next costs no task switch, while handlers can await whatever tokio offers.
 //!
 //! | queue | who puts in | who takes out |
 //! |---|---|---|
