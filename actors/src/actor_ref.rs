@@ -237,6 +237,9 @@ impl<M: Send + 'static> ActorRef<M> {
         }
         let clock = self.system().clock();
         let now = clock.now();
+        if let Target::Local(cell) = &self.target {
+            cell.queue().fetch();
+        }
         ask::asked_at(now, clock);
         self.ask_until(make, now + within)
     }

@@ -17,6 +17,7 @@ use crate::cell_ref::ControlRef;
 use crate::clock::{Clock, Tick};
 use crate::discard;
 use crate::envelope::Question;
+use crate::port::{Port, PortRef, Ported};
 use crate::reply_slot::{self, Asker, Filler};
 
 /// Why an ask has no answer. Known as soon as it is certain, not only when the time is over.
@@ -44,12 +45,6 @@ pub enum AskError {
     Cycle,
 }
 
-/// What takes an answer, or the reason why there is none. Called at most once.
-pub(crate) trait Port<T>: Send + Sync {
-    fn complete(self: Arc<Self>, outcome: Result<T, AskError>);
-    fn is_closed(&self) -> bool;
-}
-
 /// Where the answer to one question goes.
 ///
 /// Answering consumes it, so there is at most one answer. Dropping it unanswered ends the ask at once with
@@ -61,27 +56,26 @@ pub struct ReplyTo<T> {
 
 /// Where the answer to a question goes.
 pub(crate) enum Outlet<T> {
-    /// The slot of an ask that is awaited, as nearly always. `None`: nowhere; here, since that makes both variants together
-    /// no larger than the other one.
-    Slot(Option<Filler<T>>),
-    Port(Arc<dyn Port<T>>),
+    Nowhere,
+    /// The slot of an ask that is awaited, as nearly always.
+    Slot(Filler<T>),
+    Port(PortRef<T>),
 }
 
 impl<T> Outlet<T> {
-    const NOWHERE: Self = Self::Slot(None);
-
     #[inline]
     pub(crate) fn complete(self, outcome: Result<T, AskError>) {
         match self {
-            Self::Slot(Some(filler)) => filler.fill(outcome),
-            Self::Slot(None) => {}
+            Self::Slot(filler) => filler.fill(outcome),
+            Self::Nowhere => {}
             Self::Port(port) => port.complete(outcome),
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         match self {
-            Self::Slot(filler) => filler.as_ref().is_none_or(Filler::is_closed),
+            Self::Nowhere => true,
+            Self::Slot(filler) => filler.is_closed(),
             Self::Port(port) => port.is_closed(),
         }
     }
@@ -89,8 +83,9 @@ impl<T> Outlet<T> {
     /// Tells it from all others that are there; `None`: it leads nowhere.
     pub(crate) fn address(&self) -> Option<usize> {
         match self {
-            Self::Slot(filler) => filler.as_ref().map(Filler::address),
-            Self::Port(port) => Some(Arc::as_ptr(port).cast::<()>().addr()),
+            Self::Nowhere => None,
+            Self::Slot(filler) => Some(filler.address()),
+            Self::Port(port) => Some(port.address()),
         }
     }
 }
@@ -98,6 +93,7 @@ impl<T> Outlet<T> {
 impl<T> Clone for Outlet<T> {
     fn clone(&self) -> Self {
         match self {
+            Self::Nowhere => Self::Nowhere,
             Self::Slot(filler) => Self::Slot(filler.clone()),
             Self::Port(port) => Self::Port(port.clone()),
         }
@@ -105,12 +101,12 @@ impl<T> Clone for Outlet<T> {
 }
 
 impl<T: Send + 'static> ReplyTo<T> {
-    pub(crate) fn new(port: Arc<dyn Port<T>>) -> Self {
-        Self { outlet: Outlet::Port(port) }
+    pub(crate) fn new<P: Port<T>>(port: Arc<Ported<T, P>>) -> Self {
+        Self { outlet: Outlet::Port(PortRef::new(port)) }
     }
 
     fn to_slot(filler: Filler<T>) -> Self {
-        Self { outlet: Outlet::Slot(Some(filler)) }
+        Self { outlet: Outlet::Slot(filler) }
     }
 
     #[cfg(feature = "serde")]
@@ -126,22 +122,25 @@ impl<T: Send + 'static> ReplyTo<T> {
 
     /// Calls `take` with the answer, or with the reason why there is none, in the turn of whoever answers.
     pub fn from_fn(take: impl FnOnce(Result<T, AskError>) + Send + 'static) -> Self {
-        Self::new(Arc::new(Callback(Mutex::new(Some(take)))))
+        Self::new(Ported::new(Callback(Mutex::new(Some(take)))))
     }
 
     /// A `ReplyTo` that drops whatever it is given.
     pub fn ignore() -> Self {
-        Self { outlet: Outlet::NOWHERE }
+        Self { outlet: Outlet::Nowhere }
     }
 
     /// Gives the answer. Never blocks; an asker that no longer waits does not notice.
     pub fn tell(mut self, answer: T) {
-        mem::replace(&mut self.outlet, Outlet::NOWHERE).complete(Ok(answer));
+        match mem::replace(&mut self.outlet, Outlet::Nowhere) {
+            Outlet::Slot(filler) => filler.answer(answer),
+            outlet => outlet.complete(Ok(answer)),
+        }
     }
 
     /// Ends the ask without an answer and with this reason.
     pub fn fail(mut self, error: AskError) {
-        mem::replace(&mut self.outlet, Outlet::NOWHERE).complete(Err(error));
+        mem::replace(&mut self.outlet, Outlet::Nowhere).complete(Err(error));
     }
 
     /// Whether nobody waits for the answer any more: the time is over or the asker is gone. A hint that work may be
@@ -164,7 +163,7 @@ impl<T> Drop for ReplyTo<T> {
         if let Some(address) = self.outlet.address()
             && !discard::is_gone(address)
         {
-            mem::replace(&mut self.outlet, Outlet::NOWHERE).complete(Err(discard::reason()));
+            mem::replace(&mut self.outlet, Outlet::Nowhere).complete(Err(discard::reason()));
         }
     }
 }
@@ -177,9 +176,9 @@ impl<T> fmt::Debug for ReplyTo<T> {
 
 struct Callback<F>(Mutex<Option<F>>);
 
-impl<T, F: FnOnce(Result<T, AskError>) + Send> Port<T> for Callback<F> {
-    fn complete(self: Arc<Self>, outcome: Result<T, AskError>) {
-        let take = self.0.lock().take();
+impl<T: 'static, F: FnOnce(Result<T, AskError>) + Send + 'static> Port<T> for Callback<F> {
+    fn complete(this: Arc<Ported<T, Self>>, outcome: Result<T, AskError>) {
+        let take = this.0.lock().take();
         if let Some(take) = take {
             take(outcome);
         }

@@ -13,11 +13,11 @@ use crate::actor_ref::{Stopped, TryTellError};
 use crate::ask::AskError;
 use crate::ask_chain::Link;
 use crate::audience::{Audience, Outside};
-use crate::block_queue::{Permit, Posture, Queue, Refusal, Room, Wake};
+use crate::block_queue::{Note, Permit, Posture, Queue, Refusal, Room, Wake};
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::clock::Tick;
 use crate::discard;
-use crate::envelope::{Envelope, Internal, Place, Question};
+use crate::envelope::{Envelope, Internal, Place, Question, until};
 use crate::event_stream::DeadLetterReason;
 use crate::foyer::Foyer;
 use crate::guardian::Guardian;
@@ -103,6 +103,8 @@ const ENDED: u8 = 1 << 2;
 #[repr(C)]
 pub(crate) struct Head {
     header: Header,
+    /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
+    deadline: AtomicU64,
     /// It has awaited an ask in this turn.
     awaited: AtomicBool,
     pub(crate) abandoned: AtomicBool,
@@ -114,12 +116,10 @@ pub(crate) struct Head {
     rare: Option<Box<Rare>>,
     /// The system comes first in it.
     lineage: Lineage,
-    // What every run looks at lies above, in one cache line as allocators place it; the parent and the rest are for its ends
-    // and for those who ask.
+    // What every run and every ask looks at lies above, in one cache line as allocators place it; the parent and the rest are
+    // for its ends and for those who ask inside a handler.
     /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
     turn: AtomicU64,
-    /// Until when whoever asked the message in hand waits: a [`Tick`]. Written by the actor alone.
-    deadline: AtomicU64,
     name: Name,
     /// Made when somebody wants to read it: most actors are never asked for it.
     path: Lazy<ActorPath>,
@@ -447,19 +447,19 @@ impl Head {
 
 /// An actor as its references see it, and, in one place with that, what belongs to whoever runs it.
 ///
-/// The order keeps what senders write (the counts of holders before it, and the queue's first line) away from what the
-/// runner writes (the queue's last line and what follows).
+/// The order keeps what senders write (the counts of holders, and the queue's first line) away from what the runner writes (the
+/// queue's last line and what follows), and what each of them writes together: between two processors it goes by the line.
 #[repr(C)]
 pub(crate) struct Cell<M> {
     head: Head,
-    pub(crate) own: Own,
     queue: Queue<Envelope<M>, Internal<M>>,
+    pub(crate) own: Own,
 }
 
 impl<M> Cell<M> {
     /// The first part of what the header in `head` was made for.
     pub(crate) fn new(head: Head, own: Own, queue: Queue<Envelope<M>, Internal<M>>) -> Self {
-        Self { head, own, queue }
+        Self { head, queue, own }
     }
 
     #[inline(always)]
@@ -500,13 +500,13 @@ impl<M: Send + 'static> CellRef<M> {
         match question {
             None => match self.queue().claim() {
                 Some(claim) => {
-                    self.schedule(claim.counted(Envelope::Message(message)));
+                    self.schedule(claim.counted(Envelope::Message(message), Note::NONE));
                     Ok(())
                 }
-                None => self.try_tell_hindered(Envelope::Message(message)),
+                None => self.try_tell_hindered(Envelope::Message(message), Note::NONE),
             },
             Some(Question::Until(deadline)) => self.try_ask(message, deadline),
-            question => self.try_tell_hindered(Envelope::new(message, question)),
+            question => self.try_tell_hindered(Envelope::new(message, question), Note::NONE),
         }
     }
 
@@ -515,20 +515,20 @@ impl<M: Send + 'static> CellRef<M> {
     pub(crate) fn try_ask(&self, message: M, deadline: Tick) -> Result<(), TryTellError<M>> {
         match self.queue().claim() {
             Some(claim) => {
-                self.schedule(claim.counted(Envelope::Until(message, deadline)));
+                self.schedule(claim.counted(Envelope::Message(message), until(deadline)));
                 Ok(())
             }
-            None => self.try_tell_hindered(Envelope::Until(message, deadline)),
+            None => self.try_tell_hindered(Envelope::Message(message), until(deadline)),
         }
     }
 
     #[inline(never)]
-    fn try_tell_hindered(&self, envelope: Envelope<M>) -> Result<(), TryTellError<M>> {
-        match self.queue().push_counted(envelope, Room::Ordinary) {
+    fn try_tell_hindered(&self, envelope: Envelope<M>, note: Note) -> Result<(), TryTellError<M>> {
+        match self.queue().push_counted(envelope, note, Room::Ordinary) {
             Ok((Wake::Schedule, _)) => self.schedule(Wake::Schedule),
             Ok((Wake::No, false)) => {}
             Ok((Wake::No, true)) => self.filled_a_block(),
-            Err((refusal, envelope)) => return self.refused(refusal, envelope),
+            Err((refusal, envelope)) => return self.refused(refusal, envelope, note),
         }
         Ok(())
     }
@@ -542,16 +542,16 @@ impl<M: Send + 'static> CellRef<M> {
     }
 
     #[cold]
-    fn refused(&self, refusal: Refusal, envelope: Envelope<M>) -> Result<(), TryTellError<M>> {
+    fn refused(&self, refusal: Refusal, envelope: Envelope<M>, note: Note) -> Result<(), TryTellError<M>> {
         let (refusal, envelope) = match (refusal, self.foyer()) {
-            (Refusal::Full, Some(foyer)) => match self.tell_through(foyer, envelope, Room::Ordinary) {
+            (Refusal::Full, Some(foyer)) => match self.tell_through(foyer, envelope.noted(note), Room::Ordinary) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             },
             _ => (refusal, envelope),
         };
         let message = match envelope {
-            Envelope::Message(message) | Envelope::Until(message, _) => message,
+            Envelope::Message(message) => message,
             Envelope::Asked(asked) => asked.0,
             Envelope::Adapted(_)
             | Envelope::Streamed(_)

@@ -14,6 +14,7 @@ use std::ptr;
 
 use crate::block_queue::Wake;
 use crate::cell::{Cell, Control};
+use crate::prefetch;
 use crate::scheduler::{Hint, Runnable};
 
 /// Says that a type begins with the cell of an actor.
@@ -68,12 +69,8 @@ impl<M> CellRef<M> {
     #[inline(always)]
     pub(crate) fn fetch(&self) {
         // Lines of a cell, and of what comes first in the actor.
-        #[cfg(target_arch = "x86_64")]
         for line in 0..5 {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = self.0.as_ptr().cast::<i8>().wrapping_add(64 * line);
-            // SAFETY: nothing is accessed, whatever lies there.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
+            prefetch::to_write(self.0.as_ptr().cast::<u8>().wrapping_add(64 * line));
         }
     }
 }

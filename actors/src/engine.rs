@@ -21,7 +21,7 @@ use crate::cell_ref::CellRef;
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::discard;
-use crate::envelope::{Envelope, Internal, Question, Streamed};
+use crate::envelope::{Envelope, Internal, Question, Streamed, deadline};
 use crate::event_stream::{DeadLetterReason, UnhandledMessage};
 use crate::foyer::Foyer;
 use crate::orders::Cut;
@@ -53,9 +53,9 @@ pub(crate) struct Engine<A: Actor> {
     forced: bool,
     turns: u8,
     owner: Owner<A::Message>,
-    ctx: ActorContext<A::Message>,
     /// `None` between two lives, and at the end.
     state: Option<A>,
+    ctx: ActorContext<A::Message>,
     /// What not every actor has.
     rare: Option<Box<Rare<A>>>,
 }
@@ -434,7 +434,7 @@ impl<A: Actor> Engine<A> {
     /// What is in an envelope, or in one of those behind it.
     #[inline(never)]
     pub(crate) fn unpack(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Poll<Step<A::Message>> {
-        match self.opened(envelope, run).or_else(|| self.mailbox_step(run)) {
+        match self.opened(envelope, None, run).or_else(|| self.mailbox_step(run)) {
             Some(step) => Poll::Ready(step),
             None => Poll::Pending,
         }
@@ -459,8 +459,8 @@ impl<A: Actor> Engine<A> {
 
     /// The next message of the mailbox, or what it brings in place of one.
     fn mailbox_step(&mut self, run: &mut Run) -> Option<Step<A::Message>> {
-        while let Some(envelope) = self.owner.pop(self.ctx.cell()) {
-            if let Some(step) = self.opened(envelope, run) {
+        while let Some((envelope, note)) = self.owner.pop(self.ctx.cell()) {
+            if let Some(step) = self.opened(envelope, deadline(note), run) {
                 return Some(step);
             }
         }
@@ -519,37 +519,44 @@ impl<A: Actor> Engine<A> {
         None
     }
 
-    fn opened(&mut self, envelope: Envelope<A::Message>, run: &mut Run) -> Option<Step<A::Message>> {
+    /// `until`: of a message that somebody waits for the answer of.
+    fn opened(
+        &mut self,
+        envelope: Envelope<A::Message>,
+        until: Option<Tick>,
+        run: &mut Run,
+    ) -> Option<Step<A::Message>> {
         match envelope {
             Envelope::Held => {
                 let entry = self.ctx.cell().foyer().and_then(Foyer::take)?;
                 if let Some(tracer) = self.head().tracer() {
                     tracer.came_from(entry.origin);
                 }
-                self.opened(entry.envelope, run)
+                self.opened(entry.envelope, None, run)
             }
             Envelope::Message(message) => {
-                self.came = true;
-                Some(Step::Handle(message))
-            }
-            Envelope::Until(message, deadline) => {
-                if run.has_passed(deadline, self.ctx.clock()) {
-                    self.expired(message);
-                    return None;
+                match until {
+                    None => self.came = true,
+                    Some(deadline) if run.has_passed(deadline, self.ctx.clock()) => {
+                        self.expired(message);
+                        return None;
+                    }
+                    Some(deadline) => self.asked(deadline),
                 }
-                self.asked(deadline);
                 Some(Step::Handle(message))
             }
             Envelope::Asked(asked) => {
-                let (message, link) = *asked;
-                let deadline = link.deadline();
+                let (message, question) = *asked;
+                let deadline = question.deadline();
                 if run.has_passed(deadline, self.ctx.clock()) {
                     self.expired(message);
                     return None;
                 }
                 self.asked(deadline);
-                self.head().set_cause(Some(link));
-                self.has_cause = true;
+                if let Question::Link(link) = question {
+                    self.head().set_cause(Some(link));
+                    self.has_cause = true;
+                }
                 Some(Step::Handle(message))
             }
             // Of an earlier life, and no business of this one.
@@ -564,7 +571,7 @@ impl<A: Actor> Engine<A> {
                 self.came = true;
                 Some(Step::Handle(message))
             }
-            Envelope::Adapted(adapt) => self.opened(adapt(), run),
+            Envelope::Adapted(adapt) => self.opened(adapt(), None, run),
             Envelope::Ended(ended) => self.ended(*ended),
             Envelope::Inspect(probe) => {
                 self.reached(*probe);

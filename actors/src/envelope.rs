@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ask_chain::Link;
+use crate::block_queue::Note;
 use crate::cell::Ended;
 use crate::clock::Tick;
 use crate::context::ask::PendingAnswer;
@@ -12,11 +13,11 @@ use crate::inspect::Probe;
 
 /// A message on its way.
 pub(crate) enum Envelope<M> {
+    /// Asked by somebody who waits for so long as its [`Note`] says, if that says so.
     Message(M),
-    /// Asked by somebody who waits until then.
-    Until(M, Tick),
-    /// Part of an ask made inside another actor's handler. Boxed, so that it does not make every message larger.
-    Asked(Box<(M, Arc<Link>)>),
+    /// Part of an ask made inside another actor's handler, or one that took a way on which there are no notes. Boxed, so that
+    /// it does not make every message larger.
+    Asked(Box<(M, Question)>),
     /// Came through a message adapter, whose function runs in the receiver's turn and makes a message, asked or not, of it.
     Adapted(Box<dyn FnOnce() -> Self + Send>),
     /// An element of a stream that the actor handles.
@@ -34,9 +35,34 @@ impl<M> Envelope<M> {
     pub(crate) fn new(message: M, question: Option<Question>) -> Self {
         match question {
             None => Self::Message(message),
-            Some(Question::Until(deadline)) => Self::Until(message, deadline),
-            Some(Question::Link(link)) => Self::Asked(Box::new((message, link))),
+            Some(question) => Self::Asked(Box::new((message, question))),
         }
+    }
+}
+
+impl<M> Envelope<M> {
+    /// With what the note says, for where notes do not go.
+    pub(crate) fn noted(self, note: Note) -> Self {
+        match (self, deadline(note)) {
+            (Self::Message(message), Some(deadline)) => Self::new(message, Some(Question::Until(deadline))),
+            (other, _) => other,
+        }
+    }
+}
+
+/// What goes with a message whose asker waits until then.
+#[inline(always)]
+pub(crate) fn until(deadline: Tick) -> Note {
+    Note::new(deadline.nanos().saturating_add(1))
+}
+
+/// Until when the asker of a message with this note waits, if somebody does.
+#[inline(always)]
+pub(crate) fn deadline(note: Note) -> Option<Tick> {
+    match note.number() {
+        0 => None,
+        Note::MAX => Some(Tick::NEVER),
+        number => Some(Tick::from_nanos(number - 1)),
     }
 }
 
@@ -98,4 +124,20 @@ pub(crate) struct Place {
     pub(crate) slot: u32,
     /// Which incarnation.
     pub(crate) uid: u64,
+}
+
+#[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_until_when_and_whether_anybody_waits() {
+        assert_eq!(deadline(Note::NONE), None);
+        for moment in [0, 1, 7, 1 << 60, Note::MAX - 2] {
+            assert_eq!(deadline(until(Tick::from_nanos(moment))), Some(Tick::from_nanos(moment)));
+        }
+        for late in [Tick::NEVER, Tick::from_nanos(u64::MAX - 1), Tick::from_nanos(Note::MAX - 1)] {
+            assert_eq!(deadline(until(late)), Some(Tick::NEVER), "some 73 years are as good as for ever");
+        }
+    }
 }

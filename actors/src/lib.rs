@@ -39,6 +39,8 @@ mod panic_text;
 mod parked;
 mod path;
 mod pinned;
+mod port;
+mod prefetch;
 mod props;
 mod receptionist;
 pub mod remote;

@@ -30,13 +30,13 @@ use std::time::Duration;
 use tracing::{Span, error};
 
 use crate::actor::{Actor, Behavior, Handled, Panicked};
-use crate::block_queue::{For, Lying, Park, Queue, Receiver, Wake};
+use crate::block_queue::{For, Lying, Note, Park, Queue, Receiver, Wake};
 use crate::cell::{Cell, Control, Head};
 use crate::cell_ref::{Begins, CellRef};
 use crate::clock::{Clock, Tick};
 use crate::discard;
 use crate::engine::{Came, Engine, Flow, Phase, Step};
-use crate::envelope::{Envelope, Internal};
+use crate::envelope::{Envelope, Internal, deadline};
 use crate::first_poll::{Room, Suspended};
 use crate::orders::{Cut, cut_off};
 use crate::panic_text::panic_text;
@@ -229,10 +229,16 @@ struct Running<'a> {
 #[repr(C)]
 pub(crate) struct Whole<A: Actor> {
     cell: Cell<A::Message>,
+    /// `None` once the actor has ended. Before `work`, so that what every turn writes lies together.
+    engine: UnsafeCell<Option<Engine<A>>>,
     /// What is suspended, of the kind that `own` tells.
     work: UnsafeCell<Option<Suspended>>,
-    /// `None` once the actor has ended.
-    engine: UnsafeCell<Option<Engine<A>>>,
+}
+
+impl<A: Actor> Drop for Whole<A> {
+    fn drop(&mut self) {
+        *self.work.get_mut() = None; // first: it has borrowed the engine
+    }
 }
 
 // SAFETY: the parts are `Send`, and by the invariant at the top one thread at a time touches them, with the state
@@ -855,22 +861,21 @@ impl<M: Send + 'static> Owner<M> {
 
     /// The next message.
     #[inline(always)]
-    pub(crate) fn pop(&mut self, cell: &Cell<M>) -> Option<Envelope<M>> {
-        self.mailbox.pop(cell.queue())
+    pub(crate) fn pop(&mut self, cell: &Cell<M>) -> Option<(Envelope<M>, Note)> {
+        self.mailbox.pop_in_place(cell.queue()).map(|(envelope, note)| (envelope.take(), note))
     }
 
     /// As [`pop`](Self::pop), where it lies.
     #[inline(always)]
     pub(crate) fn pop_in_place<'a>(&'a mut self, cell: &'a Cell<M>) -> Option<Popped<'a, M>> {
-        let envelope = self.mailbox.pop_in_place(cell.queue())?;
-        let (message, deadline) = match envelope.look() {
-            Envelope::Message(message) => (NonNull::from(message), None),
-            Envelope::Until(message, deadline) => (NonNull::from(message), Some(*deadline)),
-            _ => return Some(Popped::Other(envelope)),
+        let (envelope, note) = self.mailbox.pop_in_place(cell.queue())?;
+        let Envelope::Message(message) = envelope.look() else {
+            return Some(Popped::Other(envelope));
         };
+        let message = NonNull::from(message);
         // SAFETY: that is where it lies in the envelope.
         let message = unsafe { envelope.part(message) };
-        Some(match deadline {
+        Some(match deadline(note) {
             None => Popped::Message(message),
             Some(deadline) => Popped::Until(message, deadline),
         })

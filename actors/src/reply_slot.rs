@@ -199,28 +199,42 @@ pub(crate) struct Filler<T> {
 
 impl<T> Filler<T> {
     /// Gives the answer, unless there is one or nobody waits.
-    #[inline]
+    #[inline(always)]
+    pub(crate) fn answer(self, answer: T) {
+        // Made where it stays: moved there as a whole it would be read in pieces that are not those it was written in, and the
+        // processor would wait.
+        self.fill_with(|cell| *cell = Some(Ok(answer)));
+    }
+
+    /// Gives the outcome, unless there is one or nobody waits.
     pub(crate) fn fill(self, outcome: Result<T, AskError>) {
+        self.fill_with(|cell| *cell = Some(outcome));
+    }
+
+    #[inline(always)]
+    fn fill_with(self, write: impl FnOnce(&mut Option<Result<T, AskError>>)) {
         let Self { hold, .. } = self;
         let alone = EMPTY + 2 * HOLDER;
-        let outcome = if hold.state().load(Ordering::Relaxed) == alone {
+        let mut outcome = None;
+        if hold.state().load(Ordering::Relaxed) == alone {
             // SAFETY: the phase is `EMPTY`, so the asker is a holder, and there is no other but this, which is the one that
             // may answer. Nobody can come to be another: the outcome is its own until it makes it `READY`.
-            unsafe { hold.outcome(|cell| *cell = Some(outcome)) };
+            unsafe { hold.outcome(write) };
             if hold.state().compare_exchange(alone, READY + HOLDER, Ordering::Release, Ordering::Relaxed).is_ok() {
                 mem::forget(hold); // no longer counted
                 return;
             }
             // SAFETY: as above.
-            unsafe { hold.outcome(Option::take) }
+            unsafe { hold.outcome(|cell| outcome = cell.take()) };
         } else {
-            Some(outcome)
-        };
+            write(&mut outcome);
+        }
         if let Some(outcome) = outcome {
             Self::fill_among_others(hold, outcome);
         }
     }
 
+    #[inline(never)]
     fn fill_among_others(hold: Hold, outcome: Result<T, AskError>) {
         let Some(phase) = hold.leave(FILLING) else {
             return; // the outcome is dropped, and then the slot perhaps

@@ -1,10 +1,18 @@
 //! What an idle actor holds: asserted, because it grows by carelessness.
 
 use crate::actor::{Actor, Behavior, Handled};
+use crate::ask::ReplyTo;
 use crate::cell::Cell;
 use crate::context::ActorContext;
 use crate::envelope::Envelope;
 use crate::own::Whole;
+
+#[expect(dead_code, reason = "for its size")]
+enum Counter {
+    Add(u64),
+    Get(u64, ReplyTo<u64>),
+    Stop,
+}
 
 struct Small(u64);
 
@@ -23,5 +31,6 @@ fn an_idle_actor_is_small() {
     let whole = size_of::<Whole<Small>>();
     assert!(cell <= 240, "the cell of an actor has grown to {cell} bytes: put what not every actor needs into a box");
     assert!(whole <= 336, "an actor has grown to {whole} bytes: put what not every actor needs into a box");
-    assert_eq!(size_of::<Envelope<[u64; 4]>>(), 48, "a message on its way takes its own size and two words");
+    assert_eq!(size_of::<Envelope<[u64; 4]>>(), 40, "a message on its way takes its own size and a word");
+    assert_eq!(size_of::<Envelope<Counter>>(), 24, "and one with variants no more than its own");
 }

@@ -9,8 +9,8 @@
 //!   never return.
 //! - Who claims the last slot of a block links the next one before it makes its slot ready. So once every slot of a block
 //!   has been seen ready (acquire), nobody but the consumer knows the block, and the next one is linked.
-//! - The word says too of which class that block is; a link, and `Tail::spent`, say it of the block they lead to
-//!   ([`Marked`]).
+//! - The word says too of which class that block is; a link, `Tail::block` and `Tail::spent` say it of the block they lead to,
+//!   and in which lap that is ([`Marked`]). All slots of a block that is spent were filled in its lap.
 //! - The consumer alone moves the [`Cursor`], and frees or hands back the blocks behind it. `Tail::spent` owns what lies in
 //!   it; taking a block out of it is an exchange.
 //! - `Tail::first` is owned by the tail until the cursor is attached, and never read after that.
@@ -24,7 +24,8 @@ use std::ptr::{self, NonNull};
 
 use super::word::{self, FIRST, HUGE, LARGE, LINKING, START, slots};
 use crate::memory::PIECE_MAX;
-use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use crate::prefetch;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{Backoff, UnsafeCell, memory};
 
 /// What came of a push.
@@ -45,12 +46,67 @@ pub(super) enum Kind {
     Free = 2,
 }
 
-const EMPTY: u8 = 0;
+/// A number that goes with a message, for whoever takes it: in the word that says the slot is filled there is room for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Note(u64);
+
+impl Note {
+    pub(crate) const NONE: Self = Self(0);
+    /// A larger number than this one is made this one.
+    pub(crate) const MAX: u64 = u64::MAX >> Stamp::NOTE;
+
+    #[inline(always)]
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number.min(Self::MAX))
+    }
+
+    #[inline(always)]
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Says that a slot is filled, with what kind of message, and in which lap its block is. A block goes from the consumer back to
+/// those who fill it; then its other lap begins, and what its slots say of the one before counts for nothing.
+#[derive(Clone, Copy)]
+struct Stamp(u64);
+
+impl Stamp {
+    /// No slot that is filled has it, in either lap.
+    const EMPTY: Self = Self(0);
+    /// A [`Kind`].
+    const KIND: u64 = 3;
+    const LAP: u32 = 2;
+    const NOTE: u32 = 3;
+
+    #[inline(always)]
+    fn new(kind: Kind, lap: Lap, note: Note) -> Self {
+        Self(kind as u64 | u64::from(lap.0) << Self::LAP | note.0 << Self::NOTE)
+    }
+
+    #[inline(always)]
+    fn read(self, lap: Lap) -> Option<(Kind, Note)> {
+        let kind = match self.0 & Self::KIND {
+            _ if self.0 >> Self::LAP & 1 != u64::from(lap.0) => return None,
+            0 => return None,
+            1 => Kind::Counted,
+            _ => Kind::Free,
+        };
+        Some((kind, Note(self.0 >> Self::NOTE)))
+    }
+}
+
+/// One of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lap(bool);
+
+/// How far ahead of the slot that is filled, in bytes, the next ones are brought here.
+const AHEAD: usize = 256;
 
 struct Slot<T> {
+    /// A [`Stamp`].
+    ready: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
-    /// `EMPTY`, or a [`Kind`].
-    ready: AtomicU8,
 }
 
 /// Followed by its slots.
@@ -79,22 +135,10 @@ impl<T> Block<T> {
             (&raw mut (*block).next).write(AtomicPtr::new(ptr::null_mut()));
             for offset in 0..slots(class) {
                 let slot = Self::slot(block, offset);
+                (&raw mut (*slot).ready).write(AtomicU64::new(Stamp::EMPTY.0));
                 (&raw mut (*slot).value).write(UnsafeCell::new(MaybeUninit::uninit()));
-                (&raw mut (*slot).ready).write(AtomicU8::new(EMPTY));
             }
             block
-        }
-    }
-
-    /// # Safety
-    /// A block of that class that is the caller's alone, every value taken out.
-    unsafe fn recycle(this: *mut Self, class: u64) {
-        // SAFETY: the caller's alone; offsets are in bounds.
-        unsafe {
-            (*this).next.store(ptr::null_mut(), Ordering::Relaxed);
-            for offset in 0..slots(class) {
-                (*Self::slot(this, offset)).ready.store(EMPTY, Ordering::Relaxed);
-            }
         }
     }
 
@@ -114,30 +158,62 @@ impl<T> Block<T> {
     }
 }
 
-/// A block, and in the pointer's lowest bits its class; null is none. Never the first block.
+/// A block, and in the pointer's lowest bits its class and its lap; null is none.
 struct Marked<T>(*mut Block<T>);
 
+impl<T> Clone for Marked<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Marked<T> {}
+
 impl<T> Marked<T> {
+    const NONE: Self = Self(ptr::null_mut());
     const CLASS: usize = 3;
     /// Set for the larger two classes.
     const IS_LARGE: usize = 2;
+    const LAP: usize = 4;
+    const BITS: usize = Self::CLASS | Self::LAP;
+    const _ROOM: () = assert!(align_of::<Block<T>>() > Self::BITS);
 
-    fn of(block: *mut Block<T>, class: u64) -> Self {
-        Self(block.map_addr(|address| address | class as usize))
+    fn of(block: *mut Block<T>, class: u64, lap: Lap) -> Self {
+        let () = Self::_ROOM;
+        Self(block.map_addr(|address| address | class as usize | if lap.0 { Self::LAP } else { 0 }))
     }
 
-    fn class(&self) -> u64 {
+    fn new(class: u64) -> Self {
+        Self::of(Block::allocate(class), class, Lap(false))
+    }
+
+    fn is_none(self) -> bool {
+        self.0.is_null()
+    }
+
+    fn class(self) -> u64 {
         (self.0.addr() & Self::CLASS) as u64
     }
 
-    fn block(&self) -> *mut Block<T> {
-        self.0.map_addr(|address| address & !Self::CLASS)
+    #[inline(always)]
+    fn lap(self) -> Lap {
+        Lap(self.0.addr() & Self::LAP != 0)
+    }
+
+    /// The block in its next lap.
+    fn turned(self) -> Self {
+        Self(self.0.map_addr(|address| address ^ Self::LAP))
+    }
+
+    #[inline(always)]
+    fn block(self) -> *mut Block<T> {
+        self.0.map_addr(|address| address & !Self::BITS)
     }
 
     /// # Safety
     /// The block is the caller's alone, and nothing lies in it.
     unsafe fn free(self) {
-        if !self.0.is_null() {
+        if !self.is_none() {
             // SAFETY: as the caller says.
             unsafe { Block::free(self.block(), self.class()) }
         }
@@ -145,44 +221,35 @@ impl<T> Marked<T> {
 }
 
 /// A block made ready ahead of the claim that needs it.
-struct Spare<T> {
-    block: *mut Block<T>,
-    class: u64,
-}
+struct Spare<T>(Marked<T>);
 
 impl<T> Spare<T> {
     #[cold]
     fn prepare(&mut self, class: u64, spent: &AtomicPtr<Block<T>>) {
-        if !self.block.is_null() && self.class == class {
+        if !self.0.is_none() && self.0.class() == class {
             return;
         }
         self.free();
-        let mut block = ptr::null_mut();
         let seen = Marked(spent.load(Ordering::Relaxed));
-        if !seen.0.is_null() && seen.class() == class {
+        if !seen.is_none() && seen.class() == class {
             let taken = Marked(spent.swap(ptr::null_mut(), Ordering::Acquire));
-            if taken.0.is_null() || taken.class() == class {
-                block = taken.block();
-            } else {
-                // SAFETY: the exchange made this one ours alone.
-                unsafe { taken.free() }
+            if !taken.is_none() && taken.class() == class {
+                self.0 = taken.turned();
+                return;
             }
-        }
-        if block.is_null() {
-            block = Block::allocate(class);
-        } else {
             // SAFETY: the exchange made this one ours alone.
-            unsafe { Block::recycle(block, class) }
+            unsafe { taken.free() }
         }
-        *self = Self { block, class };
+        self.0 = Marked::new(class);
+    }
+
+    fn take(&mut self) -> Marked<T> {
+        std::mem::replace(&mut self.0, Marked::NONE)
     }
 
     fn free(&mut self) {
-        let block = std::mem::replace(&mut self.block, ptr::null_mut());
-        if !block.is_null() {
-            // SAFETY: never shown to anybody.
-            unsafe { Block::free(block, self.class) }
-        }
+        // SAFETY: not shown to anybody, at least not in this lap.
+        unsafe { self.take().free() }
     }
 }
 
@@ -196,8 +263,9 @@ impl<T> Drop for Spare<T> {
 #[repr(C)]
 pub(super) struct Tail<T> {
     pub(super) word: AtomicU64,
+    /// As `spent`, a [`Marked`].
     block: AtomicPtr<Block<T>>,
-    /// A block the consumer is through with, a [`Marked`].
+    /// A block the consumer is through with.
     spent: AtomicPtr<Block<T>>,
     first: AtomicPtr<Block<T>>,
 }
@@ -206,6 +274,7 @@ pub(super) struct Tail<T> {
 #[must_use]
 pub(crate) struct Claim<'a, T> {
     slot: *mut Slot<T>,
+    lap: Lap,
     wakes: bool,
     tail: PhantomData<&'a Tail<T>>,
 }
@@ -213,11 +282,11 @@ pub(crate) struct Claim<'a, T> {
 impl<T> Claim<'_, T> {
     /// Whether it wakes.
     #[inline(always)]
-    pub(super) fn fill(self, value: T, kind: Kind) -> bool {
+    pub(super) fn fill(self, value: T, kind: Kind, note: Note) -> bool {
         // SAFETY: an exchange gave the slot to this, which goes by filling it.
         unsafe {
             (*self.slot).value.with_mut(|cell| (*cell).write(value));
-            (*self.slot).ready.store(kind as u8, Ordering::Release);
+            (*self.slot).ready.store(Stamp::new(kind, self.lap, note).0, Ordering::Release);
         }
         self.wakes
     }
@@ -231,6 +300,7 @@ pub(super) struct Cursor<T> {
     /// Slots of `block`, and how many of them were not taken yet.
     capacity: u16,
     left: u16,
+    lap: Lap,
     attached: bool,
     /// The receiver's: counted messages taken since the last publication, and how many make one due. Here because there is
     /// room.
@@ -253,13 +323,13 @@ impl<T> Tail<T> {
     #[inline(always)]
     pub(super) fn insert<E>(
         &self,
-        value: T,
+        (value, note): (T, Note),
         kind: Kind,
         waiting: impl Fn(u64) -> u64,
         mut admit: impl FnMut(u64) -> Result<u64, E>,
     ) -> Result<Pushed, (E, T)> {
         let mut at = self.word.load(Ordering::Acquire);
-        let mut spare = Spare { block: ptr::null_mut(), class: FIRST };
+        let mut spare = Spare(Marked::NONE);
         let mut backoff = Backoff::default();
         loop {
             let admitted = match admit(at) {
@@ -272,10 +342,11 @@ impl<T> Tail<T> {
                 continue;
             }
             let position = word::position(at);
-            let mut block = self.block.load(Ordering::Acquire);
-            if block.is_null() {
-                block = self.install_first();
+            let mut marked = Marked(self.block.load(Ordering::Acquire));
+            if marked.is_none() {
+                marked = Marked(self.install_first());
             }
+            let block = marked.block();
             let (mut next, wakes) = word::pushed(admitted);
             let capacity = word::capacity(at);
             let last = word::offset(position + 1, capacity) == 0;
@@ -289,14 +360,14 @@ impl<T> Tail<T> {
                 // of the file. It stays alive until this thread has made its slot ready.
                 Ok(_) => unsafe {
                     if last {
-                        let linked = std::mem::replace(&mut spare.block, ptr::null_mut());
+                        let linked = spare.take().0;
                         self.block.store(linked, Ordering::Release);
                         self.word.fetch_and(!LINKING, Ordering::AcqRel);
-                        (*block).next.store(Marked::of(linked, spare.class).0, Ordering::Release);
+                        (*block).next.store(linked, Ordering::Release);
                     }
                     let slot = Block::slot(block, word::offset(position, capacity));
                     (*slot).value.with_mut(|cell| (*cell).write(value));
-                    (*slot).ready.store(kind as u8, Ordering::Release);
+                    (*slot).ready.store(Stamp::new(kind, marked.lap(), note).0, Ordering::Release);
                     return Ok(Pushed { wakes, filled: last });
                 },
                 Err(now) => at = now,
@@ -304,35 +375,48 @@ impl<T> Tail<T> {
         }
     }
 
+    /// Has the processor bring the next slot here, which may have been used on another one.
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        let at = self.word.load(Ordering::Relaxed);
+        let block = Marked(self.block.load(Ordering::Relaxed)).block();
+        let offset = word::offset(word::position(at), word::capacity(at)) as usize;
+        prefetch::to_write(block.cast::<u8>().wrapping_add(size_of::<Block<T>>() + offset * size_of::<Slot<T>>()));
+    }
+
     /// Takes the next slot, if nothing [hinders](word::HINDERS) it, the slot is not the last of its block and lies before
     /// `limit`, and nobody else comes at the same moment. What [`insert`](Self::insert) does in two steps: a message is
     /// large, and moved there at once in the second.
     #[inline(always)]
     pub(super) fn claim(&self, limit: u64) -> Option<Claim<'_, T>> {
+        // Others want it too: it shall come here once, not first to be read and then to be written.
+        prefetch::to_write((&raw const self.word).cast());
         let at = self.word.load(Ordering::Acquire);
         let (position, capacity) = (word::position(at), word::capacity(at));
         let offset = word::offset(position, capacity);
-        let block = self.block.load(Ordering::Acquire);
-        if at & word::HINDERS != 0 || position >= limit || offset + 1 == capacity || block.is_null() {
+        let marked = Marked(self.block.load(Ordering::Acquire));
+        if at & word::HINDERS != 0 || position >= limit || offset + 1 == capacity || marked.is_none() {
             return None;
         }
         let (next, wakes) = word::pushed(at);
         self.word.compare_exchange(at, next, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         // SAFETY: as in `insert`.
-        let slot = unsafe { Block::slot(block, offset) };
-        Some(Claim { slot, wakes, tail: PhantomData })
+        let slot = unsafe { Block::slot(marked.block(), offset) };
+        // The block was the consumer's before, perhaps on another processor; each exchange waits for what was written before.
+        prefetch::to_write(slot.cast::<u8>().wrapping_add(AHEAD));
+        Some(Claim { slot, lap: marked.lap(), wakes, tail: PhantomData })
     }
 
     /// `first` is set before `block`, so whoever finds a message finds the block it lies in.
     #[cold]
     fn install_first(&self) -> *mut Block<T> {
-        let mine = Block::allocate(FIRST);
+        let mine = Marked::new(FIRST);
         let (acquired, release) = (Ordering::Acquire, Ordering::AcqRel);
-        let first = match self.first.compare_exchange(ptr::null_mut(), mine, release, acquired) {
-            Ok(_) => mine,
+        let first = match self.first.compare_exchange(ptr::null_mut(), mine.0, release, acquired) {
+            Ok(_) => mine.0,
             Err(theirs) => {
                 // SAFETY: never shown to anybody.
-                unsafe { Block::free(mine, FIRST) }
+                unsafe { mine.free() }
                 theirs
             }
         };
@@ -347,9 +431,9 @@ impl<T> Tail<T> {
     /// # Safety
     /// `cursor` is this tail's, as in every method that takes one.
     #[inline(always)]
-    pub(super) unsafe fn take(&self, cursor: &mut Cursor<T>) -> Option<(T, Kind)> {
+    pub(super) unsafe fn take(&self, cursor: &mut Cursor<T>) -> Option<T> {
         // SAFETY: as the caller says. What lies there is the caller's, and read once.
-        unsafe { self.find(cursor).map(|(place, kind)| (place.read(), kind)) }
+        unsafe { self.find(cursor).map(|(place, ..)| place.read()) }
     }
 
     /// As [`take`](Self::take), leaving the value where it lies: it is the caller's, who may read it once, before anything
@@ -358,7 +442,7 @@ impl<T> Tail<T> {
     /// # Safety
     /// See `take`.
     #[inline(always)]
-    pub(super) unsafe fn find(&self, cursor: &mut Cursor<T>) -> Option<(NonNull<T>, Kind)> {
+    pub(super) unsafe fn find(&self, cursor: &mut Cursor<T>) -> Option<(NonNull<T>, Kind, Note)> {
         if cursor.left == 0 {
             self.advance(cursor)?;
         }
@@ -366,14 +450,10 @@ impl<T> Tail<T> {
         // the cursor moves past it. The block stays until the cursor leaves it.
         unsafe {
             let slot = Block::slot(cursor.block, (cursor.capacity - cursor.left).into());
-            let kind = match (*slot).ready.load(Ordering::Acquire) {
-                EMPTY => return None,
-                ready if ready == Kind::Counted as u8 => Kind::Counted,
-                _ => Kind::Free,
-            };
+            let (kind, note) = Stamp((*slot).ready.load(Ordering::Acquire)).read(cursor.lap)?;
             cursor.position += 1;
             cursor.left -= 1;
-            Some(((*slot).value.with(|cell| NonNull::new_unchecked(cell.cast_mut().cast())), kind))
+            Some(((*slot).value.with(|cell| NonNull::new_unchecked(cell.cast_mut().cast())), kind, note))
         }
     }
 
@@ -386,26 +466,24 @@ impl<T> Tail<T> {
             let through = cursor.block;
             // SAFETY: every slot of the block has been taken, so the next block is linked and nobody else knows this one.
             let next = Marked(unsafe { (*through).next.load(Ordering::Acquire) });
-            debug_assert!(!next.0.is_null());
-            let class = word::class_of(cursor.capacity.into());
-            if class == FIRST {
+            debug_assert!(!next.is_none());
+            let through = Marked::of(through, word::class_of(cursor.capacity.into()), cursor.lap);
+            if through.class() == FIRST {
                 // SAFETY: as above.
-                unsafe { Block::free(through, FIRST) }
+                unsafe { through.free() }
             } else {
-                let through = Marked::of(through, class);
                 // SAFETY: the exchange makes the one before the caller's alone, and what is spent is empty.
                 unsafe { Marked(self.spent.swap(through.0, Ordering::AcqRel)).free() }
             }
-            (cursor.block, cursor.capacity) = (next.block(), slots(next.class()) as u16);
+            cursor.begin(next);
         } else {
-            let first = self.first.load(Ordering::Acquire);
-            if first.is_null() {
+            let first = Marked(self.first.load(Ordering::Acquire));
+            if first.is_none() {
                 return None;
             }
             cursor.attached = true;
-            (cursor.block, cursor.capacity) = (first, slots(FIRST) as u16);
+            cursor.begin(first);
         }
-        cursor.left = cursor.capacity;
         Some(())
     }
 
@@ -432,10 +510,10 @@ impl<T> Tail<T> {
         }
         // Not null: a push that comes too late, and fails at the word, must not install a first block.
         self.block.store(ptr::without_provenance_mut(align_of::<Block<T>>()), Ordering::Release);
-        let class = word::class_of(cursor.capacity.into());
+        let last = Marked::of(cursor.block, word::class_of(cursor.capacity.into()), cursor.lap);
         // SAFETY: all accepted values have been taken, so nobody but the consumer uses the last block, and it is the
         // block of the cursor's position.
-        unsafe { Block::free(cursor.block, class) }
+        unsafe { last.free() }
         cursor.block = ptr::null_mut();
         cursor.left = 0;
         self.free_spent();
@@ -444,18 +522,23 @@ impl<T> Tail<T> {
     /// What is still owned once the last value has been taken and [`Tail::release`] is done.
     pub(super) fn drop_first(&mut self, cursor: &Cursor<T>) {
         if !cursor.attached {
-            let first = self.first.load(Ordering::Acquire);
-            if !first.is_null() {
-                // SAFETY: the tail owns it until a cursor is attached; nobody else is here.
-                unsafe { Block::free(first, FIRST) }
-            }
+            // SAFETY: the tail owns it until a cursor is attached; nobody else is here.
+            unsafe { Marked(self.first.load(Ordering::Acquire)).free() }
         }
     }
 }
 
 impl<T> Cursor<T> {
     pub(super) fn new(batch: u8) -> Self {
-        Self { block: ptr::null_mut(), position: START, capacity: 0, left: 0, attached: false, unpublished: 0, batch }
+        let (block, lap) = (ptr::null_mut(), Lap(false));
+        Self { block, position: START, capacity: 0, left: 0, lap, attached: false, unpublished: 0, batch }
+    }
+
+    /// Goes on to the first slot of a block.
+    fn begin(&mut self, next: Marked<T>) {
+        (self.block, self.lap) = (next.block(), next.lap());
+        self.capacity = slots(next.class()) as u16;
+        self.left = self.capacity;
     }
 
     /// Where the next value will be.

@@ -36,7 +36,7 @@ pub(crate) use room::Permit;
 #[cfg(test)]
 use room::Reserve;
 
-pub(crate) use block::Claim;
+pub(crate) use block::{Claim, Note};
 use block::{Kind, Tail};
 use lane::Lane;
 use receiver::Own;
@@ -144,11 +144,17 @@ impl<T, I> Queue<T, I> {
             Room::Unbounded => return self.push_uncounted(value),
             Room::Adapted => value,
             Room::Ordinary => match self.claim() {
-                Some(claim) => return Ok(claim.counted(value)),
+                Some(claim) => return Ok(claim.counted(value, Note::NONE)),
                 None => value,
             },
         };
-        self.push_counted(value, room).map(|(wake, _)| wake)
+        self.push_counted(value, Note::NONE, room).map(|(wake, _)| wake)
+    }
+
+    /// Has the processor bring here where the next message goes, while the caller does something else.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        self.tail.fetch();
     }
 
     /// A place for a counted message, as long as that takes a few instructions; [`push`](Queue::push) otherwise. To be
@@ -158,11 +164,11 @@ impl<T, I> Queue<T, I> {
         self.tail.claim(self.limit.load(Ordering::Relaxed))
     }
 
-    /// As [`push`](Queue::push), for counted messages; says too whether messages pile up: it filled a block.
+    /// As [`push`](Queue::push), for counted messages and with a note; says too whether messages pile up: it filled a block.
     #[inline]
-    pub(crate) fn push_counted(&self, value: T, room: Room) -> Result<(Wake, bool), (Refusal, T)> {
+    pub(crate) fn push_counted(&self, value: T, note: Note, room: Room) -> Result<(Wake, bool), (Refusal, T)> {
         let pushed = self.tail.insert(
-            value,
+            (value, note),
             Kind::Counted,
             |position| self.waiting(position),
             |at| {
@@ -178,7 +184,7 @@ impl<T, I> Queue<T, I> {
         match pushed {
             Ok(pushed) => Ok((Wake::new(pushed.wakes), pushed.filled)),
             Err((Some(refusal), value)) => Err((refusal, value)),
-            Err((None, value)) => self.push_crowded(value, room).map(|wake| (wake, false)),
+            Err((None, value)) => self.push_crowded(value, note, room).map(|wake| (wake, false)),
         }
     }
 
@@ -257,7 +263,7 @@ impl<T, I> Queue<T, I> {
 
 impl<T> Claim<'_, T> {
     #[inline(always)]
-    pub(crate) fn counted(self, value: T) -> Wake {
-        Wake::new(self.fill(value, Kind::Counted))
+    pub(crate) fn counted(self, value: T, note: Note) -> Wake {
+        Wake::new(self.fill(value, Kind::Counted, note))
     }
 }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::Queue;
-use super::block::{Cursor, Kind};
+use super::block::{Cursor, Kind, Note};
 use super::lane::Taken;
 use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, PARKED};
 use crate::sync::Backoff;
@@ -88,21 +88,21 @@ impl<T, I> Receiver<T, I> {
         self.with(queue, |own| own.internal.put_back(items));
     }
 
-    /// The next message, if it is there; one load when it is.
-    #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn pop(&mut self, queue: &Queue<T, I>) -> Option<T> {
-        self.pop_in_place(queue).map(Lying::take)
+        self.pop_in_place(queue).map(|(value, _)| value.take())
     }
 
-    /// As [`pop`](Self::pop), for who looks before it takes: a message is large.
+    /// The next message, if it is there, and what was noted of it; one load when it is. It stays where it lies, for who looks
+    /// before it takes: a message is large.
     #[inline(always)]
-    pub(crate) fn pop_in_place<'a>(&'a mut self, queue: &'a Queue<T, I>) -> Option<Lying<'a, T>> {
+    pub(crate) fn pop_in_place<'a>(&'a mut self, queue: &'a Queue<T, I>) -> Option<(Lying<'a, T>, Note)> {
         debug_assert!(queue.is_running(), "only who has the right may look");
         let (value, publish) = self.with(queue, |own| {
             // SAFETY: the cursor is this queue's, and used next when the borrow of this receiver has ended.
-            let (value, kind) = unsafe { queue.tail.find(&mut own.cursor) }?;
+            let (value, kind, note) = unsafe { queue.tail.find(&mut own.cursor) }?;
             own.cursor.unpublished += u8::from(kind == Kind::Counted);
-            Some((Lying { value, of: PhantomData }, own.cursor.unpublished >= own.cursor.batch))
+            Some(((Lying { value, of: PhantomData }, note), own.cursor.unpublished >= own.cursor.batch))
         })?;
         if publish {
             self.publish_and_grant(queue);
@@ -189,7 +189,7 @@ impl<T, I> Receiver<T, I> {
             while own.cursor.position() < end {
                 // SAFETY: the cursor is this queue's.
                 match unsafe { queue.tail.take(&mut own.cursor) } {
-                    Some((value, _)) => messages.push_back(value),
+                    Some(value) => messages.push_back(value),
                     None => backoff.wait(),
                 }
             }

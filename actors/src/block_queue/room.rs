@@ -21,7 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::block::Kind;
+use super::block::{Kind, Note};
 use super::wakers::Wakers;
 use super::word::{self, CLOSED, CROWDED, REFUSING, START};
 use super::{Queue, Refusal, Room, Wake};
@@ -87,10 +87,10 @@ impl<T, I> Queue<T, I> {
 
     /// As [`Queue::push`], while room is set aside or waited for.
     #[cold]
-    pub(super) fn push_crowded(&self, value: T, room: Room) -> Result<Wake, (Refusal, T)> {
+    pub(super) fn push_crowded(&self, value: T, note: Note, room: Room) -> Result<Wake, (Refusal, T)> {
         let crowd = self.crowd();
         let pushed = self.tail.insert(
-            value,
+            (value, note),
             Kind::Counted,
             |position| self.waiting(position),
             |at| {
@@ -115,7 +115,7 @@ impl<T, I> Queue<T, I> {
         self.base.fetch_add(1, Ordering::AcqRel);
         let keep = crowd.keeps_crowded(0);
         let pushed = self.tail.insert(
-            value,
+            (value, Note::NONE),
             Kind::Free,
             |position| self.waiting(position),
             |at| {
@@ -262,7 +262,7 @@ impl<T, I> Permit<'_, T, I> {
         let mut crowd = queue.crowd();
         let keep = crowd.keeps_crowded(1);
         let pushed = queue.tail.insert(
-            value,
+            (value, Note::NONE),
             Kind::Counted,
             |position| queue.waiting(position),
             |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) },

@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 
 use super::ActorContext;
 use crate::actor_ref::ActorRef;
-use crate::ask::{AskError, Port, ReplyTo};
+use crate::ask::{AskError, ReplyTo};
 use crate::cell_ref::CellRef;
 use crate::clock::Tick;
 use crate::discard;
 use crate::envelope::{Internal, Question};
+use crate::port::{Port, Ported};
 use crate::testkit::Effect;
 use crate::trace::Carried;
 
@@ -65,7 +66,7 @@ impl<M: Send + 'static> ActorContext<M> {
         let asker = self.cell().clone();
         let deadline = self.extras().asks.next_key(at);
         let slot =
-            Arc::new(AnswerSlot { asker, deadline, life: self.life, state: Mutex::new(AnswerState::Waiting(map)) });
+            Ported::new(AnswerSlot { asker, deadline, life: self.life, state: Mutex::new(AnswerState::Waiting(map)) });
         self.extras().asks.pending.insert(deadline, slot.clone());
         target.question(make(ReplyTo::new(slot)), question);
     }
@@ -151,15 +152,15 @@ where
     R: Send + 'static,
     F: FnOnce(Result<R, AskError>) -> M + Send + 'static,
 {
-    fn complete(self: Arc<Self>, outcome: Result<R, AskError>) {
-        let mut state = self.state.lock();
+    fn complete(this: Arc<Ported<R, Self>>, outcome: Result<R, AskError>) {
+        let mut state = this.state.lock();
         match mem::replace(&mut *state, AnswerState::Over) {
             AnswerState::Waiting(map) => *state = AnswerState::Answered(map, outcome),
             AnswerState::Answered(..) | AnswerState::Over => return, // late: nobody waits
         }
         drop(state);
-        let asker = self.asker.clone();
-        asker.push_internal(Internal::Answer(self));
+        let asker = this.asker.clone();
+        asker.push_internal(Internal::Answer(this));
     }
 
     fn is_closed(&self) -> bool {
@@ -167,7 +168,7 @@ where
     }
 }
 
-impl<M, R, F> PendingAnswer<M> for AnswerSlot<M, R, F>
+impl<M, R, F> PendingAnswer<M> for Ported<R, AnswerSlot<M, R, F>>
 where
     M: Send + 'static,
     R: Send + 'static,

@@ -43,9 +43,9 @@ const CLOSED: u32 = 1 << 31;
 /// What an actor can do besides handling messages. It belongs to the actor's turn and cannot leave it.
 #[repr(C)]
 pub struct ActorContext<M> {
-    this: ActorRef<M>,
-    /// Made when first needed, as those below: most actors need none of them.
+    /// Made when first needed, as those below: most actors need none of them. Comes first since each turn looks at it.
     extras: Option<Box<Extras<M>>>,
+    this: ActorRef<M>,
     /// Which life this is. What an earlier life started is not delivered to a later one.
     pub(crate) life: u32,
     /// How often it began another life; and [`CLOSED`].

@@ -101,7 +101,7 @@ impl<M> Foyer<M> {
     /// Weighs a message and notes where it was sent, in its sender's turn.
     fn entry(&self, envelope: Envelope<M>) -> Entry<M> {
         let weight = match &envelope {
-            Envelope::Message(message) | Envelope::Until(message, _) => self.weigh(message),
+            Envelope::Message(message) => self.weigh(message),
             Envelope::Asked(asked) => self.weigh(&asked.0),
             // What an adapter makes of it is not known before the receiver's turn.
             Envelope::Adapted(_)

@@ -23,6 +23,7 @@ use crate::actor_ref::ActorRef;
 use crate::ask::ReplyTo;
 use crate::discard;
 use crate::path::ActorPath;
+use crate::port::Ported;
 use crate::system::ActorSystem;
 
 /// Writes references into one message.
@@ -257,6 +258,6 @@ impl<'de, T: Serialize + Send + 'static> Deserialize<'de> for ReplyTo<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Some(number) = Option::<u64>::deserialize(deserializer)? else { return Ok(Self::ignore()) };
         let reply = unpacking("ReplyTo", |context| context.reply(number)).and_then(|reply| reply);
-        Ok(Self::new(Arc::new(RemotePort(reply.map_err(D::Error::custom)?))))
+        Ok(Self::new(Ported::new(RemotePort(reply.map_err(D::Error::custom)?))))
     }
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::Gone;
-use crate::ask::{AskError, Outlet, Port};
+use crate::ask::{AskError, Outlet};
+use crate::port::{Port, Ported};
 
 /// How deep values nest that the format itself does not bound.
 const DEPTH_MAX: usize = 400;
@@ -96,16 +97,16 @@ impl<T: DeserializeOwned + Send + 'static> ReplySink for Sink<T> {
 pub(super) struct RemotePort(pub(super) Arc<dyn RemoteReply>);
 
 impl<T: Serialize + Send + 'static> Port<T> for RemotePort {
-    fn complete(self: Arc<Self>, outcome: Result<T, AskError>) {
+    fn complete(this: Arc<Ported<T, Self>>, outcome: Result<T, AskError>) {
         let answer = match outcome {
             Ok(answer) => answer,
-            Err(error) => return self.0.fail(error),
+            Err(error) => return this.0.fail(error),
         };
         let write = |out: &mut dyn io::Write| {
             let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
             answer.serialize(&mut serializer).map_err(|error| error.to_string())
         };
-        if let Some(gone) = self.0.answer(Writing(&write, std::any::type_name::<T>())) {
+        if let Some(gone) = this.0.answer(Writing(&write, std::any::type_name::<T>())) {
             gone.drop(answer);
         }
     }

@@ -85,6 +85,34 @@ fn messages_keep_their_order_across_blocks() {
 }
 
 /// Blocks are small while little waits, and large where messages pile up.
+/// By every way in: beside others, at the end of a block, where room is short, and through more blocks than there are.
+#[test]
+fn a_note_comes_with_its_message() {
+    let (queue, mut receiver) = running::<u64, ()>(64);
+    let crowd = queue.try_reserve(Room::Ordinary);
+    for number in 0..1_000 {
+        if number == 500 {
+            drop(queue.try_reserve(Room::Ordinary));
+        }
+        let note = if number % 3 == 0 { Note::NONE } else { Note::new(number) };
+        if number % 2 == 0
+            && let Some(claim) = queue.claim()
+        {
+            assert_eq!(claim.counted(number, note), Wake::No);
+        } else {
+            assert!(queue.push_counted(number, note, Room::Ordinary).is_ok());
+        }
+        if number % 7 == 0 {
+            while let Some((value, seen)) = receiver.pop_in_place(&queue) {
+                let value = value.take();
+                assert_eq!(seen.number(), if value % 3 == 0 { 0 } else { value });
+            }
+        }
+    }
+    drop(crowd);
+    assert_eq!(Note::new(u64::MAX).number(), Note::MAX, "a larger number is the largest there is");
+}
+
 #[test]
 fn messages_keep_their_order_from_small_blocks_to_large_ones_and_back() {
     let (queue, mut receiver) = running::<_, ()>(usize::MAX);

@@ -1,0 +1,15 @@
+//! Hints for the processor about memory that is written soon.
+
+#![allow(unsafe_code, reason = "the instruction has no name in the library")]
+
+/// Has the processor bring the line at that address here, and take it from other processors, while the caller does something
+/// else. The address may be any.
+#[inline(always)]
+pub(crate) fn to_write(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: nothing is accessed, whatever lies there; a processor that does not know the instruction does nothing.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    let _ = at;
+}
