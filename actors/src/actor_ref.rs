@@ -14,7 +14,7 @@ use crate::cell::Control;
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::clock::Tick;
 use crate::discard;
-use crate::envelope::Envelope;
+use crate::envelope::Letter;
 use crate::envelope::Question;
 use crate::event_stream::DeadLetterReason;
 use crate::path::ActorPath;
@@ -246,7 +246,7 @@ impl<M: Send + 'static> ActorRef<M> {
 
     /// As [`ask`](ActorRef::ask), up to a moment of the system's clock.
     pub(crate) fn ask_until<R: Send + 'static>(&self, make: impl FnOnce(ReplyTo<R>) -> M, deadline: Tick) -> Ask<R> {
-        Ask::start(self.control_arc(), deadline, |reply_to, question| self.question(make(reply_to), question))
+        Ask::start(self, deadline, |reply_to, question| self.question(make(reply_to), question))
     }
 
     /// Sends a message with a `ReplyTo` in it; a refusal reaches the asker through that.
@@ -349,14 +349,14 @@ impl<M: Send + 'static> ActorRef<M> {
 
     pub(crate) fn try_tell_with(&self, make: &mut dyn FnMut() -> M, question: Option<Question>) -> Result<(), Refusal> {
         match &self.target {
-            Target::Local(cell) => cell.try_deliver_with(Room::Ordinary, || Envelope::new(make(), question)),
+            Target::Local(cell) => cell.try_deliver_with(Room::Ordinary, || Letter::new(make(), question)),
             Target::Other(recipient) => recipient.try_tell_with(make, question),
         }
     }
 
     pub(crate) async fn send_with(&self, make: &mut (dyn FnMut() -> M + Send)) -> Result<(), Refusal> {
         match &self.target {
-            Target::Local(cell) => cell.deliver_with(|| Envelope::Message(make())).await,
+            Target::Local(cell) => cell.deliver_with(|| Letter::new(make(), None)).await,
             Target::Other(recipient) => recipient.send_with(make).await,
         }
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio::task::coop;
 
+use crate::actor_ref::ActorRef;
 use crate::ask_chain::{Link, Returning};
 use crate::cell::Head;
 use crate::cell_ref::ControlRef;
@@ -221,14 +222,20 @@ impl<T> Drop for Ask<T> {
 }
 
 impl<T: Send + 'static> Ask<T> {
-    /// Sends the question with `send`, which gets the place for the answer and the link to hand on.
+    /// Sends the question to `target` with `send`, which gets the place for the answer and the link to hand on.
     #[inline]
-    pub(crate) fn start(target: ControlRef, deadline: Tick, send: impl FnOnce(ReplyTo<T>, Option<Question>)) -> Self {
+    pub(crate) fn start<M: Send + 'static>(
+        target: &ActorRef<M>,
+        deadline: Tick,
+        send: impl FnOnce(ReplyTo<T>, Option<Question>),
+    ) -> Self {
         let (filler, slot) = reply_slot::pair();
-        let link = Link::for_ask_made_here(&target, deadline);
+        let link = Link::for_ask_made_here(target.system().clock(), deadline);
         let deadline = link.as_ref().map_or(deadline, |link| link.deadline());
         let question = link.clone().map_or(Question::Until(deadline), Question::Link);
         send(ReplyTo::to_slot(filler), Some(question));
+        // Only now: where the actor was on another processor before, what counts its holders is here by then.
+        let target = target.control_arc();
         Self { slot, asked: Some(Asked { target, polled: false, deadline, link }) }
     }
 }

@@ -138,11 +138,10 @@ impl Returning {
 }
 
 impl Link {
-    /// A link for an ask of an actor in `clock` made right now, if it is made inside a handler. The ask ends with the one
+    /// A link for an ask made right now, of an actor whose system has that clock, if it is made inside a handler. The ask ends with the one
     /// that is being handled at the latest.
-    pub(crate) fn for_ask_made_here(target: &ControlRef, deadline: Tick) -> Option<Arc<Self>> {
+    pub(crate) fn for_ask_made_here(clock: &Clock, deadline: Tick) -> Option<Arc<Self>> {
         let asker = Turn::current()?;
-        let clock = target.head().system().clock();
         let deadline = asker.inherited(clock, deadline);
         let cause = asker.head().cause().filter(|cause| !cause.is_over());
         let (cause, over) = (Mutex::new(cause), AtomicBool::new(false));

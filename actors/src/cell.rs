@@ -17,7 +17,7 @@ use crate::block_queue::{Note, Permit, Posture, Queue, Refusal, Room, Wake};
 use crate::cell_ref::{CellRef, ControlRef};
 use crate::clock::Tick;
 use crate::discard;
-use crate::envelope::{Envelope, Internal, Place, Question, until};
+use crate::envelope::{Envelope, Internal, Letter, Place, Question, until};
 use crate::event_stream::DeadLetterReason;
 use crate::foyer::Foyer;
 use crate::guardian::Guardian;
@@ -447,8 +447,9 @@ impl Head {
 
 /// An actor as its references see it, and, in one place with that, what belongs to whoever runs it.
 ///
-/// The order keeps what senders write (the counts of holders, and the queue's first line) away from what the runner writes (the
-/// queue's last line and what follows), and what each of them writes together: between two processors it goes by the line.
+/// The order keeps what senders write (the counts of holders, and the queue's first line) away from what the runner writes at
+/// each message (the queue's last line and what follows), and what each of them writes together: between two processors it goes
+/// by the line.
 #[repr(C)]
 pub(crate) struct Cell<M> {
     head: Head,
@@ -506,7 +507,10 @@ impl<M: Send + 'static> CellRef<M> {
                 None => self.try_tell_hindered(Envelope::Message(message), Note::NONE),
             },
             Some(Question::Until(deadline)) => self.try_ask(message, deadline),
-            question => self.try_tell_hindered(Envelope::new(message, question), Note::NONE),
+            question => {
+                let Letter { envelope, note } = Letter::new(message, question);
+                self.try_tell_hindered(envelope, note)
+            }
         }
     }
 
@@ -544,7 +548,7 @@ impl<M: Send + 'static> CellRef<M> {
     #[cold]
     fn refused(&self, refusal: Refusal, envelope: Envelope<M>, note: Note) -> Result<(), TryTellError<M>> {
         let (refusal, envelope) = match (refusal, self.foyer()) {
-            (Refusal::Full, Some(foyer)) => match self.tell_through(foyer, envelope.noted(note), Room::Ordinary) {
+            (Refusal::Full, Some(foyer)) => match self.tell_through(foyer, Letter { envelope, note }, Room::Ordinary) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             },
@@ -590,8 +594,8 @@ impl<M: Send + 'static> CellRef<M> {
     }
 
     /// Delivers into room set aside before; should the actor have closed in between, to dead letters.
-    pub(crate) fn deliver(&self, permit: Permit<'_, Envelope<M>, Internal<M>>, envelope: Envelope<M>) {
-        match permit.push(envelope) {
+    pub(crate) fn deliver(&self, permit: Permit<'_, Envelope<M>, Internal<M>>, letter: Letter<M>) {
+        match permit.push_noted(letter.envelope, letter.note) {
             Ok(wake) => self.schedule(wake),
             Err(envelope) => {
                 self.head().dead_letter::<M>(DeadLetterReason::Stopped);

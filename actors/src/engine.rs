@@ -21,7 +21,7 @@ use crate::cell_ref::CellRef;
 use crate::clock::Tick;
 use crate::context::ActorContext;
 use crate::discard;
-use crate::envelope::{Envelope, Internal, Question, Streamed, deadline};
+use crate::envelope::{Envelope, Internal, Letter, Question, Streamed, deadline};
 use crate::event_stream::{DeadLetterReason, UnhandledMessage};
 use crate::foyer::Foyer;
 use crate::orders::Cut;
@@ -532,7 +532,7 @@ impl<A: Actor> Engine<A> {
                 if let Some(tracer) = self.head().tracer() {
                     tracer.came_from(entry.origin);
                 }
-                self.opened(entry.envelope, None, run)
+                self.opened(entry.letter.envelope, deadline(entry.letter.note), run)
             }
             Envelope::Message(message) => {
                 match until {
@@ -546,17 +546,15 @@ impl<A: Actor> Engine<A> {
                 Some(Step::Handle(message))
             }
             Envelope::Asked(asked) => {
-                let (message, question) = *asked;
-                let deadline = question.deadline();
+                let (message, link) = *asked;
+                let deadline = link.deadline();
                 if run.has_passed(deadline, self.ctx.clock()) {
                     self.expired(message);
                     return None;
                 }
                 self.asked(deadline);
-                if let Question::Link(link) = question {
-                    self.head().set_cause(Some(link));
-                    self.has_cause = true;
-                }
+                self.head().set_cause(Some(link));
+                self.has_cause = true;
                 Some(Step::Handle(message))
             }
             // Of an earlier life, and no business of this one.
@@ -571,7 +569,10 @@ impl<A: Actor> Engine<A> {
                 self.came = true;
                 Some(Step::Handle(message))
             }
-            Envelope::Adapted(adapt) => self.opened(adapt(), None, run),
+            Envelope::Adapted(adapt) => {
+                let Letter { envelope, note } = adapt();
+                self.opened(envelope, deadline(note), run)
+            }
             Envelope::Ended(ended) => self.ended(*ended),
             Envelope::Inspect(probe) => {
                 self.reached(*probe);

@@ -15,11 +15,10 @@ use crate::inspect::Probe;
 pub(crate) enum Envelope<M> {
     /// Asked by somebody who waits for so long as its [`Note`] says, if that says so.
     Message(M),
-    /// Part of an ask made inside another actor's handler, or one that took a way on which there are no notes. Boxed, so that
-    /// it does not make every message larger.
-    Asked(Box<(M, Question)>),
+    /// Part of an ask made inside another actor's handler. Boxed, so that it does not make every message larger.
+    Asked(Box<(M, Arc<Link>)>),
     /// Came through a message adapter, whose function runs in the receiver's turn and makes a message, asked or not, of it.
-    Adapted(Box<dyn FnOnce() -> Self + Send>),
+    Adapted(Box<dyn FnOnce() -> Letter<M> + Send>),
     /// An element of a stream that the actor handles.
     Streamed(Box<Streamed<M>>),
     /// An actor has ended. In this lane because the notice must not overtake what that actor said before.
@@ -30,27 +29,30 @@ pub(crate) enum Envelope<M> {
     Held,
 }
 
-impl<M> Envelope<M> {
+/// An envelope and its note.
+pub(crate) struct Letter<M> {
+    pub(crate) envelope: Envelope<M>,
+    pub(crate) note: Note,
+}
+
+impl<M> Letter<M> {
     #[inline]
     pub(crate) fn new(message: M, question: Option<Question>) -> Self {
         match question {
-            None => Self::Message(message),
-            Some(question) => Self::Asked(Box::new((message, question))),
+            None => Envelope::Message(message).into(),
+            Some(Question::Until(deadline)) => Self { envelope: Envelope::Message(message), note: until(deadline) },
+            Some(Question::Link(link)) => Envelope::Asked(Box::new((message, link))).into(),
         }
     }
 }
 
-impl<M> Envelope<M> {
-    /// With what the note says, for where notes do not go.
-    pub(crate) fn noted(self, note: Note) -> Self {
-        match (self, deadline(note)) {
-            (Self::Message(message), Some(deadline)) => Self::new(message, Some(Question::Until(deadline))),
-            (other, _) => other,
-        }
+impl<M> From<Envelope<M>> for Letter<M> {
+    fn from(envelope: Envelope<M>) -> Self {
+        Self { envelope, note: Note::NONE }
     }
 }
 
-/// What goes with a message whose asker waits until then.
+/// What goes with a message whose asker waits until then. A moment some 73 years from the clock's first one is as good as never.
 #[inline(always)]
 pub(crate) fn until(deadline: Tick) -> Note {
     Note::new(deadline.nanos().saturating_add(1))

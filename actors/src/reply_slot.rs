@@ -59,7 +59,7 @@ fn is_open(state: usize) -> bool {
 /// Looks at a slot that is being filled before the asker gives way.
 const SPINS: u32 = if cfg!(any(actors_loom, actors_shuttle)) { 1 } else { 64 };
 
-/// The one allocation of an ask.
+/// What an ask from outside needs of memory.
 #[repr(C)]
 struct Slot<T> {
     head: Head,

@@ -118,6 +118,23 @@ fn an_ask_takes_the_slot_of_the_one_before() {
     assert!(counted <= 20, "{counted} allocations for 1,000 asks");
 }
 
+/// The deadline goes along as it does with any other question.
+#[test]
+fn an_ask_through_a_mapped_reference_takes_the_slot_of_the_one_before() {
+    let kit = TestKit::new();
+    let sums = kit.spawn("adder", Adder { sum: 0, other: None }).map(AdderMessage::Sum);
+    let round = || {
+        kit.block_on(async {
+            for _ in 0..1_000 {
+                sums.ask(|reply_to| reply_to, WITHIN).await.unwrap();
+            }
+        });
+    };
+    round();
+    let counted = allocations(round);
+    assert!(counted <= 20, "{counted} allocations for 1,000 asks");
+}
+
 #[test]
 fn an_ask_from_inside_allocates_its_slot_and_little_else() {
     let kit = TestKit::new();

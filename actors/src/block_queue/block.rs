@@ -235,6 +235,10 @@ impl<T> Spare<T> {
             let taken = Marked(spent.swap(ptr::null_mut(), Ordering::Acquire));
             if !taken.is_none() && taken.class() == class {
                 self.0 = taken.turned();
+                if cfg!(debug_assertions) {
+                    // SAFETY: the exchange made it ours alone. For who asserts that there is a next one.
+                    unsafe { (*taken.block()).next.store(ptr::null_mut(), Ordering::Relaxed) }
+                }
                 return;
             }
             // SAFETY: the exchange made this one ours alone.

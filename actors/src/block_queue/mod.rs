@@ -140,15 +140,21 @@ impl<T, I> Queue<T, I> {
     /// The value comes back: `Full`, or `Stopped` for good.
     #[inline]
     pub(crate) fn push(&self, value: T, room: Room) -> Result<Wake, (Refusal, T)> {
+        self.push_noted(value, Note::NONE, room)
+    }
+
+    /// As [`push`](Queue::push), with a note, which those that count for nothing have none of.
+    #[inline]
+    pub(crate) fn push_noted(&self, value: T, note: Note, room: Room) -> Result<Wake, (Refusal, T)> {
         let value = match room {
             Room::Unbounded => return self.push_uncounted(value),
             Room::Adapted => value,
             Room::Ordinary => match self.claim() {
-                Some(claim) => return Ok(claim.counted(value, Note::NONE)),
+                Some(claim) => return Ok(claim.counted(value, note)),
                 None => value,
             },
         };
-        self.push_counted(value, Note::NONE, room).map(|(wake, _)| wake)
+        self.push_counted(value, note, room).map(|(wake, _)| wake)
     }
 
     /// Has the processor bring here where the next message goes, while the caller does something else.

@@ -254,15 +254,20 @@ impl<T, I> Permit<'_, T, I> {
     /// # Errors
     /// The consumer has closed the queue meanwhile.
     pub(crate) fn push(self, value: T) -> Result<Wake, T> {
+        self.push_noted(value, Note::NONE)
+    }
+
+    /// As [`push`](Permit::push), with a note.
+    pub(crate) fn push_noted(self, value: T, note: Note) -> Result<Wake, T> {
         let (queue, room, counted) = (self.queue, self.room, self.counted);
         std::mem::forget(self);
         if !counted {
-            return queue.push(value, room).map_err(|(_, value)| value);
+            return queue.push_noted(value, note, room).map_err(|(_, value)| value);
         }
         let mut crowd = queue.crowd();
         let keep = crowd.keeps_crowded(1);
         let pushed = queue.tail.insert(
-            (value, Note::NONE),
+            (value, note),
             Kind::Counted,
             |position| queue.waiting(position),
             |at| if at & REFUSING != 0 { Err(()) } else { Ok(at & !CROWDED | keep) },

@@ -7,8 +7,8 @@ use crate::actor_ref::{ActorRef, Recipient, Sending};
 use crate::block_queue::{Refusal, Room};
 use crate::cell::Control;
 use crate::cell_ref::{CellRef, ControlRef};
-use crate::envelope::Envelope;
 use crate::envelope::Question;
+use crate::envelope::{Envelope, Letter};
 use crate::testkit::Effect;
 
 impl<M: Send + 'static> ActorContext<M> {
@@ -30,13 +30,13 @@ struct Adapter<M, F> {
 }
 
 impl<M: Send + 'static, F> Adapter<M, F> {
-    fn envelope<R>(&self, message: R, question: Option<Question>) -> Envelope<M>
+    fn letter<R>(&self, message: R, question: Option<Question>) -> Letter<M>
     where
         R: Send + 'static,
         F: Fn(R) -> M + Send + Sync + 'static,
     {
         let adapt = self.adapt.clone();
-        Envelope::Adapted(Box::new(move || Envelope::new(adapt(message), question)))
+        Envelope::Adapted(Box::new(move || Letter::new(adapt(message), question))).into()
     }
 }
 
@@ -55,13 +55,13 @@ where
     }
 
     fn try_tell_with(&self, make: &mut dyn FnMut() -> R, question: Option<Question>) -> Result<(), Refusal> {
-        self.cell.try_deliver_with(Room::Adapted, || self.envelope(make(), question))
+        self.cell.try_deliver_with(Room::Adapted, || self.letter(make(), question))
     }
 
     fn send_with<'a>(&'a self, make: &'a mut (dyn FnMut() -> R + Send)) -> Sending<'a> {
         Box::pin(async move {
-            match self.cell.try_deliver_with(Room::Adapted, || self.envelope(make(), None)) {
-                Err(Refusal::Full) => self.cell.deliver_with(|| self.envelope(make(), None)).await,
+            match self.cell.try_deliver_with(Room::Adapted, || self.letter(make(), None)) {
+                Err(Refusal::Full) => self.cell.deliver_with(|| self.letter(make(), None)).await,
                 done => done,
             }
         })

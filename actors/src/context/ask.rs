@@ -23,8 +23,8 @@ type Deadline = (Tick, u64);
 
 impl<M: Send + 'static> ActorContext<M> {
     /// Until when whoever asked the message in hand waits for the answer, by the system's clock. `None` when it was not
-    /// asked, came through a [`message_adapter`](ActorContext::message_adapter), or was put aside in between by other means than
-    /// [`stash`](ActorContext::stash).
+    /// asked, or was put aside in between by other means than [`stash`](ActorContext::stash). A moment more than some 73 years
+    /// after the clock began is as good as none.
     ///
     /// At that moment the asker gives up: an actor that answers with what it has by then sets its timer a little earlier.
     ///

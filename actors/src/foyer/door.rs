@@ -7,7 +7,7 @@ use crate::block_queue::{Refusal, Room};
 use crate::cell::{Control, PILE};
 use crate::cell_ref::CellRef;
 use crate::discard;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Letter};
 use crate::event_stream::DeadLetterReason;
 use crate::mailbox::WhenFull;
 
@@ -21,17 +21,17 @@ impl<M: Send + 'static> CellRef<M> {
     pub(crate) fn tell_through(
         &self,
         foyer: &Foyer<M>,
-        envelope: Envelope<M>,
+        letter: Letter<M>,
         room: Room,
     ) -> Result<(), (Refusal, Envelope<M>)> {
-        match foyer.offer(self.queue(), foyer.entry(envelope), room) {
+        match foyer.offer(self.queue(), foyer.entry(letter), room) {
             Ok(Accepted { wake, len, displaced }) => {
                 self.schedule(wake);
                 if len.is_multiple_of(PILE) {
                     self.head().system().scheduler().hurry();
                 }
                 for entry in displaced {
-                    self.dropped(DeadLetterReason::Displaced, entry.envelope);
+                    self.dropped(DeadLetterReason::Displaced, entry.letter.envelope);
                 }
                 Ok(())
             }
@@ -53,7 +53,7 @@ impl<M: Send + 'static> CellRef<M> {
     pub(crate) async fn send_through(&self, foyer: &Foyer<M>, message: M) -> Result<(), Stopped<M>> {
         let weight = foyer.weigh(&message);
         let Ok(hold) = foyer.hold(Some(weight)).await else { return Err(Stopped(message)) };
-        match foyer.fill(hold, self.queue(), foyer.entry(Envelope::Message(message))) {
+        match foyer.fill(hold, self.queue(), foyer.entry(Envelope::Message(message).into())) {
             Ok(wake) => {
                 self.schedule(wake);
                 Ok(())
@@ -64,7 +64,7 @@ impl<M: Send + 'static> CellRef<M> {
     }
 
     /// Makes a message if there is room, and delivers it; should the actor have closed in between, to dead letters.
-    pub(crate) fn try_deliver_with(&self, room: Room, make: impl FnOnce() -> Envelope<M>) -> Result<(), Refusal> {
+    pub(crate) fn try_deliver_with(&self, room: Room, make: impl FnOnce() -> Letter<M>) -> Result<(), Refusal> {
         let Some(foyer) = self.foyer() else {
             let permit = self.queue().try_reserve(room)?;
             self.deliver(permit, make());
@@ -91,7 +91,7 @@ impl<M: Send + 'static> CellRef<M> {
     ///
     /// # Errors
     /// The actor takes no more messages.
-    pub(crate) async fn deliver_with(&self, make: impl FnOnce() -> Envelope<M>) -> Result<(), Refusal> {
+    pub(crate) async fn deliver_with(&self, make: impl FnOnce() -> Letter<M>) -> Result<(), Refusal> {
         let Some(foyer) = self.foyer() else {
             let permit = self.queue().reserve().await.map_err(|()| Refusal::Stopped)?;
             self.deliver(permit, make());

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use self::waiting::Waiting;
 use crate::block_queue::{Queue, Refusal, Room, Wake};
 use crate::discard;
-use crate::envelope::{Envelope, Internal};
+use crate::envelope::{Envelope, Internal, Letter};
 use crate::mailbox::{Mailbox, WhenFull};
 use crate::trace::{self, Origin};
 
@@ -64,7 +64,7 @@ struct State<M> {
 
 /// A message that waits.
 pub(crate) struct Entry<M> {
-    pub(crate) envelope: Envelope<M>,
+    pub(crate) letter: Letter<M>,
     /// Where it was sent, for a traced actor.
     pub(crate) origin: Option<Box<Origin>>,
     weight: u64,
@@ -99,8 +99,8 @@ impl<M> Foyer<M> {
     }
 
     /// Weighs a message and notes where it was sent, in its sender's turn.
-    fn entry(&self, envelope: Envelope<M>) -> Entry<M> {
-        let weight = match &envelope {
+    fn entry(&self, letter: Letter<M>) -> Entry<M> {
+        let weight = match &letter.envelope {
             Envelope::Message(message) => self.weigh(message),
             Envelope::Asked(asked) => self.weigh(&asked.0),
             // What an adapter makes of it is not known before the receiver's turn.
@@ -111,7 +111,7 @@ impl<M> Foyer<M> {
             | Envelope::Held => 0,
         };
         let origin = if self.traced { trace::here().map(Box::new) } else { None };
-        Entry { envelope, origin, weight }
+        Entry { letter, origin, weight }
     }
 
     fn weigh(&self, message: &M) -> u64 {
@@ -139,7 +139,7 @@ impl<M> Foyer<M> {
         let mut displaced = Vec::new();
         let mut state = self.state.lock();
         if state.refuses || mail.is_closed() {
-            return Err((Refusal::Stopped, entry.envelope));
+            return Err((Refusal::Stopped, entry.letter.envelope));
         }
         let weight = Some(entry.weight);
         if self.when_full == WhenFull::DropOldest {
@@ -150,7 +150,7 @@ impl<M> Foyer<M> {
                 displaced.push(oldest);
             }
         } else if !self.fits(&state, weight, room) || (room == Room::Ordinary && !state.waiting.is_empty()) {
-            return Err((Refusal::Full, entry.envelope));
+            return Err((Refusal::Full, entry.letter.envelope));
         }
         let wake = Self::push(&mut state, mail, entry).map_err(|envelope| (Refusal::Stopped, envelope))?;
         Ok(Accepted { wake, len: state.entries.len(), displaced })
@@ -169,7 +169,7 @@ impl<M> Foyer<M> {
             Err(_) => {
                 state.weight -= weight;
                 let entry = state.entries.pop_back().expect("pushed just now, under the same lock");
-                Err(entry.envelope)
+                Err(entry.letter.envelope)
             }
         }
     }
@@ -210,7 +210,7 @@ impl<M> Foyer<M> {
         state.weight = 0;
         let entries = std::mem::take(&mut state.entries);
         drop(state);
-        entries.into_iter().map(|entry| entry.envelope).collect()
+        entries.into_iter().map(|entry| entry.letter.envelope).collect()
     }
 }
 

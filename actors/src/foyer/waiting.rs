@@ -68,7 +68,7 @@ impl<M> Foyer<M> {
         state.reserved -= 1;
         state.weight -= weight;
         if state.refuses || mail.is_closed() {
-            return Err(entry.envelope);
+            return Err(entry.letter.envelope);
         }
         Self::push(&mut state, mail, entry)
     }

@@ -97,6 +97,6 @@ async fn deliver<M: Send + 'static>(cell: &CellRef<M>, streamed: Streamed<M>) {
     if cell.foyer().is_some() {
         cell.deliver_past_foyer(envelope);
     } else if let Ok(permit) = cell.queue().reserve().await {
-        cell.deliver(permit, envelope);
+        cell.deliver(permit, envelope.into());
     }
 }

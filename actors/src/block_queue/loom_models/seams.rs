@@ -59,3 +59,24 @@ fn a_spent_block_is_used_again() {
         assert_eq!(subject.messages(), [0, 1, 2, 3, 4, 5, 6, 7]);
     });
 }
+
+/// Two blocks go to and fro, and what lies in them of the time before last is not taken for what comes now.
+#[test]
+fn a_block_that_turned_twice_is_as_good_as_new() {
+    bounded(2, || {
+        let subject = Subject::asleep(usize::MAX);
+        let push = |subject: &Subject, number| {
+            let wake = subject.push(number);
+            subject.run_if_woken(wake);
+        };
+        (0..9).for_each(|number| push(&subject, number));
+        let pusher = with(&subject, move |subject| (10..13).for_each(|number| push(subject, number)));
+        (20..22).for_each(|number| push(&subject, number));
+        pusher.join().unwrap();
+        let seen = subject.messages();
+        assert_eq!(seen[..9], (0..9).collect::<Vec<_>>());
+        let of = |first: u32| seen.iter().filter(|&&number| number / 10 * 10 == first).collect::<VecDeque<_>>();
+        assert_eq!(of(10), [&10, &11, &12]);
+        assert_eq!(of(20), [&20, &21]);
+    });
+}

@@ -84,20 +84,21 @@ fn messages_keep_their_order_across_blocks() {
     }
 }
 
-/// Blocks are small while little waits, and large where messages pile up.
-/// By every way in: beside others, at the end of a block, where room is short, and through more blocks than there are.
+/// By every way in: a claim, the end of a block, and where room is short; through blocks that come back again and again.
 #[test]
 fn a_note_comes_with_its_message() {
     let (queue, mut receiver) = running::<u64, ()>(64);
-    let crowd = queue.try_reserve(Room::Ordinary);
-    for number in 0..1_000 {
-        if number == 500 {
-            drop(queue.try_reserve(Room::Ordinary));
-        }
+    let (mut permit, mut claimed) = (None, 0);
+    for number in 0..3_000 {
         let note = if number % 3 == 0 { Note::NONE } else { Note::new(number) };
-        if number % 2 == 0
-            && let Some(claim) = queue.claim()
-        {
+        if number == 2_000 {
+            permit = queue.try_reserve(Room::Ordinary).ok();
+        }
+        if number % 50 == 7 {
+            let here = queue.try_reserve(Room::Ordinary).expect("room");
+            assert_eq!(here.push_noted(number, note), Ok(Wake::No));
+        } else if let Some(claim) = queue.claim() {
+            claimed += 1;
             assert_eq!(claim.counted(number, note), Wake::No);
         } else {
             assert!(queue.push_counted(number, note, Room::Ordinary).is_ok());
@@ -109,10 +110,12 @@ fn a_note_comes_with_its_message() {
             }
         }
     }
-    drop(crowd);
+    assert!((1_000..2_000).contains(&claimed), "{claimed} of the first 2,000, and none while room is set aside");
+    drop(permit);
     assert_eq!(Note::new(u64::MAX).number(), Note::MAX, "a larger number is the largest there is");
 }
 
+/// Blocks are small while little waits, and large where messages pile up.
 #[test]
 fn messages_keep_their_order_from_small_blocks_to_large_ones_and_back() {
     let (queue, mut receiver) = running::<_, ()>(usize::MAX);
