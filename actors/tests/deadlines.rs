@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actors::testkit::TestKit;
 use actors::{
-    Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, Clock, DeadLetterReason, Handled, Props, ReplyTo,
-    SupervisorStrategy, ask_all, ask_hedged,
+    Actor, ActorContext, ActorRef, ActorSystem, AskError, Behavior, Clock, DeadLetterReason, Handled, Mailbox, Props,
+    ReplyTo, SupervisorStrategy, ask_all, ask_hedged,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -166,6 +166,37 @@ fn a_question_through_an_adapter_has_a_deadline_like_any_other() {
     assert_eq!(kit.block_on(late), Err(AskError::Timeout));
     assert_eq!(kit.block_on(in_time), Ok(1), "the first that is handled");
     assert_eq!(expired(&kit), 1);
+}
+
+#[test]
+fn questions_expire_wherever_they_wait() {
+    let mailboxes = [
+        Mailbox::bounded(8),
+        Mailbox::unbounded(),
+        Mailbox::bounded(8).drop_oldest(),
+        Mailbox::bounded(8).drop_newest(),
+    ];
+    for (mailbox, weighed) in mailboxes.into_iter().flat_map(|mailbox| [(mailbox, false), (mailbox, true)]) {
+        let kit = TestKit::new();
+        let mut props = Props::new(Clerk::default).mailbox(mailbox);
+        if weighed {
+            props = props.mailbox_bytes(1_000, |_| 1);
+        }
+        let clerk = kit.spawn("clerk", props);
+        let (adapted, left) = kit.block_on(clerk.ask(ClerkMessage::Adapters, LONG)).unwrap();
+        clerk.tell(Nap(SECOND * 5));
+        kit.settle();
+        let mapped = clerk.map(Count);
+        let late = [clerk.ask(Count, SECOND), mapped.ask(|r| r, SECOND), adapted.ask(|r| r, SECOND)];
+        let in_time = mapped.ask(|reply_to| reply_to, SECOND * 10);
+        let time_left = left.ask(|reply_to| reply_to, SECOND * 10);
+        for late in late {
+            assert_eq!(kit.block_on(late), Err(AskError::Timeout), "{mailbox:?}, weighed: {weighed}");
+        }
+        assert_eq!(kit.block_on(in_time), Ok(1), "the first that is handled; {mailbox:?}, weighed: {weighed}");
+        assert_eq!(kit.block_on(time_left), Ok(Some(SECOND * 5)), "{mailbox:?}, weighed: {weighed}");
+        assert_eq!(expired(&kit), 3, "{mailbox:?}, weighed: {weighed}");
+    }
 }
 
 #[test]

@@ -23,8 +23,9 @@ type Deadline = (Tick, u64);
 
 impl<M: Send + 'static> ActorContext<M> {
     /// Until when whoever asked the message in hand waits for the answer, by the system's clock. `None` when it was not
-    /// asked, or was put aside in between by other means than [`stash`](ActorContext::stash). A moment more than some 73 years
-    /// after the clock began is as good as none.
+    /// asked, was asked or forwarded inside an actor whose system has another clock, or was put aside in between by other means
+    /// than [`stash`](ActorContext::stash). Of a question asked outside of actors a moment more than some 73 years after the
+    /// clock began is none either.
     ///
     /// At that moment the asker gives up: an actor that answers with what it has by then sets its timer a little earlier.
     ///
