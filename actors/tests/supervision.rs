@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use actors::testkit::TestKit;
 use actors::{
-    Actor, ActorContext, ActorRef, ActorRestarted, Behavior, BoxError, Handled, Panicked, Props, Signal,
-    SupervisorStrategy,
+    Actor, ActorContext, ActorRef, ActorRestarted, ActorSystem, AskError, Behavior, BoxError, Handled, Panicked, Props,
+    ReplyTo, Signal, SupervisorStrategy,
 };
 
 use crate::script::{Diary, Order, Scripted};
@@ -54,6 +54,55 @@ fn a_panic_never_resumes() {
     kit.settle();
     assert_eq!(diary.read(), ["life1 started", "life1 dropped"], "no handler runs on the state after a panic");
     assert!(actor.is_stopped());
+}
+
+/// Those above fail in the run in which they began.
+#[test]
+fn a_panic_of_an_actor_that_was_at_rest_is_supervised_like_any_other() {
+    let strategies = [SupervisorStrategy::stop(), SupervisorStrategy::resume(), SupervisorStrategy::restart()];
+    for (strategy, restarts) in strategies.into_iter().zip([false, false, true]) {
+        let kit = TestKit::new();
+        let diary = Diary::default();
+        let mut watcher = kit.probe::<()>();
+        let actor = kit.spawn("actor", scripted(&diary).supervise(strategy));
+        kit.settle();
+        actor.tell(Order::note("one"));
+        kit.settle();
+        actor.tell(Order::Panic("broken"));
+        actor.tell(Order::note("two"));
+        kit.settle();
+        let lives = ["life1 started", "life1 one", "life1 dropped", "life2 started", "life2 two"];
+        assert_eq!(diary.read(), lives[..if restarts { 5 } else { 3 }]);
+        assert_eq!(actor.is_stopped(), !restarts);
+        if !restarts {
+            watcher.expect_terminated(&actor);
+        }
+    }
+}
+
+/// Whoever awaits an answer outside of actors may run the actor, on a thread that is no worker's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_on_the_thread_of_whoever_asked_stays_there() {
+    const WITHIN: Duration = Duration::from_secs(60);
+    let system = ActorSystem::new("panics");
+    let diary = Diary::default();
+    let actor = system.spawn("actor", scripted(&diary).supervise(SupervisorStrategy::restart()));
+    let ask = |panics: bool| {
+        let answer = move |reply_to: ReplyTo<u32>| {
+            Order::run(move |_, _| {
+                assert!(!panics, "on purpose");
+                reply_to.tell(7);
+            })
+        };
+        actor.ask(answer, WITHIN)
+    };
+    for round in 0..20 {
+        assert_eq!(ask(false).await, Ok(7), "round {round}");
+        assert_eq!(ask(true).await, Err(AskError::NoReply), "round {round}");
+    }
+    assert_eq!(ask(false).await, Ok(7));
+    assert_eq!(diary.read().iter().filter(|entry| entry.ends_with("started")).count(), 21);
+    system.terminate().await;
 }
 
 #[test]
