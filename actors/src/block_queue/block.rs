@@ -267,7 +267,7 @@ impl<T> Drop for Spare<T> {
 #[repr(C)]
 pub(super) struct Tail<T> {
     pub(super) word: AtomicU64,
-    /// As `spent`, a [`Marked`].
+    /// A [`Marked`], as in the two after it.
     block: AtomicPtr<Block<T>>,
     /// A block the consumer is through with.
     spent: AtomicPtr<Block<T>>,
