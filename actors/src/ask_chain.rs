@@ -138,8 +138,8 @@ impl Returning {
 }
 
 impl Link {
-    /// A link for an ask made right now, of an actor whose system has that clock, if it is made inside a handler. The ask ends with the one
-    /// that is being handled at the latest.
+    /// A link for an ask made right now, of an actor whose system has that clock, if it is made inside a handler. The ask ends
+    /// with the one that is being handled at the latest.
     pub(crate) fn for_ask_made_here(clock: &Clock, deadline: Tick) -> Option<Arc<Self>> {
         let asker = Turn::current()?;
         let deadline = asker.inherited(clock, deadline);

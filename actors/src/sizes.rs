@@ -31,6 +31,6 @@ fn an_idle_actor_is_small() {
     let whole = size_of::<Whole<Small>>();
     assert!(cell <= 240, "the cell of an actor has grown to {cell} bytes: put what not every actor needs into a box");
     assert!(whole <= 336, "an actor has grown to {whole} bytes: put what not every actor needs into a box");
-    assert_eq!(size_of::<Envelope<[u64; 4]>>(), 40, "a message on its way takes its own size and a word");
+    assert_eq!(size_of::<Envelope<[u64; 4]>>(), 40, "the envelope of a message is a word larger than that");
     assert_eq!(size_of::<Envelope<Counter>>(), 24, "and one with variants no more than its own");
 }

@@ -22,6 +22,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
+use super::stamp::{Kind, Lap, Note, Stamp};
 use super::word::{self, FIRST, HUGE, LARGE, LINKING, START, slots};
 use crate::memory::PIECE_MAX;
 use crate::prefetch;
@@ -35,70 +36,6 @@ pub(super) struct Pushed {
     /// It took the last slot of a block.
     pub(super) filled: bool,
 }
-
-/// What a slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Kind {
-    /// Takes room.
-    Counted = 1,
-    /// Takes none.
-    Free = 2,
-}
-
-/// A number that goes with a message, for whoever takes it: in the word that says the slot is filled there is room for one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Note(u64);
-
-impl Note {
-    pub(crate) const NONE: Self = Self(0);
-    /// A larger number than this one is made this one.
-    pub(crate) const MAX: u64 = u64::MAX >> Stamp::NOTE;
-
-    #[inline(always)]
-    pub(crate) fn new(number: u64) -> Self {
-        Self(number.min(Self::MAX))
-    }
-
-    #[inline(always)]
-    pub(crate) fn number(self) -> u64 {
-        self.0
-    }
-}
-
-/// Says that a slot is filled, with what kind of message, and in which lap its block is. A block goes from the consumer back to
-/// those who fill it; then its other lap begins, and what its slots say of the one before counts for nothing.
-#[derive(Clone, Copy)]
-struct Stamp(u64);
-
-impl Stamp {
-    /// No slot that is filled has it, in either lap.
-    const EMPTY: Self = Self(0);
-    /// A [`Kind`].
-    const KIND: u64 = 3;
-    const LAP: u32 = 2;
-    const NOTE: u32 = 3;
-
-    #[inline(always)]
-    fn new(kind: Kind, lap: Lap, note: Note) -> Self {
-        Self(kind as u64 | u64::from(lap.0) << Self::LAP | note.0 << Self::NOTE)
-    }
-
-    #[inline(always)]
-    fn read(self, lap: Lap) -> Option<(Kind, Note)> {
-        let kind = match self.0 & Self::KIND {
-            _ if self.0 >> Self::LAP & 1 != u64::from(lap.0) => return None,
-            0 => return None,
-            1 => Kind::Counted,
-            _ => Kind::Free,
-        };
-        Some((kind, Note(self.0 >> Self::NOTE)))
-    }
-}
-
-/// One of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lap(bool);
 
 /// How far ahead of the slot that is filled, in bytes, the next ones are brought here.
 const AHEAD: usize = 256;

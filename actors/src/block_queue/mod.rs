@@ -14,7 +14,7 @@
 //! - A push is one exchange and one release store; a pop one acquire load; to park, one exchange.
 //! - No foreign code (destructors, wakers) runs while a slot is claimed and not ready, or under the lock.
 //!
-//! What is where: `word` the arithmetic, `block` the memory, `lane` the internal lane, `room` bounds and who waits,
+//! What is where: `word` and `stamp` the arithmetic, `block` the memory, `lane` the internal lane, `room` bounds and who waits,
 //! `receiver` the consumer's end.
 
 #[allow(unsafe_code)]
@@ -26,6 +26,7 @@ mod loom_models;
 #[allow(unsafe_code)]
 mod receiver;
 mod room;
+mod stamp;
 #[cfg(all(test, not(any(actors_loom, actors_shuttle))))]
 mod tests;
 mod wakers;
@@ -36,11 +37,13 @@ pub(crate) use room::Permit;
 #[cfg(test)]
 use room::Reserve;
 
-pub(crate) use block::{Claim, Note};
-use block::{Kind, Tail};
+pub(crate) use block::Claim;
+use block::Tail;
 use lane::Lane;
 use receiver::Own;
 use room::Crowd;
+use stamp::Kind;
+pub(crate) use stamp::Note;
 use word::{ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, REFUSING, SHUT};
 
 use crate::lazy::Lazy;

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::Queue;
-use super::block::{Cursor, Kind, Note};
+use super::block::Cursor;
 use super::lane::Taken;
+use super::stamp::{Kind, Note};
 use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, PARKED};
 use crate::sync::Backoff;
 use crate::sync::atomic::Ordering;

@@ -21,7 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::block::{Kind, Note};
+use super::stamp::{Kind, Note};
 use super::wakers::Wakers;
 use super::word::{self, CLOSED, CROWDED, REFUSING, START};
 use super::{Queue, Refusal, Room, Wake};

@@ -1,5 +1,5 @@
-//! Models of the queue under every interleaving a few threads can have. Blocks have one, two, four or eight
-//! slots here.
+//! Models of the queue under every interleaving a few threads can have. Blocks have one, two, four or
+//! eight slots here.
 //!
 //! Whoever has to schedule the consumer runs it on the spot. That at most one does is for the checker to see: the consumer's
 //! part lies in a cell that must not be reached by two without order between them. Nothing may be leaked, either.
