@@ -54,7 +54,9 @@ pub struct FeedPage<E> {
     pub events: Vec<FeedEvent<E>>,
     /// Every event of the query up to this offset is in this page or an earlier one. Ask for the next page after it.
     pub read_to: Offset,
-    /// The highest offset in the store when the page was read; the end of the feed was reached when `read_to` is that.
+    /// The highest offset in the store when the page was read, or where the page began if that is higher; the end of the
+    /// feed was reached when `read_to` is that. A later page may tell a lower one: rows of deleted events are removed some
+    /// time after the deletion, those at the end too. No offset is given out a second time.
     pub end: Offset,
 }
 
@@ -107,7 +109,8 @@ pub struct StatePage<S> {
     pub states: Vec<StateChange<S>>,
     /// Every state of the query that was last written up to this offset is in this page or an earlier one.
     pub read_to: Offset,
-    /// The highest offset in the store when the page was read; the end of the feed was reached when `read_to` is that.
+    /// The highest offset in the store when the page was read, or where the page began if that is higher; the end of the
+    /// feed was reached when `read_to` is that.
     pub end: Offset,
 }
 
