@@ -12,7 +12,7 @@ use crate::audience::Terminated;
 use crate::block_queue::{Refusal, Room};
 use crate::cell::Control;
 use crate::cell_ref::{CellRef, ControlRef};
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::discard;
 use crate::envelope::{Letter, Question};
 use crate::event_stream::DeadLetterReason;
@@ -234,8 +234,9 @@ impl<M: Send + 'static> ActorRef<M> {
         if let Target::Local(cell) = &self.target {
             cell.fetch();
         }
+        let glance = Clock::glance(); // meanwhile: which clock it is, is among what is brought here
         let clock = self.system().clock();
-        let now = clock.now();
+        let now = clock.at(glance);
         if let Target::Local(cell) = &self.target {
             cell.queue().fetch();
         }

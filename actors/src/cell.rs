@@ -23,7 +23,7 @@ use crate::foyer::Foyer;
 use crate::guardian::Guardian;
 use crate::inspect::{Lane, Probe};
 use crate::lazy::Lazy;
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, ParentRef};
 use crate::orders::{Ending, Limit, Limits};
 use crate::own::Own;
 use crate::path::ActorPath;
@@ -54,15 +54,8 @@ pub(crate) enum Parent {
 impl Parent {
     pub(crate) fn path(&self) -> &ActorPath {
         match self {
-            Self::Actor(actor) => actor.head().path(),
-            Self::Guardian(guardian) => guardian.own_path(),
-        }
-    }
-
-    pub(crate) fn child_ended(&self, place: Place) {
-        match self {
-            Self::Actor(actor) => actor.child_ended(place),
-            Self::Guardian(guardian) => guardian.child_ended(place),
+            Self::Actor(actor) => ParentRef::Actor(actor).path(),
+            Self::Guardian(guardian) => ParentRef::Guardian(guardian).path(),
         }
     }
 }
@@ -120,17 +113,20 @@ pub(crate) struct Head {
     // for its ends and for those who ask inside a handler.
     /// Changes from a turn in which the actor awaited an ask to the next. Written by its runner alone.
     turn: AtomicU64,
-    name: Name,
-    /// Made when somebody wants to read it: most actors are never asked for it.
+    /// What it is called if it was given no name, else 0.
+    number: u64,
+    /// Made when somebody wants to read it, unless it was given a name: most actors are never asked for it.
     path: Lazy<ActorPath>,
     held: Lazy<Mutex<Held>>,
 }
 
 /// What an actor is called by its parent.
 pub(crate) enum Name {
-    /// It was given no name.
+    /// It was given no name. Never 0.
     Numbered(u64),
     Given(Box<str>),
+    /// Its path is [set](Head::set_path), as nobody here called it anything.
+    Elsewhere,
 }
 
 impl Name {
@@ -138,6 +134,7 @@ impl Name {
         match self {
             Self::Numbered(number) => read(&format!("${number}")),
             Self::Given(name) => read(name),
+            Self::Elsewhere => read(""),
         }
     }
 }
@@ -202,12 +199,18 @@ impl Head {
         limits: Option<Box<Limits>>,
         rare: Option<Box<Rare>>,
     ) -> Self {
+        let lineage = Lineage::new(system, parent);
+        let (number, path) = match name {
+            Name::Numbered(number) => (number, Lazy::new()),
+            Name::Given(name) => (0, Lazy::of(lineage.parent().path().child(header.uid(), &name))),
+            Name::Elsewhere => (0, Lazy::new()),
+        };
         Self {
             header,
-            lineage: Lineage::new(system, parent),
-            name,
+            lineage,
+            number,
             slot,
-            path: Lazy::new(),
+            path,
             held: match limits {
                 None => Lazy::new(),
                 limits => Lazy::of(Mutex::new(Held { limits, ..Held::default() })),
@@ -275,22 +278,28 @@ impl Head {
     }
 
     pub(crate) fn path(&self) -> &ActorPath {
-        self.path.get_or_init(|| self.name.with(|name| self.parent().path().child(self.uid(), name)))
+        self.path.get_or_init(|| Name::Numbered(self.number).with(|name| self.parent().path().child(self.uid(), name)))
     }
 
     pub(crate) fn uid(&self) -> u64 {
         self.header.uid()
     }
 
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
+    /// What it is called if it was given no name.
+    pub(crate) fn number(&self) -> Option<u64> {
+        (self.number != 0).then_some(self.number)
+    }
+
+    /// What it was called, as it is in its path.
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        (self.number == 0).then(|| self.path().name())
     }
 
     pub(crate) fn place(&self) -> Place {
         Place { slot: self.slot, uid: self.uid() }
     }
 
-    pub(crate) fn parent(&self) -> &Parent {
+    pub(crate) fn parent(&self) -> ParentRef<'_> {
         self.lineage.parent()
     }
 
@@ -517,7 +526,7 @@ impl<M: Send + 'static> CellRef<M> {
     /// A message that somebody waits for the answer of.
     #[inline(always)]
     pub(crate) fn try_ask(&self, message: M, deadline: Tick) -> Result<(), TryTellError<M>> {
-        match self.queue().claim() {
+        match self.queue().claim_waking() {
             Some(claim) => {
                 self.schedule(claim.counted(Envelope::Message(message), until(deadline)));
                 Ok(())

@@ -68,8 +68,8 @@ impl<M> CellRef<M> {
     /// Has the processor bring the actor here, which may have run on another one, while the caller does something else.
     #[inline(always)]
     pub(crate) fn fetch(&self) {
-        // Lines of a cell, and of what comes first in the actor.
-        for line in 0..5 {
+        // Lines of a cell with small messages, and of what comes after it in a small actor.
+        for line in 0..6 {
             prefetch::to_write(self.0.as_ptr().cast::<u8>().wrapping_add(64 * line));
         }
     }
@@ -94,6 +94,7 @@ impl<M> Clone for CellRef<M> {
 
 /// See the module's documentation.
 #[derive(Clone, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct ControlRef(Hint);
 
 impl ControlRef {
@@ -104,6 +105,10 @@ impl ControlRef {
 
     pub(crate) fn hint(&self) -> &Hint {
         &self.0
+    }
+
+    pub(crate) fn into_hint(self) -> Hint {
+        self.0
     }
 
     /// The cell, if its messages are of this type.

@@ -98,6 +98,10 @@ impl Drift {
     }
 }
 
+/// A look at the time, by no clock in particular.
+#[derive(Clone, Copy)]
+pub(crate) struct Glance(tokio::time::Instant);
+
 /// Reads time and waits for it. Cheap to clone; clones share one scale.
 #[derive(Clone)]
 pub struct Clock(Arc<Scale>);
@@ -150,10 +154,24 @@ impl Clock {
     /// Now, on a scale that never goes back.
     #[inline]
     pub fn now(&self) -> Tick {
-        if self.is_virtual() {
-            return self.now_virtually();
-        }
-        let since = tokio::time::Instant::now().saturating_duration_since(self.0.origin);
+        if self.is_virtual() { self.now_virtually() } else { self.when(Self::glance()) }
+    }
+
+    /// Time as it is for all clocks but those of virtual time, for who does not know yet by which clock it will be wanted.
+    #[inline]
+    pub(crate) fn glance() -> Glance {
+        Glance(tokio::time::Instant::now())
+    }
+
+    /// What it was by this clock at that glance; of virtual time, now.
+    #[inline]
+    pub(crate) fn at(&self, glance: Glance) -> Tick {
+        if self.is_virtual() { self.now_virtually() } else { self.when(glance) }
+    }
+
+    #[inline]
+    fn when(&self, Glance(moment): Glance) -> Tick {
+        let since = moment.saturating_duration_since(self.0.origin);
         // For five hundred years.
         Tick(since.as_secs().wrapping_mul(1_000_000_000).wrapping_add(since.subsec_nanos().into()))
     }

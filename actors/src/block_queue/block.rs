@@ -13,7 +13,8 @@
 //!   and in which lap that is ([`Marked`]). All slots of a block that is spent were filled in its lap.
 //! - The consumer alone moves the [`Cursor`], and frees or hands back the blocks behind it. `Tail::spent` owns what lies in
 //!   it; taking a block out of it is an exchange.
-//! - `Tail::first` is owned by the tail until the cursor is attached, and never read after that.
+//! - Before the cursor has come to a block, what lies in `Tail::spent` is the first one; it comes to it once something was
+//!   accepted there.
 //!
 //! Between claim and `ready` no foreign code runs and nothing can unwind.
 
@@ -23,7 +24,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::stamp::{Kind, Lap, Note, Stamp};
-use super::word::{self, FIRST, HUGE, LARGE, LINKING, START, slots};
+use super::word::{self, ASLEEP, FIRST, HUGE, LARGE, LINKING, START, WAKING, slots};
 use crate::memory::PIECE_MAX;
 use crate::prefetch;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -36,6 +37,13 @@ pub(super) struct Pushed {
     /// It took the last slot of a block.
     pub(super) filled: bool,
 }
+
+/// With a smaller bound the message that ends a sleep goes where all others go: in a place of its own it counts until the
+/// consumer's run is over, though it was taken, which is one more that was taken and not told of.
+const SMALL_BOUND: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 16 };
+
+/// The lap of that place, which is emptied each time.
+const WAKING_LAP: Lap = Lap(false);
 
 /// How far ahead of the slot that is filled, in bytes, the next ones are brought here.
 const AHEAD: usize = 256;
@@ -204,11 +212,14 @@ impl<T> Drop for Spare<T> {
 #[repr(C)]
 pub(super) struct Tail<T> {
     pub(super) word: AtomicU64,
-    /// A [`Marked`], as in the two after it.
+    /// A [`Marked`], as in `spent`.
     block: AtomicPtr<Block<T>>,
-    /// A block the consumer is through with.
+    /// See `room`. Here because each push looks at it: what the consumer writes at each message lies a line away.
+    pub(super) limit: AtomicU64,
+    /// For the message that ends the consumer's sleep.
+    waking: Slot<T>,
+    /// A block the consumer is through with; before it has seen any, the first one.
     spent: AtomicPtr<Block<T>>,
-    first: AtomicPtr<Block<T>>,
 }
 
 /// A slot that is to be filled next, before anything else is done: the consumer waits for it.
@@ -238,11 +249,12 @@ pub(super) struct Cursor<T> {
     block: *mut Block<T>,
     /// Of the next value.
     position: u64,
-    /// Slots of `block`, and how many of them were not taken yet.
+    /// Slots of `block`, none before there is one, and how many of them were not taken yet.
     capacity: u16,
     left: u16,
     lap: Lap,
-    attached: bool,
+    /// [`Tail::waking`] may hold a message.
+    pub(super) waking: bool,
     /// The receiver's: counted messages taken since the last publication, and how many make one due. Here because there is
     /// room.
     pub(super) unpublished: u8,
@@ -250,12 +262,17 @@ pub(super) struct Cursor<T> {
 }
 
 impl<T> Tail<T> {
-    pub(super) fn new(flags: u64) -> Self {
+    /// Where the last field lies that every push looks at.
+    #[cfg(test)]
+    pub(super) const LOOKED_AT: usize = std::mem::offset_of!(Self, limit);
+
+    pub(super) fn new(flags: u64, limit: u64) -> Self {
         Self {
             word: AtomicU64::new(word::word(START, flags)),
             block: AtomicPtr::new(ptr::null_mut()),
+            limit: AtomicU64::new(limit),
+            waking: Slot { ready: AtomicU64::new(Stamp::EMPTY.0), value: UnsafeCell::new(MaybeUninit::uninit()) },
             spent: AtomicPtr::new(ptr::null_mut()),
-            first: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -320,23 +337,39 @@ impl<T> Tail<T> {
     #[inline(always)]
     pub(super) fn fetch(&self) {
         let at = self.word.load(Ordering::Relaxed);
+        if at & ASLEEP != 0 {
+            return; // the slot lies beside the word
+        }
         let block = Marked(self.block.load(Ordering::Relaxed)).block();
         let offset = word::offset(word::position(at), word::capacity(at)) as usize;
         prefetch::to_write(block.cast::<u8>().wrapping_add(size_of::<Block<T>>() + offset * size_of::<Slot<T>>()));
     }
 
     /// Takes the next slot, if nothing [hinders](word::HINDERS) it, the slot is not the last of its block and lies before
-    /// `limit`, and nobody else comes at the same moment. What [`insert`](Self::insert) does in two steps: a message is
+    /// the limit, and nobody else comes at the same moment. What [`insert`](Self::insert) does in two steps: a message is
     /// large, and moved there at once in the second.
     #[inline(always)]
-    pub(super) fn claim(&self, limit: u64) -> Option<Claim<'_, T>> {
+    pub(super) fn claim(&self, waking: bool) -> Option<Claim<'_, T>> {
         // Others want it too: it shall come here once, not first to be read and then to be written.
         prefetch::to_write((&raw const self.word).cast());
         let at = self.word.load(Ordering::Acquire);
+        let limit = self.limit.load(Ordering::Relaxed);
+        if at & word::HINDERS != 0 {
+            return None;
+        }
+        if waking && at & ASLEEP != 0 && word::position(at) + SMALL_BOUND <= limit {
+            self.word.compare_exchange(at, word::woken(at), Ordering::AcqRel, Ordering::Relaxed).ok()?;
+            return Some(Claim {
+                slot: (&raw const self.waking).cast_mut(),
+                lap: WAKING_LAP,
+                wakes: true,
+                tail: PhantomData,
+            });
+        }
         let (position, capacity) = (word::position(at), word::capacity(at));
         let offset = word::offset(position, capacity);
         let marked = Marked(self.block.load(Ordering::Acquire));
-        if at & word::HINDERS != 0 || position >= limit || offset + 1 == capacity || marked.is_none() {
+        if word::occupied(at) >= limit || offset + 1 == capacity || marked.is_none() {
             return None;
         }
         let (next, wakes) = word::pushed(at);
@@ -348,12 +381,12 @@ impl<T> Tail<T> {
         Some(Claim { slot, lap: marked.lap(), wakes, tail: PhantomData })
     }
 
-    /// `first` is set before `block`, so whoever finds a message finds the block it lies in.
+    /// It goes to where the consumer finds it before it goes to `block`, so whoever finds a message finds the block it lies in.
     #[cold]
     fn install_first(&self) -> *mut Block<T> {
         let mine = Marked::new(FIRST);
         let (acquired, release) = (Ordering::Acquire, Ordering::AcqRel);
-        let first = match self.first.compare_exchange(ptr::null_mut(), mine.0, release, acquired) {
+        let first = match self.spent.compare_exchange(ptr::null_mut(), mine.0, release, acquired) {
             Ok(_) => mine.0,
             Err(theirs) => {
                 // SAFETY: never shown to anybody.
@@ -363,6 +396,8 @@ impl<T> Tail<T> {
         };
         match self.block.compare_exchange(ptr::null_mut(), first, release, acquired) {
             Ok(_) => first,
+            // Too late. What lies there is the first one still, or one that is spent and lies where it may; a first one of
+            // this thread's own is one too many, and stays like one that is spent.
             Err(now) => now,
         }
     }
@@ -400,7 +435,7 @@ impl<T> Tail<T> {
 
     #[cold]
     fn advance(&self, cursor: &mut Cursor<T>) -> Option<()> {
-        if cursor.attached {
+        if cursor.is_attached() {
             if cursor.block.is_null() {
                 return None; // closed and emptied
             }
@@ -418,14 +453,30 @@ impl<T> Tail<T> {
             }
             cursor.begin(next);
         } else {
-            let first = Marked(self.first.load(Ordering::Acquire));
-            if first.is_none() {
+            // Only once there is something in it: then `block` is set too, so nobody takes another one for the first.
+            if word::position(self.word.load(Ordering::Acquire)) == START {
                 return None;
             }
-            cursor.attached = true;
-            cursor.begin(first);
+            cursor.begin(Marked(self.spent.swap(ptr::null_mut(), Ordering::AcqRel)));
         }
         Some(())
+    }
+
+    /// The message that ended the sleep, if one did and was not taken, and its note. It is there, as the right to run the
+    /// consumer came from who put it there.
+    #[inline(always)]
+    pub(super) fn find_waking(&self, cursor: &mut Cursor<T>) -> Option<(NonNull<T>, Note)> {
+        cursor.waking = false;
+        let (_, note) = Stamp(self.waking.ready.load(Ordering::Acquire)).read(WAKING_LAP)?;
+        // Nobody writes there before the consumer has parked.
+        self.waking.ready.store(Stamp::EMPTY.0, Ordering::Relaxed);
+        // SAFETY: a slot that is ready holds a value.
+        Some((unsafe { self.waking.value.with(|cell| NonNull::new_unchecked(cell.cast_mut().cast())) }, note))
+    }
+
+    /// Whether such a message lies there.
+    pub(super) fn has_waking(&self, at: u64) -> bool {
+        at & WAKING != 0 && self.waking.ready.load(Ordering::Relaxed) != Stamp::EMPTY.0
     }
 
     /// Gives back what an idle queue need not keep: a small block is kept, for who gets message after message, one at a time.
@@ -460,19 +511,22 @@ impl<T> Tail<T> {
         self.free_spent();
     }
 
-    /// What is still owned once the last value has been taken and [`Tail::release`] is done.
-    pub(super) fn drop_first(&mut self, cursor: &Cursor<T>) {
-        if !cursor.attached {
-            // SAFETY: the tail owns it until a cursor is attached; nobody else is here.
-            unsafe { Marked(self.first.load(Ordering::Acquire)).free() }
-        }
+    /// What is still owned once the last value has been taken and [`Tail::release`] is done: what a push brought that came too
+    /// late.
+    pub(super) fn drop_rest(&mut self) {
+        self.free_spent();
     }
 }
 
 impl<T> Cursor<T> {
     pub(super) fn new(batch: u8) -> Self {
         let (block, lap) = (ptr::null_mut(), Lap(false));
-        Self { block, position: START, capacity: 0, left: 0, lap, attached: false, unpublished: 0, batch }
+        Self { block, position: START, capacity: 0, left: 0, lap, waking: true, unpublished: 0, batch }
+    }
+
+    /// Whether it has been at a block.
+    fn is_attached(&self) -> bool {
+        self.capacity != 0
     }
 
     /// Goes on to the first slot of a block.
@@ -480,6 +534,12 @@ impl<T> Cursor<T> {
         (self.block, self.lap) = (next.block(), next.lap());
         self.capacity = slots(next.class()) as u16;
         self.left = self.capacity;
+    }
+
+    /// Whether the message that ended the sleep of `at` was not taken.
+    #[inline(always)]
+    pub(super) fn awaits_waking(&self, at: u64) -> bool {
+        self.waking && at & WAKING != 0
     }
 
     /// Where the next value will be.

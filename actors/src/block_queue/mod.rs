@@ -6,12 +6,15 @@
 //! - A consumer that is parked and has something to look at does not stay parked: whoever brings it (a message, an internal
 //!   item, a waker) takes the mark of sleep away in the same exchange in which it becomes visible, or leaves a mark that
 //!   keeps the consumer from parking. Exactly one such exchange returns [`Wake::Schedule`].
-//! - At most one runs the consumer. The right to do so is one thing, which passes from hand to hand: whoever makes the queue
-//!   has it, parking gives it up, and the one exchange that ends the sleep gives it to whoever made it.
+//! - At most one runs the consumer. The right to do so is one thing, which passes from hand to hand, and with it all that was
+//!   done before: whoever makes the queue has it, parking gives it up, and the one exchange that ends the sleep gives it to
+//!   whoever made it.
 //! - Messages accepted and not taken, and room set aside, never exceed the bound; adapted messages may use as much again.
 //!   Notices of ends count for nothing. While the consumer runs, up to an eighth of the bound and never more than 32
 //!   messages may be taken and not told of yet.
 //! - A push is one exchange and one release store; a pop one acquire load; to park, one exchange.
+//! - A message whose push ends the sleep may lie in a place of its own, and comes before all that lie in blocks. Who then gets
+//!   the right finds it there.
 //! - No foreign code (destructors, wakers) runs while a slot is claimed and not ready, or under the lock.
 //!
 //! What is where: `word` and `stamp` the arithmetic, `block` the memory, `lane` the internal lane, `room` bounds and who waits,
@@ -98,14 +101,14 @@ pub(crate) enum Refusal {
     Stopped,
 }
 
-/// The shared part. Producers' and consumer's fields never share a cache line: 64 bytes lie between the word and `lane`.
+/// The shared part. What the consumer writes at each message never shares a cache line with what producers look at. What is
+/// looked at seldom comes first: it keeps the word away from what lies before the queue, which the consumer looks at.
 #[repr(C)]
 pub(crate) struct Queue<T, I> {
-    tail: Tail<T>,
     /// See `room`.
-    limit: AtomicU64,
     base: AtomicU64,
     capacity: usize,
+    tail: Tail<T>,
     crowd: Lazy<Mutex<Crowd>>,
     lane: Lane<I>,
     taken: AtomicU64,
@@ -126,8 +129,7 @@ impl<T, I> Queue<T, I> {
 
     fn with(capacity: usize, flags: u64) -> Self {
         Self {
-            tail: Tail::new(flags),
-            limit: AtomicU64::new(room::first_limit(capacity)),
+            tail: Tail::new(flags, room::first_limit(capacity)),
             base: AtomicU64::new(room::first_limit(capacity)),
             capacity,
             crowd: Lazy::new(),
@@ -152,7 +154,7 @@ impl<T, I> Queue<T, I> {
         let value = match room {
             Room::Unbounded => return self.push_uncounted(value),
             Room::Adapted => value,
-            Room::Ordinary => match self.claim() {
+            Room::Ordinary => match self.claim_waking() {
                 Some(claim) => return Ok(claim.counted(value, note)),
                 None => value,
             },
@@ -170,7 +172,14 @@ impl<T, I> Queue<T, I> {
     /// [filled](Claim::counted) by the next statement.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Option<Claim<'_, T>> {
-        self.tail.claim(self.limit.load(Ordering::Relaxed))
+        self.tail.claim(false)
+    }
+
+    /// As [`claim`](Queue::claim), and in the place of its own if that ends the consumer's sleep: for who brings one message and
+    /// then waits for what comes of it. Who brings many is better off where the next ones go, too.
+    #[inline(always)]
+    pub(crate) fn claim_waking(&self) -> Option<Claim<'_, T>> {
+        self.tail.claim(true)
     }
 
     /// As [`push`](Queue::push), for counted messages and with a note; says too whether messages pile up: it filled a block.
@@ -183,7 +192,7 @@ impl<T, I> Queue<T, I> {
             |at| {
                 if at & (REFUSING | CROWDED) != 0 {
                     Err(if at & REFUSING != 0 { Some(Refusal::Stopped) } else { None })
-                } else if self.has_room(word::position(at), room) {
+                } else if self.has_room(word::occupied(at), room) {
                     Ok(at)
                 } else {
                     Err(Some(Refusal::Full))
@@ -239,7 +248,8 @@ impl<T, I> Queue<T, I> {
         if at & CLOSED != 0 {
             return 0;
         }
-        (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize
+        let waiting = (word::position(at) + room::bound(self.capacity)).saturating_sub(limit) as usize;
+        waiting + usize::from(self.tail.has_waking(at))
     }
 
     /// How many messages wait before `position`.

@@ -8,7 +8,7 @@ use super::Queue;
 use super::block::Cursor;
 use super::lane::Taken;
 use super::stamp::{Kind, Note};
-use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, PARKED};
+use super::word::{self, ASLEEP, AWAITING, CLOSED, CROWDED, LISTENING, NOTIFIED, PARKED, WAKING};
 use crate::sync::Backoff;
 use crate::sync::atomic::Ordering;
 
@@ -100,6 +100,11 @@ impl<T, I> Receiver<T, I> {
     pub(crate) fn pop_in_place<'a>(&'a mut self, queue: &'a Queue<T, I>) -> Option<(Lying<'a, T>, Note)> {
         debug_assert!(queue.is_running(), "only who has the right may look");
         let (value, publish) = self.with(queue, |own| {
+            if own.cursor.waking
+                && let Some((value, note)) = queue.tail.find_waking(&mut own.cursor)
+            {
+                return Some(((Lying { value, of: PhantomData }, note), false));
+            }
             // SAFETY: the cursor is this queue's, and used next when the borrow of this receiver has ended.
             let (value, kind, note) = unsafe { queue.tail.find(&mut own.cursor) }?;
             own.cursor.unpublished += u8::from(kind == Kind::Counted);
@@ -111,16 +116,27 @@ impl<T, I> Receiver<T, I> {
         Some(value)
     }
 
+    /// Gives room to those who wait for it. That of the message that ended the sleep of `at` too, if it was taken.
+    fn grant(&mut self, queue: &Queue<T, I>, at: u64) {
+        if !self.with(queue, |own| own.cursor.awaits_waking(at)) {
+            queue.tail.word.fetch_and(!WAKING, Ordering::AcqRel);
+        }
+        queue.grant(0);
+    }
+
     #[cold]
     fn publish_and_grant(&mut self, queue: &Queue<T, I>) {
         self.publish(queue);
-        queue.grant_if_crowded(queue.tail.word.load(Ordering::Relaxed));
+        let at = queue.tail.word.load(Ordering::Relaxed);
+        if at & CROWDED != 0 {
+            self.grant(queue, at);
+        }
     }
 
     /// Whether everything accepted so far has been taken, pushes in the middle of it included.
     pub(crate) fn is_empty(&mut self, queue: &Queue<T, I>) -> bool {
-        let end = word::position(queue.tail.word.load(Ordering::Acquire));
-        self.with(queue, |own| own.cursor.position() == end)
+        let at = queue.tail.word.load(Ordering::Acquire);
+        self.with(queue, |own| own.cursor.position() == word::position(at) && !own.cursor.awaits_waking(at))
     }
 
     #[cfg(test)]
@@ -159,18 +175,24 @@ impl<T, I> Receiver<T, I> {
                 queue.tail.word.fetch_and(!NOTIFIED, Ordering::AcqRel);
                 return Park::Busy;
             }
-            if until == For::Messages && word::position(at) != position {
+            let waits = self.with(queue, |own| own.cursor.awaits_waking(at));
+            if until == For::Messages && (word::position(at) != position || waits) {
                 return Park::Busy;
             }
-            if !granted && queue.grant_if_crowded(at) {
+            if !granted && at & CROWDED != 0 {
+                self.grant(queue, at);
                 granted = true;
                 at = queue.tail.word.load(Ordering::Relaxed);
                 continue;
             }
-            match queue.tail.word.compare_exchange_weak(at, at | flag, Ordering::AcqRel, Ordering::Relaxed) {
+            let next = if waits { at | flag } else { at & !WAKING | flag };
+            let before =
+                self.with(queue, |own| std::mem::replace(&mut own.cursor.waking, waits || until == For::Messages));
+            match queue.tail.word.compare_exchange_weak(at, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Park::Parked,
                 Err(now) => at = now,
             }
+            self.with(queue, |own| own.cursor.waking = before);
         }
     }
 
@@ -183,10 +205,16 @@ impl<T, I> Receiver<T, I> {
     /// Refuses messages from now on and returns those that were accepted and not taken, oldest first. Who waits for room is
     /// refused. The internal lane stays open.
     pub(crate) fn close(&mut self, queue: &Queue<T, I>) -> VecDeque<T> {
-        let end = word::position(queue.tail.word.fetch_or(CLOSED, Ordering::AcqRel));
+        let at = queue.tail.word.fetch_or(CLOSED, Ordering::AcqRel);
+        let end = word::position(at);
         let messages = self.with(queue, |own| {
-            let mut messages = VecDeque::with_capacity((end - own.cursor.position()) as usize);
+            let more = usize::from(own.cursor.awaits_waking(at));
+            let mut messages = VecDeque::with_capacity((end - own.cursor.position()) as usize + more);
             let mut backoff = Backoff::default();
+            if own.cursor.waking {
+                // SAFETY: it is the caller's, and read once.
+                messages.extend(queue.tail.find_waking(&mut own.cursor).map(|(value, _)| unsafe { value.read() }));
+            }
             while own.cursor.position() < end {
                 // SAFETY: the cursor is this queue's.
                 match unsafe { queue.tail.take(&mut own.cursor) } {
@@ -247,15 +275,6 @@ impl<'a, T> Lying<'a, T> {
 
 impl<T, I> Queue<T, I> {
     #[inline(always)]
-    fn grant_if_crowded(&self, word: u64) -> bool {
-        let crowded = word & CROWDED != 0;
-        if crowded {
-            self.grant(0);
-        }
-        crowded
-    }
-
-    #[inline(always)]
     fn is_running(&self) -> bool {
         // A checker has enough to do without this.
         cfg!(actors_loom) || self.tail.word.load(Ordering::Relaxed) & PARKED == 0
@@ -273,9 +292,7 @@ impl<T, I> Drop for Queue<T, I> {
         // SAFETY: nobody else is left, so nobody runs it.
         let mut receiver = unsafe { Receiver::new() };
         let left = receiver.end(self);
-        let Self { tail, own, .. } = self;
-        // SAFETY: as above.
-        own.with_mut(|own| tail.drop_first(unsafe { &(*own).cursor }));
+        self.tail.drop_rest();
         drop(left); // last, as destructors may panic
     }
 }

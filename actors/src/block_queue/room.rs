@@ -67,7 +67,7 @@ impl<T, I> Queue<T, I> {
     #[inline(always)]
     pub(super) fn has_room(&self, position: u64, room: Room) -> bool {
         let more = if room == Room::Adapted { bound(self.capacity) } else { 0 };
-        position < self.limit.load(Ordering::Relaxed) + more || self.has_more_room(position, more)
+        position < self.tail.limit.load(Ordering::Relaxed) + more || self.has_more_room(position, more)
     }
 
     #[cold]
@@ -75,7 +75,7 @@ impl<T, I> Queue<T, I> {
         let limit = self.exact_limit();
         let found = position < limit + more;
         if found {
-            self.limit.fetch_max(limit, Ordering::Relaxed);
+            self.tail.limit.fetch_max(limit, Ordering::Relaxed);
         }
         found
     }
@@ -96,7 +96,7 @@ impl<T, I> Queue<T, I> {
             |at| {
                 if at & REFUSING != 0 {
                     Err(Refusal::Stopped)
-                } else if self.has_room(word::position(at) + crowd.reserved, room) {
+                } else if self.has_room(word::occupied(at) + crowd.reserved, room) {
                     Ok(at)
                 } else {
                     Err(Refusal::Full)
@@ -157,7 +157,7 @@ impl<T, I> Queue<T, I> {
     fn try_take(&self, crowd: &mut Crowd, at: u64, room: Room) -> Result<(), Refusal> {
         if at & REFUSING != 0 {
             Err(Refusal::Stopped)
-        } else if self.has_room(word::position(at) + crowd.reserved, room) {
+        } else if self.has_room(word::occupied(at) + crowd.reserved, room) {
             crowd.reserved += 1;
             Ok(())
         } else {

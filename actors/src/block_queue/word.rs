@@ -2,8 +2,8 @@
 //!
 //! | bits | what |
 //! |---|---|
-//! | 10.. | position of the next free slot, counted from [`START`] |
-//! | 0..10 | flags |
+//! | 11.. | position of the next free slot, counted from [`START`] |
+//! | 0..11 | flags |
 //!
 //! Invariant: at most one of [`ASLEEP`], [`LISTENING`], [`AWAITING`] is set. None of them: somebody has the right to run the
 //! consumer, and runs it or is about to. [`NOTIFIED`] is set only then.
@@ -29,13 +29,17 @@ pub(super) const CROWDED: u64 = 1 << 7;
 pub(super) const LINKING: u64 = 1 << 8;
 /// Messages are refused for good; notices are not, while the consumer comes to its end.
 pub(super) const SHUT: u64 = 1 << 9;
+/// The message that ended the sleep lies, or is about to lie, in a place of its own, and may have been taken from there. Set by
+/// the exchange that takes [`ASLEEP`] away, and cleared by the consumer.
+pub(super) const WAKING: u64 = 1 << WAKING_SHIFT;
+const WAKING_SHIFT: u32 = 10;
 /// Either of the two ways to refuse messages.
 pub(super) const REFUSING: u64 = CLOSED | SHUT;
 
 /// What a push has to look after.
 pub(super) const HINDERS: u64 = REFUSING | CROWDED | LINKING;
 
-const SHIFT: u32 = 10;
+const SHIFT: u32 = 11;
 /// One position.
 pub(super) const ONE: u64 = 1 << SHIFT;
 
@@ -67,6 +71,12 @@ pub(super) const START: u64 = slots(LARGE) - slots(FIRST);
 #[inline(always)]
 pub(super) const fn position(word: u64) -> u64 {
     word >> SHIFT
+}
+
+/// The position, and one more while the message that ended the sleep counts.
+#[inline(always)]
+pub(super) const fn occupied(word: u64) -> u64 {
+    position(word) + (word >> WAKING_SHIFT & 1)
 }
 
 #[inline(always)]
@@ -108,6 +118,12 @@ pub(super) fn next_class(position: u64, waiting: impl FnOnce() -> u64) -> u64 {
 #[inline(always)]
 pub(super) const fn pushed(word: u64) -> (u64, bool) {
     ((word + ONE) & !ASLEEP, word & ASLEEP != 0)
+}
+
+/// The word after a message has ended the sleep of `word`, for which there is a place of its own.
+#[inline(always)]
+pub(super) const fn woken(word: u64) -> u64 {
+    word & !ASLEEP | WAKING
 }
 
 /// The word after something besides messages has come, and whether the right to run the consumer comes with it: if that

@@ -90,8 +90,8 @@ impl Children {
     /// Keeps a child, which says itself where.
     pub(crate) fn insert(&mut self, child: ControlRef) {
         let slot = child.head().place().slot;
-        if let Name::Given(name) = child.head().name() {
-            self.by_name.insert((&*encode_name(name)).into(), slot);
+        if let Some(name) = child.head().given_name() {
+            self.by_name.insert(name.into(), slot);
         }
         if self.free.pop().is_some() {
             self.slots[slot as usize] = Some(child);
@@ -108,8 +108,8 @@ impl Children {
             self.free.reserve(self.slots.len().min(FEW));
         }
         self.free.push(place.slot);
-        if let Name::Given(name) = child.head().name() {
-            self.by_name.remove(&*encode_name(name));
+        if let Some(name) = child.head().given_name() {
+            self.by_name.remove(name);
         }
         if self.is_empty() {
             // What many children needed is not kept for none.
@@ -120,8 +120,7 @@ impl Children {
 
     pub(crate) fn get(&self, name: &str) -> Option<&ControlRef> {
         if let Some(number) = name.strip_prefix('$').and_then(|number| number.parse::<u64>().ok()) {
-            let unnamed =
-                self.iter().find(|child| matches!(child.head().name(), Name::Numbered(own) if *own == number));
+            let unnamed = self.iter().find(|child| child.head().number() == Some(number));
             if unnamed.is_some() {
                 return unnamed;
             }
@@ -222,7 +221,8 @@ impl<M: Send + 'static> ActorContext<M> {
         let nursery = Self::nursery(&self.this);
         let children = self.children.get_or_insert_default();
         let slot = children.next_slot();
-        let (child, wake) = match &self.recorder {
+        let recorder = self.extras.as_ref().and_then(|extras| extras.recorder.as_ref());
+        let (child, wake) = match recorder {
             None => nursery.raise(name, slot, props, |child| children.insert(child)),
             Some(recorder) => {
                 let stand_in = name.with(|text| {

@@ -52,8 +52,6 @@ pub struct ActorContext<M> {
     restarts: u32,
     children: Option<Box<Children>>,
     watching: Option<Box<Watching<M>>>,
-    /// Hears of the rarer verbs, in tests of this actor alone.
-    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// What an actor is to do besides the messages of its mailbox.
@@ -74,6 +72,8 @@ struct Extras<M> {
     traced: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     slept_until: Option<Tick>,
+    /// Hears of the rarer verbs, in tests of this actor alone.
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl<M> Default for Extras<M> {
@@ -90,6 +90,7 @@ impl<M> Default for Extras<M> {
             traced: false,
             sleep: None,
             slept_until: None,
+            recorder: None,
         }
     }
 }
@@ -103,7 +104,7 @@ struct ReceiveTimeout<M> {
 
 impl<M: Send + 'static> ActorContext<M> {
     pub(crate) fn new(this: ActorRef<M>) -> Self {
-        Self { this, life: 0, restarts: 0, extras: None, children: None, watching: None, recorder: None }
+        Self { this, life: 0, restarts: 0, extras: None, children: None, watching: None }
     }
 
     pub(crate) fn cell(&self) -> &CellRef<M> {
@@ -141,14 +142,24 @@ impl<M: Send + 'static> ActorContext<M> {
     /// This actor's timers.
     pub fn timers(&mut self) -> Timers<'_, M> {
         let clock = self.this.cell().expect("an actor's own reference is a local one").head().system().clock();
-        Timers::new(&mut self.extras.get_or_insert_default().timers, clock, self.recorder.as_deref())
+        let extras = self.extras.get_or_insert_default();
+        Timers::new(&mut extras.timers, clock, extras.recorder.as_deref())
     }
 
     /// Tells the test of this actor, if it is under one.
     fn record(&self, effect: impl FnOnce() -> Effect) {
-        if let Some(recorder) = &self.recorder {
+        if let Some(recorder) = self.recorder() {
             recorder.note(effect());
         }
+    }
+
+    fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.extras.as_ref()?.recorder.as_ref()
+    }
+
+    /// From now on it tells the test of this actor.
+    pub(crate) fn tell_of_itself(&mut self, recorder: Arc<Recorder>) {
+        self.extras().recorder = Some(recorder);
     }
 
     /// Brings all stashed messages back, in order. They are handled before anything newer in the mailbox, one by one,

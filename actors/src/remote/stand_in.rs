@@ -89,7 +89,7 @@ fn cell<M: Send + 'static>(system: &ActorSystem, path: ActorPath, remote: Option
     let header = Nobody::<M>::header(path.uid());
     let elsewhere = Elsewhere { key: path.key(), remote, end: end::<M> };
     let rare = Some(Rare::of_elsewhere(elsewhere));
-    let head = Head::new(header, system, system.roots(), 0, Name::Given(Box::default()), None, rare);
+    let head = Head::new(header, system, system.roots(), 0, Name::Elsewhere, None, rare);
     head.set_path(path);
     // A cell that nobody runs, and that takes no message: it is there to be named and watched.
     Nobody::cell(head, 0)

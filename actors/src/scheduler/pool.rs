@@ -257,7 +257,7 @@ impl Pool {
             // Was the one that searches woken from another thread, where it may wait for a task to end?
             let elsewhere = ![0, this_thread()].contains(&self.caller.load(Relaxed));
             if elsewhere || self.is_flooded() {
-                self.hurry();
+                self.hurry_for(brought);
             }
         }
     }
@@ -279,10 +279,14 @@ impl Pool {
 
     /// Work waits although a carrier was woken for it: frees it from where it is stuck.
     pub(super) fn hurry(&self) {
+        self.hurry_for(Brought::Anyhow);
+    }
+
+    fn hurry_for(&self, brought: Brought) {
         if self.sleepers.searching() == 0 || self.one_thread {
             return;
         }
-        match self.sleepers.call(Call::Anyhow) {
+        match self.sleepers.call_for(brought, Call::Anyhow) {
             Some(index) => {
                 self.caller.store(this_thread(), Relaxed);
                 self.wake(index);

@@ -191,7 +191,7 @@ pub(super) struct Observed<A: Actor> {
 pub(super) fn observed<A: Actor>(props: Props<A>, desk: Arc<Desk<A>>) -> Props<Observed<A>> {
     let recorder = desk.recorder.clone();
     props.around(
-        move |ctx| ctx.recorder = Some(recorder.clone()),
+        move |ctx| ctx.tell_of_itself(recorder.clone()),
         move |made| match made {
             Ok(actor) => Ok(Observed { actor, desk: desk.clone() }),
             Err(error) => {
@@ -207,7 +207,7 @@ impl<A: Actor> Actor for Observed<A> {
 
     async fn started(&mut self, ctx: &mut ActorContext<A::Message>) -> Handled {
         let Self { actor, desk } = self;
-        ctx.recorder = Some(desk.recorder.clone()); // an actor that came as a value had no factory to do it
+        ctx.tell_of_itself(desk.recorder.clone()); // an actor that came as a value had no factory to do it
         let bell = {
             let mut state = desk.state.lock();
             (!mem::replace(&mut state.watched, true)).then(|| state.bell.clone())

@@ -34,14 +34,20 @@ struct Subject {
     queue: Queue<u32, u32>,
     messages: Plain<Vec<u32>>,
     internal: Plain<Vec<u32>>,
-    hint: std::sync::atomic::AtomicBool,
+    /// Goes from hand to hand as it does in a run queue: with all that was done before.
+    hint: crate::sync::atomic::AtomicBool,
 }
 
 impl Subject {
     /// Run by the caller.
     fn running(capacity: usize) -> Arc<Self> {
         let queue = Queue::new(capacity);
-        Arc::new(Self { queue, messages: Plain::default(), internal: Plain::default(), hint: false.into() })
+        Arc::new(Self {
+            queue,
+            messages: Plain::default(),
+            internal: Plain::default(),
+            hint: crate::sync::atomic::AtomicBool::new(false),
+        })
     }
 
     /// Asleep; in the order of things long ago.

@@ -172,3 +172,21 @@ fn a_bounded_push_has_room_as_soon_as_the_consumer_sleeps() {
         assert_eq!(subject.messages(), [2]);
     });
 }
+
+/// It counts until the run is over; then its room goes to who waits, while a permit is out.
+#[test]
+fn the_room_of_the_message_that_woke_the_consumer_is_granted() {
+    bounded(2, || {
+        let subject = Subject::asleep(2);
+        let wake = subject.push(0);
+        assert_eq!(wake, Wake::Schedule);
+        let permit = subject.queue.try_reserve(Room::Ordinary).expect("room for two");
+        let sender = with(&subject, sends(1));
+        subject.run_if_woken(wake);
+        assert!(sender.join().unwrap());
+        assert_eq!(subject.messages(), [0, 1]);
+        assert_eq!(permit.push(2), Ok(Wake::Schedule));
+        subject.run();
+        assert_eq!(subject.messages(), [2]);
+    });
+}

@@ -146,7 +146,8 @@ fn between_two_lives_items_are_heard_and_messages_stay() {
         };
         let sender = with(&subject, move |subject| {
             if subject.queue.push_internal(1).unwrap() == Wake::Schedule {
-                until_item(subject);
+                // The item may have been heard already, and this be told of it late: then the next life has begun.
+                if subject.internal.lock().unwrap().is_empty() { until_item(subject) } else { subject.run() }
             }
         });
         let pusher = with(&subject, |subject| {
@@ -167,11 +168,11 @@ fn a_hint_an_asker_and_a_push_run_one_at_a_time() {
         let subject = Subject::asleep(usize::MAX);
         fn put(subject: &Subject, wake: Wake) {
             if wake == Wake::Schedule {
-                assert!(!subject.hint.swap(true, std::sync::atomic::Ordering::SeqCst), "one hint at a time");
+                assert!(!subject.hint.swap(true, Ordering::AcqRel), "one hint at a time");
             }
         }
         fn pop_hint(subject: &Subject) {
-            if subject.hint.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            if subject.hint.swap(false, Ordering::AcqRel) {
                 subject.run();
             }
         }
@@ -205,5 +206,62 @@ fn who_yields_is_run_again_by_one() {
         subject.run();
         pusher.join().unwrap();
         assert_eq!(subject.messages(), [1]);
+    });
+}
+
+/// What woke the consumer lies in a place of its own, and comes first however many come behind it.
+#[test]
+fn the_message_that_wakes_comes_before_those_behind_it() {
+    bounded(2, || {
+        let subject = Subject::asleep(usize::MAX);
+        let pushers = [0, 10].map(|first| {
+            with(&subject, move |subject| {
+                for number in first..first + 2 {
+                    let wake = subject.push(number);
+                    subject.run_if_woken(wake);
+                }
+            })
+        });
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        let seen = subject.messages();
+        assert_eq!(seen.len(), 4);
+        let at = |number| seen.iter().position(|&seen| seen == number).unwrap();
+        assert!(at(0) < at(1) && at(10) < at(11), "{seen:?}");
+    });
+}
+
+/// A handler of the runtime's own comes in between: the message that woke waits, and those behind it too.
+#[test]
+fn the_message_that_woke_waits_for_a_handler_that_comes_before_it() {
+    check(|| {
+        let subject = Subject::asleep(usize::MAX);
+        assert_eq!(subject.push(0), Wake::Schedule);
+        let pusher = with(&subject, |subject| {
+            let wake = subject.push(1);
+            subject.run_if_woken(wake);
+        });
+        assert_eq!(receiver().park(&subject.queue, For::Waker), Park::Parked);
+        let waker = with(&subject, |subject| subject.run_if_woken(subject.queue.notify()));
+        waker.join().unwrap();
+        pusher.join().unwrap();
+        assert_eq!(subject.messages(), [0, 1]);
+    });
+}
+
+/// Two come to end the sleep: one does, and a close returns what was accepted, once and in order.
+#[test]
+fn a_close_returns_the_message_that_woke() {
+    check(|| {
+        let subject = Subject::asleep(usize::MAX);
+        let pushers =
+            [0, 10].map(|number| with(&subject, move |subject| (number, subject.queue.push(number, Room::Ordinary))));
+        let pushed = pushers.map(|pusher| pusher.join().unwrap());
+        let woke = pushed.iter().filter(|(_, pushed)| *pushed == Ok(Wake::Schedule)).count();
+        assert_eq!(woke, 1);
+        let late = with(&subject, |subject| subject.queue.push(20, Room::Ordinary).is_ok());
+        let first = pushed.iter().find(|(_, pushed)| *pushed == Ok(Wake::Schedule)).unwrap().0;
+        let returned = receiver().close(&subject.queue);
+        assert_eq!(returned[0], first);
+        assert_eq!(returned.len(), 2 + usize::from(late.join().unwrap()));
     });
 }
