@@ -39,7 +39,7 @@ pub(super) struct Pushed {
 }
 
 /// With a smaller bound the message that ends a sleep goes where all others go: in a place of its own it counts until the
-/// consumer's run is over, though it was taken, which is one more that was taken and not told of.
+/// consumer parks or makes room for who waits, though it was taken, which is one more that was taken and not told of.
 const SMALL_BOUND: u64 = if cfg!(any(actors_loom, actors_shuttle)) { 2 } else { 16 };
 
 /// The lap of that place, which is emptied each time.

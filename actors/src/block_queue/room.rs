@@ -9,7 +9,8 @@
 //! - `base` = [`START`] + bound + notices ever accepted; `taken` = counted messages taken, as published. Both only grow, and
 //!   `limit` never exceeds their sum, the position from which messages are refused.
 //! - `CROWDED` is set while room is set aside or somebody waits; then positions move only under the lock, and
-//!   `position + reserved` never exceeds that sum (and the bound once more, for adapted messages).
+//!   `occupied + reserved` never exceeds that sum (and the bound once more, for adapted messages). Occupied is the position,
+//!   and one more while the message that ended the sleep counts.
 //! - No grant is lost. Who comes to wait sets `CROWDED` and then looks at `taken`; the consumer publishes `taken` and then
 //!   looks at the word, at the latest in the exchange that parks it. Both are exchanges of one word: the later one sees what
 //!   came before the other. A run that ends because the actor had its share looks without one: what it misses the next run

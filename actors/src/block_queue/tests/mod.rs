@@ -297,6 +297,22 @@ fn who_waits_for_room_gets_it_in_order_and_is_not_overtaken() {
     assert_eq!(receiver.pop(&queue), Some(2));
 }
 
+/// It counts until it is known to be taken, so whoever waits for that room hears of it from a consumer that never sleeps too.
+#[test]
+fn the_room_of_the_message_that_woke_the_consumer_is_given_back_when_it_yields() {
+    let (queue, mut receiver) = running::<_, ()>(17);
+    assert_eq!(receiver.park(&queue, For::Messages), Park::Parked);
+    assert_eq!(queue.push(0, Room::Ordinary), Ok(Wake::Schedule));
+    let _permits: Vec<_> = (0..16).map(|_| queue.try_reserve(Room::Ordinary).expect("room")).collect();
+    let mut waiter = Waiter::new(&queue);
+    assert!(waiter.poll().is_pending());
+    receiver.yield_now(&queue);
+    assert!(waiter.poll().is_pending(), "the message waits still");
+    assert_eq!(receiver.pop(&queue), Some(0));
+    receiver.yield_now(&queue);
+    assert!(matches!(waiter.poll(), Poll::Ready(Ok(_))));
+}
+
 #[test]
 fn many_who_wait_are_all_granted() {
     let (queue, mut receiver) = running::<_, ()>(100);
